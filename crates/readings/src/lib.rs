@@ -1,0 +1,14 @@
+//! The border between the tensor half and the statistics half, as plain data.
+//!
+//! A study says what to ask ([`Prompt`]) and what to read after it ([`Read`]); the engine answers with a [`Reading`].
+//! Both sides are stored, so that every measure can be computed again without a checkpoint.
+//!
+//! Invariant: nothing here knows a tensor, a tokenizer or a study.
+
+mod prompt;
+mod reading;
+mod units;
+
+pub use prompt::{Input, Message, Prompt, Read, Role};
+pub use reading::{Answer, Continuation, LabelReading, NextToken, Reading, Spelling, TokenReading};
+pub use units::{LogProb, Nats, OutOfDomain, Probability};

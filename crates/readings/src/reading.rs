@@ -1,0 +1,121 @@
+//! What was read.
+
+use crate::{LogProb, Nats, Probability};
+use serde::{Deserialize, Serialize};
+
+/// A token and its log-probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenReading {
+    /// The id in the checkpoint's vocabulary.
+    pub token: u32,
+    /// The token as text.
+    pub text: String,
+    /// `ln p(token | what precedes it)`.
+    pub log_prob: LogProb,
+}
+
+/// One way to write a label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spelling {
+    /// The tokens as text.
+    pub text: String,
+    /// The token ids, one or two.
+    pub tokens: Vec<u32>,
+    /// The joint log-probability of the tokens.
+    pub log_prob: LogProb,
+}
+
+/// A label over all of its spellings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelReading {
+    /// The label.
+    pub label: String,
+    /// The logarithm of the summed probability of the spellings.
+    pub log_prob: LogProb,
+    /// The spellings, by vocabulary order.
+    pub spellings: Vec<Spelling>,
+}
+
+/// What the next-token distribution says.
+///
+/// # Numerics
+/// Exact over the whole vocabulary: logits in `f32`, their log-sum-exp accumulated in `f64`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NextToken {
+    /// Each label that was asked for, in the order asked.
+    pub labels: Vec<LabelReading>,
+    /// The summed probability of all spellings of all labels.
+    pub label_mass: Probability,
+    /// The entropy of the whole distribution.
+    pub entropy: Nats,
+    /// The most probable tokens, best first.
+    pub top: Vec<TokenReading>,
+    /// Whether the most probable token is a spelling of a label.
+    pub top_is_label: bool,
+}
+
+/// The log-probability of a text after a prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// The text.
+    pub text: String,
+    /// `ln p(text | prompt)`, the sum over its tokens.
+    pub log_prob: LogProb,
+    /// Its tokens, each given those before it.
+    pub tokens: Vec<TokenReading>,
+    /// The length of the text in UTF-8 bytes.
+    pub bytes: usize,
+    /// Whether prompt and text tokenised together would give other tokens.
+    pub joint_tokens_differ: bool,
+}
+
+impl Continuation {
+    /// The mean log-probability of a token, in nats.
+    pub fn per_token(&self) -> f64 {
+        self.log_prob.get() / self.tokens.len().max(1) as f64
+    }
+
+    /// The mean log-probability of a byte, in nats.
+    pub fn per_byte(&self) -> f64 {
+        self.log_prob.get() / self.bytes.max(1) as f64
+    }
+}
+
+/// The answer to one [`Read`](crate::Read).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Read::NextToken`](crate::Read::NextToken).
+    NextToken(NextToken),
+    /// To [`Read::Continuation`](crate::Read::Continuation).
+    Continuation(Continuation),
+}
+
+/// Everything that was read after one prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The prompt's id.
+    pub id: String,
+    /// The prompt's length in tokens.
+    pub tokens: usize,
+    /// The answers, in the order of the prompt's reads.
+    pub answers: Vec<Answer>,
+}
+
+impl Reading {
+    /// The first next-token answer, if one was asked for.
+    pub fn next_token(&self) -> Option<&NextToken> {
+        self.answers.iter().find_map(|answer| match answer {
+            Answer::NextToken(next) => Some(next),
+            Answer::Continuation(_) => None,
+        })
+    }
+
+    /// The continuations, in the order asked.
+    pub fn continuations(&self) -> impl Iterator<Item = &Continuation> {
+        self.answers.iter().filter_map(|answer| match answer {
+            Answer::Continuation(continuation) => Some(continuation),
+            Answer::NextToken(_) => None,
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! Pure `f64` mathematics of answer distributions: divergences, consistency of a group, intervals.
+//!
+//! Natural logarithms throughout. Every public measure names its source and is pinned by reference values in its tests.
+//!
+//! Invariant: nothing here knows a question, a checkpoint or a file.
+
+mod bootstrap;
+mod consistency;
+mod distribution;
+mod divergence;
+
+pub use bootstrap::{Interval, bca_mean, mean};
+pub use consistency::{
+    CentroidDiverged, Distance, centroid, centroid_distances, generalized_divergence,
+    mean_distances, pairwise_distances,
+};
+pub use distribution::{Distribution, DistributionError};
+pub use divergence::{entropy_bits, entropy_nats, jensen_shannon_distance, relative_entropy};
+
+/// The largest mean centroid distance that two opposite one-hot answers over two options can have.
+///
+/// # Source
+/// `TWO_LABEL_MAX` of the VALUECONSISTENCY study: the distance of `[[1, 0], [0, 1]]`.
+pub const TWO_OPTION_MAXIMUM: f64 = 0.464_501_402_8;
+
+/// The same for three one-hot answers over three options.
+///
+/// # Source
+/// `THREE_LABEL_MAX` of the VALUECONSISTENCY study.
+pub const THREE_OPTION_MAXIMUM: f64 = 0.564_142_785_0;
