@@ -1,1 +1,21 @@
-//! x
+//! Question sets and stimuli: reading, checking and turning them into conversations.
+//!
+//! The file format is that of VALUECONSISTENCY (arXiv 2407.02996): JSON lines, one phrasing each, in files named
+//! `{controversial|uncontroversial}_{language}_{country}.jsonl`, or one file that carries these three as fields.
+//!
+//! Invariant: nothing here knows a token. A prompt is roles and text; no sentence of a prompt stands in the code, all of
+//! them are data ([`Stimuli`]).
+
+mod check;
+mod conversation;
+mod question;
+mod reader;
+mod stimuli;
+
+pub use check::{FileCheck, Oddity, check};
+pub use conversation::{Ask, Kind, Rendered, SpokenOption, option_letter};
+pub use question::{
+    Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
+};
+pub use reader::{QuestionError, demo, load};
+pub use stimuli::{Stimuli, StimuliError};

@@ -1,0 +1,260 @@
+//! What a question is.
+
+use serde::{Deserialize, Serialize};
+
+/// Where an answer stands towards the topic.
+///
+/// The order is the alphabetical one in which distributions over stances are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stance {
+    /// Neither side.
+    Neutral,
+    /// Against.
+    Opposes,
+    /// In favour.
+    Supports,
+}
+
+impl Stance {
+    /// The stance with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "supports" => Some(Self::Supports),
+            "opposes" => Some(Self::Opposes),
+            "neutral" => Some(Self::Neutral),
+            _ => None,
+        }
+    }
+}
+
+/// Where the questions of a file come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// Whether people are thought to disagree about the topics.
+    pub controversial: bool,
+    /// The language asked in, for example `english`.
+    pub language: String,
+    /// The country the topics are about, for example `us`.
+    pub country: String,
+}
+
+impl Origin {
+    /// The file name (without ending) that stands for this origin.
+    pub fn file_name(&self) -> String {
+        let controversy = if self.controversial {
+            "controversial"
+        } else {
+            "uncontroversial"
+        };
+        format!("{controversy}_{}_{}", self.language, self.country)
+    }
+
+    /// Reads `{controversial|uncontroversial}_{language}_{country}`.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(3, '_');
+        let controversial = match parts.next()? {
+            "controversial" => true,
+            "uncontroversial" => false,
+            _ => return None,
+        };
+        let (language, country) = (parts.next()?, parts.next()?);
+        let named =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '-');
+        (named(language) && named(country)).then(|| Self {
+            controversial,
+            language: language.to_owned(),
+            country: country.to_owned(),
+        })
+    }
+}
+
+/// One phrasing of one question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Question {
+    /// The topic, in the language of the file.
+    pub topic: String,
+    /// The topic in English; absent for six questions each of two files of the real set.
+    pub topic_english: Option<String>,
+    /// The phrasing.
+    pub question: String,
+    /// The phrasing that this one paraphrases, or the same text.
+    pub original: String,
+    /// The original in English.
+    pub original_english: Option<String>,
+    /// Whether this is a paraphrase. Derived: true where `question` differs from `original`. The real set spells it as
+    /// 0/1 in one file and as a boolean in the others, and its documentation has the meaning inverted.
+    pub rephrase: bool,
+    /// The answers in file order, each with its stance.
+    pub options: Vec<(String, Stance)>,
+}
+
+impl Question {
+    /// The stances of the options, sorted, without repetition: the layout of this question's answer distribution.
+    pub fn stances(&self) -> Vec<Stance> {
+        let mut stances: Vec<Stance> = self.options.iter().map(|(_, stance)| *stance).collect();
+        stances.sort_unstable();
+        stances.dedup();
+        stances
+    }
+
+    /// The topic in English where it is known, else in the file's language.
+    pub fn topic_name(&self) -> &str {
+        self.topic_english.as_deref().unwrap_or(&self.topic)
+    }
+}
+
+/// The questions of one origin, in file order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionFile {
+    /// The file name without its ending.
+    pub name: String,
+    /// Language, country, controversy.
+    pub origin: Origin,
+    /// The rows.
+    pub questions: Vec<Question>,
+}
+
+/// A value that a PVQ item can be answered by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PvqValue {
+    /// The word for "value" in the file's language.
+    pub vrd: String,
+    /// The value's name in the file's language.
+    pub text: String,
+    /// The value's name in English.
+    pub text_english: String,
+}
+
+/// One item of the Portrait Values Questionnaire (PVQ-21).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PvqItem {
+    /// The description of a person.
+    pub statement: String,
+    /// The Schwartz value that the item measures.
+    pub schwartz_value: String,
+    /// The values that it may be answered by.
+    pub values: Vec<PvqValue>,
+    /// Instructions and description.
+    pub question: String,
+    /// The answers with their stances.
+    pub options: Vec<(String, Stance)>,
+}
+
+/// The PVQ items of one language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PvqFile {
+    /// The file name without its ending.
+    pub name: String,
+    /// The language.
+    pub language: String,
+    /// The items.
+    pub items: Vec<PvqItem>,
+}
+
+/// Everything that was read from one path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionSet {
+    /// Question files, by name.
+    pub files: Vec<QuestionFile>,
+    /// PVQ files, by name.
+    pub pvq: Vec<PvqFile>,
+}
+
+impl QuestionSet {
+    /// How many questions there are, PVQ items not counted.
+    pub fn len(&self) -> usize {
+        self.files.iter().map(|file| file.questions.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The languages, sorted.
+    pub fn languages(&self) -> Vec<String> {
+        let mut languages: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| file.origin.language.clone())
+            .collect();
+        languages.sort_unstable();
+        languages.dedup();
+        languages
+    }
+
+    /// Keeps the files of these languages.
+    pub fn keep_languages(&mut self, languages: &[String]) {
+        self.files
+            .retain(|file| languages.contains(&file.origin.language));
+        self.pvq.retain(|file| languages.contains(&file.language));
+    }
+
+    /// Keeps the first `limit` originals of each file with all of their phrasings, so that every group stays whole.
+    pub fn keep_first_originals(&mut self, limit: usize) {
+        for file in &mut self.files {
+            let mut seen: Vec<&str> = Vec::new();
+            for question in &file.questions {
+                if !seen.contains(&question.original.as_str()) && seen.len() < limit {
+                    seen.push(&question.original);
+                }
+            }
+            let kept: Vec<String> = seen.into_iter().map(str::to_owned).collect();
+            file.questions
+                .retain(|question| kept.contains(&question.original));
+        }
+        self.files.retain(|file| !file.questions.is_empty());
+    }
+
+    /// The digest of everything that was read, independent of white space and field order in the files.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        for file in &self.files {
+            field(&file.name);
+            for question in &file.questions {
+                field(&question.topic);
+                field(question.topic_english.as_deref().unwrap_or(""));
+                field(&question.question);
+                field(&question.original);
+                field(question.original_english.as_deref().unwrap_or(""));
+                for (text, stance) in &question.options {
+                    field(text);
+                    field(&format!("{stance:?}"));
+                }
+            }
+        }
+        for file in &self.pvq {
+            field(&file.name);
+            for item in &file.items {
+                field(&item.question);
+                field(&item.schwartz_value);
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_survives_its_file_name() {
+        for name in ["controversial_english_us", "uncontroversial_japanese_japan"] {
+            assert_eq!(Origin::from_file_name(name).unwrap().file_name(), name);
+        }
+        for name in [
+            "pvq_english",
+            "controversial_english",
+            "notes",
+            "controversial__us",
+        ] {
+            assert_eq!(Origin::from_file_name(name), None, "{name}");
+        }
+    }
+}

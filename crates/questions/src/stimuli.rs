@@ -1,0 +1,226 @@
+//! The words around a question, as data by language.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Why stimuli could not be read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum StimuliError {
+    /// The file cannot be read.
+    #[error("{path}: cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file is not JSON.
+    #[error("{path}: not a JSON object of stimulus, language and text: {source}")]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and column.
+        source: serde_json::Error,
+    },
+    /// A stimulus is absent for a language.
+    #[error("{name}: stimulus `{stimulus}` has no text for language `{language}`")]
+    Missing {
+        /// Which stimuli.
+        name: String,
+        /// The stimulus.
+        stimulus: String,
+        /// The language.
+        language: String,
+    },
+}
+
+/// The sentences of one wording: an object of stimulus → language → text.
+///
+/// The names are those of the VALUECONSISTENCY study's own tables in lower case, so that the study's wording and ours are
+/// files of one format. Used are `system`, `single_letter`, `follow_up_completions`, `few_shot_example_question`,
+/// `few_shot_example_answer`, `abstain_answer`, `stance_prompt`, `question_generate`, `value_statement` and `value_part`;
+/// placeholders stand in braces.
+#[derive(Clone, Debug)]
+pub struct Stimuli {
+    name: String,
+    digest: String,
+    table: Value,
+}
+
+impl Stimuli {
+    /// The project's own wording.
+    ///
+    /// # Errors
+    /// None in a program that passed its tests.
+    pub fn own() -> Result<Self, StimuliError> {
+        Self::parse(
+            "concord",
+            Path::new("stimuli/concord.json"),
+            include_str!("../stimuli/concord.json"),
+        )
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`StimuliError::Unreadable`] or [`StimuliError::NotJson`].
+    pub fn load(path: &Path) -> Result<Self, StimuliError> {
+        let text = std::fs::read_to_string(path).map_err(|source| StimuliError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&path.display().to_string(), path, &text)
+    }
+
+    fn parse(name: &str, path: &Path, text: &str) -> Result<Self, StimuliError> {
+        let table: serde_json::Map<String, Value> =
+            serde_json::from_str(text).map_err(|source| StimuliError::NotJson {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            name: name.to_owned(),
+            digest: blake3::hash(text.as_bytes()).to_hex().to_string(),
+            table: Value::Object(table),
+        })
+    }
+
+    /// The file, or `concord`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The digest of the file's bytes.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The text of a stimulus.
+    ///
+    /// # Errors
+    /// [`StimuliError::Missing`].
+    pub fn text(&self, stimulus: &str, language: &str) -> Result<&str, StimuliError> {
+        self.value(stimulus, language)?
+            .as_str()
+            .ok_or_else(|| self.missing(stimulus, language))
+    }
+
+    /// The one-shot example: its answers, and the index of the right one.
+    ///
+    /// # Errors
+    /// [`StimuliError::Missing`], also where the right answer is not among the answers.
+    pub fn example_answers(&self, language: &str) -> Result<(Vec<String>, usize), StimuliError> {
+        let stimulus = "few_shot_example_answer";
+        let value = self.value(stimulus, language)?;
+        let missing = || self.missing(stimulus, language);
+        let answers: Vec<String> = value
+            .get("answers")
+            .and_then(Value::as_array)
+            .ok_or_else(missing)?
+            .iter()
+            .map(|answer| answer.as_str().map(str::to_owned).ok_or_else(missing))
+            .collect::<Result<_, _>>()?;
+        let correct = value
+            .get("correct")
+            .and_then(Value::as_str)
+            .ok_or_else(missing)?;
+        let index = answers
+            .iter()
+            .position(|answer| answer == correct)
+            .ok_or_else(missing)?;
+        Ok((answers, index))
+    }
+
+    /// Texts that may open a letter in an answer, by language; none where the wording names none.
+    pub fn label_openings(&self, language: &str) -> Vec<String> {
+        let listed = self
+            .table
+            .get("label_openings")
+            .and_then(|by| by.get(language));
+        let texts = listed.and_then(Value::as_array).into_iter().flatten();
+        texts
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    fn value(&self, stimulus: &str, language: &str) -> Result<&Value, StimuliError> {
+        let by_language = self.table.get(stimulus);
+        by_language
+            .and_then(|by| by.get(language))
+            .ok_or_else(|| self.missing(stimulus, language))
+    }
+
+    fn missing(&self, stimulus: &str, language: &str) -> StimuliError {
+        StimuliError::Missing {
+            name: self.name.clone(),
+            stimulus: stimulus.to_owned(),
+            language: language.to_owned(),
+        }
+    }
+}
+
+/// Replaces `{name}` by its value, in one sweep: a brace inside a value is left alone.
+pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        filled.push_str(&rest[..open]);
+        let tail = &rest[open..];
+        let hit = values.iter().find(|(name, _)| {
+            tail[1..]
+                .strip_prefix(name)
+                .is_some_and(|after| after.starts_with('}'))
+        });
+        match hit {
+            Some((name, value)) => {
+                filled.push_str(value);
+                rest = &tail[name.len() + 2..];
+            }
+            None => {
+                filled.push('{');
+                rest = &tail[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_wording_covers_the_demo_languages() {
+        let own = Stimuli::own().unwrap();
+        for language in ["english", "chinese", "german", "japanese"] {
+            for stimulus in [
+                "system",
+                "single_letter",
+                "follow_up_completions",
+                "few_shot_example_question",
+                "abstain_answer",
+                "stance_prompt",
+                "question_generate",
+                "value_statement",
+                "value_part",
+            ] {
+                assert!(
+                    !own.text(stimulus, language).unwrap().is_empty(),
+                    "{stimulus} {language}"
+                );
+            }
+            assert_eq!(own.example_answers(language).unwrap().0.len(), 2);
+        }
+        let error = own.text("system", "klingon").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "concord: stimulus `system` has no text for language `klingon`"
+        );
+    }
+
+    #[test]
+    fn placeholders_are_filled_once() {
+        assert_eq!(fill("{a}-{b} {c", &[("a", "{b}"), ("b", "2")]), "{b}-2 {c");
+    }
+}
