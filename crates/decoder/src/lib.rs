@@ -1,1 +1,17 @@
-//! x
+//! One decoder, described by data, over the packed rows of a trie.
+//!
+//! [`Decoder::pass`] takes some rows and gives the normed hidden states of those that are read; [`Decoder::head`] turns them
+//! into logits. What one pass hands to the next is the K/V of one path ([`Session`]).
+//!
+//! Invariant: no code for one family of checkpoints; a family differs in its [`DecoderSpec`](concord_checkpoint::DecoderSpec).
+
+mod decoder;
+mod error;
+mod frequencies;
+mod layer;
+mod pass;
+
+pub use decoder::{Decoder, Session};
+pub use error::DecoderError;
+pub use frequencies::inverse_frequencies;
+pub use pass::Pass;

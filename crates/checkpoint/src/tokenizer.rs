@@ -1,0 +1,140 @@
+//! Text to tokens and back.
+
+use crate::CheckpointError;
+use std::path::{Path, PathBuf};
+use tokenizers::Tokenizer;
+
+/// The checkpoint's tokenizer with its own rule for the beginning of a text.
+pub struct Vocabulary {
+    path: PathBuf,
+    tokenizer: Tokenizer,
+    byte_level: bool,
+    /// The token that the tokenizer itself puts before a text, where it does.
+    bos: Option<u32>,
+    vocab_size: usize,
+}
+
+impl Vocabulary {
+    /// Reads `tokenizer.json`. `vocab_size` is the number of embeddings.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tokenizer`].
+    pub(crate) fn parse(path: &Path, bytes: &[u8], vocab_size: usize) -> Result<Self, CheckpointError> {
+        let bad = |problem: String| CheckpointError::Tokenizer { path: path.to_owned(), problem };
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| bad(error.to_string()))?;
+        // A tokenizer saved with padding or truncation would cut or fill prompts.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
+        let byte_level = matches!(tokenizer.get_decoder(), Some(tokenizers::DecoderWrapper::ByteLevel(_)));
+        let mut vocabulary = Self { path: path.to_owned(), tokenizer, byte_level, bos: None, vocab_size };
+        let (with, without) = (vocabulary.encode("a", true)?, vocabulary.encode("a", false)?);
+        if with.len() > without.len() && with.get(1..=without.len()) == Some(&without[..]) {
+            vocabulary.bos = with.first().copied();
+        }
+        Ok(vocabulary)
+    }
+
+    /// How many tokens the embedding knows.
+    pub fn size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The token that begins every text by the tokenizer's own rule, if it has one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, CheckpointError> {
+        let encoding = self.tokenizer.encode_fast(text, special).map_err(|error| {
+            CheckpointError::Tokenise { path: self.path.clone(), problem: error.to_string() }
+        })?;
+        let tokens = encoding.get_ids().to_vec();
+        match tokens.iter().find(|&&token| token as usize >= self.vocab_size) {
+            Some(&token) => {
+                let (path, vocabulary) = (self.path.clone(), self.vocab_size);
+                Err(CheckpointError::TokenOutside { path, token, vocabulary })
+            }
+            None => Ok(tokens),
+        }
+    }
+
+    /// Tokenises a text with the tokenizer's own BOS rule; a BOS that the text itself begins with is not doubled.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tokenise`], [`CheckpointError::TokenOutside`].
+    pub fn text(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
+        let mut tokens = self.encode(text, true)?;
+        if self.bos.is_some() && tokens.len() > 1 && self.bos == Some(tokens[0]) && tokens[0] == tokens[1] {
+            tokens.remove(0);
+        }
+        Ok(tokens)
+    }
+
+    /// Tokenises a rendered conversation. The template writes its own special tokens; where the tokenizer's rule asks for
+    /// a BOS and the template wrote none, it is added.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::text`].
+    pub fn rendered(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
+        let mut tokens = self.encode(text, false)?;
+        if let Some(bos) = self.bos
+            && tokens.first() != Some(&bos)
+        {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+
+    /// Tokenises a text on its own, without special tokens.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::text`].
+    pub fn continuation(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
+        self.encode(text, false)
+    }
+
+    /// A token as text; bytes that are no UTF-8 become replacement characters, an unknown id is empty.
+    pub fn token_text(&self, token: u32) -> String {
+        let Some(piece) = self.tokenizer.id_to_token(token) else { return String::new() };
+        if self.byte_level {
+            let bytes: Option<Vec<u8>> = piece.chars().map(byte_of).collect();
+            if let Some(bytes) = bytes {
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+        }
+        piece.replace('▁', " ")
+    }
+
+    /// The text of every token of the embedding, by id.
+    pub fn texts(&self) -> Vec<String> {
+        (0..self.vocab_size).map(|token| u32::try_from(token).map_or_else(|_| String::new(), |id| self.token_text(id))).collect()
+    }
+}
+
+/// The byte that byte-level BPE writes as this character: printable bytes as themselves, the rest from U+0100 on.
+///
+/// # Source
+/// `bytes_to_unicode` of the GPT-2 encoder (Radford et al. 2019).
+fn byte_of(character: char) -> Option<u8> {
+    let printable = |code: u32| matches!(code, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    let code = u32::from(character);
+    if code < 0x100 {
+        return if printable(code) { u8::try_from(code).ok() } else { None };
+    }
+    (0u8..=255).filter(|byte| !printable(u32::from(*byte))).nth(usize::try_from(code - 0x100).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_the_byte_level_alphabet() {
+        assert_eq!(byte_of('A'), Some(b'A'));
+        assert_eq!(byte_of('Ġ'), Some(b' '));
+        assert_eq!(byte_of('Ċ'), Some(b'\n'));
+        assert_eq!(byte_of('Ń'), Some(0xAD));
+        assert_eq!(byte_of(' '), None);
+        assert_eq!(byte_of('字'), None);
+    }
+}

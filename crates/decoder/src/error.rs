@@ -1,0 +1,20 @@
+//! Why a forward pass stopped.
+
+use concord_checkpoint::CheckpointError;
+
+/// Why a decoder could not be built or run.
+#[derive(Debug, thiserror::Error)]
+pub enum DecoderError {
+    /// A weight is missing or has the wrong shape.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A number became infinite or not a number.
+    #[error("the hidden states are no longer finite {place}: the weights are broken or the dtype is too narrow")]
+    NotFinite {
+        /// Where, for example `after layer 3`.
+        place: String,
+    },
+    /// A tensor operation failed.
+    #[error("a tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}

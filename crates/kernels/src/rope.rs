@@ -1,0 +1,125 @@
+//! Rotary position embedding by depth.
+
+use crate::storage::values_mut;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+use pulp::Arch;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Cosines and sines of every position up to a length.
+pub struct RopeTable {
+    half: usize,
+    /// `[positions, half]` cosines, then as many sines.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl RopeTable {
+    /// Tabulates `positions` positions of the given frequencies.
+    ///
+    /// # Shapes
+    /// `inverse_frequencies`: `[head_dim / 2]`, in radians a position.
+    ///
+    /// # Numerics
+    /// Angles are products in `f32`, as the reference implementation forms them; their cosine is rounded once.
+    pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
+        let angles = (0..positions).flat_map(|at| inverse_frequencies.iter().map(move |f| at as f32 * f));
+        #[expect(clippy::cast_possible_truncation, reason = "the table is f32")]
+        let (cos, sin) = angles.map(|angle| (f64::from(angle).cos() as f32, f64::from(angle).sin() as f32)).unzip();
+        Self { half: inverse_frequencies.len(), cos, sin }
+    }
+
+    /// How many positions are tabulated.
+    pub fn positions(&self) -> usize {
+        self.cos.len() / self.half.max(1)
+    }
+}
+
+/// Rotates the first `heads` heads of each row in place, pairing dimension `i` with `i + head_dim / 2`.
+///
+/// # Shapes
+/// `rows`: `[rows, n · head_dim]` with `n ≥ heads`; `depths`: one position a row, each inside the table.
+///
+/// # Errors
+/// candle's, where the tensor is not contiguous `f32`.
+///
+/// # Source
+/// Su et al. 2021, in the half-split form of GPT-NeoX and Llama in transformers.
+pub fn rotate(rows: &Tensor, heads: usize, table: &Arc<RopeTable>, depths: &Arc<[u32]>) -> Result<()> {
+    rows.inplace_op1(&Rotate { heads, table: Arc::clone(table), depths: Arc::clone(depths) })
+}
+
+/// [`rotate`] for one head in `f64`.
+pub fn rotate_reference(head: &[f32], inverse_frequencies: &[f32], depth: u32) -> Vec<f64> {
+    let half = head.len() / 2;
+    let mut out = vec![0.0; head.len()];
+    for i in 0..half {
+        let angle = f64::from(depth) * f64::from(inverse_frequencies[i]);
+        let (a, b) = (f64::from(head[i]), f64::from(head[i + half]));
+        out[i] = a * angle.cos() - b * angle.sin();
+        out[i + half] = b * angle.cos() + a * angle.sin();
+    }
+    out
+}
+
+struct Rotate {
+    heads: usize,
+    table: Arc<RopeTable>,
+    depths: Arc<[u32]>,
+}
+
+impl InplaceOp1 for Rotate {
+    fn name(&self) -> &'static str {
+        "rotate"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (_, width) = layout.shape().dims2()?;
+        let values = values_mut(storage, layout)?;
+        let half = self.table.half;
+        values.par_chunks_mut(width).with_min_len(16).zip(self.depths.par_iter()).for_each(|(row, &depth)| {
+            let at = depth as usize * half;
+            let (cos, sin) = (&self.table.cos[at..at + half], &self.table.sin[at..at + half]);
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for head in row.chunks_exact_mut(2 * half).take(self.heads) {
+                        let (low, high) = head.split_at_mut(half);
+                        for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                            let (x, y) = (*a, *b);
+                            *a = x * cos - y * sin;
+                            *b = y * cos + x * sin;
+                        }
+                    }
+                },
+            );
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn heads_are_rotated_and_the_rest_is_left_alone() {
+        let frequencies = [1.0f32, 0.1, 0.01];
+        let table = Arc::new(RopeTable::new(&frequencies, 50));
+        let depths: Arc<[u32]> = (0..40u32).map(|row| row * 7 % 50).collect();
+        let values: Vec<f32> = (0..40 * 18).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let rows = Tensor::from_slice(&values, (40, 18), &Device::Cpu).unwrap();
+        rotate(&rows, 2, &table, &depths).unwrap();
+        for (row, (found, before)) in rows.to_vec2::<f32>().unwrap().iter().zip(values.chunks(18)).enumerate() {
+            for head in 0..2 {
+                let expected = rotate_reference(&before[head * 6..head * 6 + 6], &frequencies, depths[row]);
+                for (a, b) in found[head * 6..].iter().zip(&expected) {
+                    assert!((f64::from(*a) - b).abs() < 1e-5);
+                }
+            }
+            assert_eq!(found[12..], before[12..]);
+        }
+        assert_eq!(table.positions(), 50);
+    }
+}

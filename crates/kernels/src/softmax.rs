@@ -1,0 +1,150 @@
+//! What the next-token distribution of a row says, without ever writing it down.
+
+use crate::exp::exp;
+use crate::storage::values;
+use candle_core::{Result, Storage, Tensor, bail};
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// One row of logits, summarised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The entropy of the distribution, in nats. Not a number where a logit is infinite or not a number.
+    pub entropy: f64,
+    /// The most probable tokens and their log-probabilities (nats), best first; ties by lower id.
+    pub top: Vec<(u32, f64)>,
+    /// The log-probabilities of the tokens that were asked for, in the order asked.
+    pub asked: Vec<f64>,
+}
+
+/// Summarises each row.
+///
+/// # Shapes
+/// `logits`: `[rows, vocabulary]`; `asked`: tokens by row, at most as many rows.
+///
+/// # Numerics
+/// Exponentials in `f32`, their sums in `f64` over eight lanes.
+///
+/// # Errors
+/// candle's, where the tensor is not contiguous `f32` on the CPU.
+///
+/// # Panics
+/// Where an asked token is outside the vocabulary.
+pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Summary>> {
+    let (_, vocabulary) = logits.dims2()?;
+    let (storage, layout) = logits.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("summaries are read on the CPU") };
+    let values = values(storage, layout)?;
+    Ok(values
+        .par_chunks(vocabulary)
+        .zip(asked.par_iter())
+        .map(|(row, asked)| {
+            let largest = best(row, top);
+            let centre = largest.first().map_or(0.0, |&(_, logit)| logit);
+            let (mass, moment) = Arch::new().dispatch(
+                #[inline(always)]
+                || sums(row, centre),
+            );
+            let log_prob = |logit: f32| f64::from(logit) - f64::from(centre) - mass.ln();
+            Summary {
+                entropy: mass.ln() - moment / mass,
+                top: largest.iter().map(|&(token, logit)| (token, log_prob(logit))).collect(),
+                asked: asked.iter().map(|&token| log_prob(row[token as usize])).collect(),
+            }
+        })
+        .collect())
+}
+
+/// [`summarise`] for one row in `f64`.
+pub fn summarise_reference(row: &[f32], asked: &[u32], top: usize) -> Summary {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mass: f64 = row.iter().map(|x| (f64::from(*x) - f64::from(largest)).exp()).sum();
+    let log_prob = |token: usize| f64::from(row[token]) - f64::from(largest) - mass.ln();
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
+    Summary {
+        entropy: -(0..row.len()).map(|token| log_prob(token).exp() * log_prob(token)).sum::<f64>(),
+        top: order.iter().take(top).filter_map(|&t| Some((u32::try_from(t).ok()?, log_prob(t)))).collect(),
+        asked: asked.iter().map(|&token| log_prob(token as usize)).collect(),
+    }
+}
+
+/// The largest values with their places, best first.
+fn best(row: &[f32], count: usize) -> Vec<(u32, f32)> {
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
+    for (block, token) in row.chunks(64).zip((0u32..).step_by(64)) {
+        let threshold = if best.len() < count { f32::NEG_INFINITY } else { best[count - 1].1 };
+        if best.len() == count && !block.iter().any(|value| *value > threshold) {
+            continue;
+        }
+        for (value, token) in block.iter().zip(token..) {
+            if best.len() < count || *value > best[best.len() - 1].1 {
+                let place = best.partition_point(|(_, kept)| kept >= value);
+                best.insert(place, (token, *value));
+                best.truncate(count);
+            }
+        }
+    }
+    best
+}
+
+/// `Σ e^(x − centre)` and `Σ (x − centre) e^(x − centre)`.
+#[inline(always)]
+fn sums(row: &[f32], centre: f32) -> (f64, f64) {
+    const WIDTH: usize = 8;
+    let (mut mass, mut moment) = ([0.0f64; WIDTH], [0.0f64; WIDTH]);
+    let blocks = row.chunks_exact(WIDTH);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for lane in 0..WIDTH {
+            let x = block[lane] - centre;
+            let e = exp(x);
+            mass[lane] += f64::from(e);
+            moment[lane] += f64::from(x * e);
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        let x = value - centre;
+        let e = exp(x);
+        mass[lane] += f64::from(e);
+        moment[lane] += f64::from(x * e);
+    }
+    (mass.iter().sum(), moment.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_the_reference(rows in 1usize..5, vocabulary in 6usize..400, seed in 0usize..9999) {
+            let values: Vec<f32> =
+                (0..rows * vocabulary).map(|i| ((i * 7919 + seed) * 31 % 4001) as f32 / 200.0 - 10.0).collect();
+            let logits = Tensor::from_slice(&values, (rows, vocabulary), &Device::Cpu).unwrap();
+            let asked = [0u32, 5];
+            let found = summarise(&logits, &vec![&asked[..]; rows], 5).unwrap();
+            for (found, row) in found.iter().zip(values.chunks(vocabulary)) {
+                let expected = summarise_reference(row, &asked, 5);
+                prop_assert!((found.entropy - expected.entropy).abs() < 1e-5);
+                for (a, b) in found.asked.iter().zip(&expected.asked) {
+                    prop_assert!((a - b).abs() < 1e-5);
+                }
+                let ids = |summary: &Summary| summary.top.iter().map(|t| t.0).collect::<Vec<_>>();
+                prop_assert_eq!(ids(found), ids(&expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_logit_that_is_no_number_shows() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut row = vec![0.5f32; 100];
+            row[70] = bad;
+            let logits = Tensor::from_slice(&row, (1, 100), &Device::Cpu).unwrap();
+            assert!(summarise(&logits, &[&[]], 5).unwrap()[0].entropy.is_nan());
+        }
+    }
+}

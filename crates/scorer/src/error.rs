@@ -1,0 +1,62 @@
+//! Why prompts could not be scored.
+
+use concord_checkpoint::CheckpointError;
+use concord_decoder::DecoderError;
+
+/// Why prompts could not be scored.
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerError {
+    /// A prompt could not be rendered or tokenised.
+    #[error("prompt `{id}`: {source}")]
+    Prompt {
+        /// The prompt.
+        id: String,
+        /// What went wrong.
+        source: CheckpointError,
+    },
+    /// A prompt has no token to read after.
+    #[error("prompt `{id}`: is empty, and the tokenizer adds no beginning-of-text token to it")]
+    EmptyPrompt {
+        /// The prompt.
+        id: String,
+    },
+    /// A continuation has no token.
+    #[error("prompt `{id}`: continuation {text:?} has no token")]
+    EmptyContinuation {
+        /// The prompt.
+        id: String,
+        /// The continuation.
+        text: String,
+    },
+    /// A prompt with what is read after it is longer than the checkpoint's context.
+    #[error("prompt `{id}`: {tokens} tokens, but the checkpoint's context holds {limit}")]
+    TooLong {
+        /// The prompt.
+        id: String,
+        /// Its length with the longest continuation.
+        tokens: usize,
+        /// The context length.
+        limit: usize,
+    },
+    /// No token of the vocabulary spells a label.
+    #[error("no token of the vocabulary spells the label {label:?}")]
+    LabelNotCovered {
+        /// The label.
+        label: String,
+    },
+    /// Logits are infinite or not numbers.
+    #[error("the logits of prompt `{id}` are not finite: the weights of the head or of the last norm are broken")]
+    NotFinite {
+        /// A prompt that the row belongs to.
+        id: String,
+    },
+    /// The forward pass failed.
+    #[error(transparent)]
+    Decoder(#[from] DecoderError),
+    /// A tensor operation failed.
+    #[error("a tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The caller asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+}

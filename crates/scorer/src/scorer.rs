@@ -1,0 +1,348 @@
+//! Runs the passes of a plan and reads the rows that are asked for.
+
+use crate::labels::LabelTable;
+use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
+use crate::ScorerError;
+use candle_core::Tensor;
+use concord_checkpoint::Snapshot;
+use concord_decoder::{Decoder, Pass};
+use concord_kernels::{Summary, summarise};
+use concord_readings::{
+    Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Prompt, Reading, Spelling, TokenReading,
+};
+use std::ops::{ControlFlow, Range};
+
+/// Tokens kept of each next-token distribution.
+const TOP: usize = 5;
+
+/// What a run cost, in counts that do not depend on the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Prompts read.
+    pub prompts: u64,
+    /// Tokens of all prompts and continuations, each prompt counted once.
+    pub tokens_asked: u64,
+    /// Distinct prefixes.
+    pub trie_rows: u64,
+    /// Rows that went through the decoder, fill rows not counted.
+    pub rows_computed: u64,
+    /// Rows that went through the head, fill rows not counted.
+    pub rows_read: u64,
+    /// Passes.
+    pub passes: u64,
+    /// Operations of all matrix products, fill rows and head included.
+    pub product_flops: u64,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Rows computed.
+    pub rows_done: u64,
+    /// Rows of the trie.
+    pub rows: u64,
+}
+
+/// Scores prompts with one decoder.
+pub struct Scorer<'a> {
+    snapshot: &'a Snapshot,
+    decoder: &'a Decoder,
+    table: LabelTable,
+}
+
+impl<'a> Scorer<'a> {
+    /// Prepares to read labels of the snapshot's vocabulary.
+    pub fn new(snapshot: &'a Snapshot, decoder: &'a Decoder) -> Self {
+        Self { snapshot, decoder, table: LabelTable::new(&snapshot.vocabulary) }
+    }
+
+    /// Tokenises prompts and lays out their trie.
+    ///
+    /// # Errors
+    /// [`ScorerError`] naming the prompt or label.
+    pub fn plan(&self, prompts: &[Prompt]) -> Result<Plan, ScorerError> {
+        Plan::new(self.snapshot, &self.table, prompts)
+    }
+
+    /// Plans and runs prompts, and returns the readings in their order.
+    ///
+    /// # Errors
+    /// As [`Scorer::run`].
+    pub fn score(&self, prompts: &[Prompt]) -> Result<(Vec<Reading>, Counts), ScorerError> {
+        let plan = self.plan(prompts)?;
+        let mut readings: Vec<Option<Reading>> = vec![None; prompts.len()];
+        let counts = self.run(&plan, |_, done| {
+            for (index, reading) in done {
+                readings[index] = Some(reading);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok((readings.into_iter().flatten().collect(), counts))
+    }
+
+    /// Runs every pass. After each, `observe` is given the prompts that are now complete (their number in the plan and
+    /// their reading) and may stop the run.
+    ///
+    /// # Errors
+    /// [`ScorerError::NotFinite`], [`ScorerError::Decoder`]; [`ScorerError::Stopped`] where `observe` says so.
+    pub fn run(
+        &self,
+        plan: &Plan,
+        mut observe: impl FnMut(Progress, Vec<(usize, Reading)>) -> ControlFlow<()>,
+    ) -> Result<Counts, ScorerError> {
+        let config = *self.decoder.config();
+        let rows = plan.trie.len();
+        let mut counts = Counts {
+            prompts: plan.prompts.len() as u64,
+            tokens_asked: plan.tokens_asked,
+            trie_rows: rows as u64,
+            ..Counts::default()
+        };
+        let mut session = self.decoder.session(plan.trie.positions())?;
+        let mut slots = Slots::new(plan);
+        let mut cursor = Cursor::default();
+        for start in (0..rows).step_by(config.rows_per_pass) {
+            let end = rows.min(start + config.rows_per_pass);
+            let due = cursor.advance(plan, end);
+            let next_depth = plan.trie.depths.get(end).copied().unwrap_or(0);
+            let read = due.rows(start);
+            let (tokens, depths) = (&plan.trie.tokens[start..end], &plan.trie.depths[start..end]);
+            let pass = Pass::new(tokens, depths, next_depth, &read, &config);
+            let hidden = self.decoder.pass(&mut session, &pass)?;
+            counts.product_flops += self.decoder.pass_flops(&pass);
+            counts.rows_computed += (end - start) as u64;
+            counts.rows_read += read.len() as u64;
+            counts.passes += 1;
+            if let Some(hidden) = hidden {
+                counts.product_flops += self.read(plan, &due, &hidden, &mut slots)?;
+            }
+            let progress = Progress { rows_done: counts.rows_computed, rows: rows as u64 };
+            let complete = slots.take_complete(plan, &self.table)?;
+            if observe(progress, complete).is_break() {
+                return Err(ScorerError::Stopped);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Puts the read rows of a pass through the head, a slice at a time, and fills the slots that wait for them.
+    fn read(&self, plan: &Plan, due: &Due<'_>, hidden: &Tensor, slots: &mut Slots) -> Result<u64, ScorerError> {
+        let config = self.decoder.config();
+        let groups = due.groups();
+        let filled = hidden.dim(0)?;
+        let mut flops = 0;
+        for first in (0..groups.len()).step_by(config.head_rows) {
+            let wanted = &groups[first..groups.len().min(first + config.head_rows)];
+            // A short slice begins earlier, so that it has the rows that keep bits stable.
+            let length = wanted.len().max(config.minimum_rows).min(filled);
+            let begin = first.min(filled - length);
+            let logits = self.decoder.head(&hidden.narrow(0, begin, length)?)?; // [length, vocabulary]
+            flops += self.decoder.head_flops(length);
+            let logits = logits.narrow(0, first - begin, wanted.len())?;
+            let asked: Vec<Vec<u32>> =
+                wanted.iter().map(|group| group.probes.iter().map(|probe| probe.token).collect()).collect();
+            let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
+            for (group, summary) in wanted.iter().zip(summarise(&logits, &asked, TOP)?) {
+                if !summary.entropy.is_finite() {
+                    let prompt = group.probes.first().map(|probe| probe.prompt).or(group.prompts.first().map(|p| p.1));
+                    let id = prompt.map_or_else(String::new, |prompt| plan.prompts[prompt as usize].id.clone());
+                    return Err(ScorerError::NotFinite { id });
+                }
+                slots.fill(group, &summary);
+            }
+        }
+        Ok(flops)
+    }
+}
+
+/// What is read at one row.
+struct Group<'a> {
+    probes: &'a [Probe],
+    prompts: &'a [(u32, u32)],
+}
+
+/// What is read at the rows of one pass, by row.
+struct Due<'a> {
+    probes: &'a [Probe],
+    prompts: &'a [(u32, u32)],
+}
+
+impl<'a> Due<'a> {
+    fn groups(&self) -> Vec<Group<'a>> {
+        let (mut probes, mut prompts) = (self.probes, self.prompts);
+        let mut groups = Vec::new();
+        loop {
+            let row = match (probes.first(), prompts.first()) {
+                (Some(probe), Some((row, _))) => probe.row.min(*row),
+                (Some(probe), None) => probe.row,
+                (None, Some((row, _))) => *row,
+                (None, None) => return groups,
+            };
+            let (mine, others) = probes.split_at(probes.partition_point(|probe| probe.row <= row));
+            let (for_prompts, rest) = prompts.split_at(prompts.partition_point(|(at, _)| *at <= row));
+            groups.push(Group { probes: mine, prompts: for_prompts });
+            (probes, prompts) = (others, rest);
+        }
+    }
+
+    /// The rows, counted from the start of the pass.
+    fn rows(&self, start: usize) -> Vec<u32> {
+        let start = u32::try_from(start).unwrap_or(u32::MAX);
+        let row = |group: &Group<'_>| match group.probes.first() {
+            Some(probe) => probe.row - start,
+            None => group.prompts.first().map_or(0, |(row, _)| row - start),
+        };
+        self.groups().iter().map(row).collect()
+    }
+}
+
+/// How much of the reads earlier passes have taken.
+#[derive(Default)]
+struct Cursor {
+    probes: usize,
+    prompts: usize,
+}
+
+impl Cursor {
+    /// The reads at rows before `end` that are not taken yet.
+    fn advance<'a>(&mut self, plan: &'a Plan, end: usize) -> Due<'a> {
+        let before = |row: u32| (row as usize) < end;
+        let probes = take(&mut self.probes, &plan.probes, |probe| before(probe.row));
+        let prompts = take(&mut self.prompts, &plan.summaries, |(row, _)| before(*row));
+        Due { probes: &plan.probes[probes], prompts: &plan.summaries[prompts] }
+    }
+}
+
+fn take<T>(taken: &mut usize, list: &[T], due: impl Fn(&T) -> bool) -> Range<usize> {
+    let first = *taken;
+    *taken += list[first..].partition_point(due);
+    first..*taken
+}
+
+/// Log-probabilities read so far, by prompt.
+struct Slots {
+    values: Vec<Vec<f64>>,
+    summaries: Vec<Option<Summary>>,
+    missing: Vec<usize>,
+    complete: Vec<usize>,
+}
+
+impl Slots {
+    fn new(plan: &Plan) -> Self {
+        let mut missing: Vec<usize> = plan.prompts.iter().map(|prompt| prompt.slots).collect();
+        for (_, prompt) in &plan.summaries {
+            missing[*prompt as usize] += 1;
+        }
+        Self {
+            values: plan.prompts.iter().map(|prompt| vec![f64::NAN; prompt.slots]).collect(),
+            summaries: vec![None; plan.prompts.len()],
+            complete: (0..missing.len()).filter(|prompt| missing[*prompt] == 0).collect(),
+            missing,
+        }
+    }
+
+    fn fill(&mut self, group: &Group<'_>, summary: &Summary) {
+        for (probe, value) in group.probes.iter().zip(&summary.asked) {
+            self.values[probe.prompt as usize][probe.slot as usize] = *value;
+            self.count(probe.prompt as usize);
+        }
+        for (_, prompt) in group.prompts {
+            self.summaries[*prompt as usize] = Some(summary.clone());
+            self.count(*prompt as usize);
+        }
+    }
+
+    fn count(&mut self, prompt: usize) {
+        self.missing[prompt] -= 1;
+        if self.missing[prompt] == 0 {
+            self.complete.push(prompt);
+        }
+    }
+
+    fn take_complete(&mut self, plan: &Plan, table: &LabelTable) -> Result<Vec<(usize, Reading)>, ScorerError> {
+        let complete = std::mem::take(&mut self.complete);
+        complete
+            .into_iter()
+            .map(|prompt| {
+                let values = std::mem::take(&mut self.values[prompt]);
+                let summary = self.summaries[prompt].take();
+                let planned = &plan.prompts[prompt];
+                let reading = assemble(planned, &values, summary.as_ref(), table);
+                let reading = reading.ok_or_else(|| ScorerError::NotFinite { id: planned.id.clone() })?;
+                Ok((prompt, reading))
+            })
+            .collect()
+    }
+}
+
+/// A prompt's slots as its answers; `None` where a number is out of its domain.
+fn assemble(
+    prompt: &PromptPlan,
+    values: &[f64],
+    summary: Option<&Summary>,
+    table: &LabelTable,
+) -> Option<Reading> {
+    let mut next = values.iter().copied();
+    let token_reading = |token: u32, value: f64| {
+        let log_prob = LogProb::new(value).ok()?;
+        Some(TokenReading { token, text: table.text(token).to_owned(), log_prob })
+    };
+    let mut answers = Vec::with_capacity(prompt.answers.len());
+    for answer in &prompt.answers {
+        answers.push(match answer {
+            AnswerPlan::NextToken { labels } => {
+                let summary = summary?;
+                let mut label_tokens = Vec::new();
+                let mut readings = Vec::with_capacity(labels.len());
+                for (label, ways) in labels {
+                    let mut spellings = Vec::with_capacity(ways.len());
+                    for way in ways {
+                        let mut log_prob = next.next()?;
+                        let tokens = match way.opening {
+                            Some(opening) => {
+                                log_prob += next.next()?;
+                                vec![opening, way.token]
+                            }
+                            None => {
+                                label_tokens.push(way.token);
+                                vec![way.token]
+                            }
+                        };
+                        let log_prob = LogProb::new(log_prob).ok()?;
+                        spellings.push(Spelling { text: way.text.clone(), tokens, log_prob });
+                    }
+                    let log_prob = log_sum(spellings.iter().map(|spelling| spelling.log_prob.get()));
+                    let log_prob = LogProb::new(log_prob).ok()?;
+                    readings.push(LabelReading { label: label.clone(), log_prob, spellings });
+                }
+                let mass: f64 = readings.iter().map(|label| label.log_prob.get().exp()).sum();
+                let top = summary.top.iter().map(|(token, value)| token_reading(*token, *value));
+                Answer::NextToken(NextToken {
+                    labels: readings,
+                    label_mass: Probability::new(mass.min(1.0)).ok()?,
+                    entropy: Nats::new(summary.entropy.max(0.0)).ok()?,
+                    top_is_label: summary.top.first().is_some_and(|(token, _)| label_tokens.contains(token)),
+                    top: top.collect::<Option<_>>()?,
+                })
+            }
+            AnswerPlan::Continuation { text, tokens, joint_tokens_differ } => {
+                let tokens = tokens.iter().map(|token| token_reading(*token, next.next()?));
+                let tokens = tokens.collect::<Option<Vec<_>>>()?;
+                Answer::Continuation(Continuation {
+                    log_prob: LogProb::new(tokens.iter().map(|token| token.log_prob.get()).sum()).ok()?,
+                    tokens,
+                    bytes: text.len(),
+                    text: text.clone(),
+                    joint_tokens_differ: *joint_tokens_differ,
+                })
+            }
+        });
+    }
+    Some(Reading { id: prompt.id.clone(), tokens: prompt.tokens, answers })
+}
+
+/// `ln Σ e^x`, without underflow of the largest.
+fn log_sum(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    largest + values.map(|value| (value - largest).exp()).sum::<f64>().ln()
+}

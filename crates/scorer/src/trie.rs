@@ -1,0 +1,120 @@
+//! All sequences of a run as rows in depth-first order.
+
+/// A trie of tokens, one row for each distinct prefix.
+///
+/// Row `k` is visible to row `q` exactly when `k <= q < ends[k]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trie {
+    /// The token of each row.
+    pub tokens: Vec<u32>,
+    /// The position of each row in its sequences, from 0.
+    pub depths: Vec<u32>,
+    /// One past the last row of each row's subtree.
+    pub ends: Vec<u32>,
+}
+
+impl Trie {
+    /// Lays out sequences. `visit` is told each sequence and its rows, by depth, in the order of the trie.
+    ///
+    /// # Panics
+    /// Where there are 2^32 rows or more.
+    pub fn new(sequences: &[(&[u32], &[u32])], mut visit: impl FnMut(usize, &[u32])) -> Self {
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        let tokens = |index: usize| sequences[index].0.iter().chain(sequences[index].1).copied();
+        order.sort_by(|a, b| tokens(*a).cmp(tokens(*b)).then(a.cmp(b)));
+        let mut trie = Self::default();
+        let mut path: Vec<u32> = Vec::new();
+        for index in order {
+            // The path is the previous sequence: what is shared with it is shared with all before.
+            let shared = path
+                .iter()
+                .zip(tokens(index))
+                .take_while(|(row, token)| trie.tokens[**row as usize] == *token)
+                .count();
+            trie.close(&path[shared..]);
+            path.truncate(shared);
+            for token in tokens(index).skip(shared) {
+                let row = row_number(trie.tokens.len());
+                trie.tokens.push(token);
+                trie.depths.push(row_number(path.len()));
+                trie.ends.push(0);
+                path.push(row);
+            }
+            visit(index, &path);
+        }
+        trie.close(&path);
+        trie
+    }
+
+    /// Ends the subtrees of rows that are left.
+    fn close(&mut self, rows: &[u32]) {
+        let end = row_number(self.tokens.len());
+        for row in rows {
+            self.ends[*row as usize] = end;
+        }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The number of positions of the longest sequence.
+    pub fn positions(&self) -> usize {
+        self.depths.iter().max().map_or(0, |depth| *depth as usize + 1)
+    }
+}
+
+fn row_number(count: usize) -> u32 {
+    assert!(u32::try_from(count).is_ok(), "a trie holds fewer than 2^32 rows");
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_prefix_is_one_row() {
+        let mut rows = vec![Vec::new(); 3];
+        let trie = Trie::new(&[(&[5, 6], &[7]), (&[5], &[]), (&[5, 6], &[2])], |i, path| rows[i] = path.to_vec());
+        assert_eq!(trie.tokens, [5, 6, 2, 7]);
+        assert_eq!(trie.depths, [0, 1, 2, 2]);
+        assert_eq!(trie.ends, [4, 4, 3, 4]);
+        assert_eq!(rows, [vec![0, 1, 3], vec![0], vec![0, 1, 2]]);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_the_distinct_prefixes(
+            sequences in prop::collection::vec(prop::collection::vec(0u32..4, 0..12), 0..40), split in 0usize..12,
+        ) {
+            let halves: Vec<(&[u32], &[u32])> =
+                sequences.iter().map(|s| s.split_at(split.min(s.len()))).collect();
+            let mut spelt = vec![Vec::new(); sequences.len()];
+            let mut paths = vec![Vec::new(); sequences.len()];
+            let trie = Trie::new(&halves, |index, path| paths[index] = path.to_vec());
+            for (path, spelt) in paths.iter().zip(&mut spelt) {
+                *spelt = path.iter().map(|row| trie.tokens[*row as usize]).collect();
+            }
+            prop_assert_eq!(&spelt, &sequences);
+            let prefixes: BTreeSet<&[u32]> =
+                sequences.iter().flat_map(|s| (1..=s.len()).map(move |n| &s[..n])).collect();
+            prop_assert_eq!(trie.len(), prefixes.len());
+            // The mask shows a row its path and nothing else.
+            for path in &paths {
+                if let Some(&q) = path.last() {
+                    let visible: Vec<u32> = (0..=q).filter(|k| q < trie.ends[*k as usize]).collect();
+                    prop_assert_eq!(&visible, path);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Logits and chat rendering against transformers (`tests/golden/make.py`), and candle-transformers as second opinion.
+
+use crate::test;
+use candle_core::{DType, Device, Tensor};
+use candle_transformers::models::llama;
+use concord_checkpoint::Snapshot;
+use concord_decoder::{Decoder, Pass};
+use concord_kernels::KernelConfig;
+use concord_readings::{Input, Message};
+use libtest_mimic::Trial;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+const CHECKPOINTS: [&str; 3] = ["llama3-gqa-untied", "biased-tied-sharded", "multi-query-wide-heads"];
+/// Of the largest logit.
+const TOLERANCE: f32 = 1e-4;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        test("golden_logits::every_position_is_that_of_transformers", every_position),
+        test("golden_logits::candle_transformers_agrees", second_opinion),
+        test("golden_logits::messages_render_as_in_transformers", rendering),
+        test("golden_logits::plain_text_is_tokenised_as_in_transformers", plain_text),
+    ]
+}
+
+pub fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+}
+
+fn golden(name: &str) -> Vec<(Vec<u32>, Vec<Vec<f32>>)> {
+    let file = folder(name).join("golden.safetensors");
+    let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    (0..4)
+        .map(|index| {
+            let tokens = tensors[&format!("tokens_{index}")].to_dtype(DType::U32).unwrap();
+            (tokens.to_vec1().unwrap(), tensors[&format!("logits_{index}")].to_vec2().unwrap())
+        })
+        .collect()
+}
+
+fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let depths: Vec<u32> = (0..u32::try_from(tokens.len()).unwrap()).collect();
+    let mut session = decoder.session(tokens.len()).unwrap();
+    let pass = Pass::new(tokens, &depths, 0, &depths, decoder.config());
+    let hidden = decoder.pass(&mut session, &pass).unwrap().unwrap();
+    decoder.head(&hidden).unwrap().narrow(0, 0, tokens.len()).unwrap().to_vec2().unwrap()
+}
+
+fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let error = found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+    assert!(error <= TOLERANCE * largest, "{what}: off by {error} where logits reach {largest}");
+}
+
+fn every_position() {
+    for name in CHECKPOINTS {
+        let snapshot = Snapshot::open(&folder(name)).unwrap();
+        let decoder = Decoder::load(&snapshot, KernelConfig::cpu()).unwrap();
+        for (tokens, expected) in golden(name) {
+            let found = logits(&decoder, &tokens);
+            assert_eq!(found.len(), expected.len());
+            for (position, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert_close(found, expected, &format!("{name} position {position}"));
+            }
+        }
+    }
+}
+
+/// candle-transformers knows neither biases nor an explicit head_dim, so it is asked about a checkpoint without them: the
+/// demo pair.
+fn second_opinion() {
+    let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/demo/aligned");
+    let snapshot = Snapshot::open(&demo).unwrap();
+    let decoder = Decoder::load(&snapshot, KernelConfig::cpu()).unwrap();
+    let spec = &snapshot.spec;
+    let config = llama::Config {
+        hidden_size: spec.hidden_size,
+        intermediate_size: spec.mlp_size,
+        vocab_size: spec.vocab_size,
+        num_hidden_layers: spec.layers,
+        num_attention_heads: spec.heads,
+        num_key_value_heads: spec.kv_heads,
+        use_flash_attn: false,
+        rms_norm_eps: spec.norm_eps,
+        rope_theta: 10_000.0,
+        bos_token_id: None,
+        eos_token_id: None,
+        rope_scaling: None,
+        max_position_embeddings: spec.max_positions,
+        tie_word_embeddings: true,
+    };
+    let weights = std::fs::read(demo.join("model.safetensors")).unwrap();
+    let weights =
+        candle_nn::VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).unwrap();
+    let model = llama::Llama::load(weights, &config).unwrap();
+    let tokens: Vec<u32> = (0..90).map(|i| i * 37 % 2048).collect();
+    let found = logits(&decoder, &tokens);
+    for length in [1, 2, 17, 90] {
+        let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+        let input = Tensor::new(&tokens[..length], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let expected = model.forward(&input, 0, &mut cache).unwrap().squeeze(0).unwrap().to_vec1().unwrap();
+        assert_close(&found[length - 1], &expected, &format!("{length} tokens"));
+    }
+}
+
+#[derive(Debug)]
+struct Rendered {
+    messages: Vec<Message>,
+    text: String,
+    tokens: Vec<u32>,
+}
+
+fn rendering() {
+    for name in ["llama3-gqa-untied", "multi-query-wide-heads"] {
+        let snapshot = Snapshot::open(&folder(name)).unwrap();
+        let record = std::fs::read_to_string(folder(name).join("rendered.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let record = Rendered {
+            messages: serde_json::from_value(record["messages"].clone()).unwrap(),
+            text: record["text"].as_str().unwrap().to_owned(),
+            tokens: serde_json::from_value(record["tokens"].clone()).unwrap(),
+        };
+        let (text, tokens) = snapshot.tokens(&Input::Conversation(record.messages)).unwrap();
+        assert_eq!(text, record.text);
+        assert_eq!(tokens, record.tokens);
+        assert_eq!(tokens.iter().filter(|token| **token == 0).count(), 1, "one beginning of text");
+    }
+}
+
+fn plain_text() {
+    for name in CHECKPOINTS {
+        let snapshot = Snapshot::open(&folder(name)).unwrap();
+        let text = "Human: choose A or B.\n\nAssistant: A";
+        let (_, tokens) = snapshot.tokens(&Input::Text(text.into())).unwrap();
+        assert_eq!(tokens, golden(name)[3].0);
+        let has_bos = name != "biased-tied-sharded";
+        assert_eq!(snapshot.vocabulary.bos(), has_bos.then_some(0));
+        // A text that brings its own beginning gets no second one.
+        let (_, tokens) = snapshot.tokens(&Input::Text(format!("<s>{text}"))).unwrap();
+        assert_eq!(tokens.iter().filter(|token| **token == 0).count(), 1);
+    }
+}
