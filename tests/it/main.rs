@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's way to fail and to say that it was skipped")]
 
 mod golden_logits;
+mod study;
 mod theorems;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -47,5 +48,6 @@ pub fn test_with_shared(name: &str, body: fn(&Path)) -> Trial {
 fn main() -> ExitCode {
     let mut trials = golden_logits::trials();
     trials.extend(theorems::trials());
+    trials.extend(study::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,0 +1,188 @@
+//! The study's own files: its questions, its prompts to the byte, its distances and its totals.
+
+use crate::test_with_shared;
+use concord_questions::{Ask, Kind, PvqValue, Question, Stimuli, check, load};
+use concord_readings::Input;
+use concord_stats::{Distance, pairwise_distances};
+use concord_suites::valueconsistency::{Answers, Findings, Settings, from_given, measure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        test_with_shared("study::the_question_files_have_their_published_counts", counts),
+        test_with_shared("study::the_known_anomalies_are_found", anomalies),
+        test_with_shared("study::prompts_equal_the_studys_to_the_byte", prompts),
+        test_with_shared("study::distances_equal_the_studys", distances),
+        test_with_shared("study::totals_equal_the_studys", totals),
+    ]
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// topics, originals and rows of each file (notes on the data set).
+const COUNTS: [(&str, usize, usize, usize); 14] = [
+    ("controversial_chinese_china", 22, 97, 485),
+    ("controversial_chinese_us", 28, 132, 792),
+    ("controversial_english_china", 22, 97, 582),
+    ("controversial_english_germany", 28, 128, 768),
+    ("controversial_english_japan", 21, 84, 504),
+    ("controversial_english_us", 28, 131, 653),
+    ("controversial_german_germany", 28, 128, 640),
+    ("controversial_german_us", 28, 131, 786),
+    ("controversial_japanese_japan", 21, 84, 420),
+    ("controversial_japanese_us", 28, 130, 780),
+    ("uncontroversial_chinese_china", 23, 87, 435),
+    ("uncontroversial_english_us", 20, 79, 395),
+    ("uncontroversial_german_germany", 18, 68, 340),
+    ("uncontroversial_japanese_japan", 20, 85, 425),
+];
+
+fn counts(shared: &Path) {
+    let set = load(&shared.join("valueconsistency")).unwrap();
+    assert_eq!(set.len(), 8005);
+    assert_eq!(set.pvq.iter().map(|file| file.items.len()).collect::<Vec<_>>(), [21, 21, 21]);
+    let (files, _) = check(&set);
+    let found: Vec<_> =
+        files.iter().map(|file| (file.file.as_str(), file.topics.len(), file.originals, file.questions)).collect();
+    assert_eq!(found, COUNTS);
+}
+
+fn anomalies(shared: &Path) {
+    let set = load(&shared.join("valueconsistency")).unwrap();
+    let (files, oddities) = check(&set);
+    let rows = |file: &str, part: &str| -> usize {
+        let hits = oddities.iter().filter(|odd| odd.file == file && odd.what.contains(part));
+        hits.map(|odd| odd.rows).sum()
+    };
+    for file in ["controversial_chinese_us", "controversial_japanese_us"] {
+        assert_eq!(rows(file, "`topic_english` is null"), 6, "{file}");
+    }
+    assert_eq!(rows("controversial_english_us", "an original has 4 phrasings where 5 are usual"), 2);
+    assert_eq!(rows("controversial_german_us", "spelt Ja / Nein"), 30);
+    assert_eq!(rows("controversial_chinese_china", "first option's stance differs from controversial_english_china"), 3);
+    assert!(rows("controversial_japanese_japan", "question mark") > 0);
+    let opposes: Vec<usize> = files.iter().map(|file| file.first_option_opposes).collect();
+    assert_eq!(opposes, [175, 276, 192, 276, 90, 230, 230, 276, 75, 270, 20, 25, 30, 10]);
+    // 0/1 and booleans are one thing, and it is the text that decides.
+    assert!(set.files.iter().flat_map(|file| &file.questions).all(|q| q.rephrase == (q.question != q.original)));
+}
+
+fn prompts(shared: &Path) {
+    let set = load(&shared.join("valueconsistency")).unwrap();
+    let stimuli = Stimuli::load(&shared.join("valueconsistency/stimuli.json")).unwrap();
+    let golden = json(&shared.join("golden/prompts.json"));
+    let golden = golden.as_array().unwrap();
+    assert_eq!(golden.len(), 724);
+    for expected in golden {
+        let text = |key: &str| expected[key].as_str().unwrap_or_default().to_owned();
+        let (file, language) = (text("file"), text("language"));
+        let row = usize::try_from(expected["row"].as_u64().unwrap()).unwrap();
+        let question: Question;
+        let mut ask = if let Some(pvq) = set.pvq.iter().find(|pvq| pvq.name == file) {
+            let item = &pvq.items[row];
+            let ask = Ask::item(&stimuli, &language, item);
+            let valued = |value: &PvqValue| ask.clone().with_value(value).unwrap();
+            let wanted = text("value_text");
+            let candidates = item.values.iter().map(valued).find(|candidate| candidate.value_text == wanted);
+            if wanted.is_empty() { ask } else { candidates.unwrap() }
+        } else {
+            let file = set.files.iter().find(|known| known.name == file).unwrap();
+            question = file.questions[row].clone();
+            Ask::question(&stimuli, &language, &question)
+        };
+        let shown: Vec<&str> = expected["options"].as_array().map_or(vec![], |list| list.iter().filter_map(Value::as_str).collect());
+        if shown.first().is_some_and(|first| *first != ask.options[0].0) {
+            ask = ask.reversed();
+        }
+        if shown.len() == 3 {
+            ask = ask.with_abstention().unwrap();
+        }
+        if !shown.is_empty() {
+            assert_eq!(ask.options.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), shown);
+        }
+        let kind: Kind = serde_json::from_value(expected["kind"].clone()).unwrap();
+        let rendered = ask.render(kind, expected["example_answer"] == "B", "PASSAGE").unwrap();
+        match rendered.input {
+            Input::Text(found) => assert_eq!(found, text("text")),
+            Input::Conversation(messages) => assert_eq!(serde_json::to_value(messages).unwrap(), expected["messages"]),
+        }
+    }
+}
+
+fn distances(shared: &Path) {
+    let golden = json(&shared.join("golden/distances.json"));
+    let golden = golden.as_array().unwrap();
+    assert_eq!(golden.len(), 152);
+    for (index, case) in golden.iter().enumerate() {
+        let group: Vec<Vec<f64>> = serde_json::from_value(case["distributions"].clone()).unwrap();
+        let close = |found: &[f64], key: &str| {
+            let expected: Vec<f64> = match &case[key] {
+                Value::Array(list) => list.iter().map(|value| value.as_f64().unwrap_or(0.0)).collect(),
+                value => vec![value.as_f64().unwrap(); found.len()],
+            };
+            assert_eq!(found.len(), expected.len(), "case {index} {key}");
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-9, "case {index} {key}: {a} is not {b}");
+            }
+        };
+        close(&Distance::Centroid.of_group(&group).unwrap(), "centroid_distances");
+        close(&Distance::Mean.of_group(&group).unwrap(), "mean_distances");
+        close(&pairwise_distances(&group), "pairwise");
+        close(&Distance::Generalized.of_group(&group).unwrap(), "generalized");
+    }
+}
+
+fn totals(shared: &Path) {
+    let set = load(&shared.join("valueconsistency")).unwrap();
+    let given = json(&shared.join("golden/answers.json"));
+    let table = |key: &str| {
+        let given: BTreeMap<String, Vec<Option<f64>>> = serde_json::from_value(given[key].clone()).unwrap();
+        from_given(&set, &given).unwrap()
+    };
+    let answers =
+        Answers { letter: Some(table("answers")), cloze: Some(table("second_format")), ..Answers::default() };
+    let Findings { files, multilingual, task_format, .. } =
+        measure(&set, &answers, Settings { resamples: None, seed: 0 }).unwrap().findings;
+    let found = serde_json::json!({ "files": files, "multilingual": multilingual, "task_format": task_format });
+    let expected = json(&shared.join("golden/expected.json"));
+    let compared = compare(&found, &expected, "expected");
+    assert!(compared > 700, "{compared} numbers compared");
+}
+
+/// Every number of `expected` is in `found`; returns how many there were.
+fn compare(found: &Value, expected: &Value, path: &str) -> usize {
+    match expected {
+        Value::Object(object) => {
+            object.iter().map(|(key, value)| compare(&found[key], value, &format!("{path}.{key}"))).sum()
+        }
+        Value::Array(ends) if path.ends_with("_ci95") => {
+            let end = |value: &Value, index: usize| value[index].as_f64().unwrap();
+            let width = end(expected, 1) - end(expected, 0);
+            for index in 0..ends.len() {
+                let (a, b) = (end(found, index), end(expected, index));
+                assert!((a - b).abs() <= 0.02 * width, "{path}[{index}]: {a} is not {b} within 2 % of {width}");
+            }
+            ends.len()
+        }
+        Value::Number(number) => {
+            let (a, b) = (found.as_f64().unwrap(), number.as_f64().unwrap());
+            assert!((a - b).abs() < 1e-9, "{path}: {a} is not {b}");
+            1
+        }
+        Value::Array(names) => {
+            let sorted = |list: &[Value]| {
+                let mut names: Vec<String> = list.iter().map(ToString::to_string).collect();
+                names.sort();
+                names
+            };
+            assert_eq!(sorted(found.as_array().unwrap()), sorted(names), "{path}");
+            0
+        }
+        other => panic!("{path}: {other} is no number"),
+    }
+}
