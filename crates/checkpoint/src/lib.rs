@@ -12,7 +12,7 @@ mod tokenizer;
 mod weights;
 
 pub use error::CheckpointError;
-pub use snapshot::{Fingerprint, Snapshot, demo_pair};
+pub use snapshot::{Fingerprint, Snapshot, demo_pair, presets};
 pub use spec::{DecoderSpec, Family, Rope, families};
 pub use template::ChatTemplate;
 pub use tokenizer::Vocabulary;

@@ -78,7 +78,45 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
     Ok([open(&embedded!("demo-base", "base"))?, open(&embedded!("demo-aligned", "aligned"))?])
 }
 
+/// Checkpoint shapes that can be benched without a checkpoint, by name.
+const PRESETS: [(&str, &str); 1] =
+    [("smollm2-135m", include_str!("../../../models/presets/smollm2-135m.json"))];
+
+/// Merges that give the question set about the token counts of a large multilingual vocabulary.
+const PRESET_MERGES: usize = 6000;
+
+/// The names of the presets.
+pub fn presets() -> Vec<&'static str> {
+    PRESETS.iter().map(|(name, _)| *name).collect()
+}
+
 impl Snapshot {
+    /// A checkpoint of a known shape with made-up weights and a tokenizer trained on the texts it will be asked; `None`
+    /// where there is no such preset.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tokenizer`] where the texts give no tokenizer.
+    pub fn preset(name: &str, texts: Vec<String>, seed: u64) -> Result<Option<Self>, CheckpointError> {
+        let Some((name, config)) = PRESETS.iter().find(|(known, _)| *known == name) else { return Ok(None) };
+        let path = PathBuf::from(name);
+        let spec = DecoderSpec::from_config(&path, &object(&path, config.as_bytes())?)?;
+        let special = ["<|begin|>", "<|end|>", "<|turn|>"];
+        let vocabulary = Vocabulary::train(&path, texts, PRESET_MERGES, &special, spec.vocab_size)?;
+        let source = include_str!("../../../models/presets/chat_template.jinja").trim_end();
+        let template = ChatTemplate::parse(source, special[0], special[1])
+            .map_err(|problem| CheckpointError::Template { path: path.clone(), problem })?;
+        Ok(Some(Self {
+            name: (*name).to_owned(),
+            spec,
+            vocabulary,
+            template: Some(template),
+            weights: Weights::seeded(&path, seed),
+            config_digest: blake3::hash(config.as_bytes()).to_hex().to_string(),
+            tokenizer_digest: String::new(),
+            path,
+        }))
+    }
+
     /// Opens a folder in Hugging Face layout. Weights are mapped, their values not yet read.
     ///
     /// # Errors

@@ -2,7 +2,9 @@
 
 use crate::CheckpointError;
 use std::path::{Path, PathBuf};
-use tokenizers::Tokenizer;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl};
 
 /// The checkpoint's tokenizer with its own rule for the beginning of a text.
 pub struct Vocabulary {
@@ -32,6 +34,38 @@ impl Vocabulary {
             vocabulary.bos = with.first().copied();
         }
         Ok(vocabulary)
+    }
+
+    /// A byte-level BPE trained on texts, with these special tokens; for benches.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tokenizer`].
+    pub(crate) fn train(
+        path: &Path,
+        texts: Vec<String>,
+        size: usize,
+        special: &[&str],
+        vocab_size: usize,
+    ) -> Result<Self, CheckpointError> {
+        let bad = |problem: String| CheckpointError::Tokenizer { path: path.to_owned(), problem };
+        let mut trainer = BpeTrainerBuilder::new()
+            .show_progress(false)
+            .vocab_size(size)
+            .special_tokens(special.iter().map(|text| AddedToken::from(*text, true)).collect())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
+            TokenizerBuilder::new()
+                .with_model(BPE::default())
+                .with_normalizer(None)
+                .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
+                .with_post_processor(None)
+                .with_decoder(Some(ByteLevel::default()))
+                .build()
+                .map_err(|error| bad(error.to_string()))?;
+        tokenizer.train(&mut trainer, texts.into_iter()).map_err(|error| bad(error.to_string()))?;
+        let text = tokenizer.to_string(false).map_err(|error| bad(error.to_string()))?;
+        Self::parse(path, text.as_bytes(), vocab_size)
     }
 
     /// How many tokens the embedding knows.

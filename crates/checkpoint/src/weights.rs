@@ -41,6 +41,8 @@ pub struct Weights {
     checkpoint: PathBuf,
     files: Vec<File>,
     places: HashMap<String, Place>,
+    /// Set for weights that no file has: they are made up, for benches.
+    seed: Option<u64>,
 }
 
 impl Weights {
@@ -99,7 +101,12 @@ impl Weights {
                 }
             }
         }
-        Ok(Self { checkpoint: checkpoint.to_owned(), files, places })
+        Ok(Self { checkpoint: checkpoint.to_owned(), files, places, seed: None })
+    }
+
+    /// Made-up weights: whatever tensor is asked for exists, with values that follow from the seed and its name.
+    pub(crate) fn seeded(name: &Path, seed: u64) -> Self {
+        Self { checkpoint: name.to_owned(), files: Vec::new(), places: HashMap::new(), seed: Some(seed) }
     }
 
     /// Whether there is a tensor of this name.
@@ -124,6 +131,15 @@ impl Weights {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, CheckpointError> {
+        if let Some(seed) = self.seed {
+            let values = made_up(seed, name, shape.iter().product());
+            let tensor = Tensor::from_vec(values, shape, device).and_then(|tensor| tensor.to_dtype(dtype));
+            return tensor.map_err(|source| CheckpointError::Device {
+                path: self.checkpoint.clone(),
+                tensor: name.to_owned(),
+                source: Box::new(source),
+            });
+        }
         let place = self.places.get(name).ok_or_else(|| CheckpointError::MissingTensor {
             path: self.checkpoint.clone(),
             tensor: name.to_owned(),
@@ -161,11 +177,31 @@ impl Weights {
     /// The digest of all files' bytes, in file order.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.map_or([0; 8], u64::to_le_bytes));
         for file in &self.files {
             hasher.update_rayon(file.bytes.get());
         }
         hasher.finalize().to_hex().to_string()
     }
+}
+
+/// Norms of one, everything else uniform with a deviation of 0.02 (SplitMix64, Steele et al. 2014).
+fn made_up(seed: u64, name: &str, count: usize) -> Vec<f32> {
+    if name.ends_with("norm.weight") {
+        return vec![1.0; count];
+    }
+    let digest = blake3::hash(name.as_bytes());
+    let mut start = [0u8; 8];
+    start.copy_from_slice(&digest.as_bytes()[..8]);
+    let start = u64::from_le_bytes(start) ^ seed;
+    let value = |index: usize| {
+        let mut z = start.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = ((z ^ (z >> 31)) >> 40) as f32 / 16_777_216.0;
+        (unit - 0.5) * 0.02 * 12f32.sqrt()
+    };
+    (0..count).map(value).collect()
 }
 
 /// The length of the header and what it says; the safetensors crate checks that offsets lie in the file and do not overlap.

@@ -1,1 +1,39 @@
-//! x
+//! The `concord` program: flags, progress, exit codes; one file a subcommand.
+//!
+//! Data goes to stdout, progress and messages to stderr. Exit codes are those of [`ExitStatus`].
+
+mod arguments;
+pub mod bench;
+mod commands;
+mod failure;
+mod output;
+mod progress;
+
+pub use arguments::Cli;
+pub use failure::{ExitStatus, Failure};
+
+use arguments::Command;
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Score(arguments) => commands::score::score(&arguments),
+        Command::Measure(arguments) => commands::measure::measure(&arguments),
+        Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
+        Command::Questions(arguments) => commands::questions::questions(&arguments),
+        Command::Models(arguments) => commands::models::models(&arguments),
+        Command::Bench(arguments) => commands::bench::bench(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::message(&failure.render());
+            failure.status.into()
+        }
+    }
+}

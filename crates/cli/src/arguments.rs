@@ -1,0 +1,255 @@
+//! What the user may type.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use concord_suites::valueconsistency::{Format, Orders};
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 question data, 4 checkpoint, 5 device or memory, \
+6 incomplete but resumable, 7 regression found.";
+
+/// Asks language models the same value-laden question in many ways and measures how far their answers move.
+#[derive(Debug, Parser)]
+#[command(name = "concord", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask checkpoints the questions and compare their consistency
+    Run(RunArguments),
+    /// Exact log-probabilities of continuations and labels after prompts of your own
+    Score(ScoreArguments),
+    /// Compute the measures again from a stored run, or from answers that come from anywhere
+    Measure(MeasureArguments),
+    /// Show prompts as messages, as text and as tokens
+    Prompts(PromptsArguments),
+    /// Count and check a question set
+    Questions(QuestionsArguments),
+    /// What can be run, and what a checkpoint is
+    Models(ModelsArguments),
+    /// Measure the speed of a checkpoint shape with made-up weights
+    Bench(BenchArguments),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Tables for people
+    Human,
+    /// JSON for programs
+    Json,
+}
+
+/// The number type of weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// 32-bit floats
+    F32,
+}
+
+/// When the chat template is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChatTemplateUse {
+    /// Where the checkpoint has one
+    Auto,
+    /// For every checkpoint; one without a template is an error
+    Always,
+    /// For none: every checkpoint gets the completion prompt
+    Never,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "letter" => Ok(Format::Letter),
+        "cloze" => Ok(Format::Cloze),
+        other => Err(format!("`{other}` is neither `letter` nor `cloze`")),
+    }
+}
+
+fn orders(text: &str) -> Result<Orders, String> {
+    match text {
+        "both" => Ok(Orders::Both),
+        "given" => Ok(Orders::Given),
+        "seeded" => Ok(Orders::Seeded),
+        other => Err(format!("`{other}` is none of `both`, `given` and `seeded`")),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// A checkpoint folder; give the base first and the aligned one second. Without any, the demo pair is run
+    #[arg(short = 'M', long = "model", value_name = "DIR|ID")]
+    pub models: Vec<PathBuf>,
+    /// A question file or a folder of them; without it, the demo questions
+    #[arg(short = 'Q', long, value_name = "PATH")]
+    pub questions: Option<PathBuf>,
+    /// Another wording of everything around the questions
+    #[arg(long, value_name = "FILE")]
+    pub stimuli: Option<PathBuf>,
+    /// How answers are read: from letters, from the likelihood of the answer texts (cloze)
+    #[arg(long, value_delimiter = ',', default_value = "letter,cloze", value_parser = format, value_name = "FORMATS")]
+    pub formats: Vec<Format>,
+    /// In which orders the options are shown: both, given, seeded
+    #[arg(long, default_value = "both", value_parser = orders, value_name = "ORDERS")]
+    pub orders: Orders,
+    /// Only these languages, for example english,german
+    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
+    pub languages: Vec<String>,
+    /// Only the first N originals of each file, with all of their phrasings; the run is then marked as partial
+    #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Seed of the option order and of resampled intervals
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Resample intervals this often instead of computing their limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub resamples: Option<u32>,
+    /// Number type
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+    /// When the chat template is used
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
+    pub apply_chat_template: ChatTemplateUse,
+    /// The run directory; must not exist yet. A run that was cut off goes on when its command is given again
+    #[arg(short = 'o', long, value_name = "DIR", alias = "output_path")]
+    pub out: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArguments {
+    /// A checkpoint folder
+    #[arg(short = 'M', long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// JSON lines of {"id", "prompt" or "messages", "continuations": […], "labels": […]}; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub prompts: PathBuf,
+    /// Number type
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArguments {
+    /// A run directory
+    #[arg(value_name = "RUN", required_unless_present = "answers", conflicts_with_all = ["questions", "answers"])]
+    pub run: Option<PathBuf>,
+    /// The questions that the answers are to
+    #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
+    pub questions: Option<PathBuf>,
+    /// {"answers": {file: [p(supports) of every row]}, "second_format": the same (optional)}
+    #[arg(long, value_name = "FILE", requires = "questions")]
+    pub answers: Option<PathBuf>,
+    /// Seed of resampled intervals
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Resample intervals this often instead of computing their limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub resamples: Option<u32>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromptsArguments {
+    /// A question file or a folder of them; without it, the demo questions
+    #[arg(short = 'Q', long, value_name = "PATH")]
+    pub questions: Option<PathBuf>,
+    /// Another wording of everything around the questions
+    #[arg(long, value_name = "FILE")]
+    pub stimuli: Option<PathBuf>,
+    /// Only this file, for example controversial_english_us
+    #[arg(long, value_name = "NAME")]
+    pub file: Option<String>,
+    /// Only this row of it, from 0
+    #[arg(long, value_name = "N", requires = "file")]
+    pub row: Option<usize>,
+    /// Also show the prompt as this checkpoint sees it: rendered text and tokens
+    #[arg(short = 'M', long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// The passage whose stance is asked
+    #[arg(long, default_value = "PASSAGE", value_name = "TEXT")]
+    pub passage: String,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuestionsArguments {
+    #[command(subcommand)]
+    pub command: QuestionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuestionsCommand {
+    /// Counts by file, topic and language, and what is odd
+    ///
+    /// A row is a JSON object with `topic`, `topic_english` (may be null), `question`, `original`, `original_english`,
+    /// `options` (answer: "supports", "opposes" or "neutral") and, unless the file is named
+    /// controversial_LANGUAGE_COUNTRY.jsonl or uncontroversial_…, `controversial`, `language` and `country`.
+    Check {
+        /// A question file or a folder of them; without it, the demo questions
+        #[arg(value_name = "PATH")]
+        path: Option<PathBuf>,
+        /// How results are printed
+        #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+        format: OutputFormat,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArguments {
+    /// A checkpoint folder to describe; without it, what can be run is listed
+    #[arg(value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// The checkpoint shape
+    #[arg(long, default_value = "smollm2-135m", value_name = "NAME")]
+    pub preset: String,
+    /// A question file or a folder of them; without it, the demo questions
+    #[arg(short = 'Q', long, value_name = "PATH")]
+    pub questions: Option<PathBuf>,
+    /// Only the first N originals of each file
+    #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Read the answer texts as well as the letters
+    #[arg(long)]
+    pub cloze: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_template_flag_means_always() {
+        let template = |arguments: &[&str]| match Cli::parse_from(arguments).command {
+            Command::Run(run) => run.apply_chat_template,
+            _ => ChatTemplateUse::Auto,
+        };
+        assert_eq!(template(&["concord", "run"]), ChatTemplateUse::Auto);
+        assert_eq!(template(&["concord", "run", "--apply-chat-template"]), ChatTemplateUse::Always);
+        assert_eq!(template(&["concord", "run", "--apply-chat-template=never"]), ChatTemplateUse::Never);
+    }
+}

@@ -1,0 +1,213 @@
+//! The throughput harness behind `concord bench` and `cargo bench`.
+
+use crate::failure::Failure;
+use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
+use concord_checkpoint::{Snapshot, presets};
+use concord_decoder::Decoder;
+use concord_kernels::{KernelConfig, linear};
+use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
+use concord_readings::Input;
+use concord_scorer::Scorer;
+use concord_suites::valueconsistency::{Form, Format, Options, Orders, plan};
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// Seed of the made-up weights.
+const SEED: u64 = 135;
+/// The product is timed this often and its best rate taken.
+const REPEATS: usize = 5;
+
+/// What to bench.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench<'a> {
+    /// The checkpoint shape.
+    pub preset: &'a str,
+    /// Whether answer texts are read as well as letters.
+    pub cloze: bool,
+}
+
+/// What was measured. Rates are by wall-clock time of the passes, tokenising and loading not included.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// The checkpoint shape.
+    pub preset: String,
+    /// Prompts asked: chat form, both option orders.
+    pub prompts: u64,
+    /// Tokens of all prompts and continuations.
+    pub tokens_asked: u64,
+    /// Distinct prefixes.
+    pub trie_rows: u64,
+    /// Rows that went through the decoder.
+    pub rows_computed: u64,
+    /// Rows computed over rows of the trie; exactly 1.
+    pub rows_per_trie_row: f64,
+    /// Passes.
+    pub passes: u64,
+    /// Operations of the matrix products.
+    pub product_flops: u64,
+    /// Seconds of planning: tokenising and laying out the trie.
+    pub plan_seconds: f64,
+    /// Seconds of the passes.
+    pub seconds: f64,
+    /// Prompts a second.
+    pub prompts_per_s: f64,
+    /// Rows a second.
+    pub rows_per_s: f64,
+    /// Operations of the run's products over its seconds.
+    pub flops_per_s: f64,
+    /// Operations a second of the products alone, same shapes, best of five, measured in this run.
+    pub product_flops_per_s: f64,
+    /// `flops_per_s` over `product_flops_per_s`.
+    pub share_of_product_rate: f64,
+    /// The process's peak resident memory in bytes; 0 where the system does not say.
+    pub peak_bytes: u64,
+    /// Threads.
+    pub threads: usize,
+    /// The processor, as the system names it.
+    pub processor: String,
+}
+
+impl Record {
+    /// A table for people.
+    pub fn human(&self) -> String {
+        let lines = [
+            ("preset", self.preset.clone()),
+            ("processor", format!("{}, {} threads, f32", self.processor, self.threads)),
+            ("prompts", self.prompts.to_string()),
+            ("tokens asked", self.tokens_asked.to_string()),
+            ("trie rows", self.trie_rows.to_string()),
+            ("rows computed", format!("{} in {} passes", self.rows_computed, self.passes)),
+            ("rows / trie", format!("{:.2}", self.rows_per_trie_row)),
+            ("planning", format!("{:.2} s", self.plan_seconds)),
+            ("passes", format!("{:.2} s", self.seconds)),
+            ("prompts/s", format!("{:.1}", self.prompts_per_s)),
+            ("rows/s", format!("{:.0}", self.rows_per_s)),
+            ("GFLOP/s", format!("{:.1}", self.flops_per_s / 1e9)),
+            ("product GFLOP/s", format!("{:.1}", self.product_flops_per_s / 1e9)),
+            ("share", format!("{:.0} %", 100.0 * self.share_of_product_rate)),
+            ("peak memory", format!("{:.0} MiB", self.peak_bytes as f64 / f64::from(1 << 20))),
+        ];
+        lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
+    }
+}
+
+/// Runs the question set through a made-up checkpoint and times it.
+///
+/// # Errors
+/// [`Failure`] for an unknown preset or questions without stimuli.
+pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> {
+    let stimuli = Stimuli::own()?;
+    let Some(snapshot) = Snapshot::preset(bench.preset, texts(set, &stimuli)?, SEED)? else {
+        let message = format!("no preset `{}`", bench.preset);
+        return Err(Failure::usage(message, format!("there are {}", presets().join(", "))));
+    };
+    let mut formats = vec![Format::Letter];
+    if bench.cloze {
+        formats.push(Format::Cloze);
+    }
+    let options = Options { formats, orders: Orders::Both, seed: 0 };
+    let prompts = plan(set, &stimuli, Form::Chat, &options)?;
+    let config = KernelConfig::cpu();
+    let decoder = Decoder::load(&snapshot, config)?;
+    let scorer = Scorer::new(&snapshot, &decoder);
+
+    let begun = Instant::now();
+    let planned = scorer.plan(&prompts)?;
+    let plan_seconds = begun.elapsed().as_secs_f64();
+    let before = product_rate(&decoder, &config)?;
+    stop_on_interrupt();
+    let bar = Bar::new(bench.preset, planned.trie.len() as u64);
+    let begun = Instant::now();
+    let counts = scorer.run(&planned, |progress, _| {
+        bar.show(progress);
+        if stop_wanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    bar.finish();
+    let product_flops_per_s = before.max(product_rate(&decoder, &config)?);
+    let flops_per_s = counts.product_flops as f64 / seconds;
+    Ok(Record {
+        preset: bench.preset.to_owned(),
+        prompts: counts.prompts,
+        tokens_asked: counts.tokens_asked,
+        trie_rows: counts.trie_rows,
+        rows_computed: counts.rows_computed,
+        rows_per_trie_row: counts.rows_computed as f64 / counts.trie_rows as f64,
+        passes: counts.passes,
+        product_flops: counts.product_flops,
+        plan_seconds,
+        seconds,
+        prompts_per_s: counts.prompts as f64 / seconds,
+        rows_per_s: counts.rows_computed as f64 / seconds,
+        flops_per_s,
+        product_flops_per_s,
+        share_of_product_rate: flops_per_s / product_flops_per_s,
+        peak_bytes: peak_bytes(),
+        threads: rayon::current_num_threads(),
+        processor: processor(),
+    })
+}
+
+/// The texts that the preset's tokenizer is trained on.
+fn texts(set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<String>, Failure> {
+    let mut texts = Vec::new();
+    for file in &set.files {
+        for question in &file.questions {
+            let ask = Ask::question(stimuli, &file.origin.language, question);
+            if let Input::Conversation(messages) = ask.render(Kind::Chat, false, "")?.input {
+                texts.extend(messages.into_iter().map(|message| message.content));
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// Operations a second of a layer's four products over one pass, each at its best.
+fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure> {
+    let spec = decoder.spec();
+    let query = spec.heads * spec.head_dim;
+    let kv = spec.kv_heads * spec.head_dim;
+    let shapes = [
+        (spec.hidden_size, query + 2 * kv),
+        (query, spec.hidden_size),
+        (spec.hidden_size, 2 * spec.mlp_size),
+        (spec.mlp_size, spec.hidden_size),
+    ];
+    let tensor = |rows: usize, columns: usize| {
+        let values: Vec<f32> = (0..rows * columns).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu)
+    };
+    let failed = |error: candle_core::Error| Failure::from(concord_decoder::DecoderError::Tensor(error));
+    let (mut flops, mut seconds) = (0.0, 0.0);
+    for (inner, outer) in shapes {
+        let x = tensor(config.rows_per_pass, inner).map_err(failed)?;
+        let weight = tensor(outer, inner).map_err(failed)?;
+        let mut best = f64::INFINITY;
+        for _ in 0..REPEATS {
+            let begun = Instant::now();
+            let product = linear(&x, &weight, None).map_err(failed)?;
+            best = best.min(begun.elapsed().as_secs_f64());
+            drop(product);
+        }
+        flops += (2 * config.rows_per_pass * inner * outer) as f64;
+        seconds += best;
+    }
+    Ok(flops / seconds)
+}
+
+/// Peak resident memory, from the kernel.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// The processor's name, from the kernel.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |name| name.trim_matches([':', '\t', ' ']).to_owned())
+}

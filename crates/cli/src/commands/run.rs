@@ -1,0 +1,298 @@
+//! `concord run`: from questions to a comparison of checkpoints.
+
+use super::inputs;
+use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments};
+use crate::failure::{ExitStatus, Failure};
+use crate::output;
+use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
+use concord_checkpoint::Snapshot;
+use concord_decoder::Decoder;
+use concord_kernels::KernelConfig;
+use concord_questions::{QuestionSet, Stimuli};
+use concord_report::{ModelReport, RunReport};
+use concord_runs::{Journal, RunDirectory, RunError};
+use concord_scorer::{Counts, Scorer, ScorerError};
+use concord_suites::valueconsistency::{
+    Form, Measured, Options, Settings, compare, from_readings, measure, plan,
+};
+use serde_json::{Map, Value, json};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Runs the study.
+pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    let set = selected(arguments)?;
+    let stimuli = inputs::stimuli(arguments.stimuli.as_deref())?;
+    let snapshots = inputs::checkpoints(&arguments.models)?;
+    if arguments.models.is_empty() {
+        output::message(
+            "No --model given: running the embedded demo pair, two tiny checkpoints that show how the program works and \
+             say nothing about any real model.",
+        );
+    }
+    if arguments.questions.is_none() {
+        output::message("No --questions given: asking the embedded demo questions.");
+    }
+    let options = Options {
+        formats: deduplicated(&arguments.formats),
+        orders: arguments.orders,
+        seed: arguments.seed,
+    };
+    let settings = Settings { resamples: arguments.resamples.map(|count| count as usize), seed: arguments.seed };
+    let forms: Vec<Form> = snapshots
+        .iter()
+        .map(|snapshot| form(snapshot, arguments.apply_chat_template))
+        .collect::<Result<_, _>>()?;
+
+    let started = jiff::Timestamp::now();
+    let out = arguments.out.clone().unwrap_or_else(|| default_out(started, &snapshots));
+    let config = KernelConfig::cpu();
+    let study = Study { set: &set, stimuli: &stimuli, options: &options, config };
+    let mut manifest = study.manifest(arguments, settings, &snapshots, &forms)?;
+    manifest.insert("started".into(), json!(started.to_string()));
+    let directory = RunDirectory::begin(&out, &manifest, &set)?;
+    stop_on_interrupt();
+
+    let mut measured: Vec<Measured> = Vec::new();
+    let mut results = Map::new();
+    for (snapshot, form) in snapshots.iter().zip(&forms) {
+        let journal = directory.journal(&snapshot.name)?;
+        let (journal, result) = study.read(snapshot, *form, journal).map_err(|failure| resumable(failure, &out))?;
+        results.insert(snapshot.name.clone(), result);
+        let answers = from_readings(&set, &options, &journal.close()?)?;
+        measured.push(measure(&set, &answers, settings)?);
+    }
+    manifest.insert("results".into(), Value::Object(results));
+    let names: Vec<&str> = snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
+    let findings = findings(&names, &measured, settings);
+    let out = directory.finish(&manifest, &findings)?;
+
+    match arguments.format {
+        OutputFormat::Json => output::json(&json!({ "run": out, "manifest": manifest, "findings": findings })),
+        OutputFormat::Human => output::data(&report(&names, &measured, settings, &manifest, Some(&out)).human()),
+    }
+}
+
+/// What is stored and printed of measured checkpoints.
+pub(super) fn findings(names: &[&str], measured: &[Measured], settings: Settings) -> Value {
+    let models: Map<String, Value> =
+        names.iter().zip(measured).map(|(name, measured)| ((*name).to_owned(), json!(measured.findings))).collect();
+    let comparisons: Vec<Value> = (1..measured.len())
+        .map(|index| {
+            json!({
+                "first": names[0],
+                "second": names[index],
+                "measures": compare(&measured[0], &measured[index], settings),
+            })
+        })
+        .collect();
+    json!({ "models": models, "comparisons": comparisons })
+}
+
+/// The tables of measured checkpoints.
+pub(super) fn report<'a>(
+    names: &[&'a str],
+    measured: &'a [Measured],
+    settings: Settings,
+    manifest: &Map<String, Value>,
+    out: Option<&Path>,
+) -> RunReport<'a> {
+    let comparisons =
+        measured.iter().skip(1).map(|second| compare(&measured[0], second, settings)).collect();
+    let models = names.iter().zip(measured).map(|(name, measured)| ModelReport {
+        name,
+        findings: &measured.findings,
+        cost: manifest.get("results").and_then(|results| results.get(*name)).cloned(),
+    });
+    RunReport {
+        models: models.collect(),
+        comparisons,
+        limit: manifest.get("limit").and_then(Value::as_u64),
+        out: out.map(|out| out.display().to_string()),
+    }
+}
+
+fn selected(arguments: &RunArguments) -> Result<QuestionSet, Failure> {
+    let mut set = inputs::questions(arguments.questions.as_deref())?;
+    if !arguments.languages.is_empty() {
+        let known = set.languages();
+        if let Some(unknown) = arguments.languages.iter().find(|language| !known.contains(language)) {
+            let help = format!("there are {}", known.join(", "));
+            return Err(Failure::usage(format!("no questions in the language `{unknown}`"), help));
+        }
+        set.keep_languages(&arguments.languages);
+    }
+    if let Some(limit) = arguments.limit {
+        set.keep_first_originals(limit as usize);
+    }
+    if set.is_empty() {
+        let message = "there is no question to ask (PVQ items alone are not a study yet)";
+        return Err(Failure::new(ExitStatus::QuestionData, message, "add question files"));
+    }
+    Ok(set)
+}
+
+fn deduplicated<T: Copy + PartialEq>(list: &[T]) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::new();
+    for item in list {
+        if !kept.contains(item) {
+            kept.push(*item);
+        }
+    }
+    kept
+}
+
+fn form(snapshot: &Snapshot, template: ChatTemplateUse) -> Result<Form, Failure> {
+    match template {
+        ChatTemplateUse::Always if !snapshot.is_aligned() => {
+            let message = format!("{}: --apply-chat-template, but it has no chat template", snapshot.path.display());
+            let help = "add chat_template.jinja to the folder, or use --apply-chat-template=auto";
+            Err(Failure::new(ExitStatus::Checkpoint, message, help))
+        }
+        ChatTemplateUse::Always => Ok(Form::Chat),
+        ChatTemplateUse::Never => Ok(Form::Completion),
+        ChatTemplateUse::Auto => Ok(if snapshot.is_aligned() { Form::Chat } else { Form::Completion }),
+    }
+}
+
+/// `runs/<time>-<last checkpoint>`.
+fn default_out(started: jiff::Timestamp, snapshots: &[Snapshot]) -> PathBuf {
+    let time = started.strftime("%Y%m%d-%H%M%S");
+    let name = snapshots.last().map_or("run", |snapshot| snapshot.name.as_str());
+    PathBuf::from("runs").join(format!("{time}-{name}"))
+}
+
+/// Says how to go on with a run that was stopped.
+fn resumable(failure: Failure, out: &Path) -> Failure {
+    if failure.status != ExitStatus::Incomplete {
+        return failure;
+    }
+    let message = format!("stopped; what was read is kept in {}.partial", out.display());
+    let help = format!("the same command with --out {} goes on from here", out.display());
+    Failure::new(ExitStatus::Incomplete, message, help)
+}
+
+/// What every checkpoint of a run is asked.
+struct Study<'a> {
+    set: &'a QuestionSet,
+    stimuli: &'a Stimuli,
+    options: &'a Options,
+    config: KernelConfig,
+}
+
+impl Study<'_> {
+    fn manifest(
+        &self,
+        arguments: &RunArguments,
+        settings: Settings,
+        snapshots: &[Snapshot],
+        forms: &[Form],
+    ) -> Result<Map<String, Value>, Failure> {
+        let checkpoints: Vec<Value> = snapshots
+            .iter()
+            .zip(forms)
+            .map(|(snapshot, form)| {
+                json!({
+                    "name": snapshot.name,
+                    "path": snapshot.path,
+                    "form": form,
+                    "parameters": snapshot.spec.parameters(),
+                    "spec": snapshot.spec,
+                    "bos_token": snapshot.vocabulary.bos(),
+                    "fingerprint": snapshot.fingerprint(),
+                })
+            })
+            .collect();
+        let manifest = json!({
+            "schema": 1,
+            "study": "valueconsistency",
+            "program": format!("concord {}", env!("CARGO_PKG_VERSION")),
+            "checkpoints": checkpoints,
+            "questions": {
+                "path": arguments.questions,
+                "count": self.set.len(),
+                "digest": self.set.digest(),
+            },
+            "limit": arguments.limit,
+            "stimuli": { "name": self.stimuli.name(), "digest": self.stimuli.digest() },
+            "options": self.options,
+            "statistics": {
+                "interval": "95 % BCa",
+                "resamples": settings.resamples,
+                "seed": settings.seed,
+            },
+            "dtype": "f32",
+            "device": "cpu",
+            "kernels": {
+                "rows_per_pass": self.config.rows_per_pass,
+                "minimum_rows": self.config.minimum_rows,
+            },
+            "machine": {
+                "architecture": std::env::consts::ARCH,
+                "system": std::env::consts::OS,
+                "threads": rayon::current_num_threads(),
+            },
+        });
+        match manifest {
+            Value::Object(manifest) => Ok(manifest),
+            _ => Err(Failure::new(ExitStatus::Unexpected, "the manifest is no object", "")),
+        }
+    }
+
+    /// Reads every prompt that the journal does not have yet; returns what it cost.
+    fn read(&self, snapshot: &Snapshot, form: Form, mut journal: Journal) -> Result<(Journal, Value), Failure> {
+        let mut prompts = plan(self.set, self.stimuli, form, self.options)?;
+        let asked = prompts.len();
+        prompts.retain(|prompt| !journal.readings.contains_key(&prompt.id));
+        let resumed = asked - prompts.len();
+        if prompts.is_empty() {
+            return Ok((journal, json!({ "prompts": asked, "resumed": resumed })));
+        }
+        let begun = Instant::now();
+        let decoder = Decoder::load(snapshot, self.config)?;
+        let scorer = Scorer::new(snapshot, &decoder);
+        let planned = scorer.plan(&prompts)?;
+        let loaded = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        let bar = Bar::new(&snapshot.name, planned.trie.len() as u64);
+        let mut failed: Option<RunError> = None;
+        let outcome = scorer.run(&planned, |progress, done| {
+            bar.show(progress);
+            if let Err(error) = journal.append(done.into_iter().map(|(_, reading)| reading)) {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+            if stop_wanted() && progress.rows_done < progress.rows {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        bar.finish();
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let counts = outcome.map_err(|error| match error {
+            ScorerError::Stopped => Failure::new(ExitStatus::Incomplete, "stopped", ""),
+            other => other.into(),
+        })?;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok((journal, cost(&counts, asked, resumed, loaded, seconds)))
+    }
+}
+
+fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64) -> Value {
+    json!({
+        "prompts": asked,
+        "resumed": resumed,
+        "tokens_asked": counts.tokens_asked,
+        "trie_rows": counts.trie_rows,
+        "rows_computed": counts.rows_computed,
+        "rows_read": counts.rows_read,
+        "passes": counts.passes,
+        "load_seconds": loaded,
+        "seconds": seconds,
+        "prompts_per_s": counts.prompts as f64 / seconds,
+        "rows_per_s": counts.rows_computed as f64 / seconds,
+    })
+}

@@ -1,0 +1,176 @@
+//! What the program says when it cannot go on, and the code it leaves with.
+
+use concord_checkpoint::CheckpointError;
+use concord_decoder::DecoderError;
+use concord_questions::{QuestionError, StimuliError};
+use concord_runs::RunError;
+use concord_scorer::ScorerError;
+use concord_suites::valueconsistency::{AnswersError, MeasureError};
+use std::process::ExitCode;
+
+/// The program's exit codes; documented in the README and in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// Something unexpected.
+    Unexpected = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Questions, stimuli, prompts or answers are wrong.
+    QuestionData = 3,
+    /// The checkpoint is wrong.
+    Checkpoint = 4,
+    /// The device or its memory.
+    Device = 5,
+    /// The run was cut off and can go on.
+    Incomplete = 6,
+    /// A regression was found.
+    Regression = 7,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// A message, what to do, and an exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub status: ExitStatus,
+    message: String,
+    help: Option<String>,
+    closed_pipe: bool,
+}
+
+impl Failure {
+    /// A failure with advice.
+    pub fn new(status: ExitStatus, message: impl Into<String>, help: impl Into<String>) -> Self {
+        let (message, help) = (message.into(), help.into());
+        Self { status, message, help: (!help.is_empty()).then_some(help), closed_pipe: false }
+    }
+
+    /// A wrong command line.
+    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(ExitStatus::Usage, message, help)
+    }
+
+    /// Whether the reader of stdout went away.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
+    }
+
+    /// One line for what is wrong, one for what to do.
+    pub fn render(&self) -> String {
+        match &self.help {
+            Some(help) => format!("error: {}\nhelp: {help}", self.message),
+            None => format!("error: {}", self.message),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { closed_pipe, ..Self::new(ExitStatus::Unexpected, format!("output: {error}"), "") }
+    }
+}
+
+impl From<QuestionError> for Failure {
+    fn from(error: QuestionError) -> Self {
+        let help = match &error {
+            QuestionError::Unreadable { .. } => "name a .jsonl file or a folder of them",
+            QuestionError::NotJson { .. } => "every line is one JSON object; a line that is cut off hints at an incomplete download",
+            QuestionError::Field { .. } => "correct the line, or see `concord questions check --help` for the fields",
+            QuestionError::UnknownOrigin { .. } => "rename the file, or add the three fields to each row",
+            QuestionError::NoQuestions { .. } => "name the folder that holds the question files themselves",
+        };
+        Self::new(ExitStatus::QuestionData, error.to_string(), help)
+    }
+}
+
+impl From<StimuliError> for Failure {
+    fn from(error: StimuliError) -> Self {
+        let help = match &error {
+            StimuliError::Missing { .. } => "add it to a stimuli file (--stimuli FILE), or leave the language out (--languages)",
+            StimuliError::Unreadable { .. } | StimuliError::NotJson { .. } => "a stimuli file is JSON: stimulus, language, text",
+        };
+        Self::new(ExitStatus::QuestionData, error.to_string(), help)
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        let help = match &error {
+            CheckpointError::NoFolder { .. } => "name a folder with config.json; hub ids are not read by this version, download the checkpoint first",
+            CheckpointError::MissingFile { .. } => "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read",
+            CheckpointError::BadWeightsFile { .. } => "the file is damaged or its download was cut off: copy it again",
+            CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => "config.json and weights are not of one checkpoint",
+            CheckpointError::UnknownArchitecture { .. } => "`concord models` lists what is supported",
+            CheckpointError::NoTemplate { .. } => "give it text, or do not ask for --apply-chat-template",
+            _ => "",
+        };
+        Self::new(ExitStatus::Checkpoint, error.to_string(), help)
+    }
+}
+
+impl From<DecoderError> for Failure {
+    fn from(error: DecoderError) -> Self {
+        match error {
+            DecoderError::Checkpoint(error) => error.into(),
+            DecoderError::NotFinite { .. } => Self::new(ExitStatus::Checkpoint, error.to_string(), "check the weights; nothing of this pass was stored"),
+            DecoderError::Tensor(_) => Self::new(ExitStatus::Device, error.to_string(), ""),
+        }
+    }
+}
+
+impl From<ScorerError> for Failure {
+    fn from(error: ScorerError) -> Self {
+        let help = match &error {
+            ScorerError::TooLong { .. } => "shorten the prompt or leave it out",
+            ScorerError::LabelNotCovered { .. } => "the tokenizer cannot write this label as one token; read the text as a continuation (cloze) instead",
+            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } => "give it at least one character",
+            _ => "",
+        };
+        match error {
+            ScorerError::Decoder(error) => error.into(),
+            ScorerError::Prompt { .. } | ScorerError::LabelNotCovered { .. } | ScorerError::NotFinite { .. } => {
+                Self::new(ExitStatus::Checkpoint, error.to_string(), help)
+            }
+            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } | ScorerError::TooLong { .. } => {
+                Self::new(ExitStatus::QuestionData, error.to_string(), help)
+            }
+            ScorerError::Stopped => Self::new(ExitStatus::Incomplete, error.to_string(), help),
+            ScorerError::Tensor(_) => Self::new(ExitStatus::Device, error.to_string(), help),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let (status, help) = match &error {
+            RunError::Exists { .. } => (ExitStatus::Usage, "name another folder with --out, or remove this one"),
+            RunError::OtherSettings { .. } => (ExitStatus::Usage, "name another folder with --out, or remove the partial run"),
+            RunError::NotARun { .. } => (ExitStatus::Usage, "name the folder that `concord run` printed"),
+            RunError::Incomplete { .. } => (ExitStatus::Incomplete, "start it again with the same flags and --out to finish it"),
+            RunError::Damaged { .. } => (ExitStatus::Unexpected, "the file was changed or cut off; remove the run and repeat it"),
+            RunError::Encode { .. } => (ExitStatus::Unexpected, ""),
+            RunError::File { .. } => (ExitStatus::Unexpected, "what was read so far is kept in the .partial folder"),
+        };
+        Self::new(status, error.to_string(), help)
+    }
+}
+
+impl From<AnswersError> for Failure {
+    fn from(error: AnswersError) -> Self {
+        let help = "answers are p(supports) for every row of a question file, in file order";
+        Self::new(ExitStatus::QuestionData, error.to_string(), help)
+    }
+}
+
+impl From<MeasureError> for Failure {
+    fn from(error: MeasureError) -> Self {
+        Self::new(ExitStatus::QuestionData, error.to_string(), "")
+    }
+}

@@ -1,0 +1,50 @@
+//! A bar on stderr, and the wish to stop.
+
+use concord_scorer::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A progress bar with rate and time left; draws nothing where stderr is not a terminal.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub fn new(name: &str, rows: u64) -> Self {
+        let bar = ProgressBar::new(rows);
+        let style = "{prefix} {wide_bar} {pos}/{len} rows {per_sec} {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        Self(bar)
+    }
+
+    pub fn show(&self, progress: Progress) {
+        self.0.set_position(progress.rows_done);
+    }
+
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Makes Ctrl-C end the run after the pass in hand; a second one ends the program at once.
+pub(crate) fn stop_on_interrupt() {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::SeqCst) {
+                #[expect(clippy::exit, reason = "asked for twice")]
+                std::process::exit(130);
+            }
+        })
+        .is_ok()
+    });
+}
+
+/// Whether Ctrl-C was pressed.
+pub(crate) fn stop_wanted() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
