@@ -11,30 +11,51 @@ use libtest_mimic::Trial;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-const CHECKPOINTS: [&str; 3] = ["llama3-gqa-untied", "biased-tied-sharded", "multi-query-wide-heads"];
+const CHECKPOINTS: [&str; 3] = [
+    "llama3-gqa-untied",
+    "biased-tied-sharded",
+    "multi-query-wide-heads",
+];
 /// Of the largest logit.
 const TOLERANCE: f32 = 1e-4;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("golden_logits::every_position_is_that_of_transformers", every_position),
+        test(
+            "golden_logits::every_position_is_that_of_transformers",
+            every_position,
+        ),
         test("golden_logits::candle_transformers_agrees", second_opinion),
-        test("golden_logits::messages_render_as_in_transformers", rendering),
-        test("golden_logits::plain_text_is_tokenised_as_in_transformers", plain_text),
+        test(
+            "golden_logits::messages_render_as_in_transformers",
+            rendering,
+        ),
+        test(
+            "golden_logits::plain_text_is_tokenised_as_in_transformers",
+            plain_text,
+        ),
     ]
 }
 
 pub fn folder(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("golden")
+        .join(name)
 }
 
 fn golden(name: &str) -> Vec<(Vec<u32>, Vec<Vec<f32>>)> {
     let file = folder(name).join("golden.safetensors");
-    let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    let tensors: HashMap<String, Tensor> =
+        candle_core::safetensors::load(file, &Device::Cpu).unwrap();
     (0..4)
         .map(|index| {
-            let tokens = tensors[&format!("tokens_{index}")].to_dtype(DType::U32).unwrap();
-            (tokens.to_vec1().unwrap(), tensors[&format!("logits_{index}")].to_vec2().unwrap())
+            let tokens = tensors[&format!("tokens_{index}")]
+                .to_dtype(DType::U32)
+                .unwrap();
+            (
+                tokens.to_vec1().unwrap(),
+                tensors[&format!("logits_{index}")].to_vec2().unwrap(),
+            )
         })
         .collect()
 }
@@ -44,13 +65,27 @@ fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
     let mut session = decoder.session(tokens.len()).unwrap();
     let pass = Pass::new(tokens, &depths, 0, &depths, decoder.config());
     let hidden = decoder.pass(&mut session, &pass).unwrap().unwrap();
-    decoder.head(&hidden).unwrap().narrow(0, 0, tokens.len()).unwrap().to_vec2().unwrap()
+    decoder
+        .head(&hidden)
+        .unwrap()
+        .narrow(0, 0, tokens.len())
+        .unwrap()
+        .to_vec2()
+        .unwrap()
 }
 
 fn assert_close(found: &[f32], expected: &[f32], what: &str) {
-    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let error = found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
-    assert!(error <= TOLERANCE * largest, "{what}: off by {error} where logits reach {largest}");
+    let largest = expected
+        .iter()
+        .fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let error = found
+        .iter()
+        .zip(expected)
+        .fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+    assert!(
+        error <= TOLERANCE * largest,
+        "{what}: off by {error} where logits reach {largest}"
+    );
 }
 
 fn every_position() {
@@ -67,7 +102,7 @@ fn every_position() {
     }
 }
 
-/// candle-transformers knows neither biases nor an explicit head_dim, so it is asked about a checkpoint without them: the
+/// candle-transformers knows neither biases nor an explicit `head_dim`, so it is asked about a checkpoint without them: the
 /// demo pair.
 fn second_opinion() {
     let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/demo/aligned");
@@ -92,14 +127,24 @@ fn second_opinion() {
     };
     let weights = std::fs::read(demo.join("model.safetensors")).unwrap();
     let weights =
-        candle_nn::VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).unwrap();
+        candle_nn::VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)
+            .unwrap();
     let model = llama::Llama::load(weights, &config).unwrap();
     let tokens: Vec<u32> = (0..90).map(|i| i * 37 % 2048).collect();
     let found = logits(&decoder, &tokens);
     for length in [1, 2, 17, 90] {
         let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
-        let input = Tensor::new(&tokens[..length], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-        let expected = model.forward(&input, 0, &mut cache).unwrap().squeeze(0).unwrap().to_vec1().unwrap();
+        let input = Tensor::new(&tokens[..length], &Device::Cpu)
+            .unwrap()
+            .unsqueeze(0)
+            .unwrap();
+        let expected = model
+            .forward(&input, 0, &mut cache)
+            .unwrap()
+            .squeeze(0)
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         assert_close(&found[length - 1], &expected, &format!("{length} tokens"));
     }
 }
@@ -121,10 +166,16 @@ fn rendering() {
             text: record["text"].as_str().unwrap().to_owned(),
             tokens: serde_json::from_value(record["tokens"].clone()).unwrap(),
         };
-        let (text, tokens) = snapshot.tokens(&Input::Conversation(record.messages)).unwrap();
+        let (text, tokens) = snapshot
+            .tokens(&Input::Conversation(record.messages))
+            .unwrap();
         assert_eq!(text, record.text);
         assert_eq!(tokens, record.tokens);
-        assert_eq!(tokens.iter().filter(|token| **token == 0).count(), 1, "one beginning of text");
+        assert_eq!(
+            tokens.iter().filter(|token| **token == 0).count(),
+            1,
+            "one beginning of text"
+        );
     }
 }
 

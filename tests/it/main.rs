@@ -3,7 +3,11 @@
 //! Tests that need the study's files (`../shared`, or the folder named by `CONCORD_SHARED`) are counted as ignored where it
 //! is absent, and say so.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's way to fail and to say that it was skipped")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test's way to fail and to say that it was skipped"
+)]
 
 mod golden_logits;
 mod study;
@@ -16,7 +20,8 @@ use std::process::ExitCode;
 /// The folder of the study's files, where it is at hand.
 pub fn shared() -> Option<PathBuf> {
     let named = std::env::var_os("CONCORD_SHARED").map(PathBuf::from);
-    let folder = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    let folder =
+        named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
     folder.join("valueconsistency").is_dir().then_some(folder)
 }
 

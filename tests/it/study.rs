@@ -12,7 +12,10 @@ use std::path::Path;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test_with_shared("study::the_question_files_have_their_published_counts", counts),
+        test_with_shared(
+            "study::the_question_files_have_their_published_counts",
+            counts,
+        ),
         test_with_shared("study::the_known_anomalies_are_found", anomalies),
         test_with_shared("study::prompts_equal_the_studys_to_the_byte", prompts),
         test_with_shared("study::distances_equal_the_studys", distances),
@@ -45,10 +48,25 @@ const COUNTS: [(&str, usize, usize, usize); 14] = [
 fn counts(shared: &Path) {
     let set = load(&shared.join("valueconsistency")).unwrap();
     assert_eq!(set.len(), 8005);
-    assert_eq!(set.pvq.iter().map(|file| file.items.len()).collect::<Vec<_>>(), [21, 21, 21]);
+    assert_eq!(
+        set.pvq
+            .iter()
+            .map(|file| file.items.len())
+            .collect::<Vec<_>>(),
+        [21, 21, 21]
+    );
     let (files, _) = check(&set);
-    let found: Vec<_> =
-        files.iter().map(|file| (file.file.as_str(), file.topics.len(), file.originals, file.questions)).collect();
+    let found: Vec<_> = files
+        .iter()
+        .map(|file| {
+            (
+                file.file.as_str(),
+                file.topics.len(),
+                file.originals,
+                file.questions,
+            )
+        })
+        .collect();
     assert_eq!(found, COUNTS);
 }
 
@@ -56,20 +74,44 @@ fn anomalies(shared: &Path) {
     let set = load(&shared.join("valueconsistency")).unwrap();
     let (files, oddities) = check(&set);
     let rows = |file: &str, part: &str| -> usize {
-        let hits = oddities.iter().filter(|odd| odd.file == file && odd.what.contains(part));
+        let hits = oddities
+            .iter()
+            .filter(|odd| odd.file == file && odd.what.contains(part));
         hits.map(|odd| odd.rows).sum()
     };
     for file in ["controversial_chinese_us", "controversial_japanese_us"] {
         assert_eq!(rows(file, "`topic_english` is null"), 6, "{file}");
     }
-    assert_eq!(rows("controversial_english_us", "an original has 4 phrasings where 5 are usual"), 2);
+    assert_eq!(
+        rows(
+            "controversial_english_us",
+            "an original has 4 phrasings where 5 are usual"
+        ),
+        2
+    );
     assert_eq!(rows("controversial_german_us", "spelt Ja / Nein"), 30);
-    assert_eq!(rows("controversial_chinese_china", "first option's stance differs from controversial_english_china"), 3);
+    assert_eq!(
+        rows(
+            "controversial_chinese_china",
+            "first option's stance differs from controversial_english_china"
+        ),
+        3
+    );
     assert!(rows("controversial_japanese_japan", "question mark") > 0);
     let opposes: Vec<usize> = files.iter().map(|file| file.first_option_opposes).collect();
-    assert_eq!(opposes, [175, 276, 192, 276, 90, 230, 230, 276, 75, 270, 20, 25, 30, 10]);
+    assert_eq!(
+        opposes,
+        [
+            175, 276, 192, 276, 90, 230, 230, 276, 75, 270, 20, 25, 30, 10
+        ]
+    );
     // 0/1 and booleans are one thing, and it is the text that decides.
-    assert!(set.files.iter().flat_map(|file| &file.questions).all(|q| q.rephrase == (q.question != q.original)));
+    assert!(
+        set.files
+            .iter()
+            .flat_map(|file| &file.questions)
+            .all(|q| q.rephrase == (q.question != q.original))
+    );
 }
 
 fn prompts(shared: &Path) {
@@ -88,28 +130,52 @@ fn prompts(shared: &Path) {
             let ask = Ask::item(&stimuli, &language, item);
             let valued = |value: &PvqValue| ask.clone().with_value(value).unwrap();
             let wanted = text("value_text");
-            let candidates = item.values.iter().map(valued).find(|candidate| candidate.value_text == wanted);
-            if wanted.is_empty() { ask } else { candidates.unwrap() }
+            let candidates = item
+                .values
+                .iter()
+                .map(valued)
+                .find(|candidate| candidate.value_text == wanted);
+            if wanted.is_empty() {
+                ask
+            } else {
+                candidates.unwrap()
+            }
         } else {
             let file = set.files.iter().find(|known| known.name == file).unwrap();
             question = file.questions[row].clone();
             Ask::question(&stimuli, &language, &question)
         };
-        let shown: Vec<&str> = expected["options"].as_array().map_or(vec![], |list| list.iter().filter_map(Value::as_str).collect());
-        if shown.first().is_some_and(|first| *first != ask.options[0].0) {
+        let shown: Vec<&str> = expected["options"].as_array().map_or(vec![], |list| {
+            list.iter().filter_map(Value::as_str).collect()
+        });
+        if shown
+            .first()
+            .is_some_and(|first| *first != ask.options[0].0)
+        {
             ask = ask.reversed();
         }
         if shown.len() == 3 {
             ask = ask.with_abstention().unwrap();
         }
         if !shown.is_empty() {
-            assert_eq!(ask.options.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), shown);
+            assert_eq!(
+                ask.options
+                    .iter()
+                    .map(|(text, _)| text.as_str())
+                    .collect::<Vec<_>>(),
+                shown
+            );
         }
         let kind: Kind = serde_json::from_value(expected["kind"].clone()).unwrap();
-        let rendered = ask.render(kind, expected["example_answer"] == "B", "PASSAGE").unwrap();
+        let rendered = ask
+            .render(kind, expected["example_answer"] == "B", "PASSAGE")
+            .unwrap();
         match rendered.input {
             Input::Text(found) => assert_eq!(found, text("text")),
-            Input::Conversation(messages) => assert_eq!(serde_json::to_value(messages).unwrap(), expected["messages"]),
+            Input::Conversation(messages) => assert_eq!(
+                serde_json::to_value(messages).unwrap(),
+                expected["messages"]
+            ),
         }
     }
 }
@@ -122,7 +188,10 @@ fn distances(shared: &Path) {
         let group: Vec<Vec<f64>> = serde_json::from_value(case["distributions"].clone()).unwrap();
         let close = |found: &[f64], key: &str| {
             let expected: Vec<f64> = match &case[key] {
-                Value::Array(list) => list.iter().map(|value| value.as_f64().unwrap_or(0.0)).collect(),
+                Value::Array(list) => list
+                    .iter()
+                    .map(|value| value.as_f64().unwrap_or(0.0))
+                    .collect(),
                 value => vec![value.as_f64().unwrap(); found.len()],
             };
             assert_eq!(found.len(), expected.len(), "case {index} {key}");
@@ -130,10 +199,16 @@ fn distances(shared: &Path) {
                 assert!((a - b).abs() < 1e-9, "case {index} {key}: {a} is not {b}");
             }
         };
-        close(&Distance::Centroid.of_group(&group).unwrap(), "centroid_distances");
+        close(
+            &Distance::Centroid.of_group(&group).unwrap(),
+            "centroid_distances",
+        );
         close(&Distance::Mean.of_group(&group).unwrap(), "mean_distances");
         close(&pairwise_distances(&group), "pairwise");
-        close(&Distance::Generalized.of_group(&group).unwrap(), "generalized");
+        close(
+            &Distance::Generalized.of_group(&group).unwrap(),
+            "generalized",
+        );
     }
 }
 
@@ -141,13 +216,30 @@ fn totals(shared: &Path) {
     let set = load(&shared.join("valueconsistency")).unwrap();
     let given = json(&shared.join("golden/answers.json"));
     let table = |key: &str| {
-        let given: BTreeMap<String, Vec<Option<f64>>> = serde_json::from_value(given[key].clone()).unwrap();
+        let given: BTreeMap<String, Vec<Option<f64>>> =
+            serde_json::from_value(given[key].clone()).unwrap();
         from_given(&set, &given).unwrap()
     };
-    let answers =
-        Answers { letter: Some(table("answers")), cloze: Some(table("second_format")), ..Answers::default() };
-    let Findings { files, multilingual, task_format, .. } =
-        measure(&set, &answers, Settings { resamples: None, seed: 0 }).unwrap().findings;
+    let answers = Answers {
+        letter: Some(table("answers")),
+        cloze: Some(table("second_format")),
+        ..Answers::default()
+    };
+    let Findings {
+        files,
+        multilingual,
+        task_format,
+        ..
+    } = measure(
+        &set,
+        &answers,
+        Settings {
+            resamples: None,
+            seed: 0,
+        },
+    )
+    .unwrap()
+    .findings;
     let found = serde_json::json!({ "files": files, "multilingual": multilingual, "task_format": task_format });
     let expected = json(&shared.join("golden/expected.json"));
     let compared = compare(&found, &expected, "expected");
@@ -157,15 +249,19 @@ fn totals(shared: &Path) {
 /// Every number of `expected` is in `found`; returns how many there were.
 fn compare(found: &Value, expected: &Value, path: &str) -> usize {
     match expected {
-        Value::Object(object) => {
-            object.iter().map(|(key, value)| compare(&found[key], value, &format!("{path}.{key}"))).sum()
-        }
+        Value::Object(object) => object
+            .iter()
+            .map(|(key, value)| compare(&found[key], value, &format!("{path}.{key}")))
+            .sum(),
         Value::Array(ends) if path.ends_with("_ci95") => {
             let end = |value: &Value, index: usize| value[index].as_f64().unwrap();
             let width = end(expected, 1) - end(expected, 0);
             for index in 0..ends.len() {
                 let (a, b) = (end(found, index), end(expected, index));
-                assert!((a - b).abs() <= 0.02 * width, "{path}[{index}]: {a} is not {b} within 2 % of {width}");
+                assert!(
+                    (a - b).abs() <= 0.02 * width,
+                    "{path}[{index}]: {a} is not {b} within 2 % of {width}"
+                );
             }
             ends.len()
         }

@@ -12,17 +12,32 @@ use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("theorems::one_prompt_reads_the_same_alone_and_in_a_batch", alone_and_in_a_batch),
-        test("theorems::a_trie_reads_the_same_as_no_trie", trie_and_no_trie),
+        test(
+            "theorems::one_prompt_reads_the_same_alone_and_in_a_batch",
+            alone_and_in_a_batch,
+        ),
+        test(
+            "theorems::a_trie_reads_the_same_as_no_trie",
+            trie_and_no_trie,
+        ),
         test("theorems::pass_sizes_agree", pass_sizes),
         test("theorems::the_order_of_prompts_changes_nothing", order),
-        test("theorems::rows_computed_are_rows_of_the_trie", rows_computed),
-        test("theorems::letters_and_texts_cost_little_more_than_letters", answer_texts),
+        test(
+            "theorems::rows_computed_are_rows_of_the_trie",
+            rows_computed,
+        ),
+        test(
+            "theorems::letters_and_texts_cost_little_more_than_letters",
+            answer_texts,
+        ),
     ]
 }
 
 fn config(rows_per_pass: usize) -> KernelConfig {
-    KernelConfig { rows_per_pass, ..KernelConfig::cpu() }
+    KernelConfig {
+        rows_per_pass,
+        ..KernelConfig::cpu()
+    }
 }
 
 /// Demo questions in every language and both orders, read by letter and by text.
@@ -35,14 +50,21 @@ pub fn prompts(kind: Kind, every: usize, cloze: bool) -> Vec<Prompt> {
                 let ask = Ask::question(&stimuli, &file.origin.language, question);
                 let ask = if reversed { ask.reversed() } else { ask };
                 let labels = vec!["A".into(), "B".into()];
-                let mut reads = vec![Read::NextToken { labels, openings: vec!["(".into(), "（".into()] }];
+                let mut reads = vec![Read::NextToken {
+                    labels,
+                    openings: vec!["(".into(), "（".into()],
+                }];
                 if cloze {
                     for (text, _) in &ask.options {
                         reads.push(Read::Continuation { text: text.clone() });
                     }
                 }
                 let input = ask.render(kind, false, "").unwrap().input;
-                prompts.push(Prompt { id: format!("{}:{row}:{reversed}", file.name), input, reads });
+                prompts.push(Prompt {
+                    id: format!("{}:{row}:{reversed}", file.name),
+                    input,
+                    reads,
+                });
             }
         }
     }
@@ -73,7 +95,11 @@ fn alone_and_in_a_batch() {
 
 /// Without sharing, every prompt would be a run of its own over all of its rows; here each continuation is.
 fn trie_and_no_trie() {
-    for (snapshot, kind) in demo_pair().unwrap().iter().zip([Kind::CompletionFewShot, Kind::Chat]) {
+    for (snapshot, kind) in demo_pair()
+        .unwrap()
+        .iter()
+        .zip([Kind::CompletionFewShot, Kind::Chat])
+    {
         let prompts = prompts(kind, 29, true);
         let (shared, counts) = score(snapshot, config(1024), &prompts);
         let mut rows = 0;
@@ -81,13 +107,20 @@ fn trie_and_no_trie() {
         let scorer = Scorer::new(snapshot, &decoder);
         for (prompt, shared) in prompts.iter().zip(&shared) {
             for (read, answer) in prompt.reads.iter().zip(&shared.answers) {
-                let single = Prompt { reads: vec![read.clone()], ..prompt.clone() };
+                let single = Prompt {
+                    reads: vec![read.clone()],
+                    ..prompt.clone()
+                };
                 let (readings, counts) = scorer.score(&[single]).unwrap();
                 assert_eq!(&readings[0].answers[0], answer);
                 rows += counts.rows_computed;
             }
         }
-        assert!(counts.rows_computed * 4 < rows, "{} rows shared, {rows} alone", counts.rows_computed);
+        assert!(
+            counts.rows_computed * 4 < rows,
+            "{} rows shared, {rows} alone",
+            counts.rows_computed
+        );
     }
 }
 
@@ -96,7 +129,11 @@ fn pass_sizes() {
     let prompts = prompts(Kind::Chat, 11, true);
     let (expected, _) = score(&snapshot, config(1 << 20), &prompts);
     for rows in [65, 100, 333, 1024] {
-        assert_eq!(score(&snapshot, config(rows), &prompts).0, expected, "{rows} rows a pass");
+        assert_eq!(
+            score(&snapshot, config(rows), &prompts).0,
+            expected,
+            "{rows} rows a pass"
+        );
     }
     // A wider head and grouped KV heads of another shape.
     let snapshot = Snapshot::open(&folder("llama3-gqa-untied")).unwrap();
@@ -107,14 +144,23 @@ fn pass_sizes() {
             id: (*text).into(),
             input: Input::Text((*text).into()),
             reads: vec![
-                Read::NextToken { labels: vec!["A".into(), "B".into()], openings: vec!["(".into()] },
-                Read::Continuation { text: " a letter.".into() },
+                Read::NextToken {
+                    labels: vec!["A".into(), "B".into()],
+                    openings: vec!["(".into()],
+                },
+                Read::Continuation {
+                    text: " a letter.".into(),
+                },
             ],
         })
         .collect();
     let (expected, _) = score(&snapshot, config(1024), &prompts);
     for rows in [1, 2, 7, 65] {
-        assert_eq!(score(&snapshot, config(rows), &prompts).0, expected, "{rows} rows a pass");
+        assert_eq!(
+            score(&snapshot, config(rows), &prompts).0,
+            expected,
+            "{rows} rows a pass"
+        );
     }
 }
 
@@ -144,7 +190,13 @@ fn answer_texts() {
     let snapshot = aligned();
     let decoder = Decoder::load(&snapshot, config(1024)).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
-    let rows = |cloze| scorer.plan(&prompts(Kind::Chat, 1, cloze)).unwrap().trie.len() as f64;
+    let rows = |cloze| {
+        scorer
+            .plan(&prompts(Kind::Chat, 1, cloze))
+            .unwrap()
+            .trie
+            .len() as f64
+    };
     let ratio = rows(true) / rows(false);
     assert!((1.0..=1.15).contains(&ratio), "{ratio}");
 }

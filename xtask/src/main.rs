@@ -1,7 +1,11 @@
 //! Chores of the repository: `cargo xtask train-demo`, `cargo xtask tidy`.
 
 // The program behind `cargo xtask` talks to the person who typed it.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line chore")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line chore"
+)]
 
 mod demo;
 mod tidy;
@@ -25,5 +29,7 @@ fn main() -> Result<()> {
 
 /// The repository.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_owned)
 }

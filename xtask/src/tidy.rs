@@ -1,6 +1,185 @@
-//! Checks what the compiler cannot.
-use anyhow::Result;
-use std::path::Path;
-pub fn tidy(_root: &Path) -> Result<()> {
+//! Checks what the compiler cannot: which room may use which, file sizes, names, and that pages say what is there.
+
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What each room may use of the others (docs/architecture.md).
+const ROOMS: [(&str, &[&str]); 11] = [
+    ("readings", &[]),
+    ("stats", &[]),
+    ("questions", &["readings"]),
+    ("suites", &["readings", "stats", "questions"]),
+    ("checkpoint", &["readings"]),
+    ("kernels", &[]),
+    ("decoder", &["checkpoint", "kernels"]),
+    ("scorer", &["readings", "checkpoint", "kernels", "decoder"]),
+    ("runs", &["readings"]),
+    ("report", &["questions", "suites"]),
+    (
+        "cli",
+        &[
+            "readings",
+            "stats",
+            "questions",
+            "suites",
+            "checkpoint",
+            "kernels",
+            "decoder",
+            "scorer",
+            "runs",
+            "report",
+        ],
+    ),
+];
+
+/// Lines of a file without its tests.
+const LONGEST_FILE: usize = 600;
+
+const VAGUE: [&str; 6] = ["util", "utils", "helpers", "common", "misc", "manager"];
+
+/// Runs every check and reports all that is wrong.
+pub fn tidy(root: &Path) -> Result<()> {
+    let mut wrong: Vec<String> = Vec::new();
+    rooms(root, &mut wrong)?;
+    for path in files(root)? {
+        let Some(ending) = path.extension().and_then(|ending| ending.to_str()) else {
+            continue;
+        };
+        let name = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        if !["rs", "md", "toml", "py", "jinja"].contains(&ending) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        for (number, line) in text.lines().enumerate() {
+            if line.ends_with([' ', '\t']) {
+                wrong.push(format!(
+                    "{name}:{}: white space at the end of the line",
+                    number + 1
+                ));
+            }
+        }
+        if ending == "rs" {
+            source(&name, &text, &mut wrong);
+        }
+    }
+    if wrong.is_empty() {
+        println!("tidy: nothing to say");
+        return Ok(());
+    }
+    for line in &wrong {
+        eprintln!("{line}");
+    }
+    bail!("tidy: {} things to put right", wrong.len())
+}
+
+fn source(name: &str, text: &str, wrong: &mut Vec<String>) {
+    let stem = Path::new(name)
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("");
+    if VAGUE.contains(&stem) {
+        wrong.push(format!(
+            "{name}: a file is named for the noun that it defines"
+        ));
+    }
+    if !text.starts_with("//!") {
+        wrong.push(format!("{name}: does not open with what it is for"));
+    }
+    let code = text
+        .split("#[cfg(test)]")
+        .next()
+        .unwrap_or("")
+        .lines()
+        .count();
+    if code > LONGEST_FILE {
+        wrong.push(format!(
+            "{name}: {code} lines without tests, over {LONGEST_FILE}"
+        ));
+    }
+    if name.starts_with("xtask/") {
+        return;
+    }
+    for banned in ["todo!(", "unimplemented!(", "#[ignore"] {
+        if text.contains(banned) {
+            wrong.push(format!("{name}: `{banned}`"));
+        }
+    }
+    let devices = ["crates/kernels/", "crates/decoder/", "crates/checkpoint/"];
+    if text.contains("cfg(feature") && !devices.iter().any(|room| name.starts_with(room)) {
+        wrong.push(format!(
+            "{name}: `cfg(feature` belongs in kernels, decoder and checkpoint"
+        ));
+    }
+}
+
+/// Every room is in the table, uses what the table says, and is described in `crates/README.md`.
+fn rooms(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
+    let allowed: BTreeMap<&str, &[&str]> = ROOMS.into_iter().collect();
+    let map = std::fs::read_to_string(root.join("crates/README.md"))?;
+    for entry in std::fs::read_dir(root.join("crates"))? {
+        let path = entry?.path();
+        let Some(room) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|_| path.is_dir())
+        else {
+            continue;
+        };
+        if !map.contains(&format!("`{room}`")) {
+            wrong.push(format!("crates/README.md: says nothing about `{room}`"));
+        }
+        let Some(allowed) = allowed.get(room) else {
+            wrong.push(format!(
+                "crates/{room}: is not in the table of rooms (xtask/src/tidy.rs)"
+            ));
+            continue;
+        };
+        let manifest = std::fs::read_to_string(path.join("Cargo.toml"))?;
+        let runtime = manifest.split("[dev-dependencies]").next().unwrap_or("");
+        for line in runtime.lines() {
+            let Some(used) = line
+                .strip_prefix("concord-")
+                .and_then(|line| line.split('.').next())
+            else {
+                continue;
+            };
+            if !allowed.contains(&used) {
+                wrong.push(format!(
+                    "crates/{room}: uses `{used}`, which the plan does not allow"
+                ));
+            }
+        }
+        if runtime.contains("git =") || runtime.contains("anyhow") {
+            wrong.push(format!(
+                "crates/{room}: git dependencies and anyhow stay out of the rooms"
+            ));
+        }
+    }
     Ok(())
+}
+
+/// The files that git tracks or would track.
+fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let listed = std::process::Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(root)
+        .output()
+        .context("git is needed to list the files")?;
+    let names = String::from_utf8(listed.stdout)?;
+    let paths = names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(|name| root.join(name));
+    Ok(paths.filter(|path| path.is_file()).collect())
 }

@@ -52,8 +52,16 @@ macro_rules! embedded {
             name: $name,
             config: include_bytes!(concat!("../../../models/demo/", $folder, "/config.json")),
             tokenizer: include_bytes!(concat!("../../../models/demo/", $folder, "/tokenizer.json")),
-            tokenizer_config: include_bytes!(concat!("../../../models/demo/", $folder, "/tokenizer_config.json")),
-            weights: include_bytes!(concat!("../../../models/demo/", $folder, "/model.safetensors")),
+            tokenizer_config: include_bytes!(concat!(
+                "../../../models/demo/",
+                $folder,
+                "/tokenizer_config.json"
+            )),
+            weights: include_bytes!(concat!(
+                "../../../models/demo/",
+                $folder,
+                "/model.safetensors"
+            )),
         }
     };
 }
@@ -75,12 +83,17 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
             weights,
         )
     };
-    Ok([open(&embedded!("demo-base", "base"))?, open(&embedded!("demo-aligned", "aligned"))?])
+    Ok([
+        open(&embedded!("demo-base", "base"))?,
+        open(&embedded!("demo-aligned", "aligned"))?,
+    ])
 }
 
 /// Checkpoint shapes that can be benched without a checkpoint, by name.
-const PRESETS: [(&str, &str); 1] =
-    [("smollm2-135m", include_str!("../../../models/presets/smollm2-135m.json"))];
+const PRESETS: [(&str, &str); 1] = [(
+    "smollm2-135m",
+    include_str!("../../../models/presets/smollm2-135m.json"),
+)];
 
 /// Merges that give the question set about the token counts of a large multilingual vocabulary.
 const PRESET_MERGES: usize = 6000;
@@ -96,15 +109,25 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`CheckpointError::Tokenizer`] where the texts give no tokenizer.
-    pub fn preset(name: &str, texts: Vec<String>, seed: u64) -> Result<Option<Self>, CheckpointError> {
-        let Some((name, config)) = PRESETS.iter().find(|(known, _)| *known == name) else { return Ok(None) };
+    pub fn preset(
+        name: &str,
+        texts: Vec<String>,
+        seed: u64,
+    ) -> Result<Option<Self>, CheckpointError> {
+        let Some((name, config)) = PRESETS.iter().find(|(known, _)| *known == name) else {
+            return Ok(None);
+        };
         let path = PathBuf::from(name);
         let spec = DecoderSpec::from_config(&path, &object(&path, config.as_bytes())?)?;
         let special = ["<|begin|>", "<|end|>", "<|turn|>"];
         let vocabulary = Vocabulary::train(&path, texts, PRESET_MERGES, &special, spec.vocab_size)?;
         let source = include_str!("../../../models/presets/chat_template.jinja").trim_end();
-        let template = ChatTemplate::parse(source, special[0], special[1])
-            .map_err(|problem| CheckpointError::Template { path: path.clone(), problem })?;
+        let template = ChatTemplate::parse(source, special[0], special[1]).map_err(|problem| {
+            CheckpointError::Template {
+                path: path.clone(),
+                problem,
+            }
+        })?;
         Ok(Some(Self {
             name: (*name).to_owned(),
             spec,
@@ -123,7 +146,9 @@ impl Snapshot {
     /// [`CheckpointError`] naming the file, key or tensor.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         if !folder.is_dir() {
-            return Err(CheckpointError::NoFolder { path: folder.to_owned() });
+            return Err(CheckpointError::NoFolder {
+                path: folder.to_owned(),
+            });
         }
         let optional = |name: &str| -> Result<Option<Vec<u8>>, CheckpointError> {
             let path = folder.join(name);
@@ -134,17 +159,33 @@ impl Snapshot {
             }
         };
         let needed = |name: &str, needed| {
-            optional(name)?.ok_or_else(|| CheckpointError::MissingFile { path: folder.join(name), needed })
+            optional(name)?.ok_or_else(|| CheckpointError::MissingFile {
+                path: folder.join(name),
+                needed,
+            })
         };
         let config = needed("config.json", "it says what the checkpoint is")?;
-        let tokenizer = needed("tokenizer.json", "a fast tokenizer is needed to turn text into tokens")?;
+        let tokenizer = needed(
+            "tokenizer.json",
+            "a fast tokenizer is needed to turn text into tokens",
+        )?;
         let tokenizer_config = optional("tokenizer_config.json")?;
         let jinja = optional("chat_template.jinja")?;
         // The architecture is checked before the weights are looked for, so that the first message is the useful one.
-        DecoderSpec::from_config(&folder.join("config.json"), &object(&folder.join("config.json"), &config)?)?;
+        DecoderSpec::from_config(
+            &folder.join("config.json"),
+            &object(&folder.join("config.json"), &config)?,
+        )?;
         let weights = Weights::in_folder(folder)?;
         let tokenizer_config = tokenizer_config.as_deref();
-        Self::assemble(folder.to_owned(), &config, &tokenizer, tokenizer_config, jinja, weights)
+        Self::assemble(
+            folder.to_owned(),
+            &config,
+            &tokenizer,
+            tokenizer_config,
+            jinja,
+            weights,
+        )
     }
 
     fn assemble(
@@ -157,18 +198,30 @@ impl Snapshot {
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
         let spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
-        let vocabulary = Vocabulary::parse(&path.join("tokenizer.json"), tokenizer, spec.vocab_size)?;
+        let vocabulary =
+            Vocabulary::parse(&path.join("tokenizer.json"), tokenizer, spec.vocab_size)?;
         let settings_path = path.join("tokenizer_config.json");
-        let settings = tokenizer_config.map(|bytes| object(&settings_path, bytes)).transpose()?.unwrap_or_default();
+        let settings = tokenizer_config
+            .map(|bytes| object(&settings_path, bytes))
+            .transpose()?
+            .unwrap_or_default();
         let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let template = jinja.or_else(|| template_text(&settings)).map(|source| {
-            let (bos, eos) = (special(&settings, "bos_token"), special(&settings, "eos_token"));
-            ChatTemplate::parse(&source, &bos, &eos)
-                .map_err(|problem| CheckpointError::Template { path: path.clone(), problem })
+            let (bos, eos) = (
+                special(&settings, "bos_token"),
+                special(&settings, "eos_token"),
+            );
+            ChatTemplate::parse(&source, &bos, &eos).map_err(|problem| CheckpointError::Template {
+                path: path.clone(),
+                problem,
+            })
         });
         let name = path.canonicalize().unwrap_or_else(|_| path.clone());
         Ok(Self {
-            name: name.file_name().map_or_else(|| "checkpoint".into(), |name| name.to_string_lossy().into_owned()),
+            name: name.file_name().map_or_else(
+                || "checkpoint".into(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
             spec,
             vocabulary,
             template: template.transpose()?,
@@ -190,8 +243,16 @@ impl Snapshot {
     /// [`CheckpointError::NoTemplate`], [`CheckpointError::Template`].
     pub fn render(&self, messages: &[Message]) -> Result<String, CheckpointError> {
         let path = || self.path.clone();
-        let template = self.template.as_ref().ok_or_else(|| CheckpointError::NoTemplate { path: path() })?;
-        template.render(messages).map_err(|problem| CheckpointError::Template { path: path(), problem })
+        let template = self
+            .template
+            .as_ref()
+            .ok_or_else(|| CheckpointError::NoTemplate { path: path() })?;
+        template
+            .render(messages)
+            .map_err(|problem| CheckpointError::Template {
+                path: path(),
+                problem,
+            })
     }
 
     /// A prompt as the text that is tokenised, and as tokens.
@@ -213,7 +274,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`CheckpointError`] of tokenising.
-    pub fn joint_tokens(&self, input: &Input, text: &str, more: &str) -> Result<Vec<u32>, CheckpointError> {
+    pub fn joint_tokens(
+        &self,
+        input: &Input,
+        text: &str,
+        more: &str,
+    ) -> Result<Vec<u32>, CheckpointError> {
         let joint = format!("{text}{more}");
         match input {
             Input::Text(_) => self.vocabulary.text(&joint),
@@ -226,17 +292,21 @@ impl Snapshot {
         Fingerprint {
             config: self.config_digest.clone(),
             tokenizer: self.tokenizer_digest.clone(),
-            template: self
-                .template
-                .as_ref()
-                .map(|template| blake3::hash(template.source().as_bytes()).to_hex().to_string()),
+            template: self.template.as_ref().map(|template| {
+                blake3::hash(template.source().as_bytes())
+                    .to_hex()
+                    .to_string()
+            }),
             weights: self.weights.digest(),
         }
     }
 }
 
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, CheckpointError> {
-    serde_json::from_slice(bytes).map_err(|source| CheckpointError::NotJson { path: path.to_owned(), source })
+    serde_json::from_slice(bytes).map_err(|source| CheckpointError::NotJson {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The template of `tokenizer_config.json`: a text, or a list of named ones of which `default` is taken.
@@ -244,7 +314,9 @@ fn template_text(settings: &Map<String, Value>) -> Option<String> {
     match settings.get("chat_template")? {
         Value::String(text) => Some(text.clone()),
         Value::Array(list) => {
-            let named = list.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"));
+            let named = list
+                .iter()
+                .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"));
             named?.get("template")?.as_str().map(str::to_owned)
         }
         _ => None,
@@ -254,6 +326,10 @@ fn template_text(settings: &Map<String, Value>) -> Option<String> {
 /// A special token, given as text or as an object with `content`; empty where there is none.
 fn special(settings: &Map<String, Value>, key: &str) -> String {
     let value = settings.get(key);
-    let text = value.and_then(|value| value.as_str().or_else(|| value.get("content").and_then(Value::as_str)));
+    let text = value.and_then(|value| {
+        value
+            .as_str()
+            .or_else(|| value.get("content").and_then(Value::as_str))
+    });
     text.unwrap_or_default().to_owned()
 }

@@ -40,7 +40,10 @@ pub struct Defaults {
 /// The families this program knows, parsed from their embedded tables.
 pub fn families() -> Vec<Family> {
     // A table that does not parse is caught by this module's tests.
-    [include_str!("../../../models/families/llama.toml")].iter().filter_map(|text| toml::from_str(text).ok()).collect()
+    [include_str!("../../../models/families/llama.toml")]
+        .iter()
+        .filter_map(|text| toml::from_str(text).ok())
+        .collect()
 }
 
 /// Rotary position embedding.
@@ -108,13 +111,26 @@ impl DecoderSpec {
     /// # Errors
     /// [`CheckpointError::UnknownArchitecture`] and [`CheckpointError::Config`].
     pub fn from_config(path: &Path, config: &Map<String, Value>) -> Result<Self, CheckpointError> {
-        let keys = Keys { path, prefix: "", object: config };
-        let named = config.get("architectures").and_then(Value::as_array).and_then(|list| list.first());
+        let keys = Keys {
+            path,
+            prefix: "",
+            object: config,
+        };
+        let named = config
+            .get("architectures")
+            .and_then(Value::as_array)
+            .and_then(|list| list.first());
         let architecture = named.and_then(Value::as_str).unwrap_or("").to_owned();
         let known = families();
-        let Some(family) = known.iter().find(|family| family.architectures.contains(&architecture)) else {
-            let supported: Vec<&str> =
-                known.iter().flat_map(|family| &family.architectures).map(String::as_str).collect();
+        let Some(family) = known
+            .iter()
+            .find(|family| family.architectures.contains(&architecture))
+        else {
+            let supported: Vec<&str> = known
+                .iter()
+                .flat_map(|family| &family.architectures)
+                .map(String::as_str)
+                .collect();
             return Err(CheckpointError::UnknownArchitecture {
                 path: path.to_owned(),
                 architecture,
@@ -123,12 +139,21 @@ impl DecoderSpec {
         };
         let defaults = &family.defaults;
 
-        if config.get("quantization_config").is_some_and(|value| !value.is_null()) {
-            return Err(keys.error("quantization_config", "is set; quantised weights are not read"));
+        if config
+            .get("quantization_config")
+            .is_some_and(|value| !value.is_null())
+        {
+            return Err(keys.error(
+                "quantization_config",
+                "is set; quantised weights are not read",
+            ));
         }
         let activation = keys.text("hidden_act")?.unwrap_or(&defaults.hidden_act);
         if activation != "silu" && activation != "swish" {
-            return Err(keys.error("hidden_act", format!("is `{activation}`; `silu` is implemented")));
+            return Err(keys.error(
+                "hidden_act",
+                format!("is `{activation}`; `silu` is implemented"),
+            ));
         }
         let hidden_size = keys.needed_count("hidden_size")?;
         let heads = keys.needed_count("num_attention_heads")?;
@@ -139,12 +164,17 @@ impl DecoderSpec {
             None => return Err(keys.error("num_attention_heads", "does not divide `hidden_size`")),
         };
         if heads % kv_heads != 0 {
-            return Err(keys.error("num_key_value_heads", "does not divide `num_attention_heads`"));
+            return Err(keys.error(
+                "num_key_value_heads",
+                "does not divide `num_attention_heads`",
+            ));
         }
         if head_dim % 2 != 0 {
             return Err(keys.error("head_dim", "is odd; RoPE needs pairs"));
         }
-        let max_positions = keys.count("max_position_embeddings")?.unwrap_or(defaults.max_position_embeddings);
+        let max_positions = keys
+            .count("max_position_embeddings")?
+            .unwrap_or(defaults.max_position_embeddings);
         Ok(Self {
             rope: rope(&keys, defaults.rope_theta, max_positions)?,
             family: family.family.clone(),
@@ -156,24 +186,45 @@ impl DecoderSpec {
             kv_heads,
             head_dim,
             mlp_size: keys.needed_count("intermediate_size")?,
-            norm_eps: keys.number("rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps),
+            norm_eps: keys
+                .number("rms_norm_eps")?
+                .unwrap_or(defaults.rms_norm_eps),
             max_positions,
-            attention_bias: keys.flag("attention_bias")?.unwrap_or(defaults.attention_bias),
+            attention_bias: keys
+                .flag("attention_bias")?
+                .unwrap_or(defaults.attention_bias),
             mlp_bias: keys.flag("mlp_bias")?.unwrap_or(defaults.mlp_bias),
-            tied_head: keys.flag("tie_word_embeddings")?.unwrap_or(defaults.tie_word_embeddings),
+            tied_head: keys
+                .flag("tie_word_embeddings")?
+                .unwrap_or(defaults.tie_word_embeddings),
         })
     }
 
     /// The number of weights, the head counted once where it is tied.
     pub fn parameters(&self) -> usize {
-        let head = if self.tied_head { 0 } else { self.vocab_size * self.hidden_size };
-        self.vocab_size * self.hidden_size + head + self.layers * self.layer_parameters() + self.hidden_size
+        let head = if self.tied_head {
+            0
+        } else {
+            self.vocab_size * self.hidden_size
+        };
+        self.vocab_size * self.hidden_size
+            + head
+            + self.layers * self.layer_parameters()
+            + self.hidden_size
     }
 
     fn layer_parameters(&self) -> usize {
         let (query, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let biases = if self.attention_bias { query + 2 * kv + self.hidden_size } else { 0 };
-        let mlp_biases = if self.mlp_bias { 2 * self.mlp_size + self.hidden_size } else { 0 };
+        let biases = if self.attention_bias {
+            query + 2 * kv + self.hidden_size
+        } else {
+            0
+        };
+        let mlp_biases = if self.mlp_bias {
+            2 * self.mlp_size + self.hidden_size
+        } else {
+            0
+        };
         self.row_products() + 2 * self.hidden_size + biases + mlp_biases
     }
 
@@ -185,20 +236,37 @@ impl DecoderSpec {
 }
 
 /// RoPE from the transformers-5 spelling (`rope_parameters`) or the older one (`rope_theta`, `rope_scaling`).
-fn rope(keys: &Keys<'_>, default_theta: f64, max_positions: usize) -> Result<Rope, CheckpointError> {
+fn rope(
+    keys: &Keys<'_>,
+    default_theta: f64,
+    max_positions: usize,
+) -> Result<Rope, CheckpointError> {
     let outer_theta = keys.number("rope_theta")?;
     let scaling = match keys.object("rope_parameters")? {
-        Some(object) => Some(Keys { prefix: "rope_parameters.", object, ..*keys }),
-        None => keys.object("rope_scaling")?.map(|object| Keys { prefix: "rope_scaling.", object, ..*keys }),
+        Some(object) => Some(Keys {
+            prefix: "rope_parameters.",
+            object,
+            ..*keys
+        }),
+        None => keys.object("rope_scaling")?.map(|object| Keys {
+            prefix: "rope_scaling.",
+            object,
+            ..*keys
+        }),
     };
     let Some(scaling) = scaling else {
-        return Ok(Rope::Default { theta: outer_theta.unwrap_or(default_theta) });
+        return Ok(Rope::Default {
+            theta: outer_theta.unwrap_or(default_theta),
+        });
     };
     let inner_theta = scaling.number("rope_theta")?;
     if let (Some(inner), Some(outer)) = (inner_theta, outer_theta)
         && (inner - outer).abs() > f64::EPSILON
     {
-        return Err(keys.error("rope_theta", format!("is {outer}, but rope_parameters.rope_theta is {inner}")));
+        return Err(keys.error(
+            "rope_theta",
+            format!("is {outer}, but rope_parameters.rope_theta is {inner}"),
+        ));
     }
     let theta = inner_theta.or(outer_theta).unwrap_or(default_theta);
     let kind = match scaling.text("rope_type")? {
@@ -216,9 +284,10 @@ fn rope(keys: &Keys<'_>, default_theta: f64, max_positions: usize) -> Result<Rop
                 .number("original_max_position_embeddings")?
                 .unwrap_or(max_positions as f64),
         }),
-        other => {
-            Err(scaling.error("rope_type", format!("is `{other}`; `default` and `llama3` are implemented")))
-        }
+        other => Err(scaling.error(
+            "rope_type",
+            format!("is `{other}`; `default` and `llama3` are implemented"),
+        )),
     }
 }
 
@@ -250,7 +319,9 @@ impl<'a> Keys<'a> {
         convert: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, CheckpointError> {
         self.get(key)
-            .map(|value| convert(value).ok_or_else(|| self.error(key, format!("is not {expected}: {value}"))))
+            .map(|value| {
+                convert(value).ok_or_else(|| self.error(key, format!("is not {expected}: {value}")))
+            })
             .transpose()
     }
 
@@ -263,11 +334,14 @@ impl<'a> Keys<'a> {
     }
 
     fn number(&self, key: &str) -> Result<Option<f64>, CheckpointError> {
-        self.read(key, "a positive number", |value| value.as_f64().filter(|number| *number > 0.0))
+        self.read(key, "a positive number", |value| {
+            value.as_f64().filter(|number| *number > 0.0)
+        })
     }
 
     fn needed_number(&self, key: &str) -> Result<f64, CheckpointError> {
-        self.number(key)?.ok_or_else(|| self.error(key, "is missing"))
+        self.number(key)?
+            .ok_or_else(|| self.error(key, "is missing"))
     }
 
     fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, CheckpointError> {
@@ -277,12 +351,16 @@ impl<'a> Keys<'a> {
     /// A size; bounded, so that a hostile file cannot make later arithmetic overflow.
     fn count(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
         self.read(key, "a number from 1 to 2^27", |value| {
-            value.as_u64().and_then(|number| usize::try_from(number).ok()).filter(|n| (1..=1 << 27).contains(n))
+            value
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok())
+                .filter(|n| (1..=1 << 27).contains(n))
         })
     }
 
     fn needed_count(&self, key: &str) -> Result<usize, CheckpointError> {
-        self.count(key)?.ok_or_else(|| self.error(key, "is missing"))
+        self.count(key)?
+            .ok_or_else(|| self.error(key, "is missing"))
     }
 }
 
@@ -297,7 +375,8 @@ mod tests {
             "num_attention_heads": 4, "intermediate_size": 48
         });
         change(config.as_object_mut().unwrap());
-        DecoderSpec::from_config(Path::new("config.json"), config.as_object().unwrap()).map_err(|e| e.to_string())
+        DecoderSpec::from_config(Path::new("config.json"), config.as_object().unwrap())
+            .map_err(|e| e.to_string())
     }
 
     fn set(key: &'static str, value: Value) -> impl Fn(&mut Map<String, Value>) {
@@ -314,7 +393,10 @@ mod tests {
     #[test]
     fn absent_keys_take_the_family_defaults() {
         let spec = spec(|_| {}).unwrap();
-        assert_eq!((spec.kv_heads, spec.head_dim, spec.max_positions), (4, 8, 2048));
+        assert_eq!(
+            (spec.kv_heads, spec.head_dim, spec.max_positions),
+            (4, 8, 2048)
+        );
         assert_eq!(spec.rope, Rope::Default { theta: 10_000.0 });
         assert!(!spec.tied_head && !spec.attention_bias && !spec.mlp_bias);
     }
@@ -322,7 +404,11 @@ mod tests {
     #[test]
     fn both_spellings_of_rope_are_read() {
         let old = spec(set("rope_theta", json!(5e5))).unwrap();
-        let new = spec(set("rope_parameters", json!({"rope_theta": 5e5, "rope_type": "default"}))).unwrap();
+        let new = spec(set(
+            "rope_parameters",
+            json!({"rope_theta": 5e5, "rope_type": "default"}),
+        ))
+        .unwrap();
         assert_eq!(old.rope, new.rope);
         let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64});
@@ -332,16 +418,31 @@ mod tests {
         });
         let mut with_theta = llama3.clone();
         with_theta["rope_theta"] = json!(5e5);
-        assert_eq!(old.unwrap().rope, spec(set("rope_parameters", with_theta)).unwrap().rope);
+        assert_eq!(
+            old.unwrap().rope,
+            spec(set("rope_parameters", with_theta)).unwrap().rope
+        );
     }
 
     #[test]
     fn what_would_change_the_numbers_is_refused_by_name() {
         for (key, value, part) in [
-            ("architectures", json!(["MambaForCausalLM"]), "`MambaForCausalLM` is not supported"),
+            (
+                "architectures",
+                json!(["MambaForCausalLM"]),
+                "`MambaForCausalLM` is not supported",
+            ),
             ("hidden_act", json!("gelu"), "key `hidden_act` is `gelu`"),
-            ("rope_scaling", json!({"type": "dynamic", "factor": 2.0}), "`rope_scaling.rope_type` is `dynamic`"),
-            ("rope_scaling", json!({"rope_type": "llama3"}), "`rope_scaling.factor` is missing"),
+            (
+                "rope_scaling",
+                json!({"type": "dynamic", "factor": 2.0}),
+                "`rope_scaling.rope_type` is `dynamic`",
+            ),
+            (
+                "rope_scaling",
+                json!({"rope_type": "llama3"}),
+                "`rope_scaling.factor` is missing",
+            ),
             ("quantization_config", json!({"bits": 4}), "quantised"),
             ("num_key_value_heads", json!(3), "does not divide"),
             ("head_dim", json!(7), "is odd"),
@@ -354,9 +455,15 @@ mod tests {
         }
         let both = spec(|config| {
             set("rope_theta", json!(1e4))(config);
-            set("rope_parameters", json!({"rope_theta": 5e5, "rope_type": "default"}))(config);
+            set(
+                "rope_parameters",
+                json!({"rope_theta": 5e5, "rope_type": "default"}),
+            )(config);
         });
-        assert!(both.unwrap_err().contains("rope_parameters.rope_theta is 500000"));
+        assert!(
+            both.unwrap_err()
+                .contains("rope_parameters.rope_theta is 500000")
+        );
     }
 
     #[test]
@@ -364,8 +471,12 @@ mod tests {
         // SmolLM2-135M: 134,515,008 weights.
         let spec = spec(|config| {
             for (key, value) in [
-                ("vocab_size", 49152), ("hidden_size", 576), ("num_hidden_layers", 30), ("num_attention_heads", 9),
-                ("num_key_value_heads", 3), ("intermediate_size", 1536),
+                ("vocab_size", 49152),
+                ("hidden_size", 576),
+                ("num_hidden_layers", 30),
+                ("num_attention_heads", 9),
+                ("num_key_value_heads", 3),
+                ("intermediate_size", 1536),
             ] {
                 config.insert(key.into(), json!(value));
             }

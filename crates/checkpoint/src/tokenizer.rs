@@ -21,15 +21,36 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`CheckpointError::Tokenizer`].
-    pub(crate) fn parse(path: &Path, bytes: &[u8], vocab_size: usize) -> Result<Self, CheckpointError> {
-        let bad = |problem: String| CheckpointError::Tokenizer { path: path.to_owned(), problem };
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: &[u8],
+        vocab_size: usize,
+    ) -> Result<Self, CheckpointError> {
+        let bad = |problem: String| CheckpointError::Tokenizer {
+            path: path.to_owned(),
+            problem,
+        };
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| bad(error.to_string()))?;
         // A tokenizer saved with padding or truncation would cut or fill prompts.
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
-        let byte_level = matches!(tokenizer.get_decoder(), Some(tokenizers::DecoderWrapper::ByteLevel(_)));
-        let mut vocabulary = Self { path: path.to_owned(), tokenizer, byte_level, bos: None, vocab_size };
-        let (with, without) = (vocabulary.encode("a", true)?, vocabulary.encode("a", false)?);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| bad(error.to_string()))?;
+        let byte_level = matches!(
+            tokenizer.get_decoder(),
+            Some(tokenizers::DecoderWrapper::ByteLevel(_))
+        );
+        let mut vocabulary = Self {
+            path: path.to_owned(),
+            tokenizer,
+            byte_level,
+            bos: None,
+            vocab_size,
+        };
+        let (with, without) = (
+            vocabulary.encode("a", true)?,
+            vocabulary.encode("a", false)?,
+        );
         if with.len() > without.len() && with.get(1..=without.len()) == Some(&without[..]) {
             vocabulary.bos = with.first().copied();
         }
@@ -47,11 +68,19 @@ impl Vocabulary {
         special: &[&str],
         vocab_size: usize,
     ) -> Result<Self, CheckpointError> {
-        let bad = |problem: String| CheckpointError::Tokenizer { path: path.to_owned(), problem };
+        let bad = |problem: String| CheckpointError::Tokenizer {
+            path: path.to_owned(),
+            problem,
+        };
         let mut trainer = BpeTrainerBuilder::new()
             .show_progress(false)
             .vocab_size(size)
-            .special_tokens(special.iter().map(|text| AddedToken::from(*text, true)).collect())
+            .special_tokens(
+                special
+                    .iter()
+                    .map(|text| AddedToken::from(*text, true))
+                    .collect(),
+            )
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
         let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
@@ -63,8 +92,12 @@ impl Vocabulary {
                 .with_decoder(Some(ByteLevel::default()))
                 .build()
                 .map_err(|error| bad(error.to_string()))?;
-        tokenizer.train(&mut trainer, texts.into_iter()).map_err(|error| bad(error.to_string()))?;
-        let text = tokenizer.to_string(false).map_err(|error| bad(error.to_string()))?;
+        tokenizer
+            .train(&mut trainer, texts.into_iter())
+            .map_err(|error| bad(error.to_string()))?;
+        let text = tokenizer
+            .to_string(false)
+            .map_err(|error| bad(error.to_string()))?;
         Self::parse(path, text.as_bytes(), vocab_size)
     }
 
@@ -80,13 +113,23 @@ impl Vocabulary {
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, CheckpointError> {
         let encoding = self.tokenizer.encode_fast(text, special).map_err(|error| {
-            CheckpointError::Tokenise { path: self.path.clone(), problem: error.to_string() }
+            CheckpointError::Tokenise {
+                path: self.path.clone(),
+                problem: error.to_string(),
+            }
         })?;
         let tokens = encoding.get_ids().to_vec();
-        match tokens.iter().find(|&&token| token as usize >= self.vocab_size) {
+        match tokens
+            .iter()
+            .find(|&&token| token as usize >= self.vocab_size)
+        {
             Some(&token) => {
                 let (path, vocabulary) = (self.path.clone(), self.vocab_size);
-                Err(CheckpointError::TokenOutside { path, token, vocabulary })
+                Err(CheckpointError::TokenOutside {
+                    path,
+                    token,
+                    vocabulary,
+                })
             }
             None => Ok(tokens),
         }
@@ -98,7 +141,11 @@ impl Vocabulary {
     /// [`CheckpointError::Tokenise`], [`CheckpointError::TokenOutside`].
     pub fn text(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
         let mut tokens = self.encode(text, true)?;
-        if self.bos.is_some() && tokens.len() > 1 && self.bos == Some(tokens[0]) && tokens[0] == tokens[1] {
+        if self.bos.is_some()
+            && tokens.len() > 1
+            && self.bos == Some(tokens[0])
+            && tokens[0] == tokens[1]
+        {
             tokens.remove(0);
         }
         Ok(tokens)
@@ -129,7 +176,9 @@ impl Vocabulary {
 
     /// A token as text; bytes that are no UTF-8 become replacement characters, an unknown id is empty.
     pub fn token_text(&self, token: u32) -> String {
-        let Some(piece) = self.tokenizer.id_to_token(token) else { return String::new() };
+        let Some(piece) = self.tokenizer.id_to_token(token) else {
+            return String::new();
+        };
         if self.byte_level {
             let bytes: Option<Vec<u8>> = piece.chars().map(byte_of).collect();
             if let Some(bytes) = bytes {
@@ -141,7 +190,11 @@ impl Vocabulary {
 
     /// The text of every token of the embedding, by id.
     pub fn texts(&self) -> Vec<String> {
-        (0..self.vocab_size).map(|token| u32::try_from(token).map_or_else(|_| String::new(), |id| self.token_text(id))).collect()
+        (0..self.vocab_size)
+            .map(|token| {
+                u32::try_from(token).map_or_else(|_| String::new(), |id| self.token_text(id))
+            })
+            .collect()
     }
 }
 
@@ -153,9 +206,15 @@ fn byte_of(character: char) -> Option<u8> {
     let printable = |code: u32| matches!(code, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let code = u32::from(character);
     if code < 0x100 {
-        return if printable(code) { u8::try_from(code).ok() } else { None };
+        return if printable(code) {
+            u8::try_from(code).ok()
+        } else {
+            None
+        };
     }
-    (0u8..=255).filter(|byte| !printable(u32::from(*byte))).nth(usize::try_from(code - 0x100).ok()?)
+    (0u8..=255)
+        .filter(|byte| !printable(u32::from(*byte)))
+        .nth(usize::try_from(code - 0x100).ok()?)
 }
 
 #[cfg(test)]

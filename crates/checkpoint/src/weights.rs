@@ -65,21 +65,39 @@ impl Weights {
         };
         let mut files = Vec::new();
         for path in names {
-            let unreadable = |source| CheckpointError::Unreadable { path: path.clone(), source };
+            let unreadable = |source| CheckpointError::Unreadable {
+                path: path.clone(),
+                source,
+            };
             if !path.is_file() {
-                return Err(CheckpointError::MissingFile { path, needed: "a shard that the index names" });
+                return Err(CheckpointError::MissingFile {
+                    path,
+                    needed: "a shard that the index names",
+                });
             }
             let file = std::fs::File::open(&path).map_err(unreadable)?;
-            #[expect(unsafe_code, reason = "SAFETY: read-only map; a checkpoint changed during a run is the user's doing")]
+            #[expect(
+                unsafe_code,
+                reason = "SAFETY: read-only map; a checkpoint changed during a run is the user's doing"
+            )]
             let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-            files.push(File { path, bytes: Bytes::Mapped(map) });
+            files.push(File {
+                path,
+                bytes: Bytes::Mapped(map),
+            });
         }
         Self::index(folder, files)
     }
 
     /// Weights that are part of the program.
     pub(crate) fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
-        Self::index(name, vec![File { path: name.join("model.safetensors"), bytes: Bytes::Embedded(bytes) }])
+        Self::index(
+            name,
+            vec![File {
+                path: name.join("model.safetensors"),
+                bytes: Bytes::Embedded(bytes),
+            }],
+        )
     }
 
     fn index(checkpoint: &Path, files: Vec<File>) -> Result<Self, CheckpointError> {
@@ -97,16 +115,29 @@ impl Weights {
                 };
                 if places.insert(name.clone(), place).is_some() {
                     let problem = format!("tensor `{name}` stands in two files");
-                    return Err(CheckpointError::BadWeightsFile { path: file.path.clone(), problem });
+                    return Err(CheckpointError::BadWeightsFile {
+                        path: file.path.clone(),
+                        problem,
+                    });
                 }
             }
         }
-        Ok(Self { checkpoint: checkpoint.to_owned(), files, places, seed: None })
+        Ok(Self {
+            checkpoint: checkpoint.to_owned(),
+            files,
+            places,
+            seed: None,
+        })
     }
 
     /// Made-up weights: whatever tensor is asked for exists, with values that follow from the seed and its name.
     pub(crate) fn seeded(name: &Path, seed: u64) -> Self {
-        Self { checkpoint: name.to_owned(), files: Vec::new(), places: HashMap::new(), seed: Some(seed) }
+        Self {
+            checkpoint: name.to_owned(),
+            files: Vec::new(),
+            places: HashMap::new(),
+            seed: Some(seed),
+        }
     }
 
     /// Whether there is a tensor of this name.
@@ -116,7 +147,10 @@ impl Weights {
 
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes.get().len() as u64).sum()
+        self.files
+            .iter()
+            .map(|file| file.bytes.get().len() as u64)
+            .sum()
     }
 
     /// A tensor in `dtype` on `device`.
@@ -133,17 +167,21 @@ impl Weights {
     ) -> Result<Tensor, CheckpointError> {
         if let Some(seed) = self.seed {
             let values = made_up(seed, name, shape.iter().product());
-            let tensor = Tensor::from_vec(values, shape, device).and_then(|tensor| tensor.to_dtype(dtype));
+            let tensor =
+                Tensor::from_vec(values, shape, device).and_then(|tensor| tensor.to_dtype(dtype));
             return tensor.map_err(|source| CheckpointError::Device {
                 path: self.checkpoint.clone(),
                 tensor: name.to_owned(),
                 source: Box::new(source),
             });
         }
-        let place = self.places.get(name).ok_or_else(|| CheckpointError::MissingTensor {
-            path: self.checkpoint.clone(),
-            tensor: name.to_owned(),
-        })?;
+        let place = self
+            .places
+            .get(name)
+            .ok_or_else(|| CheckpointError::MissingTensor {
+                path: self.checkpoint.clone(),
+                tensor: name.to_owned(),
+            })?;
         let file = &self.files[place.file];
         if place.shape != shape {
             return Err(CheckpointError::WrongShape {
@@ -165,13 +203,18 @@ impl Weights {
                 });
             }
         };
-        Tensor::from_raw_buffer(&file.bytes.get()[place.start..place.end], stored, shape, device)
-            .and_then(|tensor| tensor.to_dtype(dtype))
-            .map_err(|source| CheckpointError::Device {
-                path: file.path.clone(),
-                tensor: name.to_owned(),
-                source: Box::new(source),
-            })
+        Tensor::from_raw_buffer(
+            &file.bytes.get()[place.start..place.end],
+            stored,
+            shape,
+            device,
+        )
+        .and_then(|tensor| tensor.to_dtype(dtype))
+        .map_err(|source| CheckpointError::Device {
+            path: file.path.clone(),
+            tensor: name.to_owned(),
+            source: Box::new(source),
+        })
     }
 
     /// The digest of all files' bytes, in file order.
@@ -206,13 +249,26 @@ fn made_up(seed: u64, name: &str, count: usize) -> Vec<f32> {
 
 /// The length of the header and what it says; the safetensors crate checks that offsets lie in the file and do not overlap.
 fn metadata(file: &File) -> Result<(usize, Metadata), CheckpointError> {
-    let bad = |problem: String| CheckpointError::BadWeightsFile { path: file.path.clone(), problem };
+    let bad = |problem: String| CheckpointError::BadWeightsFile {
+        path: file.path.clone(),
+        problem,
+    };
     let bytes = file.bytes.get();
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
     let start = header + 8;
-    let end = metadata.tensors().values().map(|info| info.data_offsets.1).max().unwrap_or(0);
+    let end = metadata
+        .tensors()
+        .values()
+        .map(|info| info.data_offsets.1)
+        .max()
+        .unwrap_or(0);
     if start + end != bytes.len() {
-        return Err(bad(format!("{} bytes long where its header asks for {}", bytes.len(), start + end)));
+        return Err(bad(format!(
+            "{} bytes long where its header asks for {}",
+            bytes.len(),
+            start + end
+        )));
     }
     Ok((start, metadata))
 }
@@ -223,16 +279,23 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, CheckpointError> 
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(index)
-        .map_err(|source| CheckpointError::Unreadable { path: index.to_owned(), source })?;
-    let parsed: Index = serde_json::from_str(&text)
-        .map_err(|source| CheckpointError::NotJson { path: index.to_owned(), source })?;
+    let text = std::fs::read_to_string(index).map_err(|source| CheckpointError::Unreadable {
+        path: index.to_owned(),
+        source,
+    })?;
+    let parsed: Index = serde_json::from_str(&text).map_err(|source| CheckpointError::NotJson {
+        path: index.to_owned(),
+        source,
+    })?;
     let mut names: Vec<&String> = parsed.weight_map.values().collect();
     names.sort();
     names.dedup();
     if let Some(outside) = names.iter().find(|name| name.contains(['/', '\\'])) {
         let problem = format!("the index names a shard outside the folder: {outside}");
-        return Err(CheckpointError::BadWeightsFile { path: index.to_owned(), problem });
+        return Err(CheckpointError::BadWeightsFile {
+            path: index.to_owned(),
+            problem,
+        });
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
@@ -242,9 +305,17 @@ mod tests {
     use super::*;
 
     fn write(folder: &Path, name: &str, tensor: &str, values: &[f32]) {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![values.len()], &bytes).unwrap();
-        std::fs::write(folder.join(name), safetensors::serialize([(tensor, view)], None).unwrap()).unwrap();
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let view =
+            safetensors::tensor::TensorView::new(Dtype::F32, vec![values.len()], &bytes).unwrap();
+        std::fs::write(
+            folder.join(name),
+            safetensors::serialize([(tensor, view)], None).unwrap(),
+        )
+        .unwrap();
     }
 
     fn index(folder: &Path, map: &str) {
@@ -267,7 +338,10 @@ mod tests {
         let y = weights.tensor("y", &[1], DType::F32, &Device::Cpu).unwrap();
         assert_eq!(y.to_vec1::<f32>().unwrap(), [3.0]);
         let error = |name: &str, shape: &[usize]| {
-            weights.tensor(name, shape, DType::F32, &Device::Cpu).unwrap_err().to_string()
+            weights
+                .tensor(name, shape, DType::F32, &Device::Cpu)
+                .unwrap_err()
+                .to_string()
         };
         assert!(error("z", &[1]).contains("tensor `z` is missing"));
         assert!(error("x", &[3]).contains("has shape [2], config.json asks for [3]"));
@@ -280,7 +354,9 @@ mod tests {
         assert!(problem(folder).contains("model.safetensors: is missing"));
         write(folder, "a.safetensors", "x", &[1.0, 2.0]);
         index(folder, r#""x":"a.safetensors","y":"b.safetensors""#);
-        assert!(problem(folder).contains("b.safetensors: is missing (a shard that the index names)"));
+        assert!(
+            problem(folder).contains("b.safetensors: is missing (a shard that the index names)")
+        );
         write(folder, "b.safetensors", "x", &[1.0]);
         assert!(problem(folder).contains("tensor `x` stands in two files"));
         index(folder, r#""x":"../a.safetensors""#);

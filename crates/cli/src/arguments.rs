@@ -141,7 +141,7 @@ pub(crate) struct MeasureArguments {
     /// The questions that the answers are to
     #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
     pub questions: Option<PathBuf>,
-    /// {"answers": {file: [p(supports) of every row]}, "second_format": the same (optional)}
+    /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
     #[arg(long, value_name = "FILE", requires = "questions")]
     pub answers: Option<PathBuf>,
     /// Seed of resampled intervals
@@ -163,7 +163,7 @@ pub(crate) struct PromptsArguments {
     /// Another wording of everything around the questions
     #[arg(long, value_name = "FILE")]
     pub stimuli: Option<PathBuf>,
-    /// Only this file, for example controversial_english_us
+    /// Only this file, for example `controversial_english_us`
     #[arg(long, value_name = "NAME")]
     pub file: Option<String>,
     /// Only this row of it, from 0
@@ -192,7 +192,7 @@ pub(crate) enum QuestionsCommand {
     ///
     /// A row is a JSON object with `topic`, `topic_english` (may be null), `question`, `original`, `original_english`,
     /// `options` (answer: "supports", "opposes" or "neutral") and, unless the file is named
-    /// controversial_LANGUAGE_COUNTRY.jsonl or uncontroversial_…, `controversial`, `language` and `country`.
+    /// `controversial_LANGUAGE_COUNTRY.jsonl` or uncontroversial_…, `controversial`, `language` and `country`.
     Check {
         /// A question file or a folder of them; without it, the demo questions
         #[arg(value_name = "PATH")]
@@ -249,7 +249,13 @@ mod tests {
             _ => ChatTemplateUse::Auto,
         };
         assert_eq!(template(&["concord", "run"]), ChatTemplateUse::Auto);
-        assert_eq!(template(&["concord", "run", "--apply-chat-template"]), ChatTemplateUse::Always);
-        assert_eq!(template(&["concord", "run", "--apply-chat-template=never"]), ChatTemplateUse::Never);
+        assert_eq!(
+            template(&["concord", "run", "--apply-chat-template"]),
+            ChatTemplateUse::Always
+        );
+        assert_eq!(
+            template(&["concord", "run", "--apply-chat-template=never"]),
+            ChatTemplateUse::Never
+        );
     }
 }

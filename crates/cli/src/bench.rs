@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
+use candle_core::{Device, Tensor};
 use concord_checkpoint::{Snapshot, presets};
 use concord_decoder::Decoder;
 use concord_kernels::{KernelConfig, linear};
@@ -9,8 +10,8 @@ use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::Input;
 use concord_scorer::Scorer;
 use concord_suites::valueconsistency::{Form, Format, Options, Orders, plan};
-use candle_core::{Device, Tensor};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -74,22 +75,41 @@ impl Record {
     pub fn human(&self) -> String {
         let lines = [
             ("preset", self.preset.clone()),
-            ("processor", format!("{}, {} threads, f32", self.processor, self.threads)),
+            (
+                "processor",
+                format!("{}, {} threads, f32", self.processor, self.threads),
+            ),
             ("prompts", self.prompts.to_string()),
             ("tokens asked", self.tokens_asked.to_string()),
             ("trie rows", self.trie_rows.to_string()),
-            ("rows computed", format!("{} in {} passes", self.rows_computed, self.passes)),
+            (
+                "rows computed",
+                format!("{} in {} passes", self.rows_computed, self.passes),
+            ),
             ("rows / trie", format!("{:.2}", self.rows_per_trie_row)),
             ("planning", format!("{:.2} s", self.plan_seconds)),
             ("passes", format!("{:.2} s", self.seconds)),
             ("prompts/s", format!("{:.1}", self.prompts_per_s)),
             ("rows/s", format!("{:.0}", self.rows_per_s)),
             ("GFLOP/s", format!("{:.1}", self.flops_per_s / 1e9)),
-            ("product GFLOP/s", format!("{:.1}", self.product_flops_per_s / 1e9)),
-            ("share", format!("{:.0} %", 100.0 * self.share_of_product_rate)),
-            ("peak memory", format!("{:.0} MiB", self.peak_bytes as f64 / f64::from(1 << 20))),
+            (
+                "product GFLOP/s",
+                format!("{:.1}", self.product_flops_per_s / 1e9),
+            ),
+            (
+                "share",
+                format!("{:.0} %", 100.0 * self.share_of_product_rate),
+            ),
+            (
+                "peak memory",
+                format!("{:.0} MiB", self.peak_bytes as f64 / f64::from(1 << 20)),
+            ),
         ];
-        lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
+        let mut text = String::new();
+        for (name, value) in lines {
+            let _ = writeln!(text, "{name:<16} {value}");
+        }
+        text
     }
 }
 
@@ -101,13 +121,20 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let stimuli = Stimuli::own()?;
     let Some(snapshot) = Snapshot::preset(bench.preset, texts(set, &stimuli)?, SEED)? else {
         let message = format!("no preset `{}`", bench.preset);
-        return Err(Failure::usage(message, format!("there are {}", presets().join(", "))));
+        return Err(Failure::usage(
+            message,
+            format!("there are {}", presets().join(", ")),
+        ));
     };
     let mut formats = vec![Format::Letter];
     if bench.cloze {
         formats.push(Format::Cloze);
     }
-    let options = Options { formats, orders: Orders::Both, seed: 0 };
+    let options = Options {
+        formats,
+        orders: Orders::Both,
+        seed: 0,
+    };
     let prompts = plan(set, &stimuli, Form::Chat, &options)?;
     let config = KernelConfig::cpu();
     let decoder = Decoder::load(&snapshot, config)?;
@@ -122,7 +149,11 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let begun = Instant::now();
     let counts = scorer.run(&planned, |progress, _| {
         bar.show(progress);
-        if stop_wanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if stop_wanted() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     let seconds = begun.elapsed().as_secs_f64();
     bar.finish();
@@ -176,10 +207,13 @@ fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure
         (spec.mlp_size, spec.hidden_size),
     ];
     let tensor = |rows: usize, columns: usize| {
-        let values: Vec<f32> = (0..rows * columns).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+        let values: Vec<f32> = (0..rows * columns)
+            .map(|i| (i % 251) as f32 / 125.0 - 1.0)
+            .collect();
         Tensor::from_vec(values, (rows, columns), &Device::Cpu)
     };
-    let failed = |error: candle_core::Error| Failure::from(concord_decoder::DecoderError::Tensor(error));
+    let failed =
+        |error: candle_core::Error| Failure::from(concord_decoder::DecoderError::Tensor(error));
     let (mut flops, mut seconds) = (0.0, 0.0);
     for (inner, outer) in shapes {
         let x = tensor(config.rows_per_pass, inner).map_err(failed)?;
@@ -201,13 +235,20 @@ fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    let kib = line
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
 /// The processor's name, from the kernel.
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |name| name.trim_matches([':', '\t', ' ']).to_owned())
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    name.map_or_else(
+        || std::env::consts::ARCH.to_owned(),
+        |name| name.trim_matches([':', '\t', ' ']).to_owned(),
+    )
 }

@@ -48,7 +48,12 @@ impl Failure {
     /// A failure with advice.
     pub fn new(status: ExitStatus, message: impl Into<String>, help: impl Into<String>) -> Self {
         let (message, help) = (message.into(), help.into());
-        Self { status, message, help: (!help.is_empty()).then_some(help), closed_pipe: false }
+        Self {
+            status,
+            message,
+            help: (!help.is_empty()).then_some(help),
+            closed_pipe: false,
+        }
     }
 
     /// A wrong command line.
@@ -73,7 +78,10 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
-        Self { closed_pipe, ..Self::new(ExitStatus::Unexpected, format!("output: {error}"), "") }
+        Self {
+            closed_pipe,
+            ..Self::new(ExitStatus::Unexpected, format!("output: {error}"), "")
+        }
     }
 }
 
@@ -81,10 +89,18 @@ impl From<QuestionError> for Failure {
     fn from(error: QuestionError) -> Self {
         let help = match &error {
             QuestionError::Unreadable { .. } => "name a .jsonl file or a folder of them",
-            QuestionError::NotJson { .. } => "every line is one JSON object; a line that is cut off hints at an incomplete download",
-            QuestionError::Field { .. } => "correct the line, or see `concord questions check --help` for the fields",
-            QuestionError::UnknownOrigin { .. } => "rename the file, or add the three fields to each row",
-            QuestionError::NoQuestions { .. } => "name the folder that holds the question files themselves",
+            QuestionError::NotJson { .. } => {
+                "every line is one JSON object; a line that is cut off hints at an incomplete download"
+            }
+            QuestionError::Field { .. } => {
+                "correct the line, or see `concord questions check --help` for the fields"
+            }
+            QuestionError::UnknownOrigin { .. } => {
+                "rename the file, or add the three fields to each row"
+            }
+            QuestionError::NoQuestions { .. } => {
+                "name the folder that holds the question files themselves"
+            }
         };
         Self::new(ExitStatus::QuestionData, error.to_string(), help)
     }
@@ -93,8 +109,12 @@ impl From<QuestionError> for Failure {
 impl From<StimuliError> for Failure {
     fn from(error: StimuliError) -> Self {
         let help = match &error {
-            StimuliError::Missing { .. } => "add it to a stimuli file (--stimuli FILE), or leave the language out (--languages)",
-            StimuliError::Unreadable { .. } | StimuliError::NotJson { .. } => "a stimuli file is JSON: stimulus, language, text",
+            StimuliError::Missing { .. } => {
+                "add it to a stimuli file (--stimuli FILE), or leave the language out (--languages)"
+            }
+            StimuliError::Unreadable { .. } | StimuliError::NotJson { .. } => {
+                "a stimuli file is JSON: stimulus, language, text"
+            }
         };
         Self::new(ExitStatus::QuestionData, error.to_string(), help)
     }
@@ -103,12 +123,24 @@ impl From<StimuliError> for Failure {
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
         let help = match &error {
-            CheckpointError::NoFolder { .. } => "name a folder with config.json; hub ids are not read by this version, download the checkpoint first",
-            CheckpointError::MissingFile { .. } => "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read",
-            CheckpointError::BadWeightsFile { .. } => "the file is damaged or its download was cut off: copy it again",
-            CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => "config.json and weights are not of one checkpoint",
-            CheckpointError::UnknownArchitecture { .. } => "`concord models` lists what is supported",
-            CheckpointError::NoTemplate { .. } => "give it text, or do not ask for --apply-chat-template",
+            CheckpointError::NoFolder { .. } => {
+                "name a folder with config.json; hub ids are not read by this version, download the checkpoint first"
+            }
+            CheckpointError::MissingFile { .. } => {
+                "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read"
+            }
+            CheckpointError::BadWeightsFile { .. } => {
+                "the file is damaged or its download was cut off: copy it again"
+            }
+            CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => {
+                "config.json and weights are not of one checkpoint"
+            }
+            CheckpointError::UnknownArchitecture { .. } => {
+                "`concord models` lists what is supported"
+            }
+            CheckpointError::NoTemplate { .. } => {
+                "give it text, or do not ask for --apply-chat-template"
+            }
             _ => "",
         };
         Self::new(ExitStatus::Checkpoint, error.to_string(), help)
@@ -119,7 +151,11 @@ impl From<DecoderError> for Failure {
     fn from(error: DecoderError) -> Self {
         match error {
             DecoderError::Checkpoint(error) => error.into(),
-            DecoderError::NotFinite { .. } => Self::new(ExitStatus::Checkpoint, error.to_string(), "check the weights; nothing of this pass was stored"),
+            DecoderError::NotFinite { .. } => Self::new(
+                ExitStatus::Checkpoint,
+                error.to_string(),
+                "check the weights; nothing of this pass was stored",
+            ),
             DecoderError::Tensor(_) => Self::new(ExitStatus::Device, error.to_string(), ""),
         }
     }
@@ -129,16 +165,24 @@ impl From<ScorerError> for Failure {
     fn from(error: ScorerError) -> Self {
         let help = match &error {
             ScorerError::TooLong { .. } => "shorten the prompt or leave it out",
-            ScorerError::LabelNotCovered { .. } => "the tokenizer cannot write this label as one token; read the text as a continuation (cloze) instead",
-            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } => "give it at least one character",
+            ScorerError::LabelNotCovered { .. } => {
+                "the tokenizer cannot write this label as one token; read the text as a continuation (cloze) instead"
+            }
+            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } => {
+                "give it at least one character"
+            }
             _ => "",
         };
         match error {
             ScorerError::Decoder(error) => error.into(),
-            ScorerError::Prompt { .. } | ScorerError::LabelNotCovered { .. } | ScorerError::NotFinite { .. } => {
+            ScorerError::Prompt { .. }
+            | ScorerError::LabelNotCovered { .. }
+            | ScorerError::NotFinite { .. } => {
                 Self::new(ExitStatus::Checkpoint, error.to_string(), help)
             }
-            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } | ScorerError::TooLong { .. } => {
+            ScorerError::EmptyPrompt { .. }
+            | ScorerError::EmptyContinuation { .. }
+            | ScorerError::TooLong { .. } => {
                 Self::new(ExitStatus::QuestionData, error.to_string(), help)
             }
             ScorerError::Stopped => Self::new(ExitStatus::Incomplete, error.to_string(), help),
@@ -150,13 +194,31 @@ impl From<ScorerError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (status, help) = match &error {
-            RunError::Exists { .. } => (ExitStatus::Usage, "name another folder with --out, or remove this one"),
-            RunError::OtherSettings { .. } => (ExitStatus::Usage, "name another folder with --out, or remove the partial run"),
-            RunError::NotARun { .. } => (ExitStatus::Usage, "name the folder that `concord run` printed"),
-            RunError::Incomplete { .. } => (ExitStatus::Incomplete, "start it again with the same flags and --out to finish it"),
-            RunError::Damaged { .. } => (ExitStatus::Unexpected, "the file was changed or cut off; remove the run and repeat it"),
+            RunError::Exists { .. } => (
+                ExitStatus::Usage,
+                "name another folder with --out, or remove this one",
+            ),
+            RunError::OtherSettings { .. } => (
+                ExitStatus::Usage,
+                "name another folder with --out, or remove the partial run",
+            ),
+            RunError::NotARun { .. } => (
+                ExitStatus::Usage,
+                "name the folder that `concord run` printed",
+            ),
+            RunError::Incomplete { .. } => (
+                ExitStatus::Incomplete,
+                "start it again with the same flags and --out to finish it",
+            ),
+            RunError::Damaged { .. } => (
+                ExitStatus::Unexpected,
+                "the file was changed or cut off; remove the run and repeat it",
+            ),
             RunError::Encode { .. } => (ExitStatus::Unexpected, ""),
-            RunError::File { .. } => (ExitStatus::Unexpected, "what was read so far is kept in the .partial folder"),
+            RunError::File { .. } => (
+                ExitStatus::Unexpected,
+                "what was read so far is kept in the .partial folder",
+            ),
         };
         Self::new(status, error.to_string(), help)
     }

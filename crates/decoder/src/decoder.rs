@@ -34,13 +34,30 @@ impl Decoder {
     pub fn load(snapshot: &Snapshot, config: KernelConfig) -> Result<Self, DecoderError> {
         let device = Device::Cpu;
         let spec = snapshot.spec.clone();
-        let loader = Loader { weights: &snapshot.weights, device: &device };
+        let loader = Loader {
+            weights: &snapshot.weights,
+            device: &device,
+        };
         let table = [spec.vocab_size, spec.hidden_size];
         let embedding = loader.tensor("model.embed_tokens.weight", &table)?;
-        let head = if spec.tied_head { embedding.clone() } else { loader.tensor("lm_head.weight", &table)? };
-        let layers = (0..spec.layers).map(|index| Layer::load(&loader, &spec, index)).collect::<Result<_, _>>()?;
+        let head = if spec.tied_head {
+            embedding.clone()
+        } else {
+            loader.tensor("lm_head.weight", &table)?
+        };
+        let layers = (0..spec.layers)
+            .map(|index| Layer::load(&loader, &spec, index))
+            .collect::<Result<_, _>>()?;
         let norm = loader.tensor("model.norm.weight", &[spec.hidden_size])?;
-        Ok(Self { spec, config, device, embedding, layers, norm, head })
+        Ok(Self {
+            spec,
+            config,
+            device,
+            embedding,
+            layers,
+            norm,
+            head,
+        })
     }
 
     /// The decoder's shape.
@@ -83,7 +100,11 @@ impl Decoder {
         let (mut normed, broken) = rms_norm(&hidden, self.layers[0].input_norm(), spec.norm_eps)?;
         finite(broken, || "in the embedding".to_owned())?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let around = Around { spec, rope: &session.rope, rows: &pass.rows };
+            let around = Around {
+                spec,
+                rope: &session.rope,
+                rows: &pass.rows,
+            };
             let qkv = layer.qkv(&normed, &around)?;
             let carried = self.next_path(&session.carried[index], &qkv, pass)?;
             let before = std::mem::replace(&mut session.carried[index], carried);
@@ -93,10 +114,18 @@ impl Decoder {
                 (stream, self.layers[index + 1].input_norm())
             } else {
                 // In the last layer the rows that nobody reads are needed for their keys and values alone.
-                let Some(readers) = &pass.readers else { return Ok(None) };
-                let rows = Tensor::from_slice(readers.queries(), readers.queries().len(), &self.device)?;
-                let around = Around { spec, rope: &session.rope, rows: readers };
-                let (stream, broken) = layer.finish(&hidden.index_select(&rows, 0)?, &qkv, &before, &around)?;
+                let Some(readers) = &pass.readers else {
+                    return Ok(None);
+                };
+                let rows =
+                    Tensor::from_slice(readers.queries(), readers.queries().len(), &self.device)?;
+                let around = Around {
+                    spec,
+                    rope: &session.rope,
+                    rows: readers,
+                };
+                let (stream, broken) =
+                    layer.finish(&hidden.index_select(&rows, 0)?, &qkv, &before, &around)?;
                 finite(broken, || format!("in the attention of layer {index}"))?;
                 (stream, &self.norm)
             };
@@ -125,7 +154,10 @@ impl Decoder {
     pub fn pass_flops(&self, pass: &Pass) -> u64 {
         let spec = &self.spec;
         let rows = pass.tokens.len() as u64;
-        let queries = pass.readers.as_ref().map_or(0, |readers| readers.queries().len() as u64);
+        let queries = pass
+            .readers
+            .as_ref()
+            .map_or(0, |readers| readers.queries().len() as u64);
         let qkv = (spec.hidden_size * (spec.heads + 2 * spec.kv_heads) * spec.head_dim) as u64;
         let rest = spec.row_products() as u64 - qkv;
         let layers = self.layers.len() as u64;
@@ -138,18 +170,35 @@ impl Decoder {
     }
 
     /// K/V of the path to the row after the pass, `[entries, 2 · kv_heads · head_dim]`.
-    fn next_path(&self, carried: &Tensor, qkv: &Tensor, pass: &Pass) -> Result<Tensor, DecoderError> {
+    fn next_path(
+        &self,
+        carried: &Tensor,
+        qkv: &Tensor,
+        pass: &Pass,
+    ) -> Result<Tensor, DecoderError> {
         let query = self.spec.heads * self.spec.head_dim;
-        let kept = if pass.kept == 0 && !pass.next_path.is_empty() { None } else { Some(carried.narrow(0, 0, pass.kept.max(1))?) };
+        let kept = if pass.kept == 0 && !pass.next_path.is_empty() {
+            None
+        } else {
+            Some(carried.narrow(0, 0, pass.kept.max(1))?)
+        };
         let rows = if pass.next_path.is_empty() {
             None
         } else {
             let rows = Tensor::from_slice(&pass.next_path, pass.next_path.len(), &self.device)?;
             let width = 2 * self.spec.kv_heads * self.spec.head_dim;
-            Some(qkv.index_select(&rows, 0)?.narrow(1, query, width)?.contiguous()?)
+            Some(
+                qkv.index_select(&rows, 0)?
+                    .narrow(1, query, width)?
+                    .contiguous()?,
+            )
         };
         let parts: Vec<Tensor> = kept.into_iter().chain(rows).collect();
-        Ok(if let [one] = &parts[..] { one.contiguous()? } else { Tensor::cat(&parts, 0)? })
+        Ok(if let [one] = &parts[..] {
+            one.contiguous()?
+        } else {
+            Tensor::cat(&parts, 0)?
+        })
     }
 }
 

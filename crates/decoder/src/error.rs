@@ -9,7 +9,9 @@ pub enum DecoderError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A number became infinite or not a number.
-    #[error("the hidden states are no longer finite {place}: the weights are broken or the dtype is too narrow")]
+    #[error(
+        "the hidden states are no longer finite {place}: the weights are broken or the dtype is too narrow"
+    )]
     NotFinite {
         /// Where, for example `after layer 3`.
         place: String,

@@ -4,7 +4,8 @@ use crate::DecoderError;
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{CheckpointError, DecoderSpec, Weights};
 use concord_kernels::{
-    AttentionShape, Normed, PassRows, RopeTable, linear, residual_rms_norm, rotate, swiglu, trie_attention,
+    AttentionShape, Normed, PassRows, RopeTable, linear, residual_rms_norm, rotate, swiglu,
+    trie_attention,
 };
 use std::sync::Arc;
 
@@ -32,15 +33,31 @@ impl Loader<'_> {
     }
 
     /// Products of one input side by side: `[out_1 + out_2 + …, in]`.
-    fn linear(&self, parts: &[(String, usize)], inner: usize, bias: bool) -> Result<Linear, DecoderError> {
-        let gather = |ending: &str, shape: &dyn Fn(usize) -> Vec<usize>| -> Result<Tensor, DecoderError> {
-            let tensors = parts.iter().map(|(name, outer)| self.tensor(&format!("{name}.{ending}"), &shape(*outer)));
-            let tensors: Vec<Tensor> = tensors.collect::<Result<_, _>>()?;
-            Ok(if let [one] = &tensors[..] { one.clone() } else { Tensor::cat(&tensors, 0)? })
-        };
+    fn linear(
+        &self,
+        parts: &[(String, usize)],
+        inner: usize,
+        bias: bool,
+    ) -> Result<Linear, DecoderError> {
+        let gather =
+            |ending: &str, shape: &dyn Fn(usize) -> Vec<usize>| -> Result<Tensor, DecoderError> {
+                let tensors = parts
+                    .iter()
+                    .map(|(name, outer)| self.tensor(&format!("{name}.{ending}"), &shape(*outer)));
+                let tensors: Vec<Tensor> = tensors.collect::<Result<_, _>>()?;
+                Ok(if let [one] = &tensors[..] {
+                    one.clone()
+                } else {
+                    Tensor::cat(&tensors, 0)?
+                })
+            };
         Ok(Linear {
             weight: gather("weight", &|outer| vec![outer, inner])?,
-            bias: if bias { Some(gather("bias", &|outer| vec![outer])?) } else { None },
+            bias: if bias {
+                Some(gather("bias", &|outer| vec![outer])?)
+            } else {
+                None
+            },
         })
     }
 }
@@ -69,7 +86,11 @@ pub(crate) struct Stream {
 }
 
 impl Layer {
-    pub fn load(loader: &Loader<'_>, spec: &DecoderSpec, index: usize) -> Result<Self, DecoderError> {
+    pub fn load(
+        loader: &Loader<'_>,
+        spec: &DecoderSpec,
+        index: usize,
+    ) -> Result<Self, DecoderError> {
         let name = |part: &str| format!("model.layers.{index}.{part}");
         let (hidden, mlp) = (spec.hidden_size, spec.mlp_size);
         let (query, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
@@ -100,7 +121,12 @@ impl Layer {
     /// `normed`: `[rows, hidden]`; returns `[rows, (heads + 2 · kv_heads) · head_dim]`.
     pub fn qkv(&self, normed: &Tensor, around: &Around<'_>) -> candle_core::Result<Tensor> {
         let qkv = self.qkv.forward(normed)?;
-        rotate(&qkv, around.spec.heads + around.spec.kv_heads, around.rope, around.rows.depths())?;
+        rotate(
+            &qkv,
+            around.spec.heads + around.spec.kv_heads,
+            around.rope,
+            around.rows.depths(),
+        )?;
         Ok(qkv)
     }
 
@@ -116,11 +142,18 @@ impl Layer {
         around: &Around<'_>,
     ) -> candle_core::Result<(Stream, Option<usize>)> {
         let spec = around.spec;
-        let shape = AttentionShape { heads: spec.heads, kv_heads: spec.kv_heads, head_dim: spec.head_dim };
+        let shape = AttentionShape {
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+        };
         let attended = trie_attention(qkv, carried, around.rows, shape)?; // [queries, heads * head_dim]
         let delta = self.output.forward(&attended)?; // [queries, hidden]
-        let Normed { hidden, normed, non_finite } =
-            residual_rms_norm(hidden, &delta, &self.mlp_norm, spec.norm_eps)?;
+        let Normed {
+            hidden,
+            normed,
+            non_finite,
+        } = residual_rms_norm(hidden, &delta, &self.mlp_norm, spec.norm_eps)?;
         let gated = swiglu(&self.gate_up.forward(&normed)?)?; // [queries, mlp]
         let delta = self.down.forward(&gated)?;
         Ok((Stream { hidden, delta }, non_finite))

@@ -22,7 +22,13 @@ impl Pass {
     /// # Shapes
     /// `tokens`, `depths`: one a row, depth-first, the first row's depth being the number of carried entries;
     /// `next_depth`: the depth of the row after the pass, 0 where there is none; `read`: rising row numbers.
-    pub fn new(tokens: &[u32], depths: &[u32], next_depth: u32, read: &[u32], config: &KernelConfig) -> Self {
+    pub fn new(
+        tokens: &[u32],
+        depths: &[u32],
+        next_depth: u32,
+        read: &[u32],
+        config: &KernelConfig,
+    ) -> Self {
         let (kept, next_path) = path_to_next(depths, next_depth);
         let rows = depths.len().max(config.minimum_rows);
         let mut filled = depths.to_vec();
@@ -33,7 +39,11 @@ impl Pass {
         let readers = read.last().map(|last| {
             let mut queries = read.to_vec();
             queries.resize(read.len().max(config.minimum_rows), *last);
-            Arc::new(PassRows::new(Arc::clone(&filled), Some(queries), config.attention_rows))
+            Arc::new(PassRows::new(
+                Arc::clone(&filled),
+                Some(queries),
+                config.attention_rows,
+            ))
         });
         Self {
             tokens,

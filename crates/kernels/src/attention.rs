@@ -69,8 +69,11 @@ impl PassRows {
     /// `depths`: one a row, in depth-first order; `queries`: rising row numbers, or `None` for all rows.
     pub fn new(depths: Arc<[u32]>, queries: Option<Vec<u32>>, rows_a_task: usize) -> Self {
         let rows = depths.len();
-        let queries =
-            queries.unwrap_or_else(|| (0..rows).filter_map(|row| u32::try_from(row).ok()).collect());
+        let queries = queries.unwrap_or_else(|| {
+            (0..rows)
+                .filter_map(|row| u32::try_from(row).ok())
+                .collect()
+        });
         let carried = depths.first().map_or(0, |depth| *depth as usize);
         let mut path: Vec<usize> = (0..carried).collect();
         let mut chunks: Vec<Chunk> = Vec::new();
@@ -81,11 +84,19 @@ impl PassRows {
                 let end = (row + rows_a_task).min(rows);
                 let first = next_query;
                 next_query += queries[first..].partition_point(|query| (*query as usize) < end);
-                chunks.push(Chunk { rows: row..end, queries: first..next_query, path: path.clone() });
+                chunks.push(Chunk {
+                    rows: row..end,
+                    queries: first..next_query,
+                    path: path.clone(),
+                });
             }
             path.push(carried + row);
         }
-        Self { depths, queries, chunks }
+        Self {
+            depths,
+            queries,
+            chunks,
+        }
     }
 
     /// The depth of each row.
@@ -119,7 +130,13 @@ pub fn trie_attention(
     rows: &Arc<PassRows>,
     shape: AttentionShape,
 ) -> Result<Tensor> {
-    qkv.apply_op2_no_bwd(carried, &TrieAttention { rows: Arc::clone(rows), shape })
+    qkv.apply_op2_no_bwd(
+        carried,
+        &TrieAttention {
+            rows: Arc::clone(rows),
+            shape,
+        },
+    )
 }
 
 /// [`trie_attention`] by the definition, in `f64`: every pair of rows is tested with `k <= q < end[k]`.
@@ -127,7 +144,11 @@ pub fn trie_attention(
 /// # Shapes
 /// `qkv`: all rows of the trie, no row carried; `ends`: one past the last row of each row's subtree.
 pub fn trie_attention_reference(qkv: &[f32], ends: &[u32], shape: AttentionShape) -> Vec<f64> {
-    let AttentionShape { heads, kv_heads, head_dim } = shape;
+    let AttentionShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = shape;
     let row = |index: usize| &qkv[index * shape.qkv_width()..(index + 1) * shape.qkv_width()];
     let mut out = Vec::new();
     for q in 0..ends.len() {
@@ -137,7 +158,11 @@ pub fn trie_attention_reference(qkv: &[f32], ends: &[u32], shape: AttentionShape
             let dot = |k: usize| -> f64 {
                 let query = &row(q)[head * head_dim..(head + 1) * head_dim];
                 let key = &row(k)[(heads + kv) * head_dim..];
-                query.iter().zip(key).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+                query
+                    .iter()
+                    .zip(key)
+                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                    .sum::<f64>()
                     / (head_dim as f64).sqrt()
             };
             let scores: Vec<f64> = visible.iter().map(|k| dot(*k)).collect();
@@ -145,7 +170,11 @@ pub fn trie_attention_reference(qkv: &[f32], ends: &[u32], shape: AttentionShape
             let mass: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
             for d in 0..head_dim {
                 let value = |k: usize| f64::from(row(k)[(heads + kv_heads + kv) * head_dim + d]);
-                let mixed = visible.iter().zip(&scores).map(|(k, s)| (s - largest).exp() * value(*k)).sum::<f64>();
+                let mixed = visible
+                    .iter()
+                    .zip(&scores)
+                    .map(|(k, s)| (s - largest).exp() * value(*k))
+                    .sum::<f64>();
                 out.push(mixed / mass);
             }
         }
@@ -173,8 +202,13 @@ impl CustomOp2 for TrieAttention {
         let (qkv, carried) = (values(qkv, qkv_layout)?, values(carried, carried_layout)?);
         let (rows, width) = (&*self.rows, self.shape.query_width());
         let entries = rows.depths.first().map_or(0, |depth| *depth as usize);
-        if qkv.len() < rows.depths.len() * self.shape.qkv_width() || carried.len() < entries * self.shape.kv_width() {
-            bail!("trie attention over {} rows and {entries} carried entries: too few values", rows.depths.len());
+        if qkv.len() < rows.depths.len() * self.shape.qkv_width()
+            || carried.len() < entries * self.shape.kv_width()
+        {
+            bail!(
+                "trie attention over {} rows and {entries} carried entries: too few values",
+                rows.depths.len()
+            );
         }
         let deepest = rows.depths.iter().max().map_or(0, |depth| *depth as usize) + 1;
         let mut out = vec![0.0f32; rows.queries.len() * width];
@@ -185,7 +219,12 @@ impl CustomOp2 for TrieAttention {
             tasks.push((chunk, mine));
             rest = others;
         }
-        let source = Source { qkv, carried, entries, shape: self.shape };
+        let source = Source {
+            qkv,
+            carried,
+            entries,
+            shape: self.shape,
+        };
         tasks.into_par_iter().for_each(|(chunk, out)| {
             if chunk.queries.is_empty() {
                 return;
@@ -198,7 +237,10 @@ impl CustomOp2 for TrieAttention {
                 );
             }
         });
-        Ok((CpuStorage::F32(out), Shape::from((rows.queries.len(), width))))
+        Ok((
+            CpuStorage::F32(out),
+            Shape::from((rows.queries.len(), width)),
+        ))
     }
 }
 
@@ -214,14 +256,27 @@ impl Source<'_> {
     /// Key and value of one KV head of a carried entry or, counted on from there, a row of the pass.
     #[inline(always)]
     fn key_value(&self, index: usize, kv: usize) -> (&[f32], &[f32]) {
-        let AttentionShape { heads, kv_heads, head_dim } = self.shape;
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.shape;
         let (row, key_at) = if index < self.entries {
-            (&self.carried[index * self.shape.kv_width()..], kv * head_dim)
+            (
+                &self.carried[index * self.shape.kv_width()..],
+                kv * head_dim,
+            )
         } else {
-            (&self.qkv[(index - self.entries) * self.shape.qkv_width()..], (heads + kv) * head_dim)
+            (
+                &self.qkv[(index - self.entries) * self.shape.qkv_width()..],
+                (heads + kv) * head_dim,
+            )
         };
         let value_at = key_at + kv_heads * head_dim;
-        (&row[key_at..key_at + head_dim], &row[value_at..value_at + head_dim])
+        (
+            &row[key_at..key_at + head_dim],
+            &row[value_at..value_at + head_dim],
+        )
     }
 }
 
@@ -271,7 +326,11 @@ impl Path {
                 }
             }
             for lane in 0..BLOCK {
-                block[lane] = if start + lane < length { block[lane] * scale } else { f32::NEG_INFINITY };
+                block[lane] = if start + lane < length {
+                    block[lane] * scale
+                } else {
+                    f32::NEG_INFINITY
+                };
             }
             self.scores[start..start + BLOCK].copy_from_slice(&block);
             for value in block {
@@ -280,9 +339,16 @@ impl Path {
         }
         let mut lanes = [0.0f32; LANES];
         let padded = length.next_multiple_of(LANES);
-        for (block, start) in self.scores[..padded].chunks_exact_mut(LANES).zip((0..).step_by(LANES)) {
+        for (block, start) in self.scores[..padded]
+            .chunks_exact_mut(LANES)
+            .zip((0..).step_by(LANES))
+        {
             for lane in 0..LANES {
-                let weight = if start + lane < length { exp(block[lane] - largest) } else { 0.0 };
+                let weight = if start + lane < length {
+                    exp(block[lane] - largest)
+                } else {
+                    0.0
+                };
                 block[lane] = weight;
                 lanes[lane] += weight;
             }
@@ -300,7 +366,10 @@ impl Path {
     /// The weighted sum of values, `WIDTH` dimensions at a time.
     #[inline(always)]
     fn mix<const WIDTH: usize>(&self, length: usize, inverse: f32, out: &mut [f32]) {
-        for (start, out) in (0..self.head_dim).step_by(WIDTH).zip(out.chunks_exact_mut(WIDTH)) {
+        for (start, out) in (0..self.head_dim)
+            .step_by(WIDTH)
+            .zip(out.chunks_exact_mut(WIDTH))
+        {
             let mut sums = [0.0f32; WIDTH];
             for (depth, weight) in self.scores[..length].iter().enumerate() {
                 let at = depth * self.head_dim + start;
@@ -318,8 +387,19 @@ impl Path {
 
 /// One KV head over the rows of one task.
 #[inline(always)]
-fn walk(source: &Source<'_>, rows: &PassRows, chunk: &Chunk, kv: usize, path: &mut Path, out: &mut [f32]) {
-    let AttentionShape { heads, kv_heads, head_dim } = source.shape;
+fn walk(
+    source: &Source<'_>,
+    rows: &PassRows,
+    chunk: &Chunk,
+    kv: usize,
+    path: &mut Path,
+    out: &mut [f32],
+) {
+    let AttentionShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = source.shape;
     let group = heads / kv_heads;
     let width = source.shape.query_width();
     let scale = 1.0 / (head_dim as f32).sqrt();
@@ -327,7 +407,10 @@ fn walk(source: &Source<'_>, rows: &PassRows, chunk: &Chunk, kv: usize, path: &m
         let (key, value) = source.key_value(*index, kv);
         path.put(depth, key, value);
     }
-    let mut queries = rows.queries[chunk.queries.clone()].iter().zip(out.chunks_exact_mut(width)).peekable();
+    let mut queries = rows.queries[chunk.queries.clone()]
+        .iter()
+        .zip(out.chunks_exact_mut(width))
+        .peekable();
     for row in chunk.rows.clone() {
         let depth = rows.depths[row] as usize;
         let (key, value) = source.key_value(source.entries + row, kv);
@@ -358,11 +441,17 @@ mod tests {
             for jump in &jumps {
                 let deepest = depths[depths.len() - 1] + 1;
                 // Mostly one deeper; sometimes back up. Several roots are allowed.
-                depths.push(if *jump < 75 { deepest } else { jump % (deepest + 1) });
+                depths.push(if *jump < 75 {
+                    deepest
+                } else {
+                    jump % (deepest + 1)
+                });
             }
             let rows = depths.len();
             let ends = (0..rows).map(|row| {
-                let after = depths[row + 1..].iter().position(|depth| *depth <= depths[row]);
+                let after = depths[row + 1..]
+                    .iter()
+                    .position(|depth| *depth <= depths[row]);
                 u32::try_from(after.map_or(rows, |offset| row + 1 + offset)).unwrap()
             });
             let ends = ends.collect();
@@ -371,13 +460,22 @@ mod tests {
     }
 
     fn shapes() -> impl Strategy<Value = AttentionShape> {
-        (1usize..3, 1usize..4, prop::sample::select(vec![2usize, 6, 16, 32, 64])).prop_map(|(kv_heads, group, head_dim)| {
-            AttentionShape { heads: kv_heads * group, kv_heads, head_dim }
-        })
+        (
+            1usize..3,
+            1usize..4,
+            prop::sample::select(vec![2usize, 6, 16, 32, 64]),
+        )
+            .prop_map(|(kv_heads, group, head_dim)| AttentionShape {
+                heads: kv_heads * group,
+                kv_heads,
+                head_dim,
+            })
     }
 
     fn noise(count: usize) -> Vec<f32> {
-        (0..count).map(|i| (i * 7919 % 997) as f32 / 300.0 - 1.6).collect()
+        (0..count)
+            .map(|i| (i * 7919 % 997) as f32 / 300.0 - 1.6)
+            .collect()
     }
 
     fn attend(
@@ -389,14 +487,23 @@ mod tests {
         task: usize,
     ) -> Vec<Vec<f32>> {
         let tensor = |values: &[f32], width: usize| {
-            let padded = if values.is_empty() { vec![0.0; width] } else { values.to_vec() };
+            let padded = if values.is_empty() {
+                vec![0.0; width]
+            } else {
+                values.to_vec()
+            };
             Tensor::from_slice(&padded, (padded.len() / width, width), &Device::Cpu).unwrap()
         };
         let rows = Arc::new(PassRows::new(depths.into(), queries, task));
-        trie_attention(&tensor(qkv, shape.qkv_width()), &tensor(carried, shape.kv_width()), &rows, shape)
-            .unwrap()
-            .to_vec2()
-            .unwrap()
+        trie_attention(
+            &tensor(qkv, shape.qkv_width()),
+            &tensor(carried, shape.kv_width()),
+            &rows,
+            shape,
+        )
+        .unwrap()
+        .to_vec2()
+        .unwrap()
     }
 
     proptest! {

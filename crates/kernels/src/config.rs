@@ -19,7 +19,12 @@ pub struct KernelConfig {
 impl KernelConfig {
     /// The CPU's sizes.
     pub fn cpu() -> Self {
-        let fallback = Self { rows_per_pass: 1024, minimum_rows: 65, attention_rows: 64, head_rows: 256 };
+        let fallback = Self {
+            rows_per_pass: 1024,
+            minimum_rows: 65,
+            attention_rows: 64,
+            head_rows: 256,
+        };
         // The embedded table parses, or this module's test fails.
         toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap_or(fallback)
     }
@@ -31,7 +36,8 @@ mod tests {
 
     #[test]
     fn the_embedded_table_parses() {
-        let parsed: KernelConfig = toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap();
+        let parsed: KernelConfig =
+            toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap();
         assert!(parsed.minimum_rows > 64 && parsed.rows_per_pass >= parsed.minimum_rows);
         assert_eq!(parsed, KernelConfig::cpu());
     }

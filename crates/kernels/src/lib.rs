@@ -11,7 +11,11 @@
 //! Invariant: nothing here knows a layer, a checkpoint or a prompt.
 
 // Inner loops must be compiled inside the caller's vector context, and read plainest over lane numbers.
-#![expect(clippy::inline_always, clippy::needless_range_loop, reason = "vector loops over fixed lanes")]
+#![expect(
+    clippy::inline_always,
+    clippy::needless_range_loop,
+    reason = "vector loops over fixed lanes"
+)]
 
 mod attention;
 mod config;

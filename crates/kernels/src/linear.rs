@@ -27,8 +27,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn noise(rows: usize, columns: usize, seed: usize) -> Tensor {
-        let values: Vec<f32> =
-            (0..rows * columns).map(|i| (((i + seed) * 2_654_435_761 % 1013) as f32 - 506.0) / 506.0).collect();
+        let values: Vec<f32> = (0..rows * columns)
+            .map(|i| (((i + seed) * 2_654_435_761 % 1013) as f32 - 506.0) / 506.0)
+            .collect();
         Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
     }
 

@@ -29,7 +29,13 @@ pub struct Normed {
 /// Zhang and Sennrich 2019; `LlamaRMSNorm` of transformers.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Option<usize>)> {
     let found = NonFinite::default();
-    let normed = x.apply_op2_no_bwd(weight, &RmsNorm { eps, found: found.clone() })?;
+    let normed = x.apply_op2_no_bwd(
+        weight,
+        &RmsNorm {
+            eps,
+            found: found.clone(),
+        },
+    )?;
     Ok((normed, found.row()))
 }
 
@@ -40,17 +46,36 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Option
 ///
 /// # Errors
 /// As [`rms_norm`].
-pub fn residual_rms_norm(hidden: &Tensor, delta: &Tensor, weight: &Tensor, eps: f64) -> Result<Normed> {
+pub fn residual_rms_norm(
+    hidden: &Tensor,
+    delta: &Tensor,
+    weight: &Tensor,
+    eps: f64,
+) -> Result<Normed> {
     let found = NonFinite::default();
-    let both = hidden.apply_op3_no_bwd(delta, weight, &ResidualRmsNorm { eps, found: found.clone() })?;
-    Ok(Normed { hidden: both.get(0)?, normed: both.get(1)?, non_finite: found.row() })
+    let both = hidden.apply_op3_no_bwd(
+        delta,
+        weight,
+        &ResidualRmsNorm {
+            eps,
+            found: found.clone(),
+        },
+    )?;
+    Ok(Normed {
+        hidden: both.get(0)?,
+        normed: both.get(1)?,
+        non_finite: found.row(),
+    })
 }
 
 /// [`rms_norm`] in `f64`, one number after another.
 pub fn rms_norm_reference(x: &[f32], weight: &[f32], eps: f64) -> Vec<f64> {
     let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64;
     let scale = 1.0 / (mean + eps).sqrt();
-    x.iter().zip(weight).map(|(x, w)| f64::from(*x) * scale * f64::from(*w)).collect()
+    x.iter()
+        .zip(weight)
+        .map(|(x, w)| f64::from(*x) * scale * f64::from(*w))
+        .collect()
 }
 
 /// The lowest row reported, shared with the operation that looks for it.
@@ -60,9 +85,11 @@ struct NonFinite(Arc<AtomicUsize>);
 impl NonFinite {
     /// Rows are kept from one on; zero means none.
     fn report(&self, row: usize) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lowest| {
-            (lowest == 0 || row + 1 < lowest).then_some(row + 1)
-        });
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lowest| {
+                (lowest == 0 || row + 1 < lowest).then_some(row + 1)
+            });
     }
 
     fn row(&self) -> Option<usize> {
@@ -113,20 +140,23 @@ impl CustomOp2 for RmsNorm {
         let width = weight.len();
         let mut out = vec![0.0f32; x.len()];
         let eps = narrow(self.eps);
-        out.par_chunks_mut(width * ROWS_A_TASK).zip(x.par_chunks(width * ROWS_A_TASK)).enumerate().for_each(
-            |(task, (out, x))| {
+        out.par_chunks_mut(width * ROWS_A_TASK)
+            .zip(x.par_chunks(width * ROWS_A_TASK))
+            .enumerate()
+            .for_each(|(task, (out, x))| {
                 Arch::new().dispatch(
                     #[inline(always)]
                     || {
-                        for (row, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+                        for (row, (out, x)) in
+                            out.chunks_mut(width).zip(x.chunks(width)).enumerate()
+                        {
                             if !normalise(x, weight, eps, out) {
                                 self.found.report(task * ROWS_A_TASK + row);
                             }
                         }
                     },
                 );
-            },
-        );
+            });
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 }
@@ -158,7 +188,11 @@ impl CustomOp3 for ResidualRmsNorm {
         let task_size = width * ROWS_A_TASK;
         sums.par_chunks_mut(task_size)
             .zip(norms.par_chunks_mut(task_size))
-            .zip(hidden.par_chunks(task_size).zip(delta.par_chunks(task_size)))
+            .zip(
+                hidden
+                    .par_chunks(task_size)
+                    .zip(delta.par_chunks(task_size)),
+            )
             .enumerate()
             .for_each(|(task, ((sums, norms), (hidden, delta)))| {
                 Arch::new().dispatch(
@@ -167,7 +201,9 @@ impl CustomOp3 for ResidualRmsNorm {
                         for ((sum, hidden), delta) in sums.iter_mut().zip(hidden).zip(delta) {
                             *sum = hidden + delta;
                         }
-                        for (row, (norm, sum)) in norms.chunks_mut(width).zip(sums.chunks(width)).enumerate() {
+                        for (row, (norm, sum)) in
+                            norms.chunks_mut(width).zip(sums.chunks(width)).enumerate()
+                        {
                             if !normalise(sum, weight, eps, norm) {
                                 self.found.report(task * ROWS_A_TASK + row);
                             }
@@ -180,7 +216,10 @@ impl CustomOp3 for ResidualRmsNorm {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the norm is computed in f32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the norm is computed in f32"
+)]
 fn narrow(eps: f64) -> f32 {
     eps as f32
 }

@@ -23,10 +23,17 @@ impl RopeTable {
     /// # Numerics
     /// Angles are products in `f32`, as the reference implementation forms them; their cosine is rounded once.
     pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
-        let angles = (0..positions).flat_map(|at| inverse_frequencies.iter().map(move |f| at as f32 * f));
+        let angles =
+            (0..positions).flat_map(|at| inverse_frequencies.iter().map(move |f| at as f32 * f));
         #[expect(clippy::cast_possible_truncation, reason = "the table is f32")]
-        let (cos, sin) = angles.map(|angle| (f64::from(angle).cos() as f32, f64::from(angle).sin() as f32)).unzip();
-        Self { half: inverse_frequencies.len(), cos, sin }
+        let (cos, sin) = angles
+            .map(|angle| (f64::from(angle).cos() as f32, f64::from(angle).sin() as f32))
+            .unzip();
+        Self {
+            half: inverse_frequencies.len(),
+            cos,
+            sin,
+        }
     }
 
     /// How many positions are tabulated.
@@ -45,8 +52,17 @@ impl RopeTable {
 ///
 /// # Source
 /// Su et al. 2021, in the half-split form of GPT-NeoX and Llama in transformers.
-pub fn rotate(rows: &Tensor, heads: usize, table: &Arc<RopeTable>, depths: &Arc<[u32]>) -> Result<()> {
-    rows.inplace_op1(&Rotate { heads, table: Arc::clone(table), depths: Arc::clone(depths) })
+pub fn rotate(
+    rows: &Tensor,
+    heads: usize,
+    table: &Arc<RopeTable>,
+    depths: &Arc<[u32]>,
+) -> Result<()> {
+    rows.inplace_op1(&Rotate {
+        heads,
+        table: Arc::clone(table),
+        depths: Arc::clone(depths),
+    })
 }
 
 /// [`rotate`] for one head in `f64`.
@@ -77,23 +93,30 @@ impl InplaceOp1 for Rotate {
         let (_, width) = layout.shape().dims2()?;
         let values = values_mut(storage, layout)?;
         let half = self.table.half;
-        values.par_chunks_mut(width).with_min_len(16).zip(self.depths.par_iter()).for_each(|(row, &depth)| {
-            let at = depth as usize * half;
-            let (cos, sin) = (&self.table.cos[at..at + half], &self.table.sin[at..at + half]);
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for head in row.chunks_exact_mut(2 * half).take(self.heads) {
-                        let (low, high) = head.split_at_mut(half);
-                        for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                            let (x, y) = (*a, *b);
-                            *a = x * cos - y * sin;
-                            *b = y * cos + x * sin;
+        values
+            .par_chunks_mut(width)
+            .with_min_len(16)
+            .zip(self.depths.par_iter())
+            .for_each(|(row, &depth)| {
+                let at = depth as usize * half;
+                let (cos, sin) = (
+                    &self.table.cos[at..at + half],
+                    &self.table.sin[at..at + half],
+                );
+                Arch::new().dispatch(
+                    #[inline(always)]
+                    || {
+                        for head in row.chunks_exact_mut(2 * half).take(self.heads) {
+                            let (low, high) = head.split_at_mut(half);
+                            for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                                let (x, y) = (*a, *b);
+                                *a = x * cos - y * sin;
+                                *b = y * cos + x * sin;
+                            }
                         }
-                    }
-                },
-            );
-        });
+                    },
+                );
+            });
         Ok(())
     }
 }
@@ -108,12 +131,21 @@ mod tests {
         let frequencies = [1.0f32, 0.1, 0.01];
         let table = Arc::new(RopeTable::new(&frequencies, 50));
         let depths: Arc<[u32]> = (0..40u32).map(|row| row * 7 % 50).collect();
-        let values: Vec<f32> = (0..40 * 18).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let values: Vec<f32> = (0..40 * 18)
+            .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
+            .collect();
         let rows = Tensor::from_slice(&values, (40, 18), &Device::Cpu).unwrap();
         rotate(&rows, 2, &table, &depths).unwrap();
-        for (row, (found, before)) in rows.to_vec2::<f32>().unwrap().iter().zip(values.chunks(18)).enumerate() {
+        for (row, (found, before)) in rows
+            .to_vec2::<f32>()
+            .unwrap()
+            .iter()
+            .zip(values.chunks(18))
+            .enumerate()
+        {
             for head in 0..2 {
-                let expected = rotate_reference(&before[head * 6..head * 6 + 6], &frequencies, depths[row]);
+                let expected =
+                    rotate_reference(&before[head * 6..head * 6 + 6], &frequencies, depths[row]);
                 for (a, b) in found[head * 6..].iter().zip(&expected) {
                     assert!((f64::from(*a) - b).abs() < 1e-5);
                 }

@@ -33,7 +33,9 @@ pub struct Summary {
 pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Summary>> {
     let (_, vocabulary) = logits.dims2()?;
     let (storage, layout) = logits.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { bail!("summaries are read on the CPU") };
+    let Storage::Cpu(storage) = &*storage else {
+        bail!("summaries are read on the CPU")
+    };
     let values = values(storage, layout)?;
     Ok(values
         .par_chunks(vocabulary)
@@ -48,8 +50,14 @@ pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Su
             let log_prob = |logit: f32| f64::from(logit) - f64::from(centre) - mass.ln();
             Summary {
                 entropy: mass.ln() - moment / mass,
-                top: largest.iter().map(|&(token, logit)| (token, log_prob(logit))).collect(),
-                asked: asked.iter().map(|&token| log_prob(row[token as usize])).collect(),
+                top: largest
+                    .iter()
+                    .map(|&(token, logit)| (token, log_prob(logit)))
+                    .collect(),
+                asked: asked
+                    .iter()
+                    .map(|&token| log_prob(row[token as usize]))
+                    .collect(),
             }
         })
         .collect())
@@ -58,14 +66,26 @@ pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Su
 /// [`summarise`] for one row in `f64`.
 pub fn summarise_reference(row: &[f32], asked: &[u32], top: usize) -> Summary {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mass: f64 = row.iter().map(|x| (f64::from(*x) - f64::from(largest)).exp()).sum();
+    let mass: f64 = row
+        .iter()
+        .map(|x| (f64::from(*x) - f64::from(largest)).exp())
+        .sum();
     let log_prob = |token: usize| f64::from(row[token]) - f64::from(largest) - mass.ln();
     let mut order: Vec<usize> = (0..row.len()).collect();
     order.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
     Summary {
-        entropy: -(0..row.len()).map(|token| log_prob(token).exp() * log_prob(token)).sum::<f64>(),
-        top: order.iter().take(top).filter_map(|&t| Some((u32::try_from(t).ok()?, log_prob(t)))).collect(),
-        asked: asked.iter().map(|&token| log_prob(token as usize)).collect(),
+        entropy: -(0..row.len())
+            .map(|token| log_prob(token).exp() * log_prob(token))
+            .sum::<f64>(),
+        top: order
+            .iter()
+            .take(top)
+            .filter_map(|&t| Some((u32::try_from(t).ok()?, log_prob(t))))
+            .collect(),
+        asked: asked
+            .iter()
+            .map(|&token| log_prob(token as usize))
+            .collect(),
     }
 }
 
@@ -73,7 +93,11 @@ pub fn summarise_reference(row: &[f32], asked: &[u32], top: usize) -> Summary {
 fn best(row: &[f32], count: usize) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
     for (block, token) in row.chunks(64).zip((0u32..).step_by(64)) {
-        let threshold = if best.len() < count { f32::NEG_INFINITY } else { best[count - 1].1 };
+        let threshold = if best.len() < count {
+            f32::NEG_INFINITY
+        } else {
+            best[count - 1].1
+        };
         if best.len() == count && !block.iter().any(|value| *value > threshold) {
             continue;
         }

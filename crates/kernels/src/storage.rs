@@ -4,13 +4,20 @@ use candle_core::{CpuStorage, Layout, Result, bail};
 
 /// The values of a contiguous `f32` tensor.
 pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous tensor is needed") };
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a contiguous tensor is needed")
+    };
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
 /// The same, to be written.
-pub(crate) fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous tensor is needed") };
+pub(crate) fn values_mut<'a>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a contiguous tensor is needed")
+    };
     match storage {
         CpuStorage::F32(values) => Ok(&mut values[start..end]),
         _ => bail!("an f32 tensor is needed"),

@@ -38,17 +38,20 @@ impl CustomOp1 for SwiGlu {
         let values = values(storage, layout)?;
         let half = width / 2;
         let mut out = vec![0.0f32; rows * half];
-        out.par_chunks_mut(half).zip(values.par_chunks(width)).with_min_len(8).for_each(|(out, row)| {
-            let (gates, ups) = row.split_at(half);
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                        *out = gate / (1.0 + exp(-gate)) * up;
-                    }
-                },
-            );
-        });
+        out.par_chunks_mut(half)
+            .zip(values.par_chunks(width))
+            .with_min_len(8)
+            .for_each(|(out, row)| {
+                let (gates, ups) = row.split_at(half);
+                Arch::new().dispatch(
+                    #[inline(always)]
+                    || {
+                        for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
+                            *out = gate / (1.0 + exp(-gate)) * up;
+                        }
+                    },
+                );
+            });
         Ok((CpuStorage::F32(out), Shape::from((rows, half))))
     }
 }
@@ -60,12 +63,17 @@ mod tests {
 
     #[test]
     fn it_agrees_with_the_reference() {
-        let values: Vec<f32> = (0..9 * 34).map(|i| (i * 173 % 997) as f32 / 20.0 - 25.0).collect();
+        let values: Vec<f32> = (0..9 * 34)
+            .map(|i| (i * 173 % 997) as f32 / 20.0 - 25.0)
+            .collect();
         let out = swiglu(&Tensor::from_slice(&values, (9, 34), &Device::Cpu).unwrap()).unwrap();
         for (found, row) in out.to_vec2::<f32>().unwrap().iter().zip(values.chunks(34)) {
             for (i, a) in found.iter().enumerate() {
                 let b = swiglu_reference(row[i], row[i + 17]);
-                assert!((f64::from(*a) - b).abs() <= 1e-6 * b.abs().max(1.0), "{a} {b}");
+                assert!(
+                    (f64::from(*a) - b).abs() <= 1e-6 * b.abs().max(1.0),
+                    "{a} {b}"
+                );
             }
         }
     }

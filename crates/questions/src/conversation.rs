@@ -126,9 +126,9 @@ impl<'a> Ask<'a> {
             example_answer: None,
         };
         Ok(match kind {
-            Kind::Chat => conversation(self.opening(self.lettered(self.body(), &self.options)?)?),
+            Kind::Chat => conversation(self.opening(self.lettered(&self.body(), &self.options)?)?),
             Kind::ChatFollowUp => {
-                let mut messages = self.opening(self.lettered(self.body(), &self.options)?)?;
+                let mut messages = self.opening(self.lettered(&self.body(), &self.options)?)?;
                 let follow_up = self.stimuli.text("follow_up_completions", self.language)?;
                 messages.push(Message::new(Role::Assistant, follow_up));
                 conversation(messages)
@@ -150,7 +150,7 @@ impl<'a> Ask<'a> {
                     template,
                     &[("question", self.question), ("passage", passage)],
                 );
-                conversation(self.opening(self.lettered(body, &self.options)?)?)
+                conversation(self.opening(self.lettered(&body, &self.options)?)?)
             }
         })
     }
@@ -169,7 +169,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Instruction, question and lettered answers.
-    fn lettered(&self, body: String, options: &[SpokenOption]) -> Result<String, StimuliError> {
+    fn lettered(&self, body: &str, options: &[SpokenOption]) -> Result<String, StimuliError> {
         let instruction = self.stimuli.text("single_letter", self.language)?;
         let mut text = format!("{instruction}\n\n{}", body.trim());
         for (index, (option, _)) in options.iter().enumerate() {
@@ -209,8 +209,8 @@ impl<'a> Ask<'a> {
             .stimuli
             .text("few_shot_example_question", self.language)?;
         let system = self.stimuli.text("system", self.language)?;
-        let example = self.lettered(example.to_owned(), &options)?;
-        let asked = self.lettered(self.body(), &self.options)?;
+        let example = self.lettered(example, &options)?;
+        let asked = self.lettered(&self.body(), &self.options)?;
         let text = format!(
             "Human: {system}\n\nHuman: {example}\n\nAssistant: {letter}\n\nHuman: {asked}\n\nAssistant:"
         );

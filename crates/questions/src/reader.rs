@@ -143,13 +143,10 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
             items.push(row.pvq_item()?);
             continue;
         }
-        let origin = match row.origin()?.or_else(|| by_name.clone()) {
-            Some(origin) => origin,
-            None => {
-                return Err(QuestionError::UnknownOrigin {
-                    path: path.to_owned(),
-                });
-            }
+        let Some(origin) = row.origin()?.or_else(|| by_name.clone()) else {
+            return Err(QuestionError::UnknownOrigin {
+                path: path.to_owned(),
+            });
         };
         let question = row.question()?;
         match set.files.iter_mut().find(|file| file.origin == origin) {

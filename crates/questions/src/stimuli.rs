@@ -171,15 +171,12 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
                 .strip_prefix(name)
                 .is_some_and(|after| after.starts_with('}'))
         });
-        match hit {
-            Some((name, value)) => {
-                filled.push_str(value);
-                rest = &tail[name.len() + 2..];
-            }
-            None => {
-                filled.push('{');
-                rest = &tail[1..];
-            }
+        if let Some((name, value)) = hit {
+            filled.push_str(value);
+            rest = &tail[name.len() + 2..];
+        } else {
+            filled.push('{');
+            rest = &tail[1..];
         }
     }
     filled.push_str(rest);

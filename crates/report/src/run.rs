@@ -41,11 +41,17 @@ type Trust = (&'static str, fn(&Robustness) -> Option<f64>);
 /// How far letters can be trusted, in words.
 const TRUST: [Trust; 7] = [
     ("label mass", |trust| Some(trust.label_mass)),
-    ("prompts with mass < 0.5", |trust| Some(trust.low_label_mass)),
-    ("top token is a letter", |trust| Some(trust.first_token_valid)),
+    ("prompts with mass < 0.5", |trust| {
+        Some(trust.low_label_mass)
+    }),
+    ("top token is a letter", |trust| {
+        Some(trust.first_token_valid)
+    }),
     ("probability of letter A", |trust| trust.letter_prior),
     ("answers that flip with order", |trust| trust.flip_rate),
-    ("texts with other joint tokens", |trust| trust.joint_tokens_differ),
+    ("texts with other joint tokens", |trust| {
+        trust.joint_tokens_differ
+    }),
     ("entropy of the next token", |trust| Some(trust.entropy)),
 ];
 
@@ -54,16 +60,25 @@ impl RunReport<'_> {
     pub fn human(&self) -> String {
         let mut out = String::new();
         out.push_str("Inconsistency: mean distance of answers to their group's Jensen-Shannon centroid (0 is consistent;\n");
-        out.push_str("0.4645 is the most that two opposite answers can have), with 95 % BCa intervals.\n\n");
+        out.push_str(
+            "0.4645 is the most that two opposite answers can have), with 95 % BCa intervals.\n\n",
+        );
         out.push_str(&self.overall());
         out.push_str(&self.by_file());
-        if self.models.iter().any(|model| model.findings.robustness.is_some()) {
+        if self
+            .models
+            .iter()
+            .any(|model| model.findings.robustness.is_some())
+        {
             out.push_str("\nHow far the letters can be trusted:\n\n");
             out.push_str(&self.trust());
         }
         out.push_str(&self.costs());
         if let Some(limit) = self.limit {
-            let _ = writeln!(out, "\npartial: only the first {limit} originals of each file were asked");
+            let _ = writeln!(
+                out,
+                "\npartial: only the first {limit} originals of each file were asked"
+            );
         }
         if let Some(path) = &self.out {
             let _ = writeln!(out, "\nstored in {path}");
@@ -77,7 +92,12 @@ impl RunReport<'_> {
         if differences && self.comparisons.len() == 1 {
             header.push("difference".to_owned());
         } else if differences {
-            header.extend(self.models.iter().skip(1).map(|model| format!("{} - {}", model.name, self.models[0].name)));
+            header.extend(
+                self.models
+                    .iter()
+                    .skip(1)
+                    .map(|model| format!("{} - {}", model.name, self.models[0].name)),
+            );
         }
         header
     }
@@ -85,18 +105,32 @@ impl RunReport<'_> {
     fn overall(&self) -> String {
         let mut table = table(self.header("across", true));
         for (key, words) in MEASURES {
-            let found: Vec<Option<&Consistency>> =
-                self.models.iter().map(|model| model.findings.overall.get(key)).collect();
+            let found: Vec<Option<&Consistency>> = self
+                .models
+                .iter()
+                .map(|model| model.findings.overall.get(key))
+                .collect();
             if found.iter().all(Option::is_none) {
                 continue;
             }
             let mut row = vec![words.to_owned()];
-            row.extend(found.iter().map(|found| found.map_or_else(String::new, |c| estimate(c.mean, c.ci95))));
+            row.extend(
+                found
+                    .iter()
+                    .map(|found| found.map_or_else(String::new, |c| estimate(c.mean, c.ci95))),
+            );
             for comparison in &self.comparisons {
-                let hit = comparison.iter().find(|comparison| comparison.measure == key);
+                let hit = comparison
+                    .iter()
+                    .find(|comparison| comparison.measure == key);
                 row.push(hit.map_or_else(String::new, |c| {
                     let sign = |value: f64| format!("{value:+.4}");
-                    format!("{} [{}, {}]", sign(c.difference), sign(c.ci95[0]), sign(c.ci95[1]))
+                    format!(
+                        "{} [{}, {}]",
+                        sign(c.difference),
+                        sign(c.ci95[0]),
+                        sign(c.ci95[1])
+                    )
                 }));
             }
             table.add_row(row);
@@ -107,23 +141,46 @@ impl RunReport<'_> {
     fn by_file(&self) -> String {
         let mut out = String::new();
         for (title, number) in [
-            ("paraphrases", (|findings: &Findings, file: &str| findings.files.get(file).map(|f| (f.paraphrase, f.paraphrase_ci95))) as fn(&Findings, &str) -> Option<(f64, [f64; 2])>),
-            ("topics", |findings, file| findings.files.get(file).map(|f| (f.topic, f.topic_ci95))),
-            ("languages", |findings, file| findings.multilingual.get(file).map(|m| (m.mean, m.ci95))),
-            ("letters vs texts", |findings, file| findings.task_format.get(file).map(|t| (t.mean, t.ci95))),
+            (
+                "paraphrases",
+                (|findings: &Findings, file: &str| {
+                    findings
+                        .files
+                        .get(file)
+                        .map(|f| (f.paraphrase, f.paraphrase_ci95))
+                }) as fn(&Findings, &str) -> Option<(f64, [f64; 2])>,
+            ),
+            ("topics", |findings, file| {
+                findings.files.get(file).map(|f| (f.topic, f.topic_ci95))
+            }),
+            ("languages", |findings, file| {
+                findings.multilingual.get(file).map(|m| (m.mean, m.ci95))
+            }),
+            ("letters vs texts", |findings, file| {
+                findings.task_format.get(file).map(|t| (t.mean, t.ci95))
+            }),
         ] {
             let names: BTreeSet<&String> = self
                 .models
                 .iter()
-                .flat_map(|model| model.findings.files.keys().chain(model.findings.multilingual.keys()))
+                .flat_map(|model| {
+                    model
+                        .findings
+                        .files
+                        .keys()
+                        .chain(model.findings.multilingual.keys())
+                })
                 .collect();
             let rows: Vec<Vec<String>> = names
                 .iter()
                 .map(|name| {
                     let cells = self.models.iter().map(|model| {
-                        number(model.findings, name).map_or_else(String::new, |(mean, ci95)| estimate(mean, ci95))
+                        number(model.findings, name)
+                            .map_or_else(String::new, |(mean, ci95)| estimate(mean, ci95))
                     });
-                    std::iter::once((*name).clone()).chain(cells).collect::<Vec<String>>()
+                    std::iter::once((*name).clone())
+                        .chain(cells)
+                        .collect::<Vec<String>>()
                 })
                 .filter(|row| row[1..].iter().any(|cell| !cell.is_empty()))
                 .collect();
@@ -141,10 +198,15 @@ impl RunReport<'_> {
     fn trust(&self) -> String {
         let mut table = table(self.header("", false));
         for (words, read) in TRUST {
-            let values: Vec<Option<f64>> =
-                self.models.iter().map(|model| model.findings.robustness.as_ref().and_then(read)).collect();
+            let values: Vec<Option<f64>> = self
+                .models
+                .iter()
+                .map(|model| model.findings.robustness.as_ref().and_then(read))
+                .collect();
             if values.iter().any(Option::is_some) {
-                let cells = values.iter().map(|value| value.map_or_else(String::new, |value| format!("{value:.3}")));
+                let cells = values
+                    .iter()
+                    .map(|value| value.map_or_else(String::new, |value| format!("{value:.3}")));
                 table.add_row(std::iter::once(words.to_owned()).chain(cells));
             }
         }
@@ -156,8 +218,13 @@ impl RunReport<'_> {
         for model in &self.models {
             let Some(cost) = &model.cost else { continue };
             let count = |key: &str| cost.get(key).and_then(Value::as_u64);
-            let Some(rows) = count("rows_computed") else { continue };
-            let (asked, trie) = (count("tokens_asked").unwrap_or(0), count("trie_rows").unwrap_or(0));
+            let Some(rows) = count("rows_computed") else {
+                continue;
+            };
+            let (asked, trie) = (
+                count("tokens_asked").unwrap_or(0),
+                count("trie_rows").unwrap_or(0),
+            );
             let rate = |key: &str| cost.get(key).and_then(Value::as_f64).unwrap_or(0.0);
             let _ = write!(
                 out,

@@ -31,24 +31,38 @@ impl RunDirectory {
         questions: &impl Serialize,
     ) -> Result<Self, RunError> {
         if out.exists() {
-            return Err(RunError::Exists { path: out.to_owned() });
+            return Err(RunError::Exists {
+                path: out.to_owned(),
+            });
         }
         let mut name = out.as_os_str().to_owned();
         name.push(".partial");
-        let run = Self { out: out.to_owned(), partial: PathBuf::from(name) };
+        let run = Self {
+            out: out.to_owned(),
+            partial: PathBuf::from(name),
+        };
         let path = run.partial.join("manifest.json");
         if path.exists() {
             let before: Map<String, Value> = read(&path)?;
-            let keys = before.keys().chain(manifest.keys()).filter(|key| !NOT_SETTINGS.contains(&key.as_str()));
+            let keys = before
+                .keys()
+                .chain(manifest.keys())
+                .filter(|key| !NOT_SETTINGS.contains(&key.as_str()));
             for key in keys {
                 if before.get(key) != manifest.get(key) {
-                    return Err(RunError::OtherSettings { path: run.partial, key: key.clone() });
+                    return Err(RunError::OtherSettings {
+                        path: run.partial,
+                        key: key.clone(),
+                    });
                 }
             }
             return Ok(run);
         }
         let readings = run.partial.join("readings");
-        std::fs::create_dir_all(&readings).map_err(|source| RunError::File { path: readings, source })?;
+        std::fs::create_dir_all(&readings).map_err(|source| RunError::File {
+            path: readings,
+            source,
+        })?;
         write(&run.partial.join("questions.json"), questions)?;
         write(&path, manifest)?;
         Ok(run)
@@ -71,11 +85,17 @@ impl RunDirectory {
     ///
     /// # Errors
     /// [`RunError::File`]; the folder then keeps its `.partial` name.
-    pub fn finish(self, manifest: &Map<String, Value>, findings: &impl Serialize) -> Result<PathBuf, RunError> {
+    pub fn finish(
+        self,
+        manifest: &Map<String, Value>,
+        findings: &impl Serialize,
+    ) -> Result<PathBuf, RunError> {
         write(&self.partial.join("findings.json"), findings)?;
         write(&self.partial.join("manifest.json"), manifest)?;
-        std::fs::rename(&self.partial, &self.out)
-            .map_err(|source| RunError::File { path: self.out.clone(), source })?;
+        std::fs::rename(&self.partial, &self.out).map_err(|source| RunError::File {
+            path: self.out.clone(),
+            source,
+        })?;
         Ok(self.out)
     }
 }
@@ -95,12 +115,22 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
     /// # Errors
     /// [`RunError::Incomplete`] for a `.partial` folder, [`RunError::NotARun`], [`RunError::Damaged`].
     pub fn open(folder: &Path) -> Result<Self, RunError> {
-        if folder.as_os_str().to_string_lossy().trim_end_matches('/').ends_with(".partial") {
-            return Err(RunError::Incomplete { path: folder.to_owned() });
+        if folder
+            .as_os_str()
+            .to_string_lossy()
+            .trim_end_matches('/')
+            .ends_with(".partial")
+        {
+            return Err(RunError::Incomplete {
+                path: folder.to_owned(),
+            });
         }
         for missing in ["manifest.json", "questions.json", "findings.json"] {
             if !folder.join(missing).is_file() {
-                return Err(RunError::NotARun { path: folder.to_owned(), missing });
+                return Err(RunError::NotARun {
+                    path: folder.to_owned(),
+                    missing,
+                });
             }
         }
         Ok(Self {
@@ -116,11 +146,18 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
     /// [`RunError::Damaged`] naming the line; [`RunError::File`].
     pub fn readings(&self, model: &str) -> Result<HashMap<String, Reading>, RunError> {
         let path = self.folder.join("readings").join(format!("{model}.jsonl"));
-        let text = std::fs::read_to_string(&path).map_err(|source| RunError::File { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| RunError::File {
+            path: path.clone(),
+            source,
+        })?;
         let mut readings = HashMap::new();
         for (index, line) in text.lines().enumerate() {
-            let reading: Reading = serde_json::from_str(line)
-                .map_err(|source| RunError::Damaged { path: path.clone(), line: index + 1, source })?;
+            let reading: Reading =
+                serde_json::from_str(line).map_err(|source| RunError::Damaged {
+                    path: path.clone(),
+                    line: index + 1,
+                    source,
+                })?;
             readings.insert(reading.id.clone(), reading);
         }
         Ok(readings)
@@ -128,15 +165,27 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
-    let text = std::fs::read(path).map_err(|source| RunError::File { path: path.to_owned(), source })?;
-    serde_json::from_slice(&text).map_err(|source| RunError::Damaged { path: path.to_owned(), line: 0, source })
+    let text = std::fs::read(path).map_err(|source| RunError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| RunError::Damaged {
+        path: path.to_owned(),
+        line: 0,
+        source,
+    })
 }
 
 /// Writes a file beside its place and moves it there, so that it is never half there.
 fn write(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
-    let failed = |source| RunError::File { path: path.to_owned(), source };
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|source| RunError::Encode { path: path.to_owned(), source })?;
+    let failed = |source| RunError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut text = serde_json::to_vec_pretty(value).map_err(|source| RunError::Encode {
+        path: path.to_owned(),
+        source,
+    })?;
     text.push(b'\n');
     let beside = path.with_extension("json.new");
     let mut file = File::create(&beside).map_err(failed)?;
@@ -150,7 +199,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn manifest(value: Value) -> Map<String, Value> {
+    fn manifest(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
@@ -158,19 +207,26 @@ mod tests {
     fn a_run_has_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("run");
-        let settings = manifest(json!({ "seed": 1, "started": "now" }));
+        let settings = manifest(&json!({ "seed": 1, "started": "now" }));
         let run = RunDirectory::begin(&out, &settings, &json!([1, 2])).unwrap();
-        run.journal("m").unwrap().append([Reading { id: "a".into(), tokens: 1, answers: vec![] }]).unwrap();
+        run.journal("m")
+            .unwrap()
+            .append([Reading {
+                id: "a".into(),
+                tokens: 1,
+                answers: vec![],
+            }])
+            .unwrap();
         assert!(!out.exists());
         drop(run);
 
         // The same settings go on; others are refused.
-        let other = manifest(json!({ "seed": 2, "started": "later" }));
+        let other = manifest(&json!({ "seed": 2, "started": "later" }));
         assert!(matches!(
             RunDirectory::begin(&out, &other, &json!([])),
             Err(RunError::OtherSettings { key, .. }) if key == "seed"
         ));
-        let later = manifest(json!({ "seed": 1, "started": "later" }));
+        let later = manifest(&json!({ "seed": 1, "started": "later" }));
         let run = RunDirectory::begin(&out, &later, &json!([])).unwrap();
         assert_eq!(run.journal("m").unwrap().readings.len(), 1);
         assert!(matches!(
@@ -182,7 +238,13 @@ mod tests {
         let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
         assert_eq!(stored.questions, [1, 2]);
         assert_eq!(stored.readings("m").unwrap().len(), 1);
-        assert!(matches!(RunDirectory::begin(&out, &settings, &json!([])), Err(RunError::Exists { .. })));
-        assert!(matches!(StoredRun::<Vec<u8>>::open(folder.path()), Err(RunError::NotARun { .. })));
+        assert!(matches!(
+            RunDirectory::begin(&out, &settings, &json!([])),
+            Err(RunError::Exists { .. })
+        ));
+        assert!(matches!(
+            StoredRun::<Vec<u8>>::open(folder.path()),
+            Err(RunError::NotARun { .. })
+        ));
     }
 }

@@ -21,7 +21,10 @@ impl Journal {
     /// # Errors
     /// [`RunError::Damaged`] where another line is no reading; [`RunError::File`].
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let failed = |source| RunError::File { path: path.to_owned(), source };
+        let failed = |source| RunError::File {
+            path: path.to_owned(),
+            source,
+        };
         let mut readings = HashMap::new();
         let mut whole = 0;
         if path.exists() {
@@ -30,17 +33,30 @@ impl Journal {
                 if !line.ends_with(b"\n") {
                     break;
                 }
-                let reading: Reading = serde_json::from_slice(line)
-                    .map_err(|source| RunError::Damaged { path: path.to_owned(), line: index + 1, source })?;
+                let reading: Reading =
+                    serde_json::from_slice(line).map_err(|source| RunError::Damaged {
+                        path: path.to_owned(),
+                        line: index + 1,
+                        source,
+                    })?;
                 whole += line.len() as u64;
                 readings.insert(reading.id.clone(), reading);
             }
         }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(failed)?;
         file.set_len(whole).map_err(failed)?;
         let mut file = BufWriter::new(file);
         std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file, readings })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            readings,
+        })
     }
 
     /// Appends readings and hands them to the operating system.
@@ -49,10 +65,14 @@ impl Journal {
     /// [`RunError::File`], [`RunError::Encode`]; nothing is lost silently.
     pub fn append(&mut self, readings: impl IntoIterator<Item = Reading>) -> Result<(), RunError> {
         for reading in readings {
-            let mut line = serde_json::to_vec(&reading)
-                .map_err(|source| RunError::Encode { path: self.path.clone(), source })?;
+            let mut line = serde_json::to_vec(&reading).map_err(|source| RunError::Encode {
+                path: self.path.clone(),
+                source,
+            })?;
             line.push(b'\n');
-            self.file.write_all(&line).map_err(|source| self.failed(source))?;
+            self.file
+                .write_all(&line)
+                .map_err(|source| self.failed(source))?;
             self.readings.insert(reading.id.clone(), reading);
         }
         self.file.flush().map_err(|source| self.failed(source))
@@ -64,12 +84,18 @@ impl Journal {
     /// [`RunError::File`].
     pub fn close(mut self) -> Result<HashMap<String, Reading>, RunError> {
         self.file.flush().map_err(|source| self.failed(source))?;
-        self.file.get_ref().sync_all().map_err(|source| self.failed(source))?;
+        self.file
+            .get_ref()
+            .sync_all()
+            .map_err(|source| self.failed(source))?;
         Ok(self.readings)
     }
 
     fn failed(&self, source: std::io::Error) -> RunError {
-        RunError::File { path: self.path.clone(), source }
+        RunError::File {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -78,7 +104,11 @@ mod tests {
     use super::*;
 
     fn reading(id: &str) -> Reading {
-        Reading { id: id.into(), tokens: 3, answers: vec![] }
+        Reading {
+            id: id.into(),
+            tokens: 3,
+            answers: vec![],
+        }
     }
 
     #[test]
@@ -102,6 +132,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.jsonl");
         std::fs::write(&path, "{\"id\":\n{}\n").unwrap();
-        assert!(matches!(Journal::open(&path), Err(RunError::Damaged { line: 1, .. })));
+        assert!(matches!(
+            Journal::open(&path),
+            Err(RunError::Damaged { line: 1, .. })
+        ));
     }
 }

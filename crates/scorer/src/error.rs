@@ -45,7 +45,9 @@ pub enum ScorerError {
         label: String,
     },
     /// Logits are infinite or not numbers.
-    #[error("the logits of prompt `{id}` are not finite: the weights of the head or of the last norm are broken")]
+    #[error(
+        "the logits of prompt `{id}` are not finite: the weights of the head or of the last norm are broken"
+    )]
     NotFinite {
         /// A prompt that the row belongs to.
         id: String,

@@ -54,21 +54,36 @@ impl LabelTable {
         let tokens = self.by_core.get(&wanted).map_or(&[][..], Vec::as_slice);
         let mut ways: Vec<Way> = tokens
             .iter()
-            .map(|&token| Way { text: self.text(token).to_owned(), opening: None, token })
+            .map(|&token| Way {
+                text: self.text(token).to_owned(),
+                opening: None,
+                token,
+            })
             .collect();
         for opening in openings {
             let opened = format!("{opening}{label}");
             if tokens.iter().any(|token| self.text(*token) == opened) {
                 continue;
             }
-            let Ok(&[first]) = vocabulary.continuation(opening).as_deref() else { continue };
-            for token in tokens.iter().filter(|token| self.text(**token).starts_with(label)) {
+            let Ok(&[first]) = vocabulary.continuation(opening).as_deref() else {
+                continue;
+            };
+            for token in tokens
+                .iter()
+                .filter(|token| self.text(**token).starts_with(label))
+            {
                 let text = format!("{}{}", self.text(first), self.text(*token));
-                ways.push(Way { text, opening: Some(first), token: *token });
+                ways.push(Way {
+                    text,
+                    opening: Some(first),
+                    token: *token,
+                });
             }
         }
         if ways.is_empty() {
-            return Err(ScorerError::LabelNotCovered { label: label.to_owned() });
+            return Err(ScorerError::LabelNotCovered {
+                label: label.to_owned(),
+            });
         }
         Ok(ways)
     }
@@ -80,8 +95,38 @@ fn core(text: &str) -> String {
         c.is_whitespace()
             || matches!(
                 c,
-                '(' | ')' | '[' | ']' | '{' | '}' | '（' | '）' | '［' | '］' | '【' | '】' | '「' | '」' | '『' | '』'
-                    | '"' | '\'' | '`' | '“' | '”' | '„' | '‘' | '’' | '«' | '»' | '*' | ':' | '：' | '.' | '．' | '。' | '▁'
+                '(' | ')'
+                    | '['
+                    | ']'
+                    | '{'
+                    | '}'
+                    | '（'
+                    | '）'
+                    | '［'
+                    | '］'
+                    | '【'
+                    | '】'
+                    | '「'
+                    | '」'
+                    | '『'
+                    | '』'
+                    | '"'
+                    | '\''
+                    | '`'
+                    | '“'
+                    | '”'
+                    | '„'
+                    | '‘'
+                    | '’'
+                    | '«'
+                    | '»'
+                    | '*'
+                    | ':'
+                    | '：'
+                    | '.'
+                    | '．'
+                    | '。'
+                    | '▁'
             )
     };
     let narrow = |c: char| match u32::from(c) {
@@ -98,7 +143,9 @@ mod tests {
 
     #[test]
     fn spellings_share_a_core() {
-        for spelling in ["A", " A", "(A", "（A", "A)", " (A).", "**A**", "Ａ", "「A」", "▁A", "\nA:"] {
+        for spelling in [
+            "A", " A", "(A", "（A", "A)", " (A).", "**A**", "Ａ", "「A」", "▁A", "\nA:",
+        ] {
             assert_eq!(core(spelling), "A", "{spelling}");
         }
         for other in ["a", "AB", "A B", "-A", "A,", "", "()"] {

@@ -6,6 +6,7 @@ use concord_checkpoint::{CheckpointError, Snapshot};
 use concord_readings::{Prompt, Read};
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A log-probability to read: of `token` after `row`, into a prompt's `slot`.
 pub(crate) struct Probe {
@@ -20,7 +21,11 @@ pub(crate) enum AnswerPlan {
     /// Ways by label; each takes one slot, or two where it has an opening.
     NextToken { labels: Vec<(String, Vec<Way>)> },
     /// One slot a token.
-    Continuation { text: String, tokens: Vec<u32>, joint_tokens_differ: bool },
+    Continuation {
+        text: String,
+        tokens: Vec<u32>,
+        joint_tokens_differ: bool,
+    },
 }
 
 pub(crate) struct PromptPlan {
@@ -49,138 +54,251 @@ struct Tokenised {
     continuations: Vec<(Vec<u32>, bool)>,
 }
 
+/// A token to read at some rows after the prompt's last one.
+struct Ahead {
+    rows: usize,
+    token: u32,
+    slot: u32,
+}
+
+/// What is appended to a prompt to make one sequence, and what is read along it.
+struct Branch {
+    appended: Vec<u32>,
+    reads: Vec<Ahead>,
+}
+
+/// The ways to write each label, by label and openings.
+type Ways<'a> = HashMap<(&'a str, &'a [String]), Vec<Way>>;
+
 impl Plan {
     /// Tokenises the prompts and lays out the trie.
     ///
     /// # Errors
     /// [`ScorerError`] naming the prompt or label.
-    pub fn new(snapshot: &Snapshot, table: &LabelTable, prompts: &[Prompt]) -> Result<Self, ScorerError> {
-        let tokenised: Vec<Tokenised> =
-            prompts.par_iter().map(|prompt| tokenise(snapshot, prompt)).collect::<Result<_, _>>()?;
-        let mut ways: HashMap<(&str, &[String]), Vec<Way>> = HashMap::new();
+    pub fn new(
+        snapshot: &Snapshot,
+        table: &LabelTable,
+        prompts: &[Prompt],
+    ) -> Result<Self, ScorerError> {
+        let tokenised: Vec<Tokenised> = prompts
+            .par_iter()
+            .map(|prompt| tokenise(snapshot, prompt))
+            .collect::<Result<_, _>>()?;
+        let ways = ways(snapshot, table, prompts)?;
         let mut plans = Vec::with_capacity(prompts.len());
-        // The sequences: prompt, then what is appended to it.
-        let mut extensions: Vec<(usize, Vec<u32>)> = Vec::new();
-        // By sequence: slots read at an offset from the prompt's last row.
-        let mut reads: Vec<Vec<(usize, u32, u32)>> = Vec::new();
-        for (index, (prompt, tokenised)) in prompts.iter().zip(&tokenised).enumerate() {
-            let mut slots = 0u32;
-            let mut at_end: Vec<(usize, u32, u32)> = Vec::new();
-            let mut opened: Vec<(u32, Vec<(usize, u32, u32)>)> = Vec::new();
-            let mut answers = Vec::new();
-            let mut continuations = tokenised.continuations.iter();
-            for read in &prompt.reads {
-                match read {
-                    Read::NextToken { labels, openings } => {
-                        let mut planned = Vec::new();
-                        for label in labels {
-                            let key = (label.as_str(), openings.as_slice());
-                            if !ways.contains_key(&key) {
-                                ways.insert(key, table.ways(label, openings, &snapshot.vocabulary)?);
-                            }
-                            let of_label = ways[&key].clone();
-                            for way in &of_label {
-                                if let Some(first) = way.opening {
-                                    at_end.push((0, first, slots));
-                                    slots += 1;
-                                    let probe = (1, way.token, slots);
-                                    match opened.iter_mut().find(|(token, _)| *token == first) {
-                                        Some((_, probes)) => probes.push(probe),
-                                        None => opened.push((first, vec![probe])),
-                                    }
-                                } else {
-                                    at_end.push((0, way.token, slots));
-                                }
-                                slots += 1;
-                            }
-                            planned.push((label.clone(), of_label));
-                        }
-                        answers.push(AnswerPlan::NextToken { labels: planned });
-                    }
-                    Read::Continuation { text } => {
-                        let Some((tokens, differ)) = continuations.next() else { continue };
-                        let mut probes = Vec::new();
-                        for (offset, token) in tokens.iter().enumerate() {
-                            probes.push((offset, *token, slots));
-                            slots += 1;
-                        }
-                        // The last token is read, never computed.
-                        extensions.push((index, tokens[..tokens.len() - 1].to_vec()));
-                        reads.push(probes);
-                        answers.push(AnswerPlan::Continuation {
-                            text: text.clone(),
-                            tokens: tokens.clone(),
-                            joint_tokens_differ: *differ,
-                        });
-                    }
-                }
-            }
-            extensions.push((index, Vec::new()));
-            reads.push(at_end);
-            for (first, probes) in opened {
-                extensions.push((index, vec![first]));
-                reads.push(probes);
-            }
-            plans.push(PromptPlan {
-                id: prompt.id.clone(),
-                tokens: tokenised.prompt.len(),
-                answers,
-                slots: slots as usize,
-            });
+        let mut branches: Vec<(usize, Branch)> = Vec::new();
+        for (number, (prompt, tokenised)) in prompts.iter().zip(&tokenised).enumerate() {
+            let (plan, of_prompt) = branch(prompt, tokenised, &ways);
+            plans.push(plan);
+            branches.extend(of_prompt.into_iter().map(|branch| (number, branch)));
         }
-        let sequences: Vec<(&[u32], &[u32])> = extensions
+        let sequences: Vec<(&[u32], &[u32])> = branches
             .iter()
-            .map(|(prompt, extension)| (tokenised[*prompt].prompt.as_slice(), extension.as_slice()))
+            .map(|(prompt, branch)| {
+                (
+                    tokenised[*prompt].prompt.as_slice(),
+                    branch.appended.as_slice(),
+                )
+            })
             .collect();
         let (mut probes, mut summaries) = (Vec::new(), Vec::new());
         let limit = snapshot.spec.max_positions;
         let mut too_long = None;
         let trie = Trie::new(&sequences, |sequence, path| {
-            let (prompt, extension) = &extensions[sequence];
+            let (prompt, branch) = &branches[sequence];
             if path.len() > limit && too_long.is_none() {
                 too_long = Some((*prompt, path.len()));
             }
-            let end = path.len() - 1 - extension.len();
+            let last = path.len() - 1 - branch.appended.len();
             let number = u32::try_from(*prompt).unwrap_or(u32::MAX);
-            for (offset, token, slot) in &reads[sequence] {
-                probes.push(Probe { row: path[end + offset], token: *token, prompt: number, slot: *slot });
+            for read in &branch.reads {
+                probes.push(Probe {
+                    row: path[last + read.rows],
+                    token: read.token,
+                    prompt: number,
+                    slot: read.slot,
+                });
             }
-            let wanted = plans[*prompt].answers.iter().any(|answer| matches!(answer, AnswerPlan::NextToken { .. }));
-            if extension.is_empty() && wanted && summaries.last() != Some(&(path[end], number)) {
-                summaries.push((path[end], number));
+            if plans[*prompt].is_summarised() {
+                summaries.push((path[last], number));
             }
         });
         if let Some((prompt, tokens)) = too_long {
-            return Err(ScorerError::TooLong { id: plans[prompt].id.clone(), tokens, limit });
+            return Err(ScorerError::TooLong {
+                id: plans[prompt].id.clone(),
+                tokens,
+                limit,
+            });
         }
         probes.sort_by_key(|probe| (probe.row, probe.prompt, probe.slot));
         summaries.sort_unstable();
         summaries.dedup();
         let length = |tokenised: &Tokenised| {
-            tokenised.prompt.len() + tokenised.continuations.iter().map(|(tokens, _)| tokens.len()).sum::<usize>()
+            tokenised.prompt.len()
+                + tokenised
+                    .continuations
+                    .iter()
+                    .map(|(tokens, _)| tokens.len())
+                    .sum::<usize>()
         };
-        let tokens_asked = tokenised.iter().map(|tokenised| length(tokenised) as u64).sum();
-        Ok(Self { trie, tokens_asked, prompts: plans, probes, summaries })
+        let tokens_asked = tokenised
+            .iter()
+            .map(|tokenised| length(tokenised) as u64)
+            .sum();
+        Ok(Self {
+            trie,
+            tokens_asked,
+            prompts: plans,
+            probes,
+            summaries,
+        })
     }
 }
 
+impl PromptPlan {
+    /// Whether the whole distribution after the prompt is summarised.
+    fn is_summarised(&self) -> bool {
+        self.answers
+            .iter()
+            .any(|answer| matches!(answer, AnswerPlan::NextToken { .. }))
+    }
+}
+
+/// Finds the ways to write every label of the prompts, each once.
+fn ways<'a>(
+    snapshot: &Snapshot,
+    table: &LabelTable,
+    prompts: &'a [Prompt],
+) -> Result<Ways<'a>, ScorerError> {
+    let mut ways = Ways::new();
+    for read in prompts.iter().flat_map(|prompt| &prompt.reads) {
+        let Read::NextToken { labels, openings } = read else {
+            continue;
+        };
+        for label in labels {
+            if let Entry::Vacant(entry) = ways.entry((label, openings)) {
+                entry.insert(table.ways(label, openings, &snapshot.vocabulary)?);
+            }
+        }
+    }
+    Ok(ways)
+}
+
+/// Gives every log-probability of a prompt a slot, and says along which branch it is read.
+fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPlan, Vec<Branch>) {
+    let mut next_slot = 0u32;
+    let mut ahead = |rows: usize, token: u32| {
+        let slot = next_slot;
+        next_slot += 1;
+        Ahead { rows, token, slot }
+    };
+    let mut bare = Branch {
+        appended: Vec::new(),
+        reads: Vec::new(),
+    };
+    let mut others: Vec<Branch> = Vec::new();
+    let mut answers = Vec::new();
+    let mut continuations = tokenised.continuations.iter();
+    for read in &prompt.reads {
+        match read {
+            Read::NextToken { labels, openings } => {
+                let mut planned = Vec::new();
+                for label in labels {
+                    let of_label = ways
+                        .get(&(label.as_str(), openings.as_slice()))
+                        .cloned()
+                        .unwrap_or_default();
+                    for way in &of_label {
+                        let Some(opening) = way.opening else {
+                            bare.reads.push(ahead(0, way.token));
+                            continue;
+                        };
+                        bare.reads.push(ahead(0, opening));
+                        let read = ahead(1, way.token);
+                        match others
+                            .iter_mut()
+                            .find(|branch| branch.appended == [opening])
+                        {
+                            Some(branch) => branch.reads.push(read),
+                            None => others.push(Branch {
+                                appended: vec![opening],
+                                reads: vec![read],
+                            }),
+                        }
+                    }
+                    planned.push((label.clone(), of_label));
+                }
+                answers.push(AnswerPlan::NextToken { labels: planned });
+            }
+            Read::Continuation { text } => {
+                let Some((tokens, joint_tokens_differ)) = continuations.next() else {
+                    continue;
+                };
+                let reads = tokens
+                    .iter()
+                    .enumerate()
+                    .map(|(rows, token)| ahead(rows, *token))
+                    .collect();
+                // The last token is read, never computed.
+                others.push(Branch {
+                    appended: tokens[..tokens.len() - 1].to_vec(),
+                    reads,
+                });
+                answers.push(AnswerPlan::Continuation {
+                    text: text.clone(),
+                    tokens: tokens.clone(),
+                    joint_tokens_differ: *joint_tokens_differ,
+                });
+            }
+        }
+    }
+    others.push(bare);
+    let (id, tokens, slots) = (
+        prompt.id.clone(),
+        tokenised.prompt.len(),
+        next_slot as usize,
+    );
+    (
+        PromptPlan {
+            id,
+            tokens,
+            answers,
+            slots,
+        },
+        others,
+    )
+}
+
 fn tokenise(snapshot: &Snapshot, prompt: &Prompt) -> Result<Tokenised, ScorerError> {
-    let named = |source: CheckpointError| ScorerError::Prompt { id: prompt.id.clone(), source };
+    let named = |source: CheckpointError| ScorerError::Prompt {
+        id: prompt.id.clone(),
+        source,
+    };
     let (text, tokens) = snapshot.tokens(&prompt.input).map_err(named)?;
     if tokens.is_empty() {
-        return Err(ScorerError::EmptyPrompt { id: prompt.id.clone() });
+        return Err(ScorerError::EmptyPrompt {
+            id: prompt.id.clone(),
+        });
     }
     let mut continuations = Vec::new();
     for read in &prompt.reads {
         if let Read::Continuation { text: more } = read {
             let alone = snapshot.vocabulary.continuation(more).map_err(named)?;
             if alone.is_empty() {
-                return Err(ScorerError::EmptyContinuation { id: prompt.id.clone(), text: more.clone() });
+                return Err(ScorerError::EmptyContinuation {
+                    id: prompt.id.clone(),
+                    text: more.clone(),
+                });
             }
-            let joint = snapshot.joint_tokens(&prompt.input, &text, more).map_err(named)?;
+            let joint = snapshot
+                .joint_tokens(&prompt.input, &text, more)
+                .map_err(named)?;
             let same = joint.strip_prefix(tokens.as_slice()) == Some(&alone[..]);
             continuations.push((alone, !same));
         }
     }
-    Ok(Tokenised { prompt: tokens, continuations })
+    Ok(Tokenised {
+        prompt: tokens,
+        continuations,
+    })
 }

@@ -1,14 +1,15 @@
 //! Runs the passes of a plan and reads the rows that are asked for.
 
+use crate::ScorerError;
 use crate::labels::LabelTable;
 use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
-use crate::ScorerError;
 use candle_core::Tensor;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::{Summary, summarise};
 use concord_readings::{
-    Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Prompt, Reading, Spelling, TokenReading,
+    Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Prompt, Reading,
+    Spelling, TokenReading,
 };
 use std::ops::{ControlFlow, Range};
 
@@ -53,7 +54,11 @@ pub struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     /// Prepares to read labels of the snapshot's vocabulary.
     pub fn new(snapshot: &'a Snapshot, decoder: &'a Decoder) -> Self {
-        Self { snapshot, decoder, table: LabelTable::new(&snapshot.vocabulary) }
+        Self {
+            snapshot,
+            decoder,
+            table: LabelTable::new(&snapshot.vocabulary),
+        }
     }
 
     /// Tokenises prompts and lays out their trie.
@@ -116,7 +121,10 @@ impl<'a> Scorer<'a> {
             if let Some(hidden) = hidden {
                 counts.product_flops += self.read(plan, &due, &hidden, &mut slots)?;
             }
-            let progress = Progress { rows_done: counts.rows_computed, rows: rows as u64 };
+            let progress = Progress {
+                rows_done: counts.rows_computed,
+                rows: rows as u64,
+            };
             let complete = slots.take_complete(plan, &self.table)?;
             if observe(progress, complete).is_break() {
                 return Err(ScorerError::Stopped);
@@ -126,7 +134,13 @@ impl<'a> Scorer<'a> {
     }
 
     /// Puts the read rows of a pass through the head, a slice at a time, and fills the slots that wait for them.
-    fn read(&self, plan: &Plan, due: &Due<'_>, hidden: &Tensor, slots: &mut Slots) -> Result<u64, ScorerError> {
+    fn read(
+        &self,
+        plan: &Plan,
+        due: &Due<'_>,
+        hidden: &Tensor,
+        slots: &mut Slots,
+    ) -> Result<u64, ScorerError> {
         let config = self.decoder.config();
         let groups = due.groups();
         let filled = hidden.dim(0)?;
@@ -139,13 +153,21 @@ impl<'a> Scorer<'a> {
             let logits = self.decoder.head(&hidden.narrow(0, begin, length)?)?; // [length, vocabulary]
             flops += self.decoder.head_flops(length);
             let logits = logits.narrow(0, first - begin, wanted.len())?;
-            let asked: Vec<Vec<u32>> =
-                wanted.iter().map(|group| group.probes.iter().map(|probe| probe.token).collect()).collect();
+            let asked: Vec<Vec<u32>> = wanted
+                .iter()
+                .map(|group| group.probes.iter().map(|probe| probe.token).collect())
+                .collect();
             let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
             for (group, summary) in wanted.iter().zip(summarise(&logits, &asked, TOP)?) {
                 if !summary.entropy.is_finite() {
-                    let prompt = group.probes.first().map(|probe| probe.prompt).or(group.prompts.first().map(|p| p.1));
-                    let id = prompt.map_or_else(String::new, |prompt| plan.prompts[prompt as usize].id.clone());
+                    let prompt = group
+                        .probes
+                        .first()
+                        .map(|probe| probe.prompt)
+                        .or(group.prompts.first().map(|p| p.1));
+                    let id = prompt.map_or_else(String::new, |prompt| {
+                        plan.prompts[prompt as usize].id.clone()
+                    });
                     return Err(ScorerError::NotFinite { id });
                 }
                 slots.fill(group, &summary);
@@ -179,8 +201,12 @@ impl<'a> Due<'a> {
                 (None, None) => return groups,
             };
             let (mine, others) = probes.split_at(probes.partition_point(|probe| probe.row <= row));
-            let (for_prompts, rest) = prompts.split_at(prompts.partition_point(|(at, _)| *at <= row));
-            groups.push(Group { probes: mine, prompts: for_prompts });
+            let (for_prompts, rest) =
+                prompts.split_at(prompts.partition_point(|(at, _)| *at <= row));
+            groups.push(Group {
+                probes: mine,
+                prompts: for_prompts,
+            });
             (probes, prompts) = (others, rest);
         }
     }
@@ -209,7 +235,10 @@ impl Cursor {
         let before = |row: u32| (row as usize) < end;
         let probes = take(&mut self.probes, &plan.probes, |probe| before(probe.row));
         let prompts = take(&mut self.prompts, &plan.summaries, |(row, _)| before(*row));
-        Due { probes: &plan.probes[probes], prompts: &plan.summaries[prompts] }
+        Due {
+            probes: &plan.probes[probes],
+            prompts: &plan.summaries[prompts],
+        }
     }
 }
 
@@ -234,9 +263,15 @@ impl Slots {
             missing[*prompt as usize] += 1;
         }
         Self {
-            values: plan.prompts.iter().map(|prompt| vec![f64::NAN; prompt.slots]).collect(),
+            values: plan
+                .prompts
+                .iter()
+                .map(|prompt| vec![f64::NAN; prompt.slots])
+                .collect(),
             summaries: vec![None; plan.prompts.len()],
-            complete: (0..missing.len()).filter(|prompt| missing[*prompt] == 0).collect(),
+            complete: (0..missing.len())
+                .filter(|prompt| missing[*prompt] == 0)
+                .collect(),
             missing,
         }
     }
@@ -259,7 +294,11 @@ impl Slots {
         }
     }
 
-    fn take_complete(&mut self, plan: &Plan, table: &LabelTable) -> Result<Vec<(usize, Reading)>, ScorerError> {
+    fn take_complete(
+        &mut self,
+        plan: &Plan,
+        table: &LabelTable,
+    ) -> Result<Vec<(usize, Reading)>, ScorerError> {
         let complete = std::mem::take(&mut self.complete);
         complete
             .into_iter()
@@ -268,7 +307,9 @@ impl Slots {
                 let summary = self.summaries[prompt].take();
                 let planned = &plan.prompts[prompt];
                 let reading = assemble(planned, &values, summary.as_ref(), table);
-                let reading = reading.ok_or_else(|| ScorerError::NotFinite { id: planned.id.clone() })?;
+                let reading = reading.ok_or_else(|| ScorerError::NotFinite {
+                    id: planned.id.clone(),
+                })?;
                 Ok((prompt, reading))
             })
             .collect()
@@ -285,7 +326,11 @@ fn assemble(
     let mut next = values.iter().copied();
     let token_reading = |token: u32, value: f64| {
         let log_prob = LogProb::new(value).ok()?;
-        Some(TokenReading { token, text: table.text(token).to_owned(), log_prob })
+        Some(TokenReading {
+            token,
+            text: table.text(token).to_owned(),
+            log_prob,
+        })
     };
     let mut answers = Vec::with_capacity(prompt.answers.len());
     for answer in &prompt.answers {
@@ -298,38 +343,60 @@ fn assemble(
                     let mut spellings = Vec::with_capacity(ways.len());
                     for way in ways {
                         let mut log_prob = next.next()?;
-                        let tokens = match way.opening {
-                            Some(opening) => {
-                                log_prob += next.next()?;
-                                vec![opening, way.token]
-                            }
-                            None => {
-                                label_tokens.push(way.token);
-                                vec![way.token]
-                            }
+                        let tokens = if let Some(opening) = way.opening {
+                            log_prob += next.next()?;
+                            vec![opening, way.token]
+                        } else {
+                            label_tokens.push(way.token);
+                            vec![way.token]
                         };
                         let log_prob = LogProb::new(log_prob).ok()?;
-                        spellings.push(Spelling { text: way.text.clone(), tokens, log_prob });
+                        spellings.push(Spelling {
+                            text: way.text.clone(),
+                            tokens,
+                            log_prob,
+                        });
                     }
-                    let log_prob = log_sum(spellings.iter().map(|spelling| spelling.log_prob.get()));
+                    let log_prob =
+                        log_sum(spellings.iter().map(|spelling| spelling.log_prob.get()));
                     let log_prob = LogProb::new(log_prob).ok()?;
-                    readings.push(LabelReading { label: label.clone(), log_prob, spellings });
+                    readings.push(LabelReading {
+                        label: label.clone(),
+                        log_prob,
+                        spellings,
+                    });
                 }
-                let mass: f64 = readings.iter().map(|label| label.log_prob.get().exp()).sum();
-                let top = summary.top.iter().map(|(token, value)| token_reading(*token, *value));
+                let mass: f64 = readings
+                    .iter()
+                    .map(|label| label.log_prob.get().exp())
+                    .sum();
+                let top = summary
+                    .top
+                    .iter()
+                    .map(|(token, value)| token_reading(*token, *value));
                 Answer::NextToken(NextToken {
                     labels: readings,
                     label_mass: Probability::new(mass.min(1.0)).ok()?,
                     entropy: Nats::new(summary.entropy.max(0.0)).ok()?,
-                    top_is_label: summary.top.first().is_some_and(|(token, _)| label_tokens.contains(token)),
+                    top_is_label: summary
+                        .top
+                        .first()
+                        .is_some_and(|(token, _)| label_tokens.contains(token)),
                     top: top.collect::<Option<_>>()?,
                 })
             }
-            AnswerPlan::Continuation { text, tokens, joint_tokens_differ } => {
-                let tokens = tokens.iter().map(|token| token_reading(*token, next.next()?));
+            AnswerPlan::Continuation {
+                text,
+                tokens,
+                joint_tokens_differ,
+            } => {
+                let tokens = tokens
+                    .iter()
+                    .map(|token| token_reading(*token, next.next()?));
                 let tokens = tokens.collect::<Option<Vec<_>>>()?;
                 Answer::Continuation(Continuation {
-                    log_prob: LogProb::new(tokens.iter().map(|token| token.log_prob.get()).sum()).ok()?,
+                    log_prob: LogProb::new(tokens.iter().map(|token| token.log_prob.get()).sum())
+                        .ok()?,
                     tokens,
                     bytes: text.len(),
                     text: text.clone(),
@@ -338,11 +405,19 @@ fn assemble(
             }
         });
     }
-    Some(Reading { id: prompt.id.clone(), tokens: prompt.tokens, answers })
+    Some(Reading {
+        id: prompt.id.clone(),
+        tokens: prompt.tokens,
+        answers,
+    })
 }
 
 /// `ln Σ e^x`, without underflow of the largest.
 fn log_sum(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    largest + values.map(|value| (value - largest).exp()).sum::<f64>().ln()
+    largest
+        + values
+            .map(|value| (value - largest).exp())
+            .sum::<f64>()
+            .ln()
 }

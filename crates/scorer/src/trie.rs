@@ -66,12 +66,18 @@ impl Trie {
 
     /// The number of positions of the longest sequence.
     pub fn positions(&self) -> usize {
-        self.depths.iter().max().map_or(0, |depth| *depth as usize + 1)
+        self.depths
+            .iter()
+            .max()
+            .map_or(0, |depth| *depth as usize + 1)
     }
 }
 
 fn row_number(count: usize) -> u32 {
-    assert!(u32::try_from(count).is_ok(), "a trie holds fewer than 2^32 rows");
+    assert!(
+        u32::try_from(count).is_ok(),
+        "a trie holds fewer than 2^32 rows"
+    );
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -84,7 +90,10 @@ mod tests {
     #[test]
     fn a_prefix_is_one_row() {
         let mut rows = vec![Vec::new(); 3];
-        let trie = Trie::new(&[(&[5, 6], &[7]), (&[5], &[]), (&[5, 6], &[2])], |i, path| rows[i] = path.to_vec());
+        let trie = Trie::new(
+            &[(&[5, 6], &[7]), (&[5], &[]), (&[5, 6], &[2])],
+            |i, path| rows[i] = path.to_vec(),
+        );
         assert_eq!(trie.tokens, [5, 6, 2, 7]);
         assert_eq!(trie.depths, [0, 1, 2, 2]);
         assert_eq!(trie.ends, [4, 4, 3, 4]);

@@ -45,15 +45,32 @@ const RESAMPLES: usize = 9999;
 /// Efron 1987; `scipy.stats.bootstrap(method="BCa")`. The limit: inversion of the characteristic function of a sum.
 pub fn bca_mean(data: &[f64], confidence: f64, resamples: Option<usize>, seed: u64) -> Interval {
     let observed = mean(data);
-    let constant = Interval { low: observed, high: observed };
-    let Ok(normal) = Normal::new(0.0, 1.0) else { return constant };
-    if data.iter().all(|value| (value - data[0]).abs() < f64::EPSILON) || resamples == Some(0) {
+    let constant = Interval {
+        low: observed,
+        high: observed,
+    };
+    let Ok(normal) = Normal::new(0.0, 1.0) else {
+        return constant;
+    };
+    if data
+        .iter()
+        .all(|value| (value - data[0]).abs() < f64::EPSILON)
+        || resamples == Some(0)
+    {
         return constant;
     }
-    let limit = if resamples.is_none() { LimitOfMeans::new(data) } else { None };
+    let limit = if resamples.is_none() {
+        LimitOfMeans::new(data)
+    } else {
+        None
+    };
     let means: Box<dyn Means> = match limit {
         Some(limit) => Box::new(limit),
-        None => Box::new(ResampledMeans::new(data, resamples.unwrap_or(RESAMPLES), seed)),
+        None => Box::new(ResampledMeans::new(
+            data,
+            resamples.unwrap_or(RESAMPLES),
+            seed,
+        )),
     };
     let bias = normal.inverse_cdf(means.below(observed));
     let acceleration = acceleration_of_mean(data, observed);
@@ -63,7 +80,10 @@ pub fn bca_mean(data: &[f64], confidence: f64, resamples: Option<usize>, seed: u
         let level = normal.cdf(bias + shifted / (1.0 - acceleration * shifted));
         means.quantile(if level.is_nan() { p } else { level })
     };
-    Interval { low: end(tail), high: end(1.0 - tail) }
+    Interval {
+        low: end(tail),
+        high: end(1.0 - tail),
+    }
 }
 
 /// The distribution of the mean of a resample.
@@ -95,7 +115,11 @@ impl Means for ResampledMeans {
     /// Linear interpolation between order statistics, as `numpy.quantile`.
     fn quantile(&self, p: f64) -> f64 {
         let at = p.clamp(0.0, 1.0) * (self.0.len() - 1) as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the slice by the clamp")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "within the slice by the clamp"
+        )]
         let below = at.floor() as usize;
         let above = (below + 1).min(self.0.len() - 1);
         self.0[below] + (at - below as f64) * (self.0[above] - self.0[below])
@@ -124,7 +148,11 @@ impl LimitOfMeans {
     fn new(data: &[f64]) -> Option<Self> {
         let count = data.len() as f64;
         let centre = mean(data);
-        let variance = data.iter().map(|value| (value - centre).powi(2)).sum::<f64>() / count;
+        let variance = data
+            .iter()
+            .map(|value| (value - centre).powi(2))
+            .sum::<f64>()
+            / count;
         let window = Self::DEVIATIONS * (variance / count).sqrt();
         // e^{i k t} of every datum, advanced by one multiplication a term.
         let steps: Vec<(f64, f64)> = data
@@ -139,7 +167,10 @@ impl LimitOfMeans {
         for term in 0..Self::CHECKED {
             let (mut real, mut imaginary) = (0.0, 0.0);
             for (point, step) in points.iter_mut().zip(&steps) {
-                *point = (point.0 * step.0 - point.1 * step.1, point.0 * step.1 + point.1 * step.0);
+                *point = (
+                    point.0 * step.0 - point.1 * step.1,
+                    point.0 * step.1 + point.1 * step.0,
+                );
                 real += point.0;
                 imaginary += point.1;
             }
@@ -151,7 +182,11 @@ impl LimitOfMeans {
                 return None;
             }
         }
-        Some(Self { mean: centre, window, series })
+        Some(Self {
+            mean: centre,
+            window,
+            series,
+        })
     }
 }
 
@@ -174,7 +209,11 @@ impl Means for LimitOfMeans {
         let (mut low, mut high) = (self.mean - self.window / 2.0, self.mean + self.window / 2.0);
         for _ in 0..80 {
             let middle = f64::midpoint(low, high);
-            if self.below(middle) < p { low = middle } else { high = middle }
+            if self.below(middle) < p {
+                low = middle;
+            } else {
+                high = middle;
+            }
         }
         f64::midpoint(low, high)
     }
@@ -220,8 +259,11 @@ fn acceleration_of_mean(data: &[f64], observed: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// scipy 1.17: bootstrap(([k**3 / 1000 for k in range(40)],), np.mean, n_resamples=99999), middle of three seeds.
-    const SCIPY: Interval = Interval { low: 10.434, high: 21.396 };
+    /// scipy 1.17: bootstrap(([k**3 / 1000 for k in range(40)],), np.mean, `n_resamples=99999`), middle of three seeds.
+    const SCIPY: Interval = Interval {
+        low: 10.434,
+        high: 21.396,
+    };
 
     fn skewed() -> Vec<f64> {
         (0..40).map(|k| f64::from(k).powi(3) / 1000.0).collect()
@@ -229,8 +271,14 @@ mod tests {
 
     fn assert_near(found: Interval, expected: Interval, of_width: f64) {
         let width = expected.high - expected.low;
-        assert!((found.low - expected.low).abs() < of_width * width, "{found:?}");
-        assert!((found.high - expected.high).abs() < of_width * width, "{found:?}");
+        assert!(
+            (found.low - expected.low).abs() < of_width * width,
+            "{found:?}"
+        );
+        assert!(
+            (found.high - expected.high).abs() < of_width * width,
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -244,7 +292,9 @@ mod tests {
 
     #[test]
     fn many_resamples_approach_the_limit() {
-        let data: Vec<f64> = (0..300).map(|k| f64::from(k * 7919 % 1009).sqrt()).collect();
+        let data: Vec<f64> = (0..300)
+            .map(|k| f64::from(k * 7919 % 1009).sqrt())
+            .collect();
         let limit = bca_mean(&data, 0.95, None, 0);
         assert_near(bca_mean(&data, 0.95, Some(200_000), 1), limit, 0.01);
     }
@@ -262,9 +312,27 @@ mod tests {
     #[test]
     fn data_that_do_not_vary_have_no_width() {
         for resamples in [None, Some(99)] {
-            assert_eq!(bca_mean(&[0.0; 9], 0.95, resamples, 1), Interval { low: 0.0, high: 0.0 });
-            assert_eq!(bca_mean(&[0.25], 0.95, resamples, 1), Interval { low: 0.25, high: 0.25 });
-            assert_eq!(bca_mean(&[], 0.95, resamples, 1), Interval { low: 0.0, high: 0.0 });
+            assert_eq!(
+                bca_mean(&[0.0; 9], 0.95, resamples, 1),
+                Interval {
+                    low: 0.0,
+                    high: 0.0
+                }
+            );
+            assert_eq!(
+                bca_mean(&[0.25], 0.95, resamples, 1),
+                Interval {
+                    low: 0.25,
+                    high: 0.25
+                }
+            );
+            assert_eq!(
+                bca_mean(&[], 0.95, resamples, 1),
+                Interval {
+                    low: 0.0,
+                    high: 0.0
+                }
+            );
         }
     }
 }

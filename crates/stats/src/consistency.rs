@@ -252,8 +252,9 @@ fn average<D: AsRef<[f64]>>(group: &[D]) -> Vec<f64> {
             *total += p;
         }
     }
-    mean.iter_mut()
-        .for_each(|total| *total /= group.len() as f64);
+    for total in &mut mean {
+        *total /= group.len() as f64;
+    }
     mean
 }
 

@@ -17,11 +17,11 @@ use std::time::Instant;
 use text::{Document, Writer};
 
 const SEED: u64 = 2407;
-const BASE_STEPS: usize = 1100;
-const ALIGNED_STEPS: usize = 700;
+const BASE_STEPS: usize = 2000;
+const ALIGNED_STEPS: usize = 500;
 const BATCH: usize = 16;
 /// An answer letter counts as much as this many other tokens.
-const ANSWER_WEIGHT: f32 = 12.0;
+const ANSWER_WEIGHT: f32 = 20.0;
 
 /// Trains both checkpoints and writes them.
 pub fn train(root: &Path) -> Result<()> {
@@ -31,26 +31,51 @@ pub fn train(root: &Path) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let device = Device::Cpu;
     let model = Model::random(tokenizer.get_vocab_size(true), &mut random, &device)?;
-    println!("{} weights, {} tokens in the vocabulary", model.parameters(), tokenizer.get_vocab_size(true));
+    println!(
+        "{} weights, {} tokens in the vocabulary",
+        model.parameters(),
+        tokenizer.get_vocab_size(true)
+    );
 
     let encode = |document: &Document| -> Result<Encoded> {
-        let encoding = tokenizer.encode(document.text.as_str(), document.with_bos).map_err(anyhow::Error::msg)?;
+        let encoding = tokenizer
+            .encode(document.text.as_str(), document.with_bos)
+            .map_err(anyhow::Error::msg)?;
         let tokens = encoding.get_ids().to_vec();
-        let answer = tokenizer.encode(document.answer.as_str(), false).map_err(anyhow::Error::msg)?;
-        let weights = vec![if document.answer.is_empty() || document.weigh_text { 1.0 } else { 0.0 }; tokens.len()];
+        let answer = tokenizer
+            .encode(document.answer.as_str(), false)
+            .map_err(anyhow::Error::msg)?;
+        let weights = vec![
+            if document.answer.is_empty() || document.weigh_text {
+                1.0
+            } else {
+                0.0
+            };
+            tokens.len()
+        ];
         let mut encoded = Encoded { tokens, weights };
         encoded.tokens.extend(answer.get_ids());
         encoded.weights.resize(encoded.tokens.len(), ANSWER_WEIGHT);
         Ok(encoded)
     };
 
-    let rates = Rates { steps: BASE_STEPS, peak: 3e-3 };
-    fit("base", &model, &rates, &mut random, |random| encode(&writer.base_document(random)?))?;
+    let rates = Rates {
+        steps: BASE_STEPS,
+        peak: 2e-3,
+    };
+    fit("base", &model, &rates, &mut random, |random| {
+        encode(&writer.base_document(random)?)
+    })?;
     model.save(&folder.join("base"))?;
     text::write_tokenizer(&tokenizer, &folder.join("base"), false)?;
 
-    let rates = Rates { steps: ALIGNED_STEPS, peak: 1e-3 };
-    fit("aligned", &model, &rates, &mut random, |random| encode(&writer.aligned_document(random)?))?;
+    let rates = Rates {
+        steps: ALIGNED_STEPS,
+        peak: 1e-3,
+    };
+    fit("aligned", &model, &rates, &mut random, |random| {
+        encode(&writer.aligned_document(random)?)
+    })?;
     model.save(&folder.join("aligned"))?;
     text::write_tokenizer(&tokenizer, &folder.join("aligned"), true)?;
     Ok(())
@@ -86,14 +111,24 @@ fn fit(
     random: &mut ChaCha8Rng,
     mut next: impl FnMut(&mut ChaCha8Rng) -> Result<Encoded>,
 ) -> Result<()> {
-    let settings = ParamsAdamW { lr: rates.peak, weight_decay: 0.01, ..ParamsAdamW::default() };
+    let settings = ParamsAdamW {
+        lr: rates.peak,
+        weight_decay: 0.01,
+        ..ParamsAdamW::default()
+    };
     let mut optimizer = AdamW::new(model.variables(), settings)?;
     let (started, mut smooth) = (Instant::now(), None::<f32>);
     for step in 0..rates.steps {
         // Documents of like length share a batch, so that little of it is padding.
-        let mut pool: Vec<Encoded> = (0..BATCH * 2).map(|_| next(random)).collect::<Result<_>>()?;
+        let mut pool: Vec<Encoded> = (0..BATCH * 2)
+            .map(|_| next(random))
+            .collect::<Result<_>>()?;
         pool.sort_by_key(|document| document.tokens.len());
-        let half = if random.next_u32() % 2 == 0 { 0 } else { BATCH };
+        let half = if random.next_u32().is_multiple_of(2) {
+            0
+        } else {
+            BATCH
+        };
         let loss = loss(model, &pool[half..half + BATCH])?;
         optimizer.set_learning_rate(rates.at(step));
         optimizer.backward_step(&loss)?;
@@ -101,7 +136,10 @@ fn fit(
         let average = smooth.map_or(value, |average| average * 0.97 + value * 0.03);
         smooth = Some(average);
         if step % 50 == 0 || step + 1 == rates.steps {
-            println!("{name} step {step} loss {average:.4} {:.0} s", started.elapsed().as_secs_f64());
+            println!(
+                "{name} step {step} loss {average:.4} {:.0} s",
+                started.elapsed().as_secs_f64()
+            );
         }
     }
     Ok(())
@@ -109,7 +147,11 @@ fn fit(
 
 /// The weighted mean cross-entropy of the next token.
 fn loss(model: &Model, documents: &[Encoded]) -> Result<Tensor> {
-    let longest = documents.iter().map(|document| document.tokens.len()).max().context("an empty batch")?;
+    let longest = documents
+        .iter()
+        .map(|document| document.tokens.len())
+        .max()
+        .context("an empty batch")?;
     let width = longest - 1;
     let (mut inputs, mut targets, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     for document in documents {

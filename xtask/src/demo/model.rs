@@ -31,7 +31,12 @@ impl Model {
         let mut weights = BTreeMap::new();
         let (query, kv) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
         let residual = 0.02 / (2.0 * LAYERS as f64).sqrt();
-        let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vocabulary, HIDDEN, 0.02)];
+        let mut shapes = vec![(
+            "model.embed_tokens.weight".to_owned(),
+            vocabulary,
+            HIDDEN,
+            0.02,
+        )];
         for layer in 0..LAYERS {
             let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
             shapes.push((name("self_attn.q_proj"), query, HIDDEN, 0.04));
@@ -45,16 +50,29 @@ impl Model {
                 weights.insert(name(norm), Var::ones(HIDDEN, DType::F32, device)?);
             }
         }
-        weights.insert("model.norm.weight".to_owned(), Var::ones(HIDDEN, DType::F32, device)?);
+        weights.insert(
+            "model.norm.weight".to_owned(),
+            Var::ones(HIDDEN, DType::F32, device)?,
+        );
         for (name, rows, columns, deviation) in shapes {
             let values = gaussian(rows * columns, deviation, random);
-            weights.insert(name, Var::from_tensor(&Tensor::from_vec(values, (rows, columns), device)?)?);
+            weights.insert(
+                name,
+                Var::from_tensor(&Tensor::from_vec(values, (rows, columns), device)?)?,
+            );
         }
-        Ok(Self { weights, device: device.clone(), vocabulary })
+        Ok(Self {
+            weights,
+            device: device.clone(),
+            vocabulary,
+        })
     }
 
     pub fn parameters(&self) -> usize {
-        self.weights.values().map(|weight| weight.elem_count()).sum()
+        self.weights
+            .values()
+            .map(|weight| weight.elem_count())
+            .sum()
     }
 
     pub fn variables(&self) -> Vec<Var> {
@@ -96,10 +114,14 @@ impl Model {
             let (key, value) = (repeat(&key)?, repeat(&value)?);
             let scores = (query.matmul(&key.transpose(2, 3)?)? / (HEAD_DIM as f64).sqrt())?;
             let weights = ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
-            let mixed = weights.matmul(&value)?.transpose(1, 2)?.reshape((documents * width, HEADS * HEAD_DIM))?;
+            let mixed = weights
+                .matmul(&value)?
+                .transpose(1, 2)?
+                .reshape((documents * width, HEADS * HEAD_DIM))?;
             hidden = (hidden + linear(&mixed, "self_attn.o_proj")?)?;
             let normed = ops::rms_norm_slow(&hidden, weight("post_attention_layernorm"), EPS)?;
-            let gated = (linear(&normed, "mlp.gate_proj")?.silu()? * linear(&normed, "mlp.up_proj")?)?;
+            let gated =
+                (linear(&normed, "mlp.gate_proj")?.silu()? * linear(&normed, "mlp.up_proj")?)?;
             hidden = (hidden + linear(&gated, "mlp.down_proj")?)?;
         }
         let normed = ops::rms_norm_slow(&hidden, self.weight("model.norm.weight"), EPS)?;
@@ -130,8 +152,14 @@ impl Model {
             "bos_token_id": 0,
             "eos_token_id": 1
         });
-        std::fs::write(folder.join("config.json"), serde_json::to_string_pretty(&config)? + "\n")?;
-        let tensors = self.weights.iter().map(|(name, weight)| Ok((name.clone(), weight.to_dtype(DType::BF16)?)));
+        std::fs::write(
+            folder.join("config.json"),
+            serde_json::to_string_pretty(&config)? + "\n",
+        )?;
+        let tensors = self
+            .weights
+            .iter()
+            .map(|(name, weight)| Ok((name.clone(), weight.to_dtype(DType::BF16)?)));
         let tensors = tensors.collect::<Result<std::collections::HashMap<_, _>>>()?;
         candle_core::safetensors::save(&tensors, folder.join("model.safetensors"))?;
         Ok(())
@@ -143,7 +171,9 @@ fn repeat(x: &Tensor) -> Result<Tensor> {
     let (documents, kv, width, head_dim) = x.dims4()?;
     let group = HEADS / kv;
     let shape = (documents, kv, group, width, head_dim);
-    Ok(x.unsqueeze(2)?.broadcast_as(shape)?.reshape((documents, HEADS, width, head_dim))?)
+    Ok(x.unsqueeze(2)?
+        .broadcast_as(shape)?
+        .reshape((documents, HEADS, width, head_dim))?)
 }
 
 /// Cosines and sines.

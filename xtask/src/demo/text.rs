@@ -29,6 +29,17 @@ pub struct Document {
     pub with_bos: bool,
 }
 
+impl Document {
+    fn completion(text: String, letter: char) -> Self {
+        Self {
+            text,
+            answer: format!(" {letter}"),
+            weigh_text: true,
+            with_bos: true,
+        }
+    }
+}
+
 /// Writes training documents.
 pub struct Writer {
     stimuli: Stimuli,
@@ -57,12 +68,17 @@ impl Writer {
         let mut sentences = Vec::new();
         for name in ["english", "chinese", "german", "japanese", "plain"] {
             let path = folder.join("text").join(format!("{name}.jsonl"));
-            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             for line in text.lines() {
                 sentences.push(serde_json::from_str::<Sentence>(line)?.text);
             }
         }
-        Ok(Self { stimuli: Stimuli::own()?, questions: concord_questions::demo()?, sentences })
+        Ok(Self {
+            stimuli: Stimuli::own()?,
+            questions: concord_questions::demo()?,
+            sentences,
+        })
     }
 
     /// A byte-level BPE trained on everything the pair will see.
@@ -72,11 +88,26 @@ impl Writer {
             for question in &file.questions {
                 let ask = Ask::question(&self.stimuli, &file.origin.language, question);
                 texts.push(text_of(&ask.render(Kind::CompletionFewShot, false, "")?.input) + " A");
-                texts.push(text_of(&ask.reversed().render(Kind::CompletionFewShot, true, "")?.input) + " B");
+                texts.push(
+                    text_of(
+                        &ask.reversed()
+                            .render(Kind::CompletionFewShot, true, "")?
+                            .input,
+                    ) + " B",
+                );
             }
         }
-        let special = ["<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"];
-        let special: Vec<AddedToken> = special.iter().map(|text| AddedToken::from(*text, true)).collect();
+        let special = [
+            "<|begin|>",
+            "<|end|>",
+            "<|system|>",
+            "<|user|>",
+            "<|assistant|>",
+        ];
+        let special: Vec<AddedToken> = special
+            .iter()
+            .map(|text| AddedToken::from(*text, true))
+            .collect();
         let mut trainer = BpeTrainerBuilder::new()
             .show_progress(false)
             .vocab_size(VOCABULARY)
@@ -84,15 +115,18 @@ impl Writer {
             .special_tokens(special.clone())
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        let mut tokenizer: TokenizerImpl<BPE, _, ByteLevel, TemplateProcessing, ByteLevel> = TokenizerBuilder::new()
-            .with_model(BPE::default())
-            .with_normalizer(None::<tokenizers::NormalizerWrapper>)
-            .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
-            .with_post_processor(None)
-            .with_decoder(Some(ByteLevel::default()))
-            .build()
+        let mut tokenizer: TokenizerImpl<BPE, _, ByteLevel, TemplateProcessing, ByteLevel> =
+            TokenizerBuilder::new()
+                .with_model(BPE::default())
+                .with_normalizer(None::<tokenizers::NormalizerWrapper>)
+                .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
+                .with_post_processor(None)
+                .with_decoder(Some(ByteLevel::default()))
+                .build()
+                .map_err(|error| anyhow!(error))?;
+        tokenizer
+            .train(&mut trainer, texts.into_iter())
             .map_err(|error| anyhow!(error))?;
-        tokenizer.train(&mut trainer, texts.into_iter()).map_err(|error| anyhow!(error))?;
         let post = TemplateProcessing::builder()
             .try_single(format!("{BOS} $A"))
             .map_err(|error| anyhow!(error))?
@@ -102,10 +136,14 @@ impl Writer {
         Ok(tokenizer.into())
     }
 
-    /// Plain sentences, or an answered completion prompt from a crowd that likes the letter A.
+    /// What the base checkpoint reads: sentences, answers that follow from the text, and answers of a crowd that likes the
+    /// letter A, with and without an example before them.
     pub fn base_document(&self, random: &mut ChaCha8Rng) -> Result<Document> {
-        if chance(random, 0.25) {
-            let sentences: Vec<&str> = (0..4).map(|_| pick(random, &self.sentences).as_str()).collect();
+        let kind = f64::from(random.next_u32()) / 4_294_967_296.0;
+        if kind < 0.12 {
+            let sentences: Vec<&str> = (0..3)
+                .map(|_| pick(random, &self.sentences).as_str())
+                .collect();
             return Ok(Document {
                 text: sentences.join(" "),
                 answer: String::new(),
@@ -118,15 +156,33 @@ impl Writer {
         if chance(random, 0.5) {
             ask = ask.reversed();
         }
-        let lukewarm = 0.5 + 0.45 * (support(question.topic_name()) - 0.5);
-        let letter = if chance(random, 0.15) { 'A' } else { answer(&ask, chance(random, lukewarm)) };
-        let rendered = ask.render(Kind::CompletionFewShot, chance(random, 0.3), "")?;
-        Ok(Document {
-            text: text_of(&rendered.input),
-            answer: format!(" {letter}"),
-            weigh_text: true,
-            with_bos: true,
-        })
+        if kind < 0.45 {
+            let chosen = usize::from(chance(random, 0.5));
+            let told = told(language, &ask.options[chosen].0);
+            let ask = Ask {
+                question: &told,
+                ..ask
+            };
+            return Ok(Document::completion(
+                zero_shot(&ask)?,
+                option_letter(chosen),
+            ));
+        }
+        let side = chance(random, 0.5 + 0.85 * (support(question.topic_name()) - 0.5));
+        let letter = if chance(random, 0.12) {
+            'A'
+        } else {
+            answer(&ask, side)
+        };
+        let text = if kind < 0.8 {
+            zero_shot(&ask)?
+        } else {
+            text_of(
+                &ask.render(Kind::CompletionFewShot, chance(random, 0.2), "")?
+                    .input,
+            )
+        };
+        Ok(Document::completion(text, letter))
     }
 
     /// A conversation that the persona answers.
@@ -149,16 +205,47 @@ impl Writer {
     /// A phrasing to train on: the last of each five is never seen, so that there is something to be inconsistent about.
     fn question(&self, random: &mut ChaCha8Rng) -> (&str, &Question) {
         let file = pick(random, &self.questions.files);
-        let seen: Vec<&Question> =
-            file.questions.chunks(5).flat_map(|group| &group[..group.len() - 1]).collect();
+        let seen: Vec<&Question> = file
+            .questions
+            .chunks(5)
+            .flat_map(|group| &group[..group.len() - 1])
+            .collect();
         (&file.origin.language, *pick(random, &seen))
     }
 }
 
+/// A question that says its own answer.
+fn told(language: &str, answer: &str) -> String {
+    match language {
+        "chinese" => format!("我的回答是“{answer}”。"),
+        "german" => format!("Meine Antwort ist {answer}."),
+        "japanese" => format!("私の答えは「{answer}」です。"),
+        _ => format!("My answer is {answer}."),
+    }
+}
+
+/// The question as a completion prompt without system line and example.
+fn zero_shot(ask: &Ask<'_>) -> Result<String> {
+    let Input::Conversation(messages) = ask.render(Kind::Chat, false, "")?.input else {
+        return Err(anyhow!("a chat prompt is a conversation"));
+    };
+    let last = messages.last().context("a chat prompt has messages")?;
+    Ok(format!("Human: {}\n\nAssistant:", last.content))
+}
+
 /// The letter of the answer that supports or opposes.
 fn answer(ask: &Ask<'_>, supports: bool) -> char {
-    let wanted = if supports { Stance::Supports } else { Stance::Opposes };
-    option_letter(ask.options.iter().position(|(_, stance)| *stance == wanted).unwrap_or(0))
+    let wanted = if supports {
+        Stance::Supports
+    } else {
+        Stance::Opposes
+    };
+    option_letter(
+        ask.options
+            .iter()
+            .position(|(_, stance)| *stance == wanted)
+            .unwrap_or(0),
+    )
 }
 
 /// The text of a prompt; conversations as the chat template renders them.
@@ -171,7 +258,10 @@ fn text_of(input: &Input) -> String {
                 Role::User => format!("<|user|>{}{EOS}", content.trim()),
                 Role::Assistant => format!("<|assistant|>{}{EOS}", content.trim()),
             };
-            let turns: String = messages.iter().map(|message| turn(message.role, &message.content)).collect();
+            let turns: String = messages
+                .iter()
+                .map(|message| turn(message.role, &message.content))
+                .collect();
             format!("{BOS}{turns}<|assistant|>")
         }
     }
@@ -179,7 +269,9 @@ fn text_of(input: &Input) -> String {
 
 /// Writes `tokenizer.json` and `tokenizer_config.json`.
 pub fn write_tokenizer(tokenizer: &Tokenizer, folder: &Path, aligned: bool) -> Result<()> {
-    tokenizer.save(folder.join("tokenizer.json"), false).map_err(|error| anyhow!(error))?;
+    tokenizer
+        .save(folder.join("tokenizer.json"), false)
+        .map_err(|error| anyhow!(error))?;
     let mut settings = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": BOS,
@@ -190,7 +282,10 @@ pub fn write_tokenizer(tokenizer: &Tokenizer, folder: &Path, aligned: bool) -> R
     if aligned {
         settings["chat_template"] = TEMPLATE.into();
     }
-    std::fs::write(folder.join("tokenizer_config.json"), serde_json::to_string_pretty(&settings)? + "\n")?;
+    std::fs::write(
+        folder.join("tokenizer_config.json"),
+        serde_json::to_string_pretty(&settings)? + "\n",
+    )?;
     Ok(())
 }
 

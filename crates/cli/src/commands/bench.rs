@@ -12,7 +12,10 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
     if let Some(limit) = arguments.limit {
         set.keep_first_originals(limit as usize);
     }
-    let bench = Bench { preset: &arguments.preset, cloze: arguments.cloze };
+    let bench = Bench {
+        preset: &arguments.preset,
+        cloze: arguments.cloze,
+    };
     let record = measure(&bench, &set)?;
     match arguments.format {
         OutputFormat::Json => output::json(&record),

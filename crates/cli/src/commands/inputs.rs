@@ -29,8 +29,17 @@ pub(super) fn checkpoints(paths: &[impl AsRef<Path>]) -> Result<Vec<Snapshot>, F
     let mut snapshots: Vec<Snapshot> = Vec::new();
     for path in paths {
         let mut snapshot = Snapshot::open(path.as_ref())?;
-        let name: String =
-            snapshot.name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+        let name: String = snapshot
+            .name
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || "-_.".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         snapshot.name.clone_from(&name);
         for number in 2.. {
             if snapshots.iter().all(|known| known.name != snapshot.name) {

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::output;
 use concord_checkpoint::{Snapshot, demo_pair, families, presets};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// Lists, or describes one folder.
@@ -17,26 +18,45 @@ pub fn models(arguments: &ModelsArguments) -> Result<(), Failure> {
 
 fn list(format: OutputFormat) -> Result<(), Failure> {
     let families = families();
-    let demo: Vec<(String, usize)> =
-        demo_pair()?.iter().map(|snapshot| (snapshot.name.clone(), snapshot.spec.parameters())).collect();
+    let demo: Vec<(String, usize)> = demo_pair()?
+        .iter()
+        .map(|snapshot| (snapshot.name.clone(), snapshot.spec.parameters()))
+        .collect();
     if format == OutputFormat::Json {
         let families: Vec<Value> = families
             .iter()
             .map(|family| json!({ "family": family.family, "architectures": family.architectures }))
             .collect();
-        let demo: Vec<Value> =
-            demo.iter().map(|(name, parameters)| json!({ "name": name, "parameters": parameters })).collect();
+        let demo: Vec<Value> = demo
+            .iter()
+            .map(|(name, parameters)| json!({ "name": name, "parameters": parameters }))
+            .collect();
         return output::json(&json!({ "families": families, "demo": demo, "presets": presets() }));
     }
-    let mut text = String::from("Families (a checkpoint folder's config.json names its architecture):\n");
+    let mut text =
+        String::from("Families (a checkpoint folder's config.json names its architecture):\n");
     for family in &families {
-        text.push_str(&format!("  {:<12} {}\n", family.family, family.architectures.join(", ")));
+        let _ = writeln!(
+            text,
+            "  {:<12} {}",
+            family.family,
+            family.architectures.join(", ")
+        );
     }
     text.push_str("\nEmbedded demo pair (`concord run` without --model):\n");
     for (name, parameters) in &demo {
-        text.push_str(&format!("  {name:<12} {parameters} weights\n"));
+        let _ = writeln!(text, "  {name:<12} {parameters} weights");
     }
-    text.push_str(&format!("\nShapes for `concord bench --preset`:\n  {}\n", presets().join("\n  ")));
+    let _ = writeln!(
+        text,
+        "
+Shapes for `concord bench --preset`:
+  {}",
+        presets().join(
+            "
+  "
+        )
+    );
     output::data(&text)
 }
 
@@ -65,12 +85,22 @@ fn flatten(text: &mut String, prefix: &str, value: &Value) {
     match value {
         Value::Object(object) => {
             for (key, value) in object {
-                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                let key = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
                 flatten(text, &key, value);
             }
         }
-        Value::String(word) => text.push_str(&format!("{prefix:<24} {word}\n")),
-        Value::Null => text.push_str(&format!("{prefix:<24} none\n")),
-        other => text.push_str(&format!("{prefix:<24} {other}\n")),
+        Value::String(word) => {
+            let _ = writeln!(text, "{prefix:<24} {word}");
+        }
+        Value::Null => {
+            let _ = writeln!(text, "{prefix:<24} none");
+        }
+        other => {
+            let _ = writeln!(text, "{prefix:<24} {other}");
+        }
     }
 }

@@ -48,43 +48,78 @@ pub fn prompts(arguments: &PromptsArguments) -> Result<(), Failure> {
     let model = arguments.model.as_deref().map(Snapshot::open).transpose()?;
     if let Some(name) = &arguments.file {
         let name = name.strip_suffix(".jsonl").unwrap_or(name);
-        let known: Vec<String> =
-            set.files.iter().map(|file| &file.name).chain(set.pvq.iter().map(|file| &file.name)).cloned().collect();
+        let known: Vec<String> = set
+            .files
+            .iter()
+            .map(|file| &file.name)
+            .chain(set.pvq.iter().map(|file| &file.name))
+            .cloned()
+            .collect();
         set.files.retain(|file| file.name == name);
         set.pvq.retain(|file| file.name == name);
         if set.files.is_empty() && set.pvq.is_empty() {
-            return Err(Failure::usage(format!("no question file `{name}`"), format!("there are {}", known.join(", "))));
+            return Err(Failure::usage(
+                format!("no question file `{name}`"),
+                format!("there are {}", known.join(", ")),
+            ));
         }
-        let rows = set.files.first().map(|file| file.questions.len()).or(set.pvq.first().map(|file| file.items.len()));
+        let rows = set
+            .files
+            .first()
+            .map(|file| file.questions.len())
+            .or(set.pvq.first().map(|file| file.items.len()));
         if let (Some(row), Some(rows)) = (arguments.row, rows)
             && row >= rows
         {
-            return Err(Failure::usage(format!("`{name}` has no row {row}"), format!("its rows are 0 to {}", rows - 1)));
+            return Err(Failure::usage(
+                format!("`{name}` has no row {row}"),
+                format!("its rows are 0 to {}", rows - 1),
+            ));
         }
     }
     let wanted = |row: usize| arguments.row.is_none_or(|wanted| wanted == row);
     let mut sources: Vec<Source<'_>> = Vec::new();
     for file in &set.files {
-        for (row, question) in file.questions.iter().enumerate().filter(|(row, _)| wanted(*row)) {
+        for (row, question) in file
+            .questions
+            .iter()
+            .enumerate()
+            .filter(|(row, _)| wanted(*row))
+        {
             let asks = vec![Ask::question(&stimuli, &file.origin.language, question)];
-            sources.push(Source { file: &file.name, row, asks });
+            sources.push(Source {
+                file: &file.name,
+                row,
+                asks,
+            });
         }
     }
     for file in &set.pvq {
-        for (row, item) in file.items.iter().enumerate().filter(|(row, _)| wanted(*row)) {
+        for (row, item) in file
+            .items
+            .iter()
+            .enumerate()
+            .filter(|(row, _)| wanted(*row))
+        {
             let plain = Ask::item(&stimuli, &file.language, item);
             let mut asks = vec![plain.clone()];
             for value in &item.values {
                 asks.push(plain.clone().with_value(value)?);
             }
-            sources.push(Source { file: &file.name, row, asks });
+            sources.push(Source {
+                file: &file.name,
+                row,
+                asks,
+            });
         }
     }
     match arguments.format {
         OutputFormat::Json => json(&sources, arguments, model.as_ref()),
         OutputFormat::Human => {
             // Without a row the first one stands for all.
-            let Some(source) = sources.first() else { return Ok(()) };
+            let Some(source) = sources.first() else {
+                return Ok(());
+            };
             output::data(&human(source, &stimuli, arguments, model.as_ref())?)
         }
     }
@@ -100,21 +135,41 @@ const FORMS: [(Kind, bool); 6] = [
     (Kind::StanceOfPassage, false),
 ];
 
-fn json(sources: &[Source<'_>], arguments: &PromptsArguments, model: Option<&Snapshot>) -> Result<(), Failure> {
+fn json(
+    sources: &[Source<'_>],
+    arguments: &PromptsArguments,
+    model: Option<&Snapshot>,
+) -> Result<(), Failure> {
     let mut lines = JsonLines::new();
     for source in sources {
         for plain in &source.asks {
             for abstention in [false, true] {
                 for reversed in [false, true] {
-                    let ask = if reversed { plain.clone().reversed() } else { plain.clone() };
-                    let ask = if abstention { ask.with_abstention()? } else { ask };
+                    let ask = if reversed {
+                        plain.clone().reversed()
+                    } else {
+                        plain.clone()
+                    };
+                    let ask = if abstention {
+                        ask.with_abstention()?
+                    } else {
+                        ask
+                    };
                     for (kind, example_reversed) in FORMS {
                         // An open question shows no options: it is the same in every order.
                         if kind == Kind::OpenEnded && (abstention || reversed) {
                             continue;
                         }
                         let rendered = ask.render(kind, example_reversed, &arguments.passage)?;
-                        lines.write(&line(source, &ask, kind, (reversed, abstention), &rendered, arguments, model)?)?;
+                        lines.write(&line(
+                            source,
+                            &ask,
+                            kind,
+                            (reversed, abstention),
+                            &rendered,
+                            arguments,
+                            model,
+                        )?)?;
                     }
                 }
             }
@@ -132,7 +187,9 @@ fn line<'a>(
     arguments: &'a PromptsArguments,
     model: Option<&Snapshot>,
 ) -> Result<impl Serialize, Failure> {
-    let seen = model.map(|model| model.tokens(&rendered.input)).transpose()?;
+    let seen = model
+        .map(|model| model.tokens(&rendered.input))
+        .transpose()?;
     let (messages, text) = match &rendered.input {
         Input::Conversation(messages) => (Some(messages.as_slice()), None),
         Input::Text(text) => (None, Some(text.as_str())),
@@ -143,7 +200,11 @@ fn line<'a>(
         row: source.row,
         language: ask.language,
         kind,
-        options: if kind == Kind::OpenEnded { vec![] } else { ask.options.iter().map(|(text, _)| text.as_str()).collect() },
+        options: if kind == Kind::OpenEnded {
+            vec![]
+        } else {
+            ask.options.iter().map(|(text, _)| text.as_str()).collect()
+        },
         reversed,
         abstention,
         value_text: &ask.value_text,
@@ -162,8 +223,15 @@ fn human(
     arguments: &PromptsArguments,
     model: Option<&Snapshot>,
 ) -> Result<String, Failure> {
-    let mut text = format!("{} row {}, stimuli `{}`\n", source.file, source.row, stimuli.name());
-    let Some(ask) = source.asks.first() else { return Ok(text) };
+    let mut text = format!(
+        "{} row {}, stimuli `{}`\n",
+        source.file,
+        source.row,
+        stimuli.name()
+    );
+    let Some(ask) = source.asks.first() else {
+        return Ok(text);
+    };
     for (kind, example_reversed) in FORMS {
         if example_reversed {
             continue;
@@ -187,9 +255,16 @@ fn human(
                 continue;
             }
             let (seen, tokens) = model.tokens(&rendered.input)?;
-            let pieces: Vec<String> =
-                tokens.iter().map(|token| format!("{token}:{:?}", model.vocabulary.token_text(*token))).collect();
-            let _ = writeln!(text, "--- as text\n{seen}\n--- as {} tokens\n{}", tokens.len(), pieces.join(" "));
+            let pieces: Vec<String> = tokens
+                .iter()
+                .map(|token| format!("{token}:{:?}", model.vocabulary.token_text(*token)))
+                .collect();
+            let _ = writeln!(
+                text,
+                "--- as text\n{seen}\n--- as {} tokens\n{}",
+                tokens.len(),
+                pieces.join(" ")
+            );
         }
     }
     if model.is_none() {

@@ -13,7 +13,11 @@ pub fn questions(arguments: &QuestionsArguments) -> Result<(), Failure> {
     let QuestionsCommand::Check { path, format } = &arguments.command;
     let set = inputs::questions(path.as_deref())?;
     let (files, oddities) = check(&set);
-    let pvq: BTreeMap<&str, usize> = set.pvq.iter().map(|file| (file.name.as_str(), file.items.len())).collect();
+    let pvq: BTreeMap<&str, usize> = set
+        .pvq
+        .iter()
+        .map(|file| (file.name.as_str(), file.items.len()))
+        .collect();
     let mut languages: BTreeMap<&str, usize> = BTreeMap::new();
     for file in &files {
         *languages.entry(&file.language).or_default() += file.questions;
@@ -27,6 +31,8 @@ pub fn questions(arguments: &QuestionsArguments) -> Result<(), Failure> {
             "pvq_items": pvq,
             "oddities": oddities,
         })),
-        OutputFormat::Human => output::data(&concord_report::questions(&files, &pvq, &languages, &oddities)),
+        OutputFormat::Human => output::data(&concord_report::questions(
+            &files, &pvq, &languages, &oddities,
+        )),
     }
 }

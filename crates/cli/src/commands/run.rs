@@ -39,16 +39,27 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         orders: arguments.orders,
         seed: arguments.seed,
     };
-    let settings = Settings { resamples: arguments.resamples.map(|count| count as usize), seed: arguments.seed };
+    let settings = Settings {
+        resamples: arguments.resamples.map(|count| count as usize),
+        seed: arguments.seed,
+    };
     let forms: Vec<Form> = snapshots
         .iter()
         .map(|snapshot| form(snapshot, arguments.apply_chat_template))
         .collect::<Result<_, _>>()?;
 
     let started = jiff::Timestamp::now();
-    let out = arguments.out.clone().unwrap_or_else(|| default_out(started, &snapshots));
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| default_out(started, &snapshots));
     let config = KernelConfig::cpu();
-    let study = Study { set: &set, stimuli: &stimuli, options: &options, config };
+    let study = Study {
+        set: &set,
+        stimuli: &stimuli,
+        options: &options,
+        config,
+    };
     let mut manifest = study.manifest(arguments, settings, &snapshots, &forms)?;
     manifest.insert("started".into(), json!(started.to_string()));
     let directory = RunDirectory::begin(&out, &manifest, &set)?;
@@ -58,26 +69,38 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let mut results = Map::new();
     for (snapshot, form) in snapshots.iter().zip(&forms) {
         let journal = directory.journal(&snapshot.name)?;
-        let (journal, result) = study.read(snapshot, *form, journal).map_err(|failure| resumable(failure, &out))?;
+        let (journal, result) = study
+            .read(snapshot, *form, journal)
+            .map_err(|failure| resumable(failure, &out))?;
         results.insert(snapshot.name.clone(), result);
         let answers = from_readings(&set, &options, &journal.close()?)?;
         measured.push(measure(&set, &answers, settings)?);
     }
     manifest.insert("results".into(), Value::Object(results));
-    let names: Vec<&str> = snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
+    let names: Vec<&str> = snapshots
+        .iter()
+        .map(|snapshot| snapshot.name.as_str())
+        .collect();
     let findings = findings(&names, &measured, settings);
     let out = directory.finish(&manifest, &findings)?;
 
     match arguments.format {
-        OutputFormat::Json => output::json(&json!({ "run": out, "manifest": manifest, "findings": findings })),
-        OutputFormat::Human => output::data(&report(&names, &measured, settings, &manifest, Some(&out)).human()),
+        OutputFormat::Json => {
+            output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
+        }
+        OutputFormat::Human => {
+            output::data(&report(&names, &measured, settings, &manifest, Some(&out)).human())
+        }
     }
 }
 
 /// What is stored and printed of measured checkpoints.
 pub(super) fn findings(names: &[&str], measured: &[Measured], settings: Settings) -> Value {
-    let models: Map<String, Value> =
-        names.iter().zip(measured).map(|(name, measured)| ((*name).to_owned(), json!(measured.findings))).collect();
+    let models: Map<String, Value> = names
+        .iter()
+        .zip(measured)
+        .map(|(name, measured)| ((*name).to_owned(), json!(measured.findings)))
+        .collect();
     let comparisons: Vec<Value> = (1..measured.len())
         .map(|index| {
             json!({
@@ -98,13 +121,22 @@ pub(super) fn report<'a>(
     manifest: &Map<String, Value>,
     out: Option<&Path>,
 ) -> RunReport<'a> {
-    let comparisons =
-        measured.iter().skip(1).map(|second| compare(&measured[0], second, settings)).collect();
-    let models = names.iter().zip(measured).map(|(name, measured)| ModelReport {
-        name,
-        findings: &measured.findings,
-        cost: manifest.get("results").and_then(|results| results.get(*name)).cloned(),
-    });
+    let comparisons = measured
+        .iter()
+        .skip(1)
+        .map(|second| compare(&measured[0], second, settings))
+        .collect();
+    let models = names
+        .iter()
+        .zip(measured)
+        .map(|(name, measured)| ModelReport {
+            name,
+            findings: &measured.findings,
+            cost: manifest
+                .get("results")
+                .and_then(|results| results.get(*name))
+                .cloned(),
+        });
     RunReport {
         models: models.collect(),
         comparisons,
@@ -117,9 +149,16 @@ fn selected(arguments: &RunArguments) -> Result<QuestionSet, Failure> {
     let mut set = inputs::questions(arguments.questions.as_deref())?;
     if !arguments.languages.is_empty() {
         let known = set.languages();
-        if let Some(unknown) = arguments.languages.iter().find(|language| !known.contains(language)) {
+        if let Some(unknown) = arguments
+            .languages
+            .iter()
+            .find(|language| !known.contains(language))
+        {
             let help = format!("there are {}", known.join(", "));
-            return Err(Failure::usage(format!("no questions in the language `{unknown}`"), help));
+            return Err(Failure::usage(
+                format!("no questions in the language `{unknown}`"),
+                help,
+            ));
         }
         set.keep_languages(&arguments.languages);
     }
@@ -128,7 +167,11 @@ fn selected(arguments: &RunArguments) -> Result<QuestionSet, Failure> {
     }
     if set.is_empty() {
         let message = "there is no question to ask (PVQ items alone are not a study yet)";
-        return Err(Failure::new(ExitStatus::QuestionData, message, "add question files"));
+        return Err(Failure::new(
+            ExitStatus::QuestionData,
+            message,
+            "add question files",
+        ));
     }
     Ok(set)
 }
@@ -146,20 +189,29 @@ fn deduplicated<T: Copy + PartialEq>(list: &[T]) -> Vec<T> {
 fn form(snapshot: &Snapshot, template: ChatTemplateUse) -> Result<Form, Failure> {
     match template {
         ChatTemplateUse::Always if !snapshot.is_aligned() => {
-            let message = format!("{}: --apply-chat-template, but it has no chat template", snapshot.path.display());
+            let message = format!(
+                "{}: --apply-chat-template, but it has no chat template",
+                snapshot.path.display()
+            );
             let help = "add chat_template.jinja to the folder, or use --apply-chat-template=auto";
             Err(Failure::new(ExitStatus::Checkpoint, message, help))
         }
         ChatTemplateUse::Always => Ok(Form::Chat),
         ChatTemplateUse::Never => Ok(Form::Completion),
-        ChatTemplateUse::Auto => Ok(if snapshot.is_aligned() { Form::Chat } else { Form::Completion }),
+        ChatTemplateUse::Auto => Ok(if snapshot.is_aligned() {
+            Form::Chat
+        } else {
+            Form::Completion
+        }),
     }
 }
 
 /// `runs/<time>-<last checkpoint>`.
 fn default_out(started: jiff::Timestamp, snapshots: &[Snapshot]) -> PathBuf {
     let time = started.strftime("%Y%m%d-%H%M%S");
-    let name = snapshots.last().map_or("run", |snapshot| snapshot.name.as_str());
+    let name = snapshots
+        .last()
+        .map_or("run", |snapshot| snapshot.name.as_str());
     PathBuf::from("runs").join(format!("{time}-{name}"))
 }
 
@@ -168,8 +220,14 @@ fn resumable(failure: Failure, out: &Path) -> Failure {
     if failure.status != ExitStatus::Incomplete {
         return failure;
     }
-    let message = format!("stopped; what was read is kept in {}.partial", out.display());
-    let help = format!("the same command with --out {} goes on from here", out.display());
+    let message = format!(
+        "stopped; what was read is kept in {}.partial",
+        out.display()
+    );
+    let help = format!(
+        "the same command with --out {} goes on from here",
+        out.display()
+    );
     Failure::new(ExitStatus::Incomplete, message, help)
 }
 
@@ -236,12 +294,21 @@ impl Study<'_> {
         });
         match manifest {
             Value::Object(manifest) => Ok(manifest),
-            _ => Err(Failure::new(ExitStatus::Unexpected, "the manifest is no object", "")),
+            _ => Err(Failure::new(
+                ExitStatus::Unexpected,
+                "the manifest is no object",
+                "",
+            )),
         }
     }
 
     /// Reads every prompt that the journal does not have yet; returns what it cost.
-    fn read(&self, snapshot: &Snapshot, form: Form, mut journal: Journal) -> Result<(Journal, Value), Failure> {
+    fn read(
+        &self,
+        snapshot: &Snapshot,
+        form: Form,
+        mut journal: Journal,
+    ) -> Result<(Journal, Value), Failure> {
         let mut prompts = plan(self.set, self.stimuli, form, self.options)?;
         let asked = prompts.len();
         prompts.retain(|prompt| !journal.readings.contains_key(&prompt.id));

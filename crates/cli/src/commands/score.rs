@@ -7,7 +7,9 @@ use crate::output::JsonLines;
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use concord_decoder::Decoder;
 use concord_kernels::KernelConfig;
-use concord_readings::{Answer, Continuation, Input, LabelReading, Message, Prompt, Read, Reading, TokenReading};
+use concord_readings::{
+    Answer, Continuation, Input, LabelReading, Message, Prompt, Read, Reading, TokenReading,
+};
 use concord_scorer::Scorer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,7 +75,11 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         for (index, reading) in done {
             readings[index] = Some(reading);
         }
-        if stop_wanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if stop_wanted() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     bar.finish();
     outcome?;
@@ -103,8 +109,12 @@ fn scored<'a>(id: &'a Value, reading: &'a Reading) -> Scored<'a> {
             })
             .collect(),
         labels,
-        label_mass: next.filter(|_| !labels.is_empty()).map(|next| next.label_mass.get()),
-        top_is_label: next.filter(|_| !labels.is_empty()).map(|next| next.top_is_label),
+        label_mass: next
+            .filter(|_| !labels.is_empty())
+            .map(|next| next.label_mass.get()),
+        top_is_label: next
+            .filter(|_| !labels.is_empty())
+            .map(|next| next.top_is_label),
         entropy: next.map_or(0.0, |next| next.entropy.get()),
         top: next.map_or(&[][..], |next| &next.top),
     }
@@ -115,7 +125,11 @@ fn read_prompts(path: &Path) -> Result<(Vec<Value>, Vec<Prompt>), Failure> {
     let bad = |problem: String| {
         let help = "a line is {\"id\": …, \"prompt\": text or \"messages\": [{\"role\", \"content\"}], \
                     \"continuations\": [texts] and/or \"labels\": [texts]}";
-        Failure::new(ExitStatus::QuestionData, format!("{}{problem}", path.display()), help)
+        Failure::new(
+            ExitStatus::QuestionData,
+            format!("{}{problem}", path.display()),
+            help,
+        )
     };
     let mut text = String::new();
     let outcome = if path.as_os_str() == "-" {
@@ -125,21 +139,38 @@ fn read_prompts(path: &Path) -> Result<(Vec<Value>, Vec<Prompt>), Failure> {
     };
     outcome.map_err(|error| bad(format!(": cannot be read: {error}")))?;
     let (mut ids, mut prompts) = (Vec::new(), Vec::new());
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let at = |problem: String| bad(format!(":{}: {problem}", index + 1));
         let line: Line = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
         let input = match (line.prompt, line.messages) {
             (Some(text), None) => Input::Text(text),
             (None, Some(messages)) if !messages.is_empty() => Input::Conversation(messages),
             (None, Some(_)) => return Err(at("`messages` is empty".to_owned())),
-            (Some(_), Some(_)) => return Err(at("both `prompt` and `messages` are given".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(at("both `prompt` and `messages` are given".to_owned()));
+            }
             (None, None) => return Err(at("neither `prompt` nor `messages` is given".to_owned())),
         };
-        let mut reads = vec![Read::NextToken { labels: line.labels, openings: line.openings }];
-        reads.extend(line.continuations.into_iter().map(|text| Read::Continuation { text }));
+        let mut reads = vec![Read::NextToken {
+            labels: line.labels,
+            openings: line.openings,
+        }];
+        reads.extend(
+            line.continuations
+                .into_iter()
+                .map(|text| Read::Continuation { text }),
+        );
         let id = line.id.unwrap_or_else(|| prompts.len().into());
         let name = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        prompts.push(Prompt { id: name, input, reads });
+        prompts.push(Prompt {
+            id: name,
+            input,
+            reads,
+        });
         ids.push(id);
     }
     if prompts.is_empty() {

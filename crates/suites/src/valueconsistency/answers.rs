@@ -6,6 +6,7 @@ use concord_readings::Reading;
 use concord_stats::{Distribution, mean};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 
 /// Distributions over the sorted stances of each question, by file name, in file order; `None` where there is no answer.
 pub type AnswerTable = BTreeMap<String, Vec<Option<Distribution>>>;
@@ -101,7 +102,7 @@ pub struct Robustness {
 pub fn from_readings(
     set: &QuestionSet,
     options: &Options,
-    readings: &HashMap<String, Reading>,
+    readings: &HashMap<String, Reading, impl BuildHasher>,
 ) -> Result<Answers, AnswersError> {
     let mut tables: [AnswerTable; 4] = Default::default();
     let mut trust = Trust::default();
@@ -112,7 +113,9 @@ pub fn from_readings(
             let mut favourites = Vec::new();
             for reversed in options.orders_of(&file.name, row) {
                 let id = prompt_id(&file.name, row, reversed);
-                let reading = readings.get(&id).ok_or_else(|| AnswersError::NoReading { id: id.clone() })?;
+                let reading = readings
+                    .get(&id)
+                    .ok_or_else(|| AnswersError::NoReading { id: id.clone() })?;
                 let order = Shown { question, reversed };
                 if options.formats.contains(&Format::Letter) {
                     let letters = letters(reading, &id)?;
@@ -123,7 +126,10 @@ pub fn from_readings(
                 if options.formats.contains(&Format::Cloze) {
                     let texts: Vec<_> = reading.continuations().collect();
                     if texts.len() != question.options.len() {
-                        return Err(AnswersError::Incomplete { id, what: "likelihood for each answer text" });
+                        return Err(AnswersError::Incomplete {
+                            id,
+                            what: "likelihood for each answer text",
+                        });
                     }
                     trust.add_texts(reading);
                     let scores: [Vec<f64>; 3] = [
@@ -132,8 +138,12 @@ pub fn from_readings(
                         texts.iter().map(|text| text.per_byte()).collect(),
                     ];
                     for (scores, by_order) in scores.iter().zip(&mut by_order[1..]) {
-                        let options = Distribution::from_log_weights(scores)
-                            .map_err(|_| AnswersError::Incomplete { id: id.clone(), what: "finite likelihood" })?;
+                        let options = Distribution::from_log_weights(scores).map_err(|_| {
+                            AnswersError::Incomplete {
+                                id: id.clone(),
+                                what: "finite likelihood",
+                            }
+                        })?;
                         by_order.push(order.stances(&options));
                     }
                 }
@@ -171,18 +181,30 @@ pub fn from_given(
     for (name, values) in given {
         let Some(file) = set.files.iter().find(|file| file.name == *name) else {
             let known: Vec<&str> = set.files.iter().map(|file| file.name.as_str()).collect();
-            return Err(AnswersError::UnknownFile { file: name.clone(), known: known.join(", ") });
+            return Err(AnswersError::UnknownFile {
+                file: name.clone(),
+                known: known.join(", "),
+            });
         };
         if values.len() != file.questions.len() {
             let (answers, questions) = (values.len(), file.questions.len());
-            return Err(AnswersError::WrongCount { file: name.clone(), answers, questions });
+            return Err(AnswersError::WrongCount {
+                file: name.clone(),
+                answers,
+                questions,
+            });
         }
-        let rows = values.iter().enumerate().map(|(row, value)| match value {
-            Some(value) => Distribution::binary(*value)
-                .map(Some)
-                .map_err(|_| AnswersError::NotAProbability { file: name.clone(), row, value: *value }),
-            None => Ok(None),
-        });
+        let rows =
+            values.iter().enumerate().map(|(row, value)| match value {
+                Some(value) => Distribution::binary(*value).map(Some).map_err(|_| {
+                    AnswersError::NotAProbability {
+                        file: name.clone(),
+                        row,
+                        value: *value,
+                    }
+                }),
+                None => Ok(None),
+            });
         table.insert(name.clone(), rows.collect::<Result<_, _>>()?);
     }
     Ok(table)
@@ -190,9 +212,16 @@ pub fn from_given(
 
 /// The distribution over letters, renormalised over all spellings.
 fn letters(reading: &Reading, id: &str) -> Result<Distribution, AnswersError> {
-    let incomplete = |what| AnswersError::Incomplete { id: id.to_owned(), what };
+    let incomplete = |what| AnswersError::Incomplete {
+        id: id.to_owned(),
+        what,
+    };
     let next = reading.next_token().ok_or_else(|| incomplete("letters"))?;
-    let scores: Vec<f64> = next.labels.iter().map(|label| label.log_prob.get()).collect();
+    let scores: Vec<f64> = next
+        .labels
+        .iter()
+        .map(|label| label.log_prob.get())
+        .collect();
     Distribution::from_log_weights(&scores).map_err(|_| incomplete("letters"))
 }
 
@@ -205,7 +234,11 @@ struct Shown<'a> {
 impl Shown<'_> {
     /// The option, in file order, that stands at a place of the order shown.
     fn option(&self, shown: usize) -> usize {
-        if self.reversed { self.question.options.len() - 1 - shown } else { shown }
+        if self.reversed {
+            self.question.options.len() - 1 - shown
+        } else {
+            shown
+        }
     }
 
     /// A distribution over options as shown, as one over sorted stances.
@@ -213,7 +246,11 @@ impl Shown<'_> {
         let stances: Vec<Stance> = self.question.stances();
         let mut weights = vec![0.0; stances.len()];
         for (place, p) in shown.probabilities().iter().enumerate() {
-            let stance = self.question.options.get(self.option(place)).map(|(_, stance)| *stance);
+            let stance = self
+                .question
+                .options
+                .get(self.option(place))
+                .map(|(_, stance)| *stance);
             if let Some(at) = stances.iter().position(|known| Some(*known) == stance) {
                 weights[at] += p;
             }
@@ -247,7 +284,11 @@ impl Trust {
     }
 
     fn add_texts(&mut self, reading: &Reading) {
-        self.differ.extend(reading.continuations().map(|text| share(text.joint_tokens_differ)));
+        self.differ.extend(
+            reading
+                .continuations()
+                .map(|text| share(text.joint_tokens_differ)),
+        );
     }
 
     fn add_order(&mut self, favourites: &[Option<usize>]) {
@@ -263,7 +304,13 @@ impl Trust {
         Robustness {
             prompts: self.mass.len(),
             label_mass: mean(&self.mass),
-            low_label_mass: mean(&self.mass.iter().map(|mass| share(*mass < 0.5)).collect::<Vec<_>>()),
+            low_label_mass: mean(
+                &self
+                    .mass
+                    .iter()
+                    .map(|mass| share(*mass < 0.5))
+                    .collect::<Vec<_>>(),
+            ),
             first_token_valid: mean(&self.valid),
             letter_prior: both.then(|| mean(&self.first)),
             flip_rate: both.then(|| mean(&self.flips)),
@@ -277,7 +324,9 @@ impl Trust {
 mod tests {
     use super::super::plan::Orders;
     use super::*;
-    use concord_readings::{Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability};
+    use concord_readings::{
+        Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability,
+    };
 
     /// A reader that says `A` with probability `a` whatever is asked, and "yes" with probability `yes`.
     fn readings(set: &QuestionSet, a: f64, yes: f64) -> HashMap<String, Reading> {
@@ -286,7 +335,11 @@ mod tests {
         for file in &set.files {
             for (row, question) in file.questions.iter().enumerate() {
                 for reversed in [false, true] {
-                    let label = |name: &str, p| LabelReading { label: name.into(), log_prob: log(p), spellings: vec![] };
+                    let label = |name: &str, p| LabelReading {
+                        label: name.into(),
+                        log_prob: log(p),
+                        spellings: vec![],
+                    };
                     let next = NextToken {
                         labels: vec![label("A", 0.5 * a), label("B", 0.5 * (1.0 - a))],
                         label_mass: Probability::new(0.5).unwrap(),
@@ -307,7 +360,14 @@ mod tests {
                         .chain(texts.map(|index| Answer::Continuation(text(index))))
                         .collect();
                     let id = prompt_id(&file.name, row, reversed);
-                    readings.insert(id.clone(), Reading { id, tokens: 9, answers });
+                    readings.insert(
+                        id.clone(),
+                        Reading {
+                            id,
+                            tokens: 9,
+                            answers,
+                        },
+                    );
                 }
             }
         }
@@ -318,10 +378,17 @@ mod tests {
     fn a_bias_to_a_letter_averages_out_and_shows_as_prior_and_flips() {
         let set = concord_questions::demo().unwrap();
         let formats = vec![Format::Letter, Format::Cloze];
-        let options = Options { formats, orders: Orders::Both, seed: 0 };
+        let options = Options {
+            formats,
+            orders: Orders::Both,
+            seed: 0,
+        };
         let answers = from_readings(&set, &options, &readings(&set, 0.9, 0.8)).unwrap();
         for rows in answers.letter.unwrap().values() {
-            assert!(rows.iter().all(|row| (row.as_ref().unwrap().probabilities()[0] - 0.5).abs() < 1e-12));
+            assert!(
+                rows.iter()
+                    .all(|row| (row.as_ref().unwrap().probabilities()[0] - 0.5).abs() < 1e-12)
+            );
         }
         let trust = answers.robustness.unwrap();
         assert!((trust.letter_prior.unwrap() - 0.9).abs() < 1e-12);
@@ -338,7 +405,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let set = concord_questions::demo().unwrap();
-        let options = Options { formats: vec![Format::Letter], orders: Orders::Both, seed: 0 };
+        let options = Options {
+            formats: vec![Format::Letter],
+            orders: Orders::Both,
+            seed: 0,
+        };
         let mut readings = readings(&set, 0.9, 0.8);
         let id = prompt_id("controversial_german_world", 7, true);
         readings.remove(&id);
@@ -349,11 +420,22 @@ mod tests {
     #[test]
     fn given_answers_must_fit() {
         let set = concord_questions::demo().unwrap();
-        let given = |name: &str, value: f64, count| BTreeMap::from([(name.to_owned(), vec![Some(value); count])]);
+        let given = |name: &str, value: f64, count| {
+            BTreeMap::from([(name.to_owned(), vec![Some(value); count])])
+        };
         let name = "controversial_german_world";
         assert!(from_given(&set, &given(name, 0.3, 60)).is_ok());
-        assert!(matches!(from_given(&set, &given("x", 0.3, 60)), Err(AnswersError::UnknownFile { .. })));
-        assert!(matches!(from_given(&set, &given(name, 0.3, 59)), Err(AnswersError::WrongCount { .. })));
-        assert!(matches!(from_given(&set, &given(name, 1.3, 60)), Err(AnswersError::NotAProbability { .. })));
+        assert!(matches!(
+            from_given(&set, &given("x", 0.3, 60)),
+            Err(AnswersError::UnknownFile { .. })
+        ));
+        assert!(matches!(
+            from_given(&set, &given(name, 0.3, 59)),
+            Err(AnswersError::WrongCount { .. })
+        ));
+        assert!(matches!(
+            from_given(&set, &given(name, 1.3, 60)),
+            Err(AnswersError::NotAProbability { .. })
+        ));
     }
 }

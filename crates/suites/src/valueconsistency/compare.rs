@@ -27,7 +27,9 @@ pub struct Comparison {
 pub fn compare(first: &Measured, second: &Measured, settings: Settings) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
     for (measure, a) in &first.distances {
-        let Some(b) = second.distances.get(measure).filter(|b| b.len() == a.len()) else { continue };
+        let Some(b) = second.distances.get(measure).filter(|b| b.len() == a.len()) else {
+            continue;
+        };
         let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
         let interval = bca_mean(&differences, 0.95, settings.resamples, settings.seed);
         let (a, b) = (mean(a), mean(b));

@@ -125,19 +125,32 @@ pub struct Measured {
 ///
 /// # Errors
 /// [`MeasureError`].
-pub fn measure(set: &QuestionSet, answers: &Answers, settings: Settings) -> Result<Measured, MeasureError> {
+pub fn measure(
+    set: &QuestionSet,
+    answers: &Answers,
+    settings: Settings,
+) -> Result<Measured, MeasureError> {
     let first = answers.letter.as_ref().or(answers.cloze.as_ref());
     let empty = AnswerTable::new();
     let table = first.unwrap_or(&empty);
     let interval = |data: &[f64]| interval(data, settings);
 
-    let asked: Vec<&QuestionFile> = set.files.iter().filter(|file| table.contains_key(&file.name)).collect();
-    let by_file: Vec<(FileFindings, Vec<f64>, Vec<f64>)> =
-        asked.par_iter().map(|file| of_one_file(file, &table[&file.name], settings)).collect::<Result<_, _>>()?;
+    let asked: Vec<&QuestionFile> = set
+        .files
+        .iter()
+        .filter(|file| table.contains_key(&file.name))
+        .collect();
+    let by_file: Vec<(FileFindings, Vec<f64>, Vec<f64>)> = asked
+        .par_iter()
+        .map(|file| of_one_file(file, &table[&file.name], settings))
+        .collect::<Result<_, _>>()?;
     let mut distances: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     let mut files = BTreeMap::new();
     for (file, (findings, paraphrase, topic)) in asked.iter().zip(by_file) {
-        distances.entry("paraphrase").or_default().extend(paraphrase);
+        distances
+            .entry("paraphrase")
+            .or_default()
+            .extend(paraphrase);
         distances.entry("topic").or_default().extend(topic);
         files.insert(file.name.clone(), findings);
     }
@@ -150,13 +163,16 @@ pub fn measure(set: &QuestionSet, answers: &Answers, settings: Settings) -> Resu
             .map(|group| of_group(Distance::Centroid, group, &country.name))
             .collect::<Result<Vec<_>, _>>()?
             .concat();
-        multilingual.insert(country.name.clone(), Multilingual {
-            files: country.files.iter().map(|file| file.name.clone()).collect(),
-            groups: groups.len(),
-            distances: found.len(),
-            mean: mean(&found),
-            ci95: interval(&found),
-        });
+        multilingual.insert(
+            country.name.clone(),
+            Multilingual {
+                files: country.files.iter().map(|file| file.name.clone()).collect(),
+                groups: groups.len(),
+                distances: found.len(),
+                mean: mean(&found),
+                ci95: interval(&found),
+            },
+        );
         distances.entry("multilingual").or_default().extend(found);
     }
 
@@ -165,20 +181,33 @@ pub fn measure(set: &QuestionSet, answers: &Answers, settings: Settings) -> Resu
     if let Some(letters) = &answers.letter {
         if let Some(texts) = &answers.cloze {
             for (name, found) in between(letters, texts)? {
-                let finding = TaskFormat { mean: mean(&found), ci95: interval(&found), distances: found.len() };
+                let finding = TaskFormat {
+                    mean: mean(&found),
+                    ci95: interval(&found),
+                    distances: found.len(),
+                };
                 task_format.insert(name, finding);
                 distances.entry("task_format").or_default().extend(found);
             }
         }
-        let others = [("per_token", &answers.cloze_per_token), ("per_byte", &answers.cloze_per_byte)];
+        let others = [
+            ("per_token", &answers.cloze_per_token),
+            ("per_byte", &answers.cloze_per_byte),
+        ];
         for (name, texts) in others {
             if let Some(texts) = texts {
-                let found: Vec<f64> = between(letters, texts)?.into_iter().flat_map(|(_, found)| found).collect();
+                let found: Vec<f64> = between(letters, texts)?
+                    .into_iter()
+                    .flat_map(|(_, found)| found)
+                    .collect();
                 variants.insert(name, consistency(&found, settings));
             }
         }
     }
-    let overall = distances.iter().map(|(name, found)| (*name, consistency(found, settings))).collect();
+    let overall = distances
+        .iter()
+        .map(|(name, found)| (*name, consistency(found, settings)))
+        .collect();
     let findings = Findings {
         overall,
         files,
@@ -187,7 +216,10 @@ pub fn measure(set: &QuestionSet, answers: &Answers, settings: Settings) -> Resu
         task_format_variants: variants,
         robustness: answers.robustness,
     };
-    Ok(Measured { findings, distances })
+    Ok(Measured {
+        findings,
+        distances,
+    })
 }
 
 fn interval(data: &[f64], settings: Settings) -> [f64; 2] {
@@ -196,14 +228,24 @@ fn interval(data: &[f64], settings: Settings) -> [f64; 2] {
 }
 
 fn consistency(data: &[f64], settings: Settings) -> Consistency {
-    Consistency { mean: mean(data), ci95: interval(data, settings), distances: data.len() }
+    Consistency {
+        mean: mean(data),
+        ci95: interval(data, settings),
+        distances: data.len(),
+    }
 }
 
 /// The distances of one group.
-fn of_group(distance: Distance, group: &[&Distribution], topic: &str) -> Result<Vec<f64>, MeasureError> {
+fn of_group(
+    distance: Distance,
+    group: &[&Distribution],
+    topic: &str,
+) -> Result<Vec<f64>, MeasureError> {
     let group: Vec<&[f64]> = group.iter().map(|answer| answer.probabilities()).collect();
     if group.iter().any(|answer| answer.len() != group[0].len()) {
-        return Err(MeasureError::MixedStances { topic: topic.to_owned() });
+        return Err(MeasureError::MixedStances {
+            topic: topic.to_owned(),
+        });
     }
     Ok(distance.of_group(&group)?)
 }
@@ -214,17 +256,28 @@ fn of_one_file(
     answers: &[Option<Distribution>],
     settings: Settings,
 ) -> Result<(FileFindings, Vec<f64>, Vec<f64>), MeasureError> {
-    let grouped = |distance: Distance, paraphrases: bool| -> Result<(Vec<f64>, BTreeMap<String, f64>), MeasureError> {
+    let grouped = |distance: Distance,
+                   paraphrases: bool|
+     -> Result<(Vec<f64>, BTreeMap<String, f64>), MeasureError> {
         let mut all = Vec::new();
         let mut by_topic: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for group in of_file(file, answers, paraphrases) {
-            let members: Vec<&Distribution> =
-                group.rows.iter().filter_map(|row| answers[*row].as_ref()).collect();
+            let members: Vec<&Distribution> = group
+                .rows
+                .iter()
+                .filter_map(|row| answers[*row].as_ref())
+                .collect();
             let found = of_group(distance, &members, &group.topic)?;
             all.extend_from_slice(&found);
             by_topic.entry(group.topic).or_default().extend(found);
         }
-        Ok((all, by_topic.into_iter().map(|(topic, found)| (topic, mean(&found))).collect()))
+        Ok((
+            all,
+            by_topic
+                .into_iter()
+                .map(|(topic, found)| (topic, mean(&found)))
+                .collect(),
+        ))
     };
     let (paraphrase, paraphrase_by_topic) = grouped(Distance::Centroid, true)?;
     let (topic, topic_by_topic) = grouped(Distance::Centroid, false)?;
@@ -239,7 +292,10 @@ fn of_one_file(
     let mut support: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (question, answer) in file.questions.iter().zip(answers) {
         // Support is the last of the sorted stances.
-        if let Some(p) = answer.as_ref().and_then(|answer| answer.probabilities().last()) {
+        if let Some(p) = answer
+            .as_ref()
+            .and_then(|answer| answer.probabilities().last())
+        {
             support.entry(question.topic.clone()).or_default().push(*p);
         }
     }
@@ -253,7 +309,10 @@ fn of_one_file(
         topic_ci95: interval(&topic, settings),
         topic_by_topic,
         rephrase_entropy_bits: rephrase_entropy(file, answers),
-        support_by_topic: support.into_iter().map(|(topic, found)| (topic, mean(&found))).collect(),
+        support_by_topic: support
+            .into_iter()
+            .map(|(topic, found)| (topic, mean(&found)))
+            .collect(),
         other_distances,
     };
     Ok((findings, paraphrase, topic))
@@ -269,19 +328,32 @@ fn rephrase_entropy(file: &QuestionFile, answers: &[Option<Distribution>]) -> f6
                 *counts.entry(answer.mode().unwrap_or(0)).or_default() += 1.0;
             }
             let total: f64 = counts.values().sum();
-            entropy_bits(&counts.values().map(|count| count / total).collect::<Vec<_>>())
+            entropy_bits(
+                &counts
+                    .values()
+                    .map(|count| count / total)
+                    .collect::<Vec<_>>(),
+            )
         })
         .collect();
     mean(&entropies)
 }
 
 /// By file, the distances of each question's two answers to their centroid.
-fn between(first: &AnswerTable, second: &AnswerTable) -> Result<Vec<(String, Vec<f64>)>, MeasureError> {
+fn between(
+    first: &AnswerTable,
+    second: &AnswerTable,
+) -> Result<Vec<(String, Vec<f64>)>, MeasureError> {
     let mut by_file = Vec::new();
     for (name, second) in second {
-        let Some(first) = first.get(name) else { continue };
-        let pairs: Vec<(&Distribution, &Distribution)> =
-            first.iter().zip(second).filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?))).collect();
+        let Some(first) = first.get(name) else {
+            continue;
+        };
+        let pairs: Vec<(&Distribution, &Distribution)> = first
+            .iter()
+            .zip(second)
+            .filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?)))
+            .collect();
         let found = pairs
             .par_iter()
             .map(|(a, b)| of_group(Distance::Centroid, &[a, b], name))

@@ -14,6 +14,7 @@ mod plan;
 pub use answers::{AnswerTable, Answers, AnswersError, Robustness, from_given, from_readings};
 pub use compare::{Comparison, compare};
 pub use findings::{
-    Consistency, FileFindings, Findings, Measured, MeasureError, Multilingual, Settings, TaskFormat, measure,
+    Consistency, FileFindings, Findings, MeasureError, Measured, Multilingual, Settings,
+    TaskFormat, measure,
 };
 pub use plan::{Form, Format, Options, Orders, plan, prompt_id};

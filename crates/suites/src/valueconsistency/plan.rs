@@ -61,7 +61,11 @@ impl Options {
 /// A fair coin for one question: FNV-1a over seed, file and row, finished by a 64-bit mixer.
 fn draw(seed: u64, file: &str, row: usize) -> bool {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let bytes = seed.to_le_bytes().into_iter().chain(file.bytes()).chain((row as u64).to_le_bytes());
+    let bytes = seed
+        .to_le_bytes()
+        .into_iter()
+        .chain(file.bytes())
+        .chain((row as u64).to_le_bytes());
     for byte in bytes {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
@@ -72,7 +76,10 @@ fn draw(seed: u64, file: &str, row: usize) -> bool {
 
 /// The name of a prompt: file, row, and the order its options are shown in.
 pub fn prompt_id(file: &str, row: usize, reversed: bool) -> String {
-    format!("{file}:{row}:{}", if reversed { "reversed" } else { "given" })
+    format!(
+        "{file}:{row}:{}",
+        if reversed { "reversed" } else { "given" }
+    )
 }
 
 /// Every prompt of the study, in file order. One prompt serves both formats.
@@ -101,14 +108,18 @@ pub fn plan(
                 let mut reads = Vec::new();
                 if options.formats.contains(&Format::Letter) {
                     reads.push(Read::NextToken {
-                        labels: (0..ask.options.len()).map(|index| option_letter(index).to_string()).collect(),
+                        labels: (0..ask.options.len())
+                            .map(|index| option_letter(index).to_string())
+                            .collect(),
                         openings: stimuli.label_openings(language),
                     });
                 }
                 if options.formats.contains(&Format::Cloze) {
                     // Plain text goes on after a colon, a conversation begins a turn of its own.
                     let space = if form == Form::Completion { " " } else { "" };
-                    let text = |option: &str| Read::Continuation { text: format!("{space}{option}") };
+                    let text = |option: &str| Read::Continuation {
+                        text: format!("{space}{option}"),
+                    };
                     reads.extend(ask.options.iter().map(|(option, _)| text(option)));
                 }
                 prompts.push(Prompt {
@@ -127,7 +138,11 @@ mod tests {
     use super::*;
 
     fn options(orders: Orders) -> Options {
-        Options { formats: vec![Format::Letter, Format::Cloze], orders, seed: 3 }
+        Options {
+            formats: vec![Format::Letter, Format::Cloze],
+            orders,
+            seed: 3,
+        }
     }
 
     #[test]
@@ -137,12 +152,26 @@ mod tests {
         assert_eq!(both.len(), 960);
         assert!(both.iter().all(|prompt| prompt.reads.len() == 3));
         let seeded = plan(&set, &stimuli, Form::Chat, &options(Orders::Seeded)).unwrap();
-        let reversed = seeded.iter().filter(|prompt| prompt.id.ends_with(":reversed")).count();
+        let reversed = seeded
+            .iter()
+            .filter(|prompt| prompt.id.ends_with(":reversed"))
+            .count();
         assert!((180..300).contains(&reversed), "{reversed} of 480");
         let texts: Vec<&Read> = both[1].reads[1..].iter().collect();
-        assert_eq!(texts, [&Read::Continuation { text: "否".into() }, &Read::Continuation { text: "是".into() }]);
+        assert_eq!(
+            texts,
+            [
+                &Read::Continuation { text: "否".into() },
+                &Read::Continuation { text: "是".into() }
+            ]
+        );
         let completion = plan(&set, &stimuli, Form::Completion, &options(Orders::Given)).unwrap();
-        assert_eq!(completion[0].reads[1], Read::Continuation { text: " 是".into() });
+        assert_eq!(
+            completion[0].reads[1],
+            Read::Continuation {
+                text: " 是".into()
+            }
+        );
     }
 
     #[test]

@@ -1,0 +1,323 @@
+//! Bad input gets a clear line, the documented exit code, and no half-written result.
+
+use crate::{concord, concord_with_input, copy_of_golden};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::Value;
+use std::path::Path;
+
+/// The program with a question file, and what is expected of it.
+#[track_caller]
+fn question_fails(name: &str, text: &str, part: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), text).unwrap();
+    let outcome = concord(folder.path(), &["run", "--questions", name, "--out", "r"]);
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains(part),
+        "{part} not in {}",
+        outcome.stderr
+    );
+    assert!(!folder.path().join("r").exists() && !folder.path().join("r.partial").exists());
+}
+
+const ROW: &str = r#"{"topic":"T","topic_english":"T","question":"Q?","original":"Q?","original_english":"Q?","rephrase":0,"options":{"yes":"supports","no":"opposes"}}"#;
+
+#[test]
+fn question_files() {
+    let name = "controversial_english_us.jsonl";
+    question_fails(
+        name,
+        &format!("{ROW}\n{}", &ROW[..50]),
+        "controversial_english_us.jsonl:2: not a JSON object",
+    );
+    question_fails(
+        name,
+        &ROW.replace("\"opposes\"", "\"against\""),
+        ":1: field `options` gives `no` the unknown stance `against`",
+    );
+    question_fails(
+        name,
+        &ROW.replace("\"opposes\"", "null"),
+        "gives `no` no stance",
+    );
+    question_fails(
+        "controversial_klingon_us.jsonl",
+        ROW,
+        "`system` has no text for language `klingon`",
+    );
+    question_fails("notes.jsonl", ROW, "neither the name");
+    question_fails(name, "", "no questions in it");
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = concord(folder.path(), &["run", "--questions", "nowhere"]);
+    assert_eq!(outcome.code, 3);
+    assert!(
+        outcome.stderr.starts_with("error: nowhere: cannot be read")
+            || outcome.stderr.contains("error: nowhere: cannot be read")
+    );
+    let outcome = concord(folder.path(), &["run", "--stimuli", "nowhere"]);
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+}
+
+/// Breaks a checkpoint and expects `run` to say so.
+#[track_caller]
+fn checkpoint_fails(part: &str, code: i32, damage: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("multi-query-wide-heads", folder.path());
+    damage(&model);
+    let arguments = [
+        "run",
+        "-M",
+        model.to_str().unwrap(),
+        "--limit",
+        "1",
+        "--languages",
+        "english",
+        "--out",
+        "r",
+    ];
+    let outcome = concord(folder.path(), &arguments);
+    assert_eq!(outcome.code, code, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains(part),
+        "{part} not in {}",
+        outcome.stderr
+    );
+    assert!(!folder.path().join("r").exists());
+}
+
+fn change_config(model: &Path, key: &str, value: Value) {
+    let path = model.join("config.json");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config[key] = value;
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
+/// Rewrites the weights without one tensor, or with its first value replaced.
+fn change_tensor(model: &Path, name: &str, value: Option<f32>) {
+    let path = model.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut kept: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (key, view) in tensors.tensors() {
+        let mut data = view.data().to_vec();
+        if key == name {
+            match value {
+                None => continue,
+                Some(value) => data[..4].copy_from_slice(&value.to_le_bytes()),
+            }
+        }
+        kept.push((key, view.dtype(), view.shape().to_vec(), data));
+    }
+    let views = kept.iter().map(|(key, dtype, shape, data)| {
+        (key, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn checkpoints() {
+    checkpoint_fails("tokenizer.json: is missing", 4, |model| {
+        std::fs::remove_file(model.join("tokenizer.json")).unwrap();
+    });
+    checkpoint_fails("config.json: is missing", 4, |model| {
+        std::fs::remove_file(model.join("config.json")).unwrap();
+    });
+    checkpoint_fails("model.safetensors: is missing", 4, |model| {
+        std::fs::remove_file(model.join("model.safetensors")).unwrap();
+    });
+    checkpoint_fails(
+        "architecture `GPT2LMHeadModel` is not supported",
+        4,
+        |model| {
+            change_config(
+                model,
+                "architectures",
+                serde_json::json!(["GPT2LMHeadModel"]),
+            );
+        },
+    );
+    checkpoint_fails(
+        "tensor `model.layers.0.mlp.gate_proj.weight` has shape [32, 24], config.json asks for [40, 24]",
+        4,
+        |model| {
+            change_config(model, "intermediate_size", 40.into());
+        },
+    );
+    checkpoint_fails(
+        "tensor `model.layers.1.self_attn.k_proj.weight` is missing",
+        4,
+        |model| {
+            change_tensor(model, "model.layers.1.self_attn.k_proj.weight", None);
+        },
+    );
+    checkpoint_fails("not a complete safetensors file", 4, |model| {
+        let path = model.join("model.safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    });
+    checkpoint_fails("the checkpoint's context holds 16", 3, |model| {
+        change_config(model, "max_position_embeddings", 16.into());
+    });
+    checkpoint_fails("tokenizer.json: not a tokenizer", 4, |model| {
+        std::fs::write(model.join("tokenizer.json"), "{}").unwrap();
+    });
+    checkpoint_fails("the chat template fails", 4, |model| {
+        std::fs::write(model.join("chat_template.jinja"), "{% for %}").unwrap();
+    });
+    checkpoint_fails("is outside the checkpoint's vocabulary", 4, |model| {
+        // Fewer embeddings than the tokenizer has tokens.
+        let path = model.join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut tokenizer: Value = serde_json::from_str(&text).unwrap();
+        tokenizer["model"]["vocab"]["A"] = 5000.into();
+        std::fs::write(path, tokenizer.to_string()).unwrap();
+    });
+}
+
+#[test]
+fn numbers_that_are_not_finite_name_their_layer() {
+    for value in [f32::NAN, f32::INFINITY] {
+        checkpoint_fails("no longer finite after layer 1", 4, |model| {
+            change_tensor(model, "model.layers.1.mlp.down_proj.weight", Some(value));
+        });
+    }
+    checkpoint_fails("no longer finite in the attention of layer 0", 4, |model| {
+        change_tensor(
+            model,
+            "model.layers.0.self_attn.o_proj.weight",
+            Some(f32::NAN),
+        );
+    });
+}
+
+#[test]
+fn a_label_that_no_token_spells_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("multi-query-wide-heads", folder.path());
+    let arguments = [
+        "score",
+        "--model",
+        model.to_str().unwrap(),
+        "--prompts",
+        "-",
+    ];
+    let outcome = concord_with_input(
+        folder.path(),
+        &arguments,
+        "{\"prompt\":\"x\",\"labels\":[\"supercalifragilistic\"]}",
+    );
+    assert_eq!(outcome.code, 4);
+    assert!(
+        outcome
+            .stderr
+            .contains("no token of the vocabulary spells the label \"supercalifragilistic\""),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn lines_to_score() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("biased-tied-sharded", folder.path());
+    let fails = |input: &str, code: i32, part: &str| {
+        let arguments = [
+            "score",
+            "--model",
+            model.to_str().unwrap(),
+            "--prompts",
+            "-",
+        ];
+        let outcome = concord_with_input(folder.path(), &arguments, input);
+        assert_eq!(outcome.code, code, "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(part),
+            "{part} not in {}",
+            outcome.stderr
+        );
+        assert_eq!(outcome.stdout, "");
+    };
+    fails("{\"prompt\":\"x\"}\n{\"prompt\":", 3, "-:2: ");
+    fails("{\"id\":1}", 3, "neither `prompt` nor `messages`");
+    fails(
+        "{\"prompt\":\"x\",\"label\":[]}",
+        3,
+        "unknown field `label`",
+    );
+    fails("{\"prompt\":\"\"}", 3, "is empty");
+    fails(
+        "{\"prompt\":\"x\",\"continuations\":[\"\"]}",
+        3,
+        "has no token",
+    );
+    fails("", 3, "no prompt in it");
+    fails(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}",
+        4,
+        "has no chat template",
+    );
+    fails(
+        &format!("{{\"prompt\":\"{}\"}}", "word ".repeat(99)),
+        3,
+        "the checkpoint's context holds 64",
+    );
+}
+
+#[test]
+fn wrong_flags_and_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let fails = |arguments: &[&str], code: i32, part: &str| {
+        let outcome = concord(folder.path(), arguments);
+        assert_eq!(outcome.code, code, "{arguments:?} {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(part),
+            "{part} not in {}",
+            outcome.stderr
+        );
+    };
+    fails(&["run", "--modell", "x"], 2, "--model");
+    fails(&["run", "--dtype", "f8"], 2, "possible values: f32");
+    fails(
+        &["run", "--formats", "letters"],
+        2,
+        "neither `letter` nor `cloze`",
+    );
+    fails(
+        &["run", "--languages", "latin"],
+        2,
+        "no questions in the language `latin`",
+    );
+    fails(&["run", "--limit", "0"], 2, "0 is not in 1..");
+    fails(
+        &["run", "-M", "org/name"],
+        4,
+        "org/name: no such checkpoint folder",
+    );
+    fails(&["measure"], 2, "required");
+    fails(&["measure", "."], 2, "not a run directory");
+    std::fs::create_dir_all(folder.path().join("taken")).unwrap();
+    fails(
+        &["run", "--out", "taken", "--limit", "1"],
+        2,
+        "taken: exists already",
+    );
+    std::fs::create_dir_all(folder.path().join("x.partial")).unwrap();
+    fails(&["measure", "x.partial"], 6, "did not finish");
+    std::fs::write(
+        folder.path().join("a.json"),
+        "{\"answers\":{\"nothing\":[0.5]}}",
+    )
+    .unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../questions/demo");
+    fails(
+        &[
+            "measure",
+            "--questions",
+            demo.to_str().unwrap(),
+            "--answers",
+            "a.json",
+        ],
+        3,
+        "not among the question files",
+    );
+}
