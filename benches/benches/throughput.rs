@@ -2,7 +2,7 @@
 //!
 //! Asks the study's questions where they are at hand (`../shared/valueconsistency`, or the folder that
 //! `CONCORD_QUESTIONS` names), else the demo questions. `CONCORD_LIMIT=N` keeps the first N originals of each file. The record
-//! is also written to `target/throughput.json`.
+//! is also written to `tmp/throughput.json` in cargo's target folder.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
@@ -44,8 +44,10 @@ fn main() -> ExitCode {
     };
     print!("{}", record.human());
     let json = serde_json::to_string_pretty(&record).unwrap_or_default();
-    if let Err(error) = std::fs::write(root.join("target/throughput.json"), json + "\n") {
-        return fail(&format!("target/throughput.json: {error}"));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("throughput.json");
+    match std::fs::write(&path, json + "\n") {
+        Ok(()) => println!("record           {}", path.display()),
+        Err(error) => return fail(&format!("{}: {error}", path.display())),
     }
     if record.rows_computed != record.trie_rows {
         return fail(&format!(

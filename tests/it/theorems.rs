@@ -3,12 +3,13 @@
 use crate::golden_logits::folder;
 use crate::test;
 use concord_checkpoint::{Snapshot, demo_pair};
-use concord_decoder::Decoder;
-use concord_kernels::KernelConfig;
+use concord_decoder::{Decoder, Pass};
+use concord_kernels::{KernelConfig, summarise};
 use concord_questions::{Ask, Kind, Stimuli};
-use concord_readings::{Input, Prompt, Read, Reading};
-use concord_scorer::{Counts, Scorer};
+use concord_readings::{Answer, Input, Prompt, Read, Reading};
+use concord_scorer::{Counts, Scorer, ScorerError};
 use libtest_mimic::Trial;
+use std::ops::ControlFlow;
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -21,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
             trie_and_no_trie,
         ),
         test("theorems::pass_sizes_agree", pass_sizes),
+        test(
+            "theorems::a_run_that_is_resumed_reads_the_same_as_one_that_was_not_stopped",
+            resumed,
+        ),
         test("theorems::the_order_of_prompts_changes_nothing", order),
         test(
             "theorems::rows_computed_are_rows_of_the_trie",
@@ -93,7 +98,7 @@ fn alone_and_in_a_batch() {
     }
 }
 
-/// Without sharing, every prompt would be a run of its own over all of its rows; here each continuation is.
+/// Without a trie, every text is one causal sequence of its own: no row has two children, nothing is carried.
 fn trie_and_no_trie() {
     for (snapshot, kind) in demo_pair()
         .unwrap()
@@ -102,18 +107,35 @@ fn trie_and_no_trie() {
     {
         let prompts = prompts(kind, 29, true);
         let (shared, counts) = score(snapshot, config(1024), &prompts);
-        let mut rows = 0;
         let decoder = Decoder::load(snapshot, config(1024)).unwrap();
-        let scorer = Scorer::new(snapshot, &decoder);
+        let mut rows = 0;
         for (prompt, shared) in prompts.iter().zip(&shared) {
-            for (read, answer) in prompt.reads.iter().zip(&shared.answers) {
-                let single = Prompt {
-                    reads: vec![read.clone()],
-                    ..prompt.clone()
+            let (_, tokens) = snapshot.tokens(&prompt.input).unwrap();
+            for answer in &shared.answers {
+                // Every token sequence that was read, with the log-probability of each of its tokens or of all.
+                let sequences: Vec<(Vec<u32>, f64)> = match answer {
+                    Answer::NextToken(next) => next
+                        .labels
+                        .iter()
+                        .flat_map(|label| &label.spellings)
+                        .map(|spelling| (spelling.tokens.clone(), spelling.log_prob.get()))
+                        .collect(),
+                    Answer::Continuation(text) => {
+                        let ids = text.tokens.iter().map(|token| token.token).collect();
+                        vec![(ids, text.log_prob.get())]
+                    }
                 };
-                let (readings, counts) = scorer.score(&[single]).unwrap();
-                assert_eq!(&readings[0].answers[0], answer);
-                rows += counts.rows_computed;
+                for (after, expected) in sequences {
+                    let whole = [&tokens[..], &after].concat();
+                    let found: f64 = alone(&decoder, &whole, tokens.len()).iter().sum();
+                    assert_eq!(
+                        found.to_bits(),
+                        expected.to_bits(),
+                        "{} {after:?}",
+                        prompt.id
+                    );
+                    rows += whole.len() as u64 - 1;
+                }
             }
         }
         assert!(
@@ -122,6 +144,68 @@ fn trie_and_no_trie() {
             counts.rows_computed
         );
     }
+}
+
+/// The log-probabilities of the tokens from `first` on, each after all before it, in one causal pass.
+fn alone(decoder: &Decoder, tokens: &[u32], first: usize) -> Vec<f64> {
+    let rows = &tokens[..tokens.len() - 1];
+    let number = |count: usize| u32::try_from(count).unwrap();
+    let depths: Vec<u32> = (0..number(rows.len())).collect();
+    let read: Vec<u32> = (number(first - 1)..number(rows.len())).collect();
+    let mut session = decoder.session(rows.len()).unwrap();
+    let pass = Pass::new(rows, &depths, 0, &read, decoder.config());
+    let logits = decoder
+        .head(&decoder.pass(&mut session, &pass).unwrap().unwrap())
+        .unwrap();
+    let asked: Vec<[u32; 1]> = tokens[first..].iter().map(|token| [*token]).collect();
+    let asked: Vec<&[u32]> = asked.iter().map(|token| &token[..]).collect();
+    let logits = logits.narrow(0, 0, read.len()).unwrap();
+    summarise(&logits, &asked, 1)
+        .unwrap()
+        .iter()
+        .map(|summary| summary.asked[0])
+        .collect()
+}
+
+/// A run that is stopped after some passes, and another that reads what the first did not.
+fn resumed() {
+    let snapshot = aligned();
+    let prompts = prompts(Kind::Chat, 5, true);
+    let (expected, _) = score(&snapshot, config(400), &prompts);
+    let decoder = Decoder::load(&snapshot, config(400)).unwrap();
+    let scorer = Scorer::new(&snapshot, &decoder);
+    let mut found: Vec<Option<Reading>> = vec![None; prompts.len()];
+    let plan = scorer.plan(&prompts).unwrap();
+    let mut passes = 0;
+    let stopped = scorer.run(&plan, |_, done| {
+        passes += 1;
+        for (index, reading) in done {
+            found[index] = Some(reading);
+        }
+        if passes == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert!(matches!(stopped, Err(ScorerError::Stopped)));
+    let read = found.iter().flatten().count();
+    assert!(
+        read > 0 && read < prompts.len(),
+        "{read} of {}",
+        prompts.len()
+    );
+    let missing: Vec<usize> = (0..prompts.len())
+        .filter(|index| found[*index].is_none())
+        .collect();
+    let rest: Vec<Prompt> = missing
+        .iter()
+        .map(|index| prompts[*index].clone())
+        .collect();
+    for (index, reading) in missing.iter().zip(scorer.score(&rest).unwrap().0) {
+        found[*index] = Some(reading);
+    }
+    assert_eq!(found.into_iter().flatten().collect::<Vec<_>>(), expected);
 }
 
 fn pass_sizes() {

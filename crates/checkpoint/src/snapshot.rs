@@ -171,11 +171,6 @@ impl Snapshot {
         )?;
         let tokenizer_config = optional("tokenizer_config.json")?;
         let jinja = optional("chat_template.jinja")?;
-        // The architecture is checked before the weights are looked for, so that the first message is the useful one.
-        DecoderSpec::from_config(
-            &folder.join("config.json"),
-            &object(&folder.join("config.json"), &config)?,
-        )?;
         let weights = Weights::in_folder(folder)?;
         let tokenizer_config = tokenizer_config.as_deref();
         Self::assemble(
@@ -264,26 +259,9 @@ impl Snapshot {
             Input::Text(text) => Ok((text.clone(), self.vocabulary.text(text)?)),
             Input::Conversation(messages) => {
                 let text = self.render(messages)?;
-                let tokens = self.vocabulary.rendered(&text)?;
+                let tokens = self.vocabulary.text(&text)?;
                 Ok((text, tokens))
             }
-        }
-    }
-
-    /// The tokens of a prompt's text followed directly by `more`, tokenised together.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] of tokenising.
-    pub fn joint_tokens(
-        &self,
-        input: &Input,
-        text: &str,
-        more: &str,
-    ) -> Result<Vec<u32>, CheckpointError> {
-        let joint = format!("{text}{more}");
-        match input {
-            Input::Text(_) => self.vocabulary.text(&joint),
-            Input::Conversation(_) => self.vocabulary.rendered(&joint),
         }
     }
 

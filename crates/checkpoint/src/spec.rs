@@ -172,6 +172,13 @@ impl DecoderSpec {
         if head_dim % 2 != 0 {
             return Err(keys.error("head_dim", "is odd; RoPE needs pairs"));
         }
+        if heads * head_dim > 1 << 20 {
+            return Err(keys.error("head_dim", "times `num_attention_heads` is over 2^20"));
+        }
+        let layers = keys.needed_count("num_hidden_layers")?;
+        if layers > 1 << 12 {
+            return Err(keys.error("num_hidden_layers", "is over 2^12"));
+        }
         let max_positions = keys
             .count("max_position_embeddings")?
             .unwrap_or(defaults.max_position_embeddings);
@@ -181,7 +188,7 @@ impl DecoderSpec {
             architecture,
             vocab_size: keys.needed_count("vocab_size")?,
             hidden_size,
-            layers: keys.needed_count("num_hidden_layers")?,
+            layers,
             heads,
             kv_heads,
             head_dim,
@@ -200,32 +207,47 @@ impl DecoderSpec {
         })
     }
 
-    /// The number of weights, the head counted once where it is tied.
-    pub fn parameters(&self) -> usize {
-        let head = if self.tied_head {
-            0
-        } else {
-            self.vocab_size * self.hidden_size
-        };
-        self.vocab_size * self.hidden_size
-            + head
-            + self.layers * self.layer_parameters()
-            + self.hidden_size
+    /// Every tensor that a checkpoint of this shape has, with its shape, under the names of transformers.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let (hidden, mlp) = (self.hidden_size, self.mlp_size);
+        let (query, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let table = vec![self.vocab_size, hidden];
+        let mut tensors = vec![
+            ("model.embed_tokens.weight".to_owned(), table.clone()),
+            ("model.norm.weight".to_owned(), vec![hidden]),
+        ];
+        if !self.tied_head {
+            tensors.push(("lm_head.weight".to_owned(), table));
+        }
+        for layer in 0..self.layers {
+            let name = |part: &str, ending: &str| format!("model.layers.{layer}.{part}.{ending}");
+            for norm in ["input_layernorm", "post_attention_layernorm"] {
+                tensors.push((name(norm, "weight"), vec![hidden]));
+            }
+            for (part, outer, inner, bias) in [
+                ("self_attn.q_proj", query, hidden, self.attention_bias),
+                ("self_attn.k_proj", kv, hidden, self.attention_bias),
+                ("self_attn.v_proj", kv, hidden, self.attention_bias),
+                ("self_attn.o_proj", hidden, query, self.attention_bias),
+                ("mlp.gate_proj", mlp, hidden, self.mlp_bias),
+                ("mlp.up_proj", mlp, hidden, self.mlp_bias),
+                ("mlp.down_proj", hidden, mlp, self.mlp_bias),
+            ] {
+                tensors.push((name(part, "weight"), vec![outer, inner]));
+                if bias {
+                    tensors.push((name(part, "bias"), vec![outer]));
+                }
+            }
+        }
+        tensors
     }
 
-    fn layer_parameters(&self) -> usize {
-        let (query, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let biases = if self.attention_bias {
-            query + 2 * kv + self.hidden_size
-        } else {
-            0
-        };
-        let mlp_biases = if self.mlp_bias {
-            2 * self.mlp_size + self.hidden_size
-        } else {
-            0
-        };
-        self.row_products() + 2 * self.hidden_size + biases + mlp_biases
+    /// The number of weights, the head counted once where it is tied.
+    pub fn parameters(&self) -> usize {
+        self.tensors()
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum()
     }
 
     /// Weights that multiply each row in one layer.
@@ -348,13 +370,13 @@ impl<'a> Keys<'a> {
         self.read(key, "an object", Value::as_object)
     }
 
-    /// A size; bounded, so that a hostile file cannot make later arithmetic overflow.
+    /// A size; bounded, so that a hostile file cannot make later arithmetic overflow (2^20 squared, times 2^12 layers).
     fn count(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
-        self.read(key, "a number from 1 to 2^27", |value| {
+        self.read(key, "a number from 1 to 2^20", |value| {
             value
                 .as_u64()
                 .and_then(|number| usize::try_from(number).ok())
-                .filter(|n| (1..=1 << 27).contains(n))
+                .filter(|n| (1..=1 << 20).contains(n))
         })
     }
 
@@ -449,6 +471,13 @@ mod tests {
             ("hidden_size", json!("x"), "not a number"),
             ("hidden_size", json!(30), "does not divide `hidden_size`"),
             ("vocab_size", Value::Null, "`vocab_size` is missing"),
+            (
+                "hidden_size",
+                json!(1u64 << 40),
+                "not a number from 1 to 2^20",
+            ),
+            ("head_dim", json!(1 << 20), "is over 2^20"),
+            ("num_hidden_layers", json!(1 << 19), "is over 2^12"),
         ] {
             let error = spec(set(key, value)).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -68,6 +68,9 @@ impl ChatTemplate {
                 bos_token => self.bos.as_str(),
                 eos_token => self.eos.as_str(),
                 add_generation_prompt => true,
+                // transformers passes these as None where they are not given.
+                tools => (),
+                documents => (),
             })
             .map_err(|error| one_line(&error))
     }

@@ -36,10 +36,11 @@ impl Vocabulary {
         tokenizer
             .with_truncation(None)
             .map_err(|error| bad(error.to_string()))?;
-        let byte_level = matches!(
-            tokenizer.get_decoder(),
-            Some(tokenizers::DecoderWrapper::ByteLevel(_))
-        );
+        // A decoder may be a sequence of which byte-level is one step.
+        let decoder = tokenizer
+            .get_decoder()
+            .and_then(|decoder| serde_json::to_string(decoder).ok());
+        let byte_level = decoder.is_some_and(|decoder| decoder.contains("\"ByteLevel\""));
         let mut vocabulary = Self {
             path: path.to_owned(),
             tokenizer,
@@ -51,9 +52,12 @@ impl Vocabulary {
             vocabulary.encode("a", true)?,
             vocabulary.encode("a", false)?,
         );
-        if with.len() > without.len() && with.get(1..=without.len()) == Some(&without[..]) {
-            vocabulary.bos = with.first().copied();
-        }
+        let place = with
+            .windows(without.len().max(1))
+            .position(|window| window == without);
+        vocabulary.bos = place
+            .filter(|place| *place > 0)
+            .and_then(|_| with.first().copied());
         Ok(vocabulary)
     }
 
@@ -135,28 +139,15 @@ impl Vocabulary {
         }
     }
 
-    /// Tokenises a text with the tokenizer's own BOS rule; a BOS that the text itself begins with is not doubled.
+    /// Tokenises a text with the tokenizer's own BOS rule; a BOS that the text itself begins with is not doubled, and an
+    /// end-of-text token that the rule would add is left out, since more is to come.
+    ///
+    /// For a rendered conversation the same holds: the template writes its own special tokens, and where the rule asks for
+    /// a BOS and the template wrote none, it is added.
     ///
     /// # Errors
     /// [`CheckpointError::Tokenise`], [`CheckpointError::TokenOutside`].
     pub fn text(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
-        let mut tokens = self.encode(text, true)?;
-        if self.bos.is_some()
-            && tokens.len() > 1
-            && self.bos == Some(tokens[0])
-            && tokens[0] == tokens[1]
-        {
-            tokens.remove(0);
-        }
-        Ok(tokens)
-    }
-
-    /// Tokenises a rendered conversation. The template writes its own special tokens; where the tokenizer's rule asks for
-    /// a BOS and the template wrote none, it is added.
-    ///
-    /// # Errors
-    /// As [`Vocabulary::text`].
-    pub fn rendered(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
         let mut tokens = self.encode(text, false)?;
         if let Some(bos) = self.bos
             && tokens.first() != Some(&bos)
@@ -164,6 +155,14 @@ impl Vocabulary {
             tokens.insert(0, bos);
         }
         Ok(tokens)
+    }
+
+    /// Whether the tokenizer itself puts a space before a text, as SentencePiece vocabularies do.
+    pub fn begins_with_space(&self) -> bool {
+        let tokens = self.encode("a", false).unwrap_or_default();
+        tokens
+            .first()
+            .is_some_and(|token| self.token_text(*token).starts_with(' '))
     }
 
     /// Tokenises a text on its own, without special tokens.

@@ -140,11 +140,6 @@ impl Weights {
         }
     }
 
-    /// Whether there is a tensor of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.places.contains_key(name)
-    }
-
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files
@@ -175,22 +170,7 @@ impl Weights {
                 source: Box::new(source),
             });
         }
-        let place = self
-            .places
-            .get(name)
-            .ok_or_else(|| CheckpointError::MissingTensor {
-                path: self.checkpoint.clone(),
-                tensor: name.to_owned(),
-            })?;
-        let file = &self.files[place.file];
-        if place.shape != shape {
-            return Err(CheckpointError::WrongShape {
-                path: file.path.clone(),
-                tensor: name.to_owned(),
-                found: place.shape.clone(),
-                expected: shape.to_vec(),
-            });
-        }
+        let (place, file) = self.place(name, shape)?;
         let stored = match place.dtype {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
@@ -215,6 +195,37 @@ impl Weights {
             tensor: name.to_owned(),
             source: Box::new(source),
         })
+    }
+
+    /// Whether a tensor is there in the right shape, without reading it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::MissingTensor`], [`CheckpointError::WrongShape`].
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
+        if self.seed.is_some() {
+            return Ok(());
+        }
+        self.place(name, shape).map(|_| ())
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<(&Place, &File), CheckpointError> {
+        let place = self
+            .places
+            .get(name)
+            .ok_or_else(|| CheckpointError::MissingTensor {
+                path: self.checkpoint.clone(),
+                tensor: name.to_owned(),
+            })?;
+        let file = &self.files[place.file];
+        if place.shape != shape {
+            return Err(CheckpointError::WrongShape {
+                path: file.path.clone(),
+                tensor: name.to_owned(),
+                found: place.shape.clone(),
+                expected: shape.to_vec(),
+            });
+        }
+        Ok((place, file))
     }
 
     /// The digest of all files' bytes, in file order.

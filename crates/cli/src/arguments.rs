@@ -79,7 +79,7 @@ fn orders(text: &str) -> Result<Orders, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// A checkpoint folder; give the base first and the aligned one second. Without any, the demo pair is run
+    /// A checkpoint folder (hub ids are not read yet); give the base first and the aligned one second. Without any, the demo pair is run
     #[arg(short = 'M', long = "model", value_name = "DIR|ID")]
     pub models: Vec<PathBuf>,
     /// A question file or a folder of them; without it, the demo questions
@@ -112,7 +112,7 @@ pub(crate) struct RunArguments {
     /// When the chat template is used
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
     pub apply_chat_template: ChatTemplateUse,
-    /// The run directory; must not exist yet. A run that was cut off goes on when its command is given again
+    /// The run directory; must not exist yet. A run that was cut off goes on when the same command names it again
     #[arg(short = 'o', long, value_name = "DIR", alias = "output_path")]
     pub out: Option<PathBuf>,
     /// How results are printed
@@ -144,9 +144,9 @@ pub(crate) struct MeasureArguments {
     /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
     #[arg(long, value_name = "FILE", requires = "questions")]
     pub answers: Option<PathBuf>,
-    /// Seed of resampled intervals
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub seed: u64,
+    /// Seed of resampled intervals; without it, the run's own, or 0
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Resample intervals this often instead of computing their limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub resamples: Option<u32>,
@@ -169,6 +169,15 @@ pub(crate) struct PromptsArguments {
     /// Only this row of it, from 0
     #[arg(long, value_name = "N", requires = "file")]
     pub row: Option<usize>,
+    /// Show the options in the opposite order
+    #[arg(long)]
+    pub reversed: bool,
+    /// Allow the answer that declines to answer
+    #[arg(long)]
+    pub abstention: bool,
+    /// Ask a PVQ item by this value, for example tradition
+    #[arg(long, value_name = "NAME")]
+    pub value: Option<String>,
     /// Also show the prompt as this checkpoint sees it: rendered text and tokens
     #[arg(short = 'M', long, value_name = "DIR")]
     pub model: Option<PathBuf>,

@@ -38,6 +38,8 @@ pub struct Record {
     pub prompts: u64,
     /// Tokens of all prompts and continuations.
     pub tokens_asked: u64,
+    /// `tokens_asked` over `prompts`: the preset's tokenizer is trained on the questions, so this says how it compares.
+    pub tokens_per_prompt: f64,
     /// Distinct prefixes.
     pub trie_rows: u64,
     /// Rows that went through the decoder.
@@ -58,7 +60,7 @@ pub struct Record {
     pub rows_per_s: f64,
     /// Operations of the run's products over its seconds.
     pub flops_per_s: f64,
-    /// Operations a second of the products alone, same shapes, best of five, measured in this run.
+    /// Operations a second of a layer's products alone, same shapes, best of five, measured in this run.
     pub product_flops_per_s: f64,
     /// `flops_per_s` over `product_flops_per_s`.
     pub share_of_product_rate: f64,
@@ -80,7 +82,13 @@ impl Record {
                 format!("{}, {} threads, f32", self.processor, self.threads),
             ),
             ("prompts", self.prompts.to_string()),
-            ("tokens asked", self.tokens_asked.to_string()),
+            (
+                "tokens asked",
+                format!(
+                    "{}, {:.1} a prompt",
+                    self.tokens_asked, self.tokens_per_prompt
+                ),
+            ),
             ("trie rows", self.trie_rows.to_string()),
             (
                 "rows computed",
@@ -135,7 +143,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         orders: Orders::Both,
         seed: 0,
     };
-    let prompts = plan(set, &stimuli, Form::Chat, &options)?;
+    let prompts = plan(set, &stimuli, Form::Chat, "", &options)?;
     let config = KernelConfig::cpu();
     let decoder = Decoder::load(&snapshot, config)?;
     let scorer = Scorer::new(&snapshot, &decoder);
@@ -163,6 +171,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         preset: bench.preset.to_owned(),
         prompts: counts.prompts,
         tokens_asked: counts.tokens_asked,
+        tokens_per_prompt: counts.tokens_asked as f64 / counts.prompts as f64,
         trie_rows: counts.trie_rows,
         rows_computed: counts.rows_computed,
         rows_per_trie_row: counts.rows_computed as f64 / counts.trie_rows as f64,
@@ -242,7 +251,7 @@ fn peak_bytes() -> u64 {
 }
 
 /// The processor's name, from the kernel.
-fn processor() -> String {
+pub(crate) fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info
         .lines()

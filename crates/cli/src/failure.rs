@@ -56,6 +56,25 @@ impl Failure {
         }
     }
 
+    /// The same failure, with the checkpoint that it is about in front.
+    #[must_use]
+    pub fn of(mut self, checkpoint: &str) -> Self {
+        if !self.message.contains(checkpoint) {
+            self.message = format!("{checkpoint}: {}", self.message);
+        }
+        self
+    }
+
+    /// The same failure, with more advice.
+    #[must_use]
+    pub fn and_help(mut self, more: &str) -> Self {
+        self.help = Some(match self.help {
+            Some(help) => format!("{help}; {more}"),
+            None => more.to_owned(),
+        });
+        self
+    }
+
     /// A wrong command line.
     pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(ExitStatus::Usage, message, help)
@@ -98,6 +117,7 @@ impl From<QuestionError> for Failure {
             QuestionError::UnknownOrigin { .. } => {
                 "rename the file, or add the three fields to each row"
             }
+            QuestionError::OriginTwice { .. } => "keep one of the two files",
             QuestionError::NoQuestions { .. } => {
                 "name the folder that holds the question files themselves"
             }
@@ -120,30 +140,53 @@ impl From<StimuliError> for Failure {
     }
 }
 
+/// What to do about a checkpoint.
+fn checkpoint_help(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::NoFolder { .. } => {
+            "name a folder with config.json; hub ids are not read by this version, download the checkpoint first"
+        }
+        CheckpointError::MissingFile { .. } => {
+            "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read"
+        }
+        CheckpointError::Unreadable { .. } => "check that you may read the file",
+        CheckpointError::NotJson { .. } | CheckpointError::BadWeightsFile { .. } => {
+            "the file is damaged or its download was cut off: copy it again"
+        }
+        CheckpointError::UnknownArchitecture { .. } => "`concord models` lists what is supported",
+        CheckpointError::Config { .. } => {
+            "this version cannot compute such a checkpoint rightly; use another one, or correct config.json"
+        }
+        CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => {
+            "config.json and weights are not of one checkpoint: copy both again"
+        }
+        CheckpointError::WrongDtype { .. } => "save the checkpoint in F32, F16 or BF16",
+        CheckpointError::Device { .. } => "close other programs, or use a smaller checkpoint",
+        CheckpointError::Tokenizer { .. } => {
+            "save it again with AutoTokenizer.save_pretrained of a recent transformers"
+        }
+        CheckpointError::Tokenise { .. } => {
+            "the tokenizer refuses a text of the prompt; look at it with `concord prompts`"
+        }
+        CheckpointError::TokenOutside { .. } => {
+            "tokenizer.json and config.json are not of one checkpoint: copy both again"
+        }
+        CheckpointError::Template { .. } => {
+            "correct the template, or ask by the completion prompt (--apply-chat-template=never)"
+        }
+        CheckpointError::NoTemplate { .. } => {
+            "give it text, or do not ask for --apply-chat-template"
+        }
+    }
+}
+
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
-        let help = match &error {
-            CheckpointError::NoFolder { .. } => {
-                "name a folder with config.json; hub ids are not read by this version, download the checkpoint first"
-            }
-            CheckpointError::MissingFile { .. } => {
-                "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read"
-            }
-            CheckpointError::BadWeightsFile { .. } => {
-                "the file is damaged or its download was cut off: copy it again"
-            }
-            CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => {
-                "config.json and weights are not of one checkpoint"
-            }
-            CheckpointError::UnknownArchitecture { .. } => {
-                "`concord models` lists what is supported"
-            }
-            CheckpointError::NoTemplate { .. } => {
-                "give it text, or do not ask for --apply-chat-template"
-            }
-            _ => "",
+        let status = match &error {
+            CheckpointError::Device { .. } => ExitStatus::Device,
+            _ => ExitStatus::Checkpoint,
         };
-        Self::new(ExitStatus::Checkpoint, error.to_string(), help)
+        Self::new(status, error.to_string(), checkpoint_help(&error))
     }
 }
 
@@ -151,42 +194,50 @@ impl From<DecoderError> for Failure {
     fn from(error: DecoderError) -> Self {
         match error {
             DecoderError::Checkpoint(error) => error.into(),
-            DecoderError::NotFinite { .. } => Self::new(
-                ExitStatus::Checkpoint,
+            DecoderError::NotFinite { .. } => {
+                let help = "the weights of that layer are damaged or were trained to break: copy the checkpoint again";
+                Self::new(ExitStatus::Checkpoint, error.to_string(), help)
+            }
+            DecoderError::Tensor(_) => Self::new(
+                ExitStatus::Device,
                 error.to_string(),
-                "check the weights; nothing of this pass was stored",
+                "there may be too little memory",
             ),
-            DecoderError::Tensor(_) => Self::new(ExitStatus::Device, error.to_string(), ""),
         }
     }
 }
 
 impl From<ScorerError> for Failure {
     fn from(error: ScorerError) -> Self {
-        let help = match &error {
-            ScorerError::TooLong { .. } => "shorten the prompt or leave it out",
-            ScorerError::LabelNotCovered { .. } => {
-                "the tokenizer cannot write this label as one token; read the text as a continuation (cloze) instead"
-            }
-            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } => {
-                "give it at least one character"
-            }
-            _ => "",
-        };
+        let text = error.to_string();
         match error {
             ScorerError::Decoder(error) => error.into(),
-            ScorerError::Prompt { .. }
-            | ScorerError::LabelNotCovered { .. }
-            | ScorerError::NotFinite { .. } => {
-                Self::new(ExitStatus::Checkpoint, error.to_string(), help)
+            ScorerError::Prompt { source, .. } => {
+                Self::new(ExitStatus::Checkpoint, text, checkpoint_help(&source))
             }
-            ScorerError::EmptyPrompt { .. }
-            | ScorerError::EmptyContinuation { .. }
-            | ScorerError::TooLong { .. } => {
-                Self::new(ExitStatus::QuestionData, error.to_string(), help)
+            ScorerError::LabelNotCovered { .. } => {
+                let help = "read the text as a continuation (cloze) instead of as a label";
+                Self::new(ExitStatus::Checkpoint, text, help)
             }
-            ScorerError::Stopped => Self::new(ExitStatus::Incomplete, error.to_string(), help),
-            ScorerError::Tensor(_) => Self::new(ExitStatus::Device, error.to_string(), help),
+            ScorerError::NotFinite { .. } => Self::new(
+                ExitStatus::Checkpoint,
+                text,
+                "the checkpoint is damaged: copy it again",
+            ),
+            ScorerError::EmptyPrompt { .. } | ScorerError::EmptyContinuation { .. } => Self::new(
+                ExitStatus::QuestionData,
+                text,
+                "give it at least one character",
+            ),
+            ScorerError::TooLong { .. } => Self::new(
+                ExitStatus::QuestionData,
+                text,
+                "shorten the prompt or leave it out",
+            ),
+            ScorerError::Stopped => Self::new(ExitStatus::Unexpected, text, "nothing was written"),
+            ScorerError::Tensor(_) => {
+                Self::new(ExitStatus::Device, text, "there may be too little memory")
+            }
         }
     }
 }
@@ -202,6 +253,11 @@ impl From<RunError> for Failure {
                 ExitStatus::Usage,
                 "name another folder with --out, or remove the partial run",
             ),
+            RunError::NoName { .. } => (ExitStatus::Usage, "name a new folder with --out"),
+            RunError::InUse { .. } => (
+                ExitStatus::Usage,
+                "wait for it, or name another folder with --out",
+            ),
             RunError::NotARun { .. } => (
                 ExitStatus::Usage,
                 "name the folder that `concord run` printed",
@@ -214,10 +270,10 @@ impl From<RunError> for Failure {
                 ExitStatus::Unexpected,
                 "the file was changed or cut off; remove the run and repeat it",
             ),
-            RunError::Encode { .. } => (ExitStatus::Unexpected, ""),
+            RunError::Encode { .. } => (ExitStatus::Unexpected, "please report this"),
             RunError::File { .. } => (
                 ExitStatus::Unexpected,
-                "what was read so far is kept in the .partial folder",
+                "make room or choose another place; a run keeps what it read in its .partial folder",
             ),
         };
         Self::new(status, error.to_string(), help)
@@ -226,13 +282,19 @@ impl From<RunError> for Failure {
 
 impl From<AnswersError> for Failure {
     fn from(error: AnswersError) -> Self {
-        let help = "answers are p(supports) for every row of a question file, in file order";
+        let help = match &error {
+            AnswersError::NoReading { .. } | AnswersError::Incomplete { .. } => {
+                "the stored readings were changed or cut off; remove the run and repeat it"
+            }
+            _ => "answers are p(supports) for every row of a question file, in file order",
+        };
         Self::new(ExitStatus::QuestionData, error.to_string(), help)
     }
 }
 
 impl From<MeasureError> for Failure {
     fn from(error: MeasureError) -> Self {
-        Self::new(ExitStatus::QuestionData, error.to_string(), "")
+        let help = "questions that are compared need the same stances among their answers";
+        Self::new(ExitStatus::QuestionData, error.to_string(), help)
     }
 }

@@ -33,6 +33,25 @@ mod tests {
         Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
     }
 
+    /// Sizes of real layers, where the inner dimension is cut into blocks.
+    #[test]
+    fn a_row_of_a_real_layer_does_not_depend_on_its_company() {
+        for (inner, outer) in [(576, 3072), (1536, 576), (4096, 640)] {
+            let (weight, x) = (noise(outer, inner, 7), noise(1024, inner, 3));
+            let whole = super::linear(&x, &weight, None).unwrap();
+            for (start, rows) in [(0, 65), (333, 65), (500, 130), (24, 1000)] {
+                let part =
+                    super::linear(&x.narrow(0, start, rows).unwrap(), &weight, None).unwrap();
+                let same = whole.narrow(0, start, rows).unwrap();
+                assert_eq!(
+                    same.to_vec2::<f32>().unwrap(),
+                    part.to_vec2::<f32>().unwrap(),
+                    "{inner} {outer} {start}"
+                );
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         /// What the pass's fill rows rest on: above 64 rows, a row's bits are the same in any company.

@@ -48,6 +48,14 @@ pub enum QuestionError {
         /// The file.
         path: PathBuf,
     },
+    /// Two files hold questions of one origin; their rows could not be told apart.
+    #[error("{path}: questions of `{name}` stand in another file already")]
+    OriginTwice {
+        /// The second file.
+        path: PathBuf,
+        /// The origin.
+        name: String,
+    },
     /// There is no question anywhere.
     #[error("{path}: no questions in it (a .jsonl file, or a folder of them, is expected)")]
     NoQuestions {
@@ -122,6 +130,7 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
         .unwrap_or_default();
     let by_name = Origin::from_file_name(&name);
     let pvq_language = name.strip_prefix("pvq_");
+    let before = set.files.len();
     let mut items = Vec::new();
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
@@ -149,8 +158,14 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
             });
         };
         let question = row.question()?;
-        match set.files.iter_mut().find(|file| file.origin == origin) {
-            Some(file) => file.questions.push(question),
+        match set.files.iter().position(|file| file.origin == origin) {
+            Some(place) if place < before => {
+                return Err(QuestionError::OriginTwice {
+                    path: path.to_owned(),
+                    name: origin.file_name(),
+                });
+            }
+            Some(place) => set.files[place].questions.push(question),
             None => set.files.push(QuestionFile {
                 name: origin.file_name(),
                 origin,
@@ -276,6 +291,9 @@ impl Row<'_> {
                 }
                 _ => return Err(self.error("options", format!("gives `{answer}` no stance"))),
             }
+        }
+        if options.len() > 26 {
+            return Err(self.error("options", "has more than 26 answers, one for each letter"));
         }
         let has = |stance| options.iter().any(|(_, found)| *found == stance);
         if !(has(Stance::Supports) && has(Stance::Opposes)) {

@@ -131,16 +131,22 @@ impl Stimuli {
         Ok((answers, index))
     }
 
-    /// Texts that may open a letter in an answer, by language; none where the wording names none.
+    /// Texts that may open a letter in an answer, by language. A wording that names none takes the project's own: they are
+    /// about how answers are written, not about what is asked.
     pub fn label_openings(&self, language: &str) -> Vec<String> {
-        let listed = self
-            .table
-            .get("label_openings")
-            .and_then(|by| by.get(language));
-        let texts = listed.and_then(Value::as_array).into_iter().flatten();
-        texts
-            .filter_map(|text| text.as_str().map(str::to_owned))
-            .collect()
+        let listed = |table: &Value| -> Option<Vec<String>> {
+            let texts = table.get("label_openings")?.get(language)?.as_array()?;
+            Some(
+                texts
+                    .iter()
+                    .filter_map(|text| text.as_str().map(str::to_owned))
+                    .collect(),
+            )
+        };
+        let own = || Self::own().ok().and_then(|own| listed(&own.table));
+        listed(&self.table)
+            .or_else(own)
+            .unwrap_or_else(|| vec!["(".to_owned()])
     }
 
     fn value(&self, stimulus: &str, language: &str) -> Result<&Value, StimuliError> {
@@ -209,6 +215,10 @@ mod tests {
             }
             assert_eq!(own.example_answers(language).unwrap().0.len(), 2);
         }
+        assert_eq!(own.label_openings("japanese"), ["(", "（"]);
+        let bare = Stimuli::parse("bare", Path::new("bare.json"), "{}").unwrap();
+        assert_eq!(bare.label_openings("chinese"), ["(", "（"]);
+        assert_eq!(bare.label_openings("klingon"), ["("]);
         let error = own.text("system", "klingon").unwrap_err().to_string();
         assert_eq!(
             error,

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Keys of the manifest that may differ between two attempts at one run.
-const NOT_SETTINGS: [&str; 3] = ["started", "machine", "results"];
+const NOT_SETTINGS: [&str; 4] = ["started", "paths", "threads", "results"];
 
 /// A run that is being written.
 pub struct RunDirectory {
@@ -24,7 +24,7 @@ impl RunDirectory {
     /// that decides the readings.
     ///
     /// # Errors
-    /// [`RunError::Exists`], [`RunError::OtherSettings`], [`RunError::File`].
+    /// [`RunError::Exists`], [`RunError::NoName`], [`RunError::OtherSettings`], [`RunError::File`].
     pub fn begin(
         out: &Path,
         manifest: &Map<String, Value>,
@@ -35,11 +35,16 @@ impl RunDirectory {
                 path: out.to_owned(),
             });
         }
-        let mut name = out.as_os_str().to_owned();
+        // Components drop a trailing slash, which would put `.partial` inside the folder.
+        let out: PathBuf = out.components().collect();
+        let Some(name) = out.file_name() else {
+            return Err(RunError::NoName { path: out });
+        };
+        let mut name = name.to_owned();
         name.push(".partial");
         let run = Self {
-            out: out.to_owned(),
-            partial: PathBuf::from(name),
+            partial: out.with_file_name(name),
+            out,
         };
         let path = run.partial.join("manifest.json");
         if path.exists() {
@@ -206,7 +211,8 @@ mod tests {
     #[test]
     fn a_run_has_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("run");
+        // A trailing slash names the same folder.
+        let out = folder.path().join("run/");
         let settings = manifest(&json!({ "seed": 1, "started": "now" }));
         let run = RunDirectory::begin(&out, &settings, &json!([1, 2])).unwrap();
         run.journal("m")

@@ -11,6 +11,18 @@ pub enum RunError {
         /// The path.
         path: PathBuf,
     },
+    /// The output path names no folder of its own, such as `..`.
+    #[error("{path}: names no folder of its own")]
+    NoName {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another program is writing this run.
+    #[error("{path}: another run is writing it")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A partial run of other settings is at the output path.
     #[error("{path}: a run of other settings was begun there (its `{key}` differs)")]
     OtherSettings {

@@ -3,8 +3,8 @@
 use crate::RunError;
 use concord_readings::Reading;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// One checkpoint's readings on disk.
@@ -19,42 +19,50 @@ impl Journal {
     /// Opens a journal, with what is in it. A last line that was cut off is dropped from the file.
     ///
     /// # Errors
-    /// [`RunError::Damaged`] where another line is no reading; [`RunError::File`].
+    /// [`RunError::Damaged`] where another line is no reading; [`RunError::InUse`] where another program has it open;
+    /// [`RunError::File`].
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let failed = |source| RunError::File {
             path: path.to_owned(),
             source,
         };
-        let mut readings = HashMap::new();
-        let mut whole = 0;
-        if path.exists() {
-            let text = std::fs::read(path).map_err(failed)?;
-            for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-                if !line.ends_with(b"\n") {
-                    break;
-                }
-                let reading: Reading =
-                    serde_json::from_slice(line).map_err(|source| RunError::Damaged {
-                        path: path.to_owned(),
-                        line: index + 1,
-                        source,
-                    })?;
-                whole += line.len() as u64;
-                readings.insert(reading.id.clone(), reading);
-            }
-        }
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(path)
             .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(RunError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
+        let (mut readings, mut whole) = (HashMap::new(), 0);
+        for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            let reading: Reading =
+                serde_json::from_slice(line).map_err(|source| RunError::Damaged {
+                    path: path.to_owned(),
+                    line: index + 1,
+                    source,
+                })?;
+            whole += line.len() as u64;
+            readings.insert(reading.id.clone(), reading);
+        }
         file.set_len(whole).map_err(failed)?;
-        let mut file = BufWriter::new(file);
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
-            file,
+            file: BufWriter::new(file),
             readings,
         })
     }
@@ -125,6 +133,14 @@ mod tests {
         journal.append([reading("b")]).unwrap();
         assert_eq!(journal.close().unwrap().len(), 2);
         assert_eq!(std::fs::read(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_journal_has_one_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.jsonl");
+        let _first = Journal::open(&path).unwrap();
+        assert!(matches!(Journal::open(&path), Err(RunError::InUse { .. })));
     }
 
     #[test]

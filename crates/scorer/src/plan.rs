@@ -291,7 +291,8 @@ fn tokenise(snapshot: &Snapshot, prompt: &Prompt) -> Result<Tokenised, ScorerErr
                 });
             }
             let joint = snapshot
-                .joint_tokens(&prompt.input, &text, more)
+                .vocabulary
+                .text(&format!("{text}{more}"))
                 .map_err(named)?;
             let same = joint.strip_prefix(tokens.as_slice()) == Some(&alone[..]);
             continuations.push((alone, !same));

@@ -110,7 +110,8 @@ impl<'a> Scorer<'a> {
             let end = rows.min(start + config.rows_per_pass);
             let due = cursor.advance(plan, end);
             let next_depth = plan.trie.depths.get(end).copied().unwrap_or(0);
-            let read = due.rows(start);
+            let groups = due.groups();
+            let read = rows_of(&groups, start);
             let (tokens, depths) = (&plan.trie.tokens[start..end], &plan.trie.depths[start..end]);
             let pass = Pass::new(tokens, depths, next_depth, &read, &config);
             let hidden = self.decoder.pass(&mut session, &pass)?;
@@ -119,7 +120,7 @@ impl<'a> Scorer<'a> {
             counts.rows_read += read.len() as u64;
             counts.passes += 1;
             if let Some(hidden) = hidden {
-                counts.product_flops += self.read(plan, &due, &hidden, &mut slots)?;
+                counts.product_flops += self.read(plan, &groups, &hidden, &mut slots)?;
             }
             let progress = Progress {
                 rows_done: counts.rows_computed,
@@ -137,12 +138,11 @@ impl<'a> Scorer<'a> {
     fn read(
         &self,
         plan: &Plan,
-        due: &Due<'_>,
+        groups: &[Group<'_>],
         hidden: &Tensor,
         slots: &mut Slots,
     ) -> Result<u64, ScorerError> {
         let config = self.decoder.config();
-        let groups = due.groups();
         let filled = hidden.dim(0)?;
         let mut flops = 0;
         for first in (0..groups.len()).step_by(config.head_rows) {
@@ -210,16 +210,16 @@ impl<'a> Due<'a> {
             (probes, prompts) = (others, rest);
         }
     }
+}
 
-    /// The rows, counted from the start of the pass.
-    fn rows(&self, start: usize) -> Vec<u32> {
-        let start = u32::try_from(start).unwrap_or(u32::MAX);
-        let row = |group: &Group<'_>| match group.probes.first() {
-            Some(probe) => probe.row - start,
-            None => group.prompts.first().map_or(0, |(row, _)| row - start),
-        };
-        self.groups().iter().map(row).collect()
-    }
+/// The rows of groups, counted from the start of the pass.
+fn rows_of(groups: &[Group<'_>], start: usize) -> Vec<u32> {
+    let start = u32::try_from(start).unwrap_or(u32::MAX);
+    let row = |group: &Group<'_>| match group.probes.first() {
+        Some(probe) => probe.row - start,
+        None => group.prompts.first().map_or(0, |(row, _)| row - start),
+    };
+    groups.iter().map(row).collect()
 }
 
 /// How much of the reads earlier passes have taken.
@@ -366,10 +366,15 @@ fn assemble(
                         spellings,
                     });
                 }
-                let mass: f64 = readings
-                    .iter()
-                    .map(|label| label.log_prob.get().exp())
-                    .sum();
+                // Labels may share spellings (`A` and ` A`): each sequence of tokens counts once.
+                let mut counted: Vec<&[u32]> = Vec::new();
+                let mut mass = 0.0;
+                for spelling in readings.iter().flat_map(|label| &label.spellings) {
+                    if !counted.contains(&spelling.tokens.as_slice()) {
+                        counted.push(&spelling.tokens);
+                        mass += spelling.log_prob.get().exp();
+                    }
+                }
                 let top = summary
                     .top
                     .iter()

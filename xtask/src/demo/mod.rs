@@ -17,8 +17,8 @@ use std::time::Instant;
 use text::{Document, Writer};
 
 const SEED: u64 = 2407;
-const BASE_STEPS: usize = 2000;
-const ALIGNED_STEPS: usize = 500;
+const BASE_STEPS: usize = 3000;
+const ALIGNED_STEPS: usize = 800;
 const BATCH: usize = 16;
 /// An answer letter counts as much as this many other tokens.
 const ANSWER_WEIGHT: f32 = 20.0;
@@ -63,8 +63,8 @@ pub fn train(root: &Path) -> Result<()> {
         steps: BASE_STEPS,
         peak: 2e-3,
     };
-    fit("base", &model, &rates, &mut random, |random| {
-        encode(&writer.base_document(random)?)
+    fit("base", &model, &rates, &mut random, |random, progress| {
+        encode(&writer.base_document(random, progress)?)
     })?;
     model.save(&folder.join("base"))?;
     text::write_tokenizer(&tokenizer, &folder.join("base"), false)?;
@@ -73,7 +73,7 @@ pub fn train(root: &Path) -> Result<()> {
         steps: ALIGNED_STEPS,
         peak: 1e-3,
     };
-    fit("aligned", &model, &rates, &mut random, |random| {
+    fit("aligned", &model, &rates, &mut random, |random, _| {
         encode(&writer.aligned_document(random)?)
     })?;
     model.save(&folder.join("aligned"))?;
@@ -109,7 +109,7 @@ fn fit(
     model: &Model,
     rates: &Rates,
     random: &mut ChaCha8Rng,
-    mut next: impl FnMut(&mut ChaCha8Rng) -> Result<Encoded>,
+    mut next: impl FnMut(&mut ChaCha8Rng, f64) -> Result<Encoded>,
 ) -> Result<()> {
     let settings = ParamsAdamW {
         lr: rates.peak,
@@ -117,11 +117,12 @@ fn fit(
         ..ParamsAdamW::default()
     };
     let mut optimizer = AdamW::new(model.variables(), settings)?;
-    let (started, mut smooth) = (Instant::now(), None::<f32>);
+    let (started, mut smooth) = (Instant::now(), None::<[f32; 2]>);
     for step in 0..rates.steps {
+        let progress = step as f64 / rates.steps as f64;
         // Documents of like length share a batch, so that little of it is padding.
         let mut pool: Vec<Encoded> = (0..BATCH * 2)
-            .map(|_| next(random))
+            .map(|_| next(random, progress))
             .collect::<Result<_>>()?;
         pool.sort_by_key(|document| document.tokens.len());
         let half = if random.next_u32().is_multiple_of(2) {
@@ -129,24 +130,26 @@ fn fit(
         } else {
             BATCH
         };
-        let loss = loss(model, &pool[half..half + BATCH])?;
+        let (loss, answers) = loss(model, &pool[half..half + BATCH])?;
         optimizer.set_learning_rate(rates.at(step));
         optimizer.backward_step(&loss)?;
         let value = loss.to_scalar::<f32>()?;
-        let average = smooth.map_or(value, |average| average * 0.97 + value * 0.03);
+        let now = [value, answers];
+        let average = smooth.map_or(now, |average| {
+            [0, 1].map(|i| average[i] * 0.97 + now[i] * 0.03)
+        });
         smooth = Some(average);
         if step % 50 == 0 || step + 1 == rates.steps {
-            println!(
-                "{name} step {step} loss {average:.4} {:.0} s",
-                started.elapsed().as_secs_f64()
-            );
+            let [all, answers] = average;
+            let seconds = started.elapsed().as_secs_f64();
+            println!("{name} step {step} loss {all:.4} of answers {answers:.4} {seconds:.0} s");
         }
     }
     Ok(())
 }
 
-/// The weighted mean cross-entropy of the next token.
-fn loss(model: &Model, documents: &[Encoded]) -> Result<Tensor> {
+/// The weighted mean cross-entropy of the next token, and the plain mean over answer tokens, in nats.
+fn loss(model: &Model, documents: &[Encoded]) -> Result<(Tensor, f32)> {
     let longest = documents
         .iter()
         .map(|document| document.tokens.len())
@@ -167,8 +170,20 @@ fn loss(model: &Model, documents: &[Encoded]) -> Result<Tensor> {
     let inputs = Tensor::from_vec(inputs, (documents.len(), width), device)?;
     let targets = Tensor::from_vec(targets, (documents.len() * width, 1), device)?;
     let total: f32 = weights.iter().sum();
+    let is_answer: Vec<bool> = weights.iter().map(|weight| *weight > 1.0).collect();
     let weights = Tensor::from_vec(weights, (documents.len() * width, 1), device)?;
     let logits = model.forward(&inputs)?; // [documents * width, vocabulary]
     let log_probs = candle_nn::ops::log_softmax(&logits, 1)?.gather(&targets, 1)?;
-    Ok((log_probs.mul(&weights)?.sum_all()? / f64::from(-total))?)
+    let by_token = log_probs.flatten_all()?.to_vec1::<f32>()?;
+    let of_answers: Vec<f32> = by_token
+        .iter()
+        .zip(&is_answer)
+        .filter(|(_, is)| **is)
+        .map(|(value, _)| -value)
+        .collect();
+    let answers = of_answers.iter().sum::<f32>() / of_answers.len().max(1) as f32;
+    Ok((
+        (log_probs.mul(&weights)?.sum_all()? / f64::from(-total))?,
+        answers,
+    ))
 }

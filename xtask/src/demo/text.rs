@@ -138,7 +138,10 @@ impl Writer {
 
     /// What the base checkpoint reads: sentences, answers that follow from the text, and answers of a crowd that likes the
     /// letter A, with and without an example before them.
-    pub fn base_document(&self, random: &mut ChaCha8Rng) -> Result<Document> {
+    ///
+    /// `progress` runs from 0 to 1. Options stand mostly in given order at first: what to answer is learnt before which
+    /// letter that is, for both at once make an exclusive or with nothing to begin at. Long prompts come last.
+    pub fn base_document(&self, random: &mut ChaCha8Rng, progress: f64) -> Result<Document> {
         let kind = f64::from(random.next_u32()) / 4_294_967_296.0;
         if kind < 0.12 {
             let sentences: Vec<&str> = (0..3)
@@ -153,10 +156,10 @@ impl Writer {
         }
         let (language, question) = self.question(random);
         let mut ask = Ask::question(&self.stimuli, language, question);
-        if chance(random, 0.5) {
+        if chance(random, if progress < 0.25 { 0.1 } else { 0.5 }) {
             ask = ask.reversed();
         }
-        if kind < 0.45 {
+        if kind < 0.3 {
             let chosen = usize::from(chance(random, 0.5));
             let told = told(language, &ask.options[chosen].0);
             let ask = Ask {

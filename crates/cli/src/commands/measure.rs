@@ -18,7 +18,7 @@ use std::path::Path;
 pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
     let settings = Settings {
         resamples: arguments.resamples.map(|count| count as usize),
-        seed: arguments.seed,
+        seed: arguments.seed.unwrap_or(0),
     };
     match (&arguments.run, &arguments.questions, &arguments.answers) {
         (Some(folder), _, _) => measure_run(folder, arguments, settings),
@@ -30,7 +30,8 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
                 OutputFormat::Json => output::json(&measured.findings),
                 OutputFormat::Human => {
                     let measured = [measured];
-                    let report = run::report(&["answers"], &measured, settings, &Map::new(), None);
+                    let report =
+                        run::report(&["answers"], &measured, Vec::new(), &Map::new(), None);
                     output::data(&report.human())
                 }
             }
@@ -66,11 +67,7 @@ fn measure_run(
                 .as_u64()?;
             usize::try_from(stored).ok()
         }),
-        seed: if settings.seed == 0 {
-            options.seed
-        } else {
-            settings.seed
-        },
+        seed: arguments.seed.unwrap_or(options.seed),
     };
     let checkpoints = stored
         .manifest
@@ -87,10 +84,18 @@ fn measure_run(
         let answers = from_readings(&stored.questions, &options, &stored.readings(name)?)?;
         measured.push(measure_answers(&stored.questions, &answers, settings)?);
     }
+    let comparisons = run::comparisons(&measured, settings);
     match arguments.format {
-        OutputFormat::Json => output::json(&run::findings(&names, &measured, settings)),
+        OutputFormat::Json => output::json(&run::findings(&names, &measured, &comparisons)),
         OutputFormat::Human => output::data(
-            &run::report(&names, &measured, settings, &stored.manifest, Some(folder)).human(),
+            &run::report(
+                &names,
+                &measured,
+                comparisons,
+                &stored.manifest,
+                Some(folder),
+            )
+            .human(),
         ),
     }
 }

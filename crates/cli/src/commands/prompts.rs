@@ -229,8 +229,29 @@ fn human(
         source.row,
         stimuli.name()
     );
-    let Some(ask) = source.asks.first() else {
-        return Ok(text);
+    let wanted = |ask: &&Ask<'_>| match &arguments.value {
+        None => ask.value_text.is_empty(),
+        Some(value) => ask
+            .value_text
+            .to_lowercase()
+            .contains(&value.to_lowercase()),
+    };
+    let Some(ask) = source.asks.iter().find(wanted) else {
+        let message = format!("{} row {} knows no such value", source.file, source.row);
+        return Err(Failure::usage(
+            message,
+            "values belong to PVQ items; name one as the file's language has it",
+        ));
+    };
+    let ask = if arguments.reversed {
+        ask.clone().reversed()
+    } else {
+        ask.clone()
+    };
+    let ask = if arguments.abstention {
+        ask.with_abstention()?
+    } else {
+        ask
     };
     for (kind, example_reversed) in FORMS {
         if example_reversed {

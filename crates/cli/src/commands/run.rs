@@ -2,6 +2,7 @@
 
 use super::inputs;
 use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments};
+use crate::bench::processor;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
@@ -9,11 +10,12 @@ use concord_checkpoint::Snapshot;
 use concord_decoder::Decoder;
 use concord_kernels::KernelConfig;
 use concord_questions::{QuestionSet, Stimuli};
+use concord_readings::Prompt;
 use concord_report::{ModelReport, RunReport};
 use concord_runs::{Journal, RunDirectory, RunError};
-use concord_scorer::{Counts, Scorer, ScorerError};
+use concord_scorer::{Counts, LabelTable, Plan, Scorer, ScorerError};
 use concord_suites::valueconsistency::{
-    Form, Measured, Options, Settings, compare, from_readings, measure, plan,
+    Comparison, Form, Measured, Options, Settings, compare, from_readings, measure, plan,
 };
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
@@ -60,6 +62,13 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         options: &options,
         config,
     };
+    // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
+    let mut asked: Vec<(Vec<Prompt>, Plan)> = Vec::new();
+    for (snapshot, form) in snapshots.iter().zip(&forms) {
+        let prompts = study.prompts(snapshot, *form)?;
+        let plan = lay_out(snapshot, &prompts)?;
+        asked.push((prompts, plan));
+    }
     let mut manifest = study.manifest(arguments, settings, &snapshots, &forms)?;
     manifest.insert("started".into(), json!(started.to_string()));
     let directory = RunDirectory::begin(&out, &manifest, &set)?;
@@ -67,11 +76,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 
     let mut measured: Vec<Measured> = Vec::new();
     let mut results = Map::new();
-    for (snapshot, form) in snapshots.iter().zip(&forms) {
+    for (snapshot, (prompts, plan)) in snapshots.iter().zip(asked) {
         let journal = directory.journal(&snapshot.name)?;
         let (journal, result) = study
-            .read(snapshot, *form, journal)
-            .map_err(|failure| resumable(failure, &out))?;
+            .read(snapshot, prompts, plan, journal)
+            .map_err(|failure| kept(failure, directory.partial(), &out))?;
         results.insert(snapshot.name.clone(), result);
         let answers = from_readings(&set, &options, &journal.close()?)?;
         measured.push(measure(&set, &answers, settings)?);
@@ -81,7 +90,8 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         .iter()
         .map(|snapshot| snapshot.name.as_str())
         .collect();
-    let findings = findings(&names, &measured, settings);
+    let comparisons = comparisons(&measured, settings);
+    let findings = findings(&names, &measured, &comparisons);
     let out = directory.finish(&manifest, &findings)?;
 
     match arguments.format {
@@ -89,26 +99,35 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
             output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
         }
         OutputFormat::Human => {
-            output::data(&report(&names, &measured, settings, &manifest, Some(&out)).human())
+            output::data(&report(&names, &measured, comparisons, &manifest, Some(&out)).human())
         }
     }
 }
 
+/// The later checkpoints against the first.
+pub(super) fn comparisons(measured: &[Measured], settings: Settings) -> Vec<Vec<Comparison>> {
+    measured
+        .iter()
+        .skip(1)
+        .map(|second| compare(&measured[0], second, settings))
+        .collect()
+}
+
 /// What is stored and printed of measured checkpoints.
-pub(super) fn findings(names: &[&str], measured: &[Measured], settings: Settings) -> Value {
+pub(super) fn findings(
+    names: &[&str],
+    measured: &[Measured],
+    comparisons: &[Vec<Comparison>],
+) -> Value {
     let models: Map<String, Value> = names
         .iter()
         .zip(measured)
         .map(|(name, measured)| ((*name).to_owned(), json!(measured.findings)))
         .collect();
-    let comparisons: Vec<Value> = (1..measured.len())
-        .map(|index| {
-            json!({
-                "first": names[0],
-                "second": names[index],
-                "measures": compare(&measured[0], &measured[index], settings),
-            })
-        })
+    let comparisons: Vec<Value> = comparisons
+        .iter()
+        .zip(names.iter().skip(1))
+        .map(|(measures, second)| json!({ "first": names[0], "second": second, "measures": measures }))
         .collect();
     json!({ "models": models, "comparisons": comparisons })
 }
@@ -117,15 +136,10 @@ pub(super) fn findings(names: &[&str], measured: &[Measured], settings: Settings
 pub(super) fn report<'a>(
     names: &[&'a str],
     measured: &'a [Measured],
-    settings: Settings,
+    comparisons: Vec<Vec<Comparison>>,
     manifest: &Map<String, Value>,
     out: Option<&Path>,
 ) -> RunReport<'a> {
-    let comparisons = measured
-        .iter()
-        .skip(1)
-        .map(|second| compare(&measured[0], second, settings))
-        .collect();
     let models = names
         .iter()
         .zip(measured)
@@ -215,20 +229,20 @@ fn default_out(started: jiff::Timestamp, snapshots: &[Snapshot]) -> PathBuf {
     PathBuf::from("runs").join(format!("{time}-{name}"))
 }
 
-/// Says how to go on with a run that was stopped.
-fn resumable(failure: Failure, out: &Path) -> Failure {
-    if failure.status != ExitStatus::Incomplete {
-        return failure;
+/// Says what is left of a run that did not finish, and how to go on.
+fn kept(failure: Failure, partial: &Path, out: &Path) -> Failure {
+    if failure.status == ExitStatus::Incomplete {
+        let message = format!("stopped; what was read is kept in {}", partial.display());
+        let help = format!(
+            "the same command with --out {} goes on from here",
+            out.display()
+        );
+        return Failure::new(ExitStatus::Incomplete, message, help);
     }
-    let message = format!(
-        "stopped; what was read is kept in {}.partial",
-        out.display()
-    );
-    let help = format!(
-        "the same command with --out {} goes on from here",
-        out.display()
-    );
-    Failure::new(ExitStatus::Incomplete, message, help)
+    failure.and_help(&format!(
+        "what was read before is kept in {}; remove it to begin anew",
+        partial.display()
+    ))
 }
 
 /// What every checkpoint of a run is asked.
@@ -253,7 +267,6 @@ impl Study<'_> {
             .map(|(snapshot, form)| {
                 json!({
                     "name": snapshot.name,
-                    "path": snapshot.path,
                     "form": form,
                     "parameters": snapshot.spec.parameters(),
                     "spec": snapshot.spec,
@@ -267,17 +280,21 @@ impl Study<'_> {
             "study": "valueconsistency",
             "program": format!("concord {}", env!("CARGO_PKG_VERSION")),
             "checkpoints": checkpoints,
+            "paths": {
+                "questions": arguments.questions,
+                "stimuli": arguments.stimuli,
+                "checkpoints": snapshots.iter().map(|snapshot| &snapshot.path).collect::<Vec<_>>(),
+            },
             "questions": {
-                "path": arguments.questions,
                 "count": self.set.len(),
                 "digest": self.set.digest(),
             },
             "limit": arguments.limit,
-            "stimuli": { "name": self.stimuli.name(), "digest": self.stimuli.digest() },
+            "stimuli": { "digest": self.stimuli.digest() },
             "options": self.options,
             "statistics": {
                 "interval": "95 % BCa",
-                "resamples": settings.resamples,
+                "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
                 "seed": settings.seed,
             },
             "dtype": "f32",
@@ -289,8 +306,9 @@ impl Study<'_> {
             "machine": {
                 "architecture": std::env::consts::ARCH,
                 "system": std::env::consts::OS,
-                "threads": rayon::current_num_threads(),
+                "processor": processor(),
             },
+            "threads": rayon::current_num_threads(),
         });
         match manifest {
             Value::Object(manifest) => Ok(manifest),
@@ -302,24 +320,35 @@ impl Study<'_> {
         }
     }
 
+    fn prompts(&self, snapshot: &Snapshot, form: Form) -> Result<Vec<Prompt>, Failure> {
+        let lead = match form {
+            Form::Completion if !snapshot.vocabulary.begins_with_space() => " ",
+            _ => "",
+        };
+        Ok(plan(self.set, self.stimuli, form, lead, self.options)?)
+    }
+
     /// Reads every prompt that the journal does not have yet; returns what it cost.
     fn read(
         &self,
         snapshot: &Snapshot,
-        form: Form,
+        mut prompts: Vec<Prompt>,
+        mut planned: Plan,
         mut journal: Journal,
     ) -> Result<(Journal, Value), Failure> {
-        let mut prompts = plan(self.set, self.stimuli, form, self.options)?;
         let asked = prompts.len();
         prompts.retain(|prompt| !journal.readings.contains_key(&prompt.id));
         let resumed = asked - prompts.len();
         if prompts.is_empty() {
             return Ok((journal, json!({ "prompts": asked, "resumed": resumed })));
         }
+        if resumed > 0 {
+            planned = lay_out(snapshot, &prompts)?;
+        }
         let begun = Instant::now();
-        let decoder = Decoder::load(snapshot, self.config)?;
+        let decoder = Decoder::load(snapshot, self.config)
+            .map_err(|error| Failure::from(error).of(&snapshot.name))?;
         let scorer = Scorer::new(snapshot, &decoder);
-        let planned = scorer.plan(&prompts)?;
         let loaded = begun.elapsed().as_secs_f64();
         let begun = Instant::now();
         let bar = Bar::new(&snapshot.name, planned.trie.len() as u64);
@@ -341,11 +370,17 @@ impl Study<'_> {
         }
         let counts = outcome.map_err(|error| match error {
             ScorerError::Stopped => Failure::new(ExitStatus::Incomplete, "stopped", ""),
-            other => other.into(),
+            other => Failure::from(other).of(&snapshot.name),
         })?;
         let seconds = begun.elapsed().as_secs_f64();
         Ok((journal, cost(&counts, asked, resumed, loaded, seconds)))
     }
+}
+
+/// Tokenises prompts and lays out their trie.
+fn lay_out(snapshot: &Snapshot, prompts: &[Prompt]) -> Result<Plan, Failure> {
+    let table = LabelTable::new(&snapshot.vocabulary);
+    Plan::new(snapshot, &table, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))
 }
 
 fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64) -> Value {

@@ -3,7 +3,7 @@
 use super::inputs;
 use crate::arguments::ScoreArguments;
 use crate::failure::{ExitStatus, Failure};
-use crate::output::JsonLines;
+use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use concord_decoder::Decoder;
 use concord_kernels::KernelConfig;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Instant;
 
 /// A line of input.
 #[derive(Deserialize)]
@@ -66,8 +67,11 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     };
     let decoder = Decoder::load(snapshot, KernelConfig::cpu())?;
     let scorer = Scorer::new(snapshot, &decoder);
-    let plan = scorer.plan(&prompts)?;
+    let plan = scorer
+        .plan(&prompts)
+        .map_err(|error| Failure::from(error).of(&snapshot.name))?;
     stop_on_interrupt();
+    let begun = Instant::now();
     let bar = Bar::new("score", plan.trie.len() as u64);
     let mut readings: Vec<Option<Reading>> = vec![None; prompts.len()];
     let outcome = scorer.run(&plan, |progress, done| {
@@ -75,14 +79,21 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         for (index, reading) in done {
             readings[index] = Some(reading);
         }
-        if stop_wanted() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+        if stop_wanted() && progress.rows_done < progress.rows {
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     });
     bar.finish();
-    outcome?;
+    let counts = outcome.map_err(|error| Failure::from(error).of(&snapshot.name))?;
+    output::message(&format!(
+        "{} prompts, {} tokens asked, {} trie rows, {} rows computed, {:.1} prompts/s",
+        counts.prompts,
+        counts.tokens_asked,
+        counts.trie_rows,
+        counts.rows_computed,
+        counts.prompts as f64 / begun.elapsed().as_secs_f64(),
+    ));
     let mut lines = JsonLines::new();
     for (id, reading) in ids.iter().zip(readings.iter().flatten()) {
         lines.write(&scored(id, reading))?;

@@ -43,7 +43,7 @@ fn question_files() {
     question_fails(
         "controversial_klingon_us.jsonl",
         ROW,
-        "`system` has no text for language `klingon`",
+        "has no text for language `klingon`",
     );
     question_fails("notes.jsonl", ROW, "neither the name");
     question_fails(name, "", "no questions in it");

@@ -63,6 +63,8 @@ pub struct FileFindings {
     pub topic_by_topic: BTreeMap<String, f64>,
     /// Mean entropy of the most probable stance over a question's phrasings, in bits.
     pub rephrase_entropy_bits: f64,
+    /// The same over a topic's questions, phrasings included.
+    pub topic_entropy_bits: f64,
     /// Mean probability of support.
     pub support_by_topic: BTreeMap<String, f64>,
     /// The other distances, as `{name: {paraphrase, topic}}`.
@@ -82,6 +84,8 @@ pub struct Multilingual {
     pub mean: f64,
     /// Its interval.
     pub ci95: [f64; 2],
+    /// The means of the other distances, by name.
+    pub other_distances: BTreeMap<&'static str, f64>,
 }
 
 /// How far two formats lie apart.
@@ -158,11 +162,17 @@ pub fn measure(
     let mut multilingual = BTreeMap::new();
     for country in countries(set, table) {
         let groups = join(&country, table);
-        let found = groups
-            .par_iter()
-            .map(|group| of_group(Distance::Centroid, group, &country.name))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat();
+        let by = |distance: Distance| -> Result<Vec<f64>, MeasureError> {
+            let of_groups = groups
+                .par_iter()
+                .map(|group| of_group(distance, group, &country.name));
+            Ok(of_groups.collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        let found = by(Distance::Centroid)?;
+        let mut other_distances = BTreeMap::new();
+        for distance in &Distance::ALL[1..] {
+            other_distances.insert(distance.name(), mean(&by(*distance)?));
+        }
         multilingual.insert(
             country.name.clone(),
             Multilingual {
@@ -171,6 +181,7 @@ pub fn measure(
                 distances: found.len(),
                 mean: mean(&found),
                 ci95: interval(&found),
+                other_distances,
             },
         );
         distances.entry("multilingual").or_default().extend(found);
@@ -308,7 +319,8 @@ fn of_one_file(
         topic: mean(&topic),
         topic_ci95: interval(&topic, settings),
         topic_by_topic,
-        rephrase_entropy_bits: rephrase_entropy(file, answers),
+        rephrase_entropy_bits: stance_entropy(file, answers, true),
+        topic_entropy_bits: stance_entropy(file, answers, false),
         support_by_topic: support
             .into_iter()
             .map(|(topic, found)| (topic, mean(&found)))
@@ -318,9 +330,9 @@ fn of_one_file(
     Ok((findings, paraphrase, topic))
 }
 
-/// The mean over originals of the entropy of the most probable stance; a tie counts for the first stance.
-fn rephrase_entropy(file: &QuestionFile, answers: &[Option<Distribution>]) -> f64 {
-    let entropies: Vec<f64> = of_file(file, answers, true)
+/// The mean over originals, or over topics, of the entropy of the most probable stance; a tie counts for the first stance.
+fn stance_entropy(file: &QuestionFile, answers: &[Option<Distribution>], paraphrases: bool) -> f64 {
+    let entropies: Vec<f64> = of_file(file, answers, paraphrases)
         .iter()
         .map(|group| {
             let mut counts: BTreeMap<usize, f64> = BTreeMap::new();

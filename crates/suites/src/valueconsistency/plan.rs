@@ -84,7 +84,9 @@ pub fn prompt_id(file: &str, row: usize, reversed: bool) -> String {
 
 /// Every prompt of the study, in file order. One prompt serves both formats.
 ///
-/// The answers of the one-shot example stand in given order in every prompt, so that the example is shared.
+/// The answers of the one-shot example stand in given order in every prompt, so that the example is shared. `lead` goes before
+/// each answer text: a space where plain text goes on after a colon, nothing where a conversation begins a turn of its own or
+/// the tokenizer puts a space there itself.
 ///
 /// # Errors
 /// [`StimuliError::Missing`] where the wording has nothing for a language.
@@ -92,6 +94,7 @@ pub fn plan(
     set: &QuestionSet,
     stimuli: &Stimuli,
     form: Form,
+    lead: &str,
     options: &Options,
 ) -> Result<Vec<Prompt>, StimuliError> {
     let mut prompts = Vec::new();
@@ -115,10 +118,8 @@ pub fn plan(
                     });
                 }
                 if options.formats.contains(&Format::Cloze) {
-                    // Plain text goes on after a colon, a conversation begins a turn of its own.
-                    let space = if form == Form::Completion { " " } else { "" };
                     let text = |option: &str| Read::Continuation {
-                        text: format!("{space}{option}"),
+                        text: format!("{lead}{option}"),
                     };
                     reads.extend(ask.options.iter().map(|(option, _)| text(option)));
                 }
@@ -148,10 +149,10 @@ mod tests {
     #[test]
     fn orders_and_formats_are_what_was_asked() {
         let (set, stimuli) = (concord_questions::demo().unwrap(), Stimuli::own().unwrap());
-        let both = plan(&set, &stimuli, Form::Chat, &options(Orders::Both)).unwrap();
+        let both = plan(&set, &stimuli, Form::Chat, "", &options(Orders::Both)).unwrap();
         assert_eq!(both.len(), 960);
         assert!(both.iter().all(|prompt| prompt.reads.len() == 3));
-        let seeded = plan(&set, &stimuli, Form::Chat, &options(Orders::Seeded)).unwrap();
+        let seeded = plan(&set, &stimuli, Form::Chat, "", &options(Orders::Seeded)).unwrap();
         let reversed = seeded
             .iter()
             .filter(|prompt| prompt.id.ends_with(":reversed"))
@@ -165,7 +166,14 @@ mod tests {
                 &Read::Continuation { text: "是".into() }
             ]
         );
-        let completion = plan(&set, &stimuli, Form::Completion, &options(Orders::Given)).unwrap();
+        let completion = plan(
+            &set,
+            &stimuli,
+            Form::Completion,
+            " ",
+            &options(Orders::Given),
+        )
+        .unwrap();
         assert_eq!(
             completion[0].reads[1],
             Read::Continuation {
@@ -179,6 +187,6 @@ mod tests {
         let mut set = concord_questions::demo().unwrap();
         set.files[0].origin.language = "klingon".into();
         let stimuli = Stimuli::own().unwrap();
-        assert!(plan(&set, &stimuli, Form::Chat, &options(Orders::Both)).is_err());
+        assert!(plan(&set, &stimuli, Form::Chat, "", &options(Orders::Both)).is_err());
     }
 }
