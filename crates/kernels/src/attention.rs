@@ -10,7 +10,7 @@
 use crate::exp::exp;
 use crate::storage::{LANES, add_lanes, values};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -231,10 +231,14 @@ impl CustomOp2 for TrieAttention {
             }
             let mut path = Path::new(deepest, self.shape.head_dim);
             for kv in 0..self.shape.kv_heads {
-                Arch::new().dispatch(
-                    #[inline(always)]
-                    || walk(&source, rows, chunk, kv, &mut path, out),
-                );
+                Arch::new().dispatch(Walk {
+                    source: &source,
+                    rows,
+                    chunk,
+                    kv,
+                    path: &mut path,
+                    out: &mut *out,
+                });
             }
         });
         Ok((
@@ -385,45 +389,59 @@ impl Path {
     }
 }
 
-/// One KV head over the rows of one task.
-#[inline(always)]
-fn walk(
-    source: &Source<'_>,
-    rows: &PassRows,
-    chunk: &Chunk,
+/// One KV head over the rows of one task. A struct, so that it is inlined into the vector context.
+struct Walk<'a> {
+    source: &'a Source<'a>,
+    rows: &'a PassRows,
+    chunk: &'a Chunk,
     kv: usize,
-    path: &mut Path,
-    out: &mut [f32],
-) {
-    let AttentionShape {
-        heads,
-        kv_heads,
-        head_dim,
-    } = source.shape;
-    let group = heads / kv_heads;
-    let width = source.shape.query_width();
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    for (depth, index) in chunk.path.iter().enumerate() {
-        let (key, value) = source.key_value(*index, kv);
-        path.put(depth, key, value);
-    }
-    let mut queries = rows.queries[chunk.queries.clone()]
-        .iter()
-        .zip(out.chunks_exact_mut(width))
-        .peekable();
-    for row in chunk.rows.clone() {
-        let depth = rows.depths[row] as usize;
-        let (key, value) = source.key_value(source.entries + row, kv);
-        path.put(depth, key, value);
-        while let Some((_, out)) = queries.next_if(|(query, _)| **query as usize == row) {
-            let query = &source.qkv[row * source.shape.qkv_width()..];
-            for head in kv * group..(kv + 1) * group {
-                let at = head * head_dim..(head + 1) * head_dim;
-                path.attend(&query[at.clone()], depth + 1, scale, &mut out[at]);
-            }
+    path: &'a mut Path,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Walk<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Walk {
+            source,
+            rows,
+            chunk,
+            kv,
+            path,
+            out,
+        } = self;
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = source.shape;
+        let group = heads / kv_heads;
+        let width = source.shape.query_width();
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        for (depth, index) in chunk.path.iter().enumerate() {
+            let (key, value) = source.key_value(*index, kv);
+            path.put(depth, key, value);
         }
-        if queries.peek().is_none() {
-            return;
+        let mut queries = rows.queries[chunk.queries.clone()]
+            .iter()
+            .zip(out.chunks_exact_mut(width))
+            .peekable();
+        for row in chunk.rows.clone() {
+            let depth = rows.depths[row] as usize;
+            let (key, value) = source.key_value(source.entries + row, kv);
+            path.put(depth, key, value);
+            while let Some((_, out)) = queries.next_if(|(query, _)| **query as usize == row) {
+                let query = &source.qkv[row * source.shape.qkv_width()..];
+                for head in kv * group..(kv + 1) * group {
+                    let at = head * head_dim..(head + 1) * head_dim;
+                    path.attend(&query[at.clone()], depth + 1, scale, &mut out[at]);
+                }
+            }
+            if queries.peek().is_none() {
+                return;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::storage::{LANES, add_lanes, values};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -119,6 +119,65 @@ fn normalise(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> bool {
     mean.is_finite()
 }
 
+/// Norms of some rows; gives the first that is not finite.
+///
+/// A struct instead of a closure: the compiler does not promise to inline a closure into the vector context.
+struct Norms<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Norms<'_> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Option<usize> {
+        let width = self.weight.len();
+        let mut broken = None;
+        for (row, (out, x)) in self
+            .out
+            .chunks_mut(width)
+            .zip(self.x.chunks(width))
+            .enumerate()
+        {
+            if !normalise(x, self.weight, self.eps, out) && broken.is_none() {
+                broken = Some(row);
+            }
+        }
+        broken
+    }
+}
+
+/// Sums of some rows, and norms of the sums.
+struct ResidualNorms<'a> {
+    hidden: &'a [f32],
+    delta: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    sums: &'a mut [f32],
+    norms: &'a mut [f32],
+}
+
+impl WithSimd for ResidualNorms<'_> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Option<usize> {
+        for ((sum, hidden), delta) in self.sums.iter_mut().zip(self.hidden).zip(self.delta) {
+            *sum = hidden + delta;
+        }
+        Norms {
+            x: self.sums,
+            weight: self.weight,
+            eps: self.eps,
+            out: self.norms,
+        }
+        .with_simd(simd)
+    }
+}
+
 struct RmsNorm {
     eps: f64,
     found: NonFinite,
@@ -144,18 +203,15 @@ impl CustomOp2 for RmsNorm {
             .zip(x.par_chunks(width * ROWS_A_TASK))
             .enumerate()
             .for_each(|(task, (out, x))| {
-                Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for (row, (out, x)) in
-                            out.chunks_mut(width).zip(x.chunks(width)).enumerate()
-                        {
-                            if !normalise(x, weight, eps, out) {
-                                self.found.report(task * ROWS_A_TASK + row);
-                            }
-                        }
-                    },
-                );
+                let broken = Arch::new().dispatch(Norms {
+                    x,
+                    weight,
+                    eps,
+                    out,
+                });
+                if let Some(row) = broken {
+                    self.found.report(task * ROWS_A_TASK + row);
+                }
             });
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
@@ -195,21 +251,17 @@ impl CustomOp3 for ResidualRmsNorm {
             )
             .enumerate()
             .for_each(|(task, ((sums, norms), (hidden, delta)))| {
-                Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for ((sum, hidden), delta) in sums.iter_mut().zip(hidden).zip(delta) {
-                            *sum = hidden + delta;
-                        }
-                        for (row, (norm, sum)) in
-                            norms.chunks_mut(width).zip(sums.chunks(width)).enumerate()
-                        {
-                            if !normalise(sum, weight, eps, norm) {
-                                self.found.report(task * ROWS_A_TASK + row);
-                            }
-                        }
-                    },
-                );
+                let broken = Arch::new().dispatch(ResidualNorms {
+                    hidden,
+                    delta,
+                    weight,
+                    eps,
+                    sums,
+                    norms,
+                });
+                if let Some(row) = broken {
+                    self.found.report(task * ROWS_A_TASK + row);
+                }
             });
         let (rows, width) = hidden_layout.shape().dims2()?;
         Ok((CpuStorage::F32(both), Shape::from((2, rows, width))))

@@ -2,7 +2,7 @@
 
 use crate::storage::values_mut;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -103,21 +103,40 @@ impl InplaceOp1 for Rotate {
                     &self.table.cos[at..at + half],
                     &self.table.sin[at..at + half],
                 );
-                Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for head in row.chunks_exact_mut(2 * half).take(self.heads) {
-                            let (low, high) = head.split_at_mut(half);
-                            for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                                let (x, y) = (*a, *b);
-                                *a = x * cos - y * sin;
-                                *b = y * cos + x * sin;
-                            }
-                        }
-                    },
-                );
+                let heads = self.heads;
+                Arch::new().dispatch(RotateRow {
+                    row,
+                    heads,
+                    cos,
+                    sin,
+                });
             });
         Ok(())
+    }
+}
+
+/// Rotates the first heads of one row. A struct, so that it is inlined into the vector context.
+struct RotateRow<'a> {
+    row: &'a mut [f32],
+    heads: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl WithSimd for RotateRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let half = self.cos.len();
+        for head in self.row.chunks_exact_mut(2 * half).take(self.heads) {
+            let (low, high) = head.split_at_mut(half);
+            for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(self.cos).zip(self.sin) {
+                let (x, y) = (*a, *b);
+                *a = x * cos - y * sin;
+                *b = y * cos + x * sin;
+            }
+        }
     }
 }
 

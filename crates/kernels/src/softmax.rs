@@ -1,9 +1,9 @@
 //! What the next-token distribution of a row says, without ever writing it down.
 
 use crate::exp::exp;
-use crate::storage::values;
+use crate::storage::{LANES, values};
 use candle_core::{Result, Storage, Tensor, bail};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// One row of logits, summarised.
@@ -23,7 +23,7 @@ pub struct Summary {
 /// `logits`: `[rows, vocabulary]`; `asked`: tokens by row, at most as many rows.
 ///
 /// # Numerics
-/// Exponentials in `f32`, their sums in `f64` over eight lanes.
+/// Exponentials in `f32`, their sums in `f64` over sixteen lanes.
 ///
 /// # Errors
 /// candle's, where the tensor is not contiguous `f32` on the CPU.
@@ -43,10 +43,7 @@ pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Su
         .map(|(row, asked)| {
             let largest = best(row, top);
             let centre = largest.first().map_or(0.0, |&(_, logit)| logit);
-            let (mass, moment) = Arch::new().dispatch(
-                #[inline(always)]
-                || sums(row, centre),
-            );
+            let (mass, moment) = Arch::new().dispatch(Sums { row, centre });
             let log_prob = |logit: f32| f64::from(logit) - f64::from(centre) - mass.ln();
             Summary {
                 entropy: mass.ln() - moment / mass,
@@ -112,28 +109,40 @@ fn best(row: &[f32], count: usize) -> Vec<(u32, f32)> {
     best
 }
 
-/// `Σ e^(x − centre)` and `Σ (x − centre) e^(x − centre)`.
-#[inline(always)]
-fn sums(row: &[f32], centre: f32) -> (f64, f64) {
-    const WIDTH: usize = 8;
-    let (mut mass, mut moment) = ([0.0f64; WIDTH], [0.0f64; WIDTH]);
-    let blocks = row.chunks_exact(WIDTH);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for lane in 0..WIDTH {
-            let x = block[lane] - centre;
-            let e = exp(x);
-            mass[lane] += f64::from(e);
-            moment[lane] += f64::from(x * e);
+/// `Σ e^(x − centre)` and `Σ (x − centre) e^(x − centre)`. A struct, so that it is inlined into the vector context.
+struct Sums<'a> {
+    row: &'a [f32],
+    centre: f32,
+}
+
+impl WithSimd for Sums<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> (f64, f64) {
+        let (mut mass, mut moment) = ([0.0f64; LANES], [0.0f64; LANES]);
+        let mut add = |values: &[f32; LANES], count: usize| {
+            let mut weights = [0.0f32; LANES];
+            let mut moments = [0.0f32; LANES];
+            for lane in 0..LANES {
+                let x = values[lane] - self.centre;
+                weights[lane] = exp(x);
+                moments[lane] = x * weights[lane];
+            }
+            for lane in 0..count {
+                mass[lane] += f64::from(weights[lane]);
+                moment[lane] += f64::from(moments[lane]);
+            }
+        };
+        let (blocks, rest) = self.row.as_chunks::<LANES>();
+        for block in blocks {
+            add(block, LANES);
         }
+        let mut last = [self.centre; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        add(&last, rest.len());
+        (mass.iter().sum(), moment.iter().sum())
     }
-    for (lane, value) in rest.iter().enumerate() {
-        let x = value - centre;
-        let e = exp(x);
-        mass[lane] += f64::from(e);
-        moment[lane] += f64::from(x * e);
-    }
-    (mass.iter().sum(), moment.iter().sum())
 }
 
 #[cfg(test)]

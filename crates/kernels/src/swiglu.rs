@@ -3,7 +3,7 @@
 use crate::exp::exp;
 use crate::storage::values;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// `silu(gate) · up`, where a row is gate and up side by side.
@@ -43,16 +43,27 @@ impl CustomOp1 for SwiGlu {
             .with_min_len(8)
             .for_each(|(out, row)| {
                 let (gates, ups) = row.split_at(half);
-                Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                            *out = gate / (1.0 + exp(-gate)) * up;
-                        }
-                    },
-                );
+                Arch::new().dispatch(GatedRow { out, gates, ups });
             });
         Ok((CpuStorage::F32(out), Shape::from((rows, half))))
+    }
+}
+
+/// One row. A struct, so that it is inlined into the vector context.
+struct GatedRow<'a> {
+    out: &'a mut [f32],
+    gates: &'a [f32],
+    ups: &'a [f32],
+}
+
+impl WithSimd for GatedRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for ((out, gate), up) in self.out.iter_mut().zip(self.gates).zip(self.ups) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
     }
 }
 
