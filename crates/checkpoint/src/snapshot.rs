@@ -193,6 +193,9 @@ impl Snapshot {
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
         let spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
+        for (tensor, shape) in spec.tensors() {
+            weights.check(&tensor, &shape)?;
+        }
         let vocabulary =
             Vocabulary::parse(&path.join("tokenizer.json"), tokenizer, spec.vocab_size)?;
         let settings_path = path.join("tokenizer_config.json");

@@ -97,14 +97,14 @@ pub(crate) struct RunArguments {
     /// Only these languages, for example english,german
     #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
     pub languages: Vec<String>,
-    /// Only the first N originals of each file, with all of their phrasings; the run is then marked as partial
+    /// Only the first N originals of each country, the same in every language, with all of their phrasings; the run is then marked as partial
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// Seed of the option order and of resampled intervals
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
     /// Resample intervals this often instead of computing their limit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
     /// Number type
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
@@ -126,6 +126,9 @@ pub(crate) struct ScoreArguments {
     #[arg(short = 'M', long, value_name = "DIR")]
     pub model: PathBuf,
     /// JSON lines of {"id", "prompt" or "messages", "continuations": […], "labels": […]}; - for stdin
+    ///
+    /// Messages are rendered with the chat template and a generation prompt: what is scored begins a new assistant turn.
+    /// `openings` may list texts that open a label, such as "(": where "(A" is no token, "(" and then "A" is read too.
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
     /// Number type
@@ -136,7 +139,7 @@ pub(crate) struct ScoreArguments {
 #[derive(Debug, Args)]
 pub(crate) struct MeasureArguments {
     /// A run directory
-    #[arg(value_name = "RUN", required_unless_present = "answers", conflicts_with_all = ["questions", "answers"])]
+    #[arg(value_name = "RUN", required_unless_present_any = ["answers", "questions"], conflicts_with_all = ["questions", "answers"])]
     pub run: Option<PathBuf>,
     /// The questions that the answers are to
     #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
@@ -148,7 +151,7 @@ pub(crate) struct MeasureArguments {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Resample intervals this often instead of computing their limit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
@@ -184,7 +187,7 @@ pub(crate) struct PromptsArguments {
     /// The passage whose stance is asked
     #[arg(long, default_value = "PASSAGE", value_name = "TEXT")]
     pub passage: String,
-    /// How results are printed
+    /// How results are printed; JSON is one line a prompt, in every form, order and with and without abstention
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,
 }
@@ -230,7 +233,7 @@ pub(crate) struct BenchArguments {
     /// A question file or a folder of them; without it, the demo questions
     #[arg(short = 'Q', long, value_name = "PATH")]
     pub questions: Option<PathBuf>,
-    /// Only the first N originals of each file
+    /// Only the first N originals of each country
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// Read the answer texts as well as the letters

@@ -175,7 +175,7 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "correct the template, or ask by the completion prompt (--apply-chat-template=never)"
         }
         CheckpointError::NoTemplate { .. } => {
-            "give it text, or do not ask for --apply-chat-template"
+            "a base checkpoint is asked by text (`prompt`), not by `messages`"
         }
     }
 }
@@ -232,7 +232,7 @@ impl From<ScorerError> for Failure {
             ScorerError::TooLong { .. } => Self::new(
                 ExitStatus::QuestionData,
                 text,
-                "shorten the prompt or leave it out",
+                "shorten the prompt, or use a checkpoint with a longer context",
             ),
             ScorerError::Stopped => Self::new(ExitStatus::Unexpected, text, "nothing was written"),
             ScorerError::Tensor(_) => {

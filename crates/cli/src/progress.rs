@@ -1,7 +1,8 @@
 //! A bar on stderr, and the wish to stop.
 
 use concord_scorer::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +12,14 @@ pub(crate) struct Bar(ProgressBar);
 impl Bar {
     pub fn new(name: &str, rows: u64) -> Self {
         let bar = ProgressBar::new(rows);
-        let style = "{prefix} {wide_bar} {pos}/{len} rows {per_sec} {eta} left";
+        let style = "{prefix} {wide_bar} {pos}/{len} rows {rate} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
+            bar.set_style(
+                style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                    // A bar that cannot be drawn is no reason to stop.
+                    let _ = write!(out, "{:.0}/s", state.per_sec());
+                }),
+            );
         }
         bar.set_prefix(name.to_owned());
         Self(bar)

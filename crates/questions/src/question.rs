@@ -1,6 +1,7 @@
 //! What a question is.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Where an answer stands towards the topic.
 ///
@@ -191,18 +192,30 @@ impl QuestionSet {
         self.pvq.retain(|file| languages.contains(&file.language));
     }
 
-    /// Keeps the first `limit` originals of each file with all of their phrasings, so that every group stays whole.
+    /// Keeps the first `limit` originals of each country with all of their phrasings, so that every group stays whole. Files
+    /// of one country keep the same originals, matched by their English text, so that languages can still be compared.
     pub fn keep_first_originals(&mut self, limit: usize) {
+        let mut kept: HashMap<(bool, String), Vec<String>> = HashMap::new();
         for file in &mut self.files {
-            let mut seen: Vec<&str> = Vec::new();
-            for question in &file.questions {
-                if !seen.contains(&question.original.as_str()) && seen.len() < limit {
-                    seen.push(&question.original);
+            let key = (file.origin.controversial, file.origin.country.clone());
+            let english = |question: &Question| {
+                question
+                    .original_english
+                    .clone()
+                    .unwrap_or_else(|| question.original.clone())
+            };
+            let kept = kept.entry(key).or_insert_with(|| {
+                let mut first: Vec<String> = Vec::new();
+                for question in &file.questions {
+                    let original = english(question);
+                    if first.len() < limit && !first.contains(&original) {
+                        first.push(original);
+                    }
                 }
-            }
-            let kept: Vec<String> = seen.into_iter().map(str::to_owned).collect();
+                first
+            });
             file.questions
-                .retain(|question| kept.contains(&question.original));
+                .retain(|question| kept.contains(&english(question)));
         }
         self.files.retain(|file| !file.questions.is_empty());
     }
@@ -242,6 +255,34 @@ impl QuestionSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_keeps_the_same_originals_in_every_language() {
+        let mut set = crate::demo().unwrap();
+        // Another order in one file must not lead to other originals.
+        let german = set
+            .files
+            .iter_mut()
+            .find(|file| file.name == "controversial_german_world")
+            .unwrap();
+        german.questions.rotate_left(25);
+        set.keep_first_originals(2);
+        assert_eq!(set.len(), 8 * 2 * 5);
+        let originals = |name: &str| {
+            let file = set.files.iter().find(|file| file.name == name).unwrap();
+            let mut originals: Vec<_> = file
+                .questions
+                .iter()
+                .map(|q| q.original_english.clone())
+                .collect();
+            originals.sort();
+            originals
+        };
+        assert_eq!(
+            originals("controversial_german_world"),
+            originals("controversial_english_world")
+        );
+    }
 
     #[test]
     fn an_origin_survives_its_file_name() {

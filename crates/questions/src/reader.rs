@@ -132,6 +132,8 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
     let pvq_language = name.strip_prefix("pvq_");
     let before = set.files.len();
     let mut items = Vec::new();
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -341,7 +343,11 @@ mod tests {
 
     #[test]
     fn anomalies_of_the_real_set_are_read_as_they_are_meant() {
-        let set = read("controversial_german_us.jsonl", &format!("{ROW}\n\n")).unwrap();
+        let set = read(
+            "controversial_german_us.jsonl",
+            &format!("\u{feff}{ROW}\n\n"),
+        )
+        .unwrap();
         let question = &set.files[0].questions[0];
         assert_eq!(question.topic_english, None);
         assert!(question.rephrase);

@@ -77,7 +77,7 @@ impl RunReport<'_> {
         if let Some(limit) = self.limit {
             let _ = writeln!(
                 out,
-                "\npartial: only the first {limit} originals of each file were asked"
+                "\npartial: only the first {limit} of the originals of each country were asked"
             );
         }
         if let Some(path) = &self.out {

@@ -39,8 +39,10 @@ pub enum ScorerError {
         limit: usize,
     },
     /// No token of the vocabulary spells a label.
-    #[error("no token of the vocabulary spells the label {label:?}")]
+    #[error("prompt `{id}`: no token of the vocabulary spells the label {label:?}")]
     LabelNotCovered {
+        /// The first prompt that asks for it.
+        id: String,
         /// The label.
         label: String,
     },

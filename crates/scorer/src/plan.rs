@@ -171,13 +171,21 @@ fn ways<'a>(
     prompts: &'a [Prompt],
 ) -> Result<Ways<'a>, ScorerError> {
     let mut ways = Ways::new();
-    for read in prompts.iter().flat_map(|prompt| &prompt.reads) {
-        let Read::NextToken { labels, openings } = read else {
-            continue;
-        };
-        for label in labels {
-            if let Entry::Vacant(entry) = ways.entry((label, openings)) {
-                entry.insert(table.ways(label, openings, &snapshot.vocabulary)?);
+    for prompt in prompts {
+        for read in &prompt.reads {
+            let Read::NextToken { labels, openings } = read else {
+                continue;
+            };
+            for label in labels {
+                let Entry::Vacant(entry) = ways.entry((label, openings)) else {
+                    continue;
+                };
+                let found = table.ways(label, openings, &snapshot.vocabulary);
+                if found.is_empty() {
+                    let (id, label) = (prompt.id.clone(), label.clone());
+                    return Err(ScorerError::LabelNotCovered { id, label });
+                }
+                entry.insert(found);
             }
         }
     }

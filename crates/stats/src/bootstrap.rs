@@ -32,7 +32,7 @@ const RESAMPLES: usize = 9999;
 /// The bias-corrected and accelerated bootstrap interval of the mean.
 ///
 /// Without a number of resamples the interval is the limit of infinitely many, computed from the characteristic function of
-/// the data ([`LimitOfMeans`]); where the resampled means form no smooth distribution (few or coarsely repeated values), and
+/// the data; where the resampled means form no smooth distribution (few or coarsely repeated values), and
 /// where a number is given, means are resampled with a seeded generator.
 ///
 /// Data that do not vary have the interval `[mean, mean]`; the study gives `[0, 0]` for all zeros, which agrees.

@@ -113,7 +113,14 @@ fn given(set: &QuestionSet, path: &Path) -> Result<Answers, Failure> {
     let text =
         std::fs::read_to_string(path).map_err(|error| bad(format!("cannot be read: {error}")))?;
     let object: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|error| bad(format!("not a JSON object: {error}")))?;
+        serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text))
+            .map_err(|error| bad(format!("not a JSON object: {error}")))?;
+    if let Some(key) = object
+        .keys()
+        .find(|key| !["answers", "second_format", "what"].contains(&key.as_str()))
+    {
+        return Err(bad(format!("unknown key `{key}`")));
+    }
     let table = |key: &str| -> Result<Option<AnswerTable>, Failure> {
         let Some(value) = object.get(key) else {
             return Ok(None);
@@ -122,7 +129,8 @@ fn given(set: &QuestionSet, path: &Path) -> Result<Answers, Failure> {
             .map_err(|error| bad(format!("`{key}` is not lists of numbers by file: {error}")))?;
         Ok(Some(from_given(set, &given)?))
     };
-    let letter = table("answers")?.ok_or_else(|| bad("`answers` is missing".to_owned()))?;
+    let letter = table("answers")?.filter(|table| !table.is_empty());
+    let letter = letter.ok_or_else(|| bad("`answers` is missing or empty".to_owned()))?;
     Ok(Answers {
         letter: Some(letter),
         cloze: table("second_format")?,

@@ -55,6 +55,9 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         .out
         .clone()
         .unwrap_or_else(|| default_out(started, &snapshots));
+    if out.exists() {
+        return Err(RunError::Exists { path: out }.into());
+    }
     let config = KernelConfig::cpu();
     let study = Study {
         set: &set,
@@ -220,13 +223,32 @@ fn form(snapshot: &Snapshot, template: ChatTemplateUse) -> Result<Form, Failure>
     }
 }
 
-/// `runs/<time>-<last checkpoint>`.
+/// `runs/<time>-<last checkpoint>`, with a number where that is taken.
 fn default_out(started: jiff::Timestamp, snapshots: &[Snapshot]) -> PathBuf {
     let time = started.strftime("%Y%m%d-%H%M%S");
     let name = snapshots
         .last()
         .map_or("run", |snapshot| snapshot.name.as_str());
-    PathBuf::from("runs").join(format!("{time}-{name}"))
+    let runs = PathBuf::from("runs");
+    let mut out = runs.join(format!("{time}-{name}"));
+    for number in 2.. {
+        if !out.exists()
+            && !out
+                .with_file_name(format!("{}.partial", file_name(&out)))
+                .exists()
+        {
+            break;
+        }
+        out = runs.join(format!("{time}-{name}-{number}"));
+    }
+    out
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Says what is left of a run that did not finish, and how to go on.
@@ -285,11 +307,11 @@ impl Study<'_> {
                 "stimuli": arguments.stimuli,
                 "checkpoints": snapshots.iter().map(|snapshot| &snapshot.path).collect::<Vec<_>>(),
             },
+            "limit": arguments.limit,
             "questions": {
                 "count": self.set.len(),
                 "digest": self.set.digest(),
             },
-            "limit": arguments.limit,
             "stimuli": { "digest": self.stimuli.digest() },
             "options": self.options,
             "statistics": {

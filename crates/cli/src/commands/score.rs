@@ -149,6 +149,7 @@ fn read_prompts(path: &Path) -> Result<(Vec<Value>, Vec<Prompt>), Failure> {
         std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
     };
     outcome.map_err(|error| bad(format!(": cannot be read: {error}")))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let (mut ids, mut prompts) = (Vec::new(), Vec::new());
     for (index, line) in text
         .lines()

@@ -174,6 +174,31 @@ fn checkpoints() {
     });
 }
 
+/// A fault of the second checkpoint is found before the first one is asked anything.
+#[test]
+fn a_broken_second_checkpoint_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = copy_of_golden("multi-query-wide-heads", folder.path());
+    let bad = copy_of_golden("llama3-gqa-untied", folder.path());
+    change_config(&bad, "num_hidden_layers", 5.into());
+    let models = ["-M", good.to_str().unwrap(), "-M", bad.to_str().unwrap()];
+    let outcome = concord(
+        folder.path(),
+        &[&["run", "--limit", "1", "--out", "r"], &models[..]].concat(),
+    );
+    assert_eq!(outcome.code, 4, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("tensor `model.layers.3."),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!folder.path().join("r").exists() && !folder.path().join("r.partial").exists());
+    assert_eq!(
+        concord(folder.path(), &["models", bad.to_str().unwrap()]).code,
+        4
+    );
+}
+
 #[test]
 fn numbers_that_are_not_finite_name_their_layer() {
     for value in [f32::NAN, f32::INFINITY] {
@@ -303,6 +328,20 @@ fn wrong_flags_and_folders() {
     );
     std::fs::create_dir_all(folder.path().join("x.partial")).unwrap();
     fails(&["measure", "x.partial"], 6, "did not finish");
+    let measure = ["measure", "--questions", ".", "--answers", "a.json"];
+    std::fs::write(folder.path().join("controversial_english_us.jsonl"), ROW).unwrap();
+    for (text, part) in [
+        ("{\"answers\":{}}", "`answers` is missing or empty"),
+        ("{\"answers\":{},\"second\":{}}", "unknown key `second`"),
+        (
+            "{\"answers\":{\"controversial_english_us\":[2]}}",
+            "is not a probability",
+        ),
+        ("[]", "not a JSON object"),
+    ] {
+        std::fs::write(folder.path().join("a.json"), text).unwrap();
+        fails(&measure, 3, part);
+    }
     std::fs::write(
         folder.path().join("a.json"),
         "{\"answers\":{\"nothing\":[0.5]}}",

@@ -31,7 +31,7 @@ fn the_demo_pair_runs_from_nothing_to_a_comparison() {
         "languages",
         "letters vs texts",
         "1.00 of the trie",
-        "partial: only the first 2",
+        "partial: only the first 2 of",
     ] {
         assert!(
             outcome.stdout.contains(part),
@@ -59,6 +59,29 @@ fn the_demo_pair_runs_from_nothing_to_a_comparison() {
     let cost = &manifest["results"]["demo-aligned"];
     assert_eq!(cost["rows_computed"], cost["trie_rows"]);
     assert_eq!(cost["prompts"], 160);
+}
+
+#[test]
+fn runs_without_a_name_do_not_collide() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "run",
+        "--limit",
+        "1",
+        "--languages",
+        "english",
+        "--formats",
+        "letter",
+    ];
+    for _ in 0..3 {
+        concord(folder.path(), &arguments).ok();
+    }
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("runs"))
+            .unwrap()
+            .count(),
+        3
+    );
 }
 
 #[test]
