@@ -17,7 +17,7 @@ import shutil
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 HERE = pathlib.Path(__file__).parent
@@ -41,6 +41,31 @@ MESSAGES = [
 ]
 
 
+def sentencepiece_tokenizer():
+    """As Llama 1 and 2 have it: spaces as U+2581, one put before every text, bytes as a last resort."""
+    special = ["<unk>", "<s>", "</s>"]
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    words = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first")
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = words
+    trained.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=120))
+    learnt = json.loads(trained.to_str())["model"]
+    vocab = {token: index for index, token in enumerate(special + byte_tokens)}
+    for token in sorted(learnt["vocab"], key=learnt["vocab"].get):
+        vocab.setdefault(token, len(vocab))
+    merges = [tuple(merge) for merge in learnt["merges"]]
+    merges = [merge for merge in merges if "".join(merge) in vocab][: 320 - len(vocab) + len(merges)]
+    tok = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tok.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tok.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tok.add_special_tokens(special)
+    tok.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    assert tok.get_vocab_size() <= 400, tok.get_vocab_size()
+    return PreTrainedTokenizerFast(tokenizer_object=tok, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
 def tokenizer(with_bos):
     special = ["<s>", "</s>", "<|s|>", "<|u|>", "<|a|>"]
     tok = Tokenizer(models.BPE())
@@ -55,11 +80,13 @@ def tokenizer(with_bos):
     return PreTrainedTokenizerFast(tokenizer_object=tok, bos_token="<s>", eos_token="</s>")
 
 
-def make(name, seed, with_bos, template, bf16=False, shards=False, old_rope=False, **options):
+def make(
+    name, seed, with_bos, template, bf16=False, shards=False, old_rope=False, tok=None, vocab_size=320, **options
+):
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(seed)
-    config = LlamaConfig(vocab_size=320, bos_token_id=0, eos_token_id=1, **options)
+    config = LlamaConfig(vocab_size=vocab_size, bos_token_id=0, eos_token_id=1, **options)
     model = LlamaForCausalLM(config).float().eval()
     with torch.no_grad():
         for key, weight in model.named_parameters():
@@ -72,7 +99,7 @@ def make(name, seed, with_bos, template, bf16=False, shards=False, old_rope=Fals
     # A copy: casting the model itself would round its RoPE frequencies as well.
     stored = copy.deepcopy(model).bfloat16() if bf16 else model
     stored.save_pretrained(folder, max_shard_size="40KB" if shards else "1GB")
-    tok = tokenizer(with_bos)
+    tok = tok or tokenizer(with_bos)
     if template:
         tok.chat_template = TEMPLATE
     tok.save_pretrained(folder)
@@ -122,4 +149,9 @@ make(
 make(
     "multi-query-wide-heads", 3, with_bos=True, template=True, hidden_size=24, intermediate_size=32, num_hidden_layers=2,
     num_attention_heads=3, num_key_value_heads=1, head_dim=64, tie_word_embeddings=True, max_position_embeddings=256,
+)
+make(
+    "sentencepiece-llama2", 4, with_bos=True, template=False, tok=sentencepiece_tokenizer(), vocab_size=400,
+    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+    tie_word_embeddings=False, rms_norm_eps=1e-5, max_position_embeddings=512,
 )

@@ -6,15 +6,17 @@ use candle_transformers::models::llama;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::KernelConfig;
-use concord_readings::{Input, Message};
+use concord_readings::{Input, Message, Prompt, Read};
+use concord_scorer::Scorer;
 use libtest_mimic::Trial;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-const CHECKPOINTS: [&str; 3] = [
+const CHECKPOINTS: [&str; 4] = [
     "llama3-gqa-untied",
     "biased-tied-sharded",
     "multi-query-wide-heads",
+    "sentencepiece-llama2",
 ];
 /// Of the largest logit.
 const TOLERANCE: f32 = 1e-4;
@@ -29,6 +31,10 @@ pub fn trials() -> Vec<Trial> {
         test(
             "golden_logits::messages_render_as_in_transformers",
             rendering,
+        ),
+        test(
+            "golden_logits::sentencepiece_spaces_are_spaces",
+            sentencepiece,
         ),
         test(
             "golden_logits::plain_text_is_tokenised_as_in_transformers",
@@ -185,10 +191,62 @@ fn plain_text() {
         let text = "Human: choose A or B.\n\nAssistant: A";
         let (_, tokens) = snapshot.tokens(&Input::Text(text.into())).unwrap();
         assert_eq!(tokens, golden(name)[3].0);
-        let has_bos = name != "biased-tied-sharded";
-        assert_eq!(snapshot.vocabulary.bos(), has_bos.then_some(0));
+        let bos = match name {
+            "biased-tied-sharded" => None,
+            "sentencepiece-llama2" => Some(1),
+            _ => Some(0),
+        };
+        assert_eq!(snapshot.vocabulary.bos(), bos);
+        let Some(bos) = bos else { continue };
         // A text that brings its own beginning gets no second one.
         let (_, tokens) = snapshot.tokens(&Input::Text(format!("<s>{text}"))).unwrap();
-        assert_eq!(tokens.iter().filter(|token| **token == 0).count(), 1);
+        assert_eq!(tokens.iter().filter(|token| **token == bos).count(), 1);
     }
+}
+
+/// A vocabulary that writes spaces as U+2581 and puts one before every text.
+fn sentencepiece() {
+    let snapshot = Snapshot::open(&folder("sentencepiece-llama2")).unwrap();
+    let vocabulary = &snapshot.vocabulary;
+    assert!(vocabulary.begins_with_space());
+    for name in &CHECKPOINTS[..3] {
+        assert!(
+            !Snapshot::open(&folder(name))
+                .unwrap()
+                .vocabulary
+                .begins_with_space()
+        );
+    }
+    let decoder = Decoder::load(&snapshot, KernelConfig::cpu()).unwrap();
+    let labels = vec!["A".into(), "B".into()];
+    let prompt = Prompt {
+        id: "p".into(),
+        input: Input::Text("choose A or B.".into()),
+        reads: vec![
+            Read::NextToken {
+                labels,
+                openings: vec![],
+            },
+            Read::Continuation { text: "A".into() },
+        ],
+    };
+    let (readings, _) = Scorer::new(&snapshot, &decoder).score(&[prompt]).unwrap();
+    let label = &readings[0].next_token().unwrap().labels[0];
+    let spellings: Vec<&str> = label
+        .spellings
+        .iter()
+        .map(|spelling| spelling.text.as_str())
+        .collect();
+    assert!(
+        spellings.contains(&"A") && spellings.contains(&" A"),
+        "{spellings:?}"
+    );
+    // On its own the text is written with a space before it, which is how it goes on after the prompt.
+    let continuation = readings[0].continuations().next().unwrap();
+    let written: String = continuation
+        .tokens
+        .iter()
+        .map(|token| token.text.as_str())
+        .collect();
+    assert_eq!(written, " A");
 }
