@@ -36,6 +36,12 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     if arguments.questions.is_none() {
         output::message("No --questions given: asking the embedded demo questions.");
     }
+    let pvq: usize = set.pvq.iter().map(|file| file.items.len()).sum();
+    if pvq > 0 {
+        output::message(&format!(
+            "Not asked: {pvq} PVQ items; this study asks the question files."
+        ));
+    }
     let options = Options {
         formats: deduplicated(&arguments.formats),
         orders: arguments.orders,
