@@ -116,27 +116,7 @@ impl DecoderSpec {
             prefix: "",
             object: config,
         };
-        let named = config
-            .get("architectures")
-            .and_then(Value::as_array)
-            .and_then(|list| list.first());
-        let architecture = named.and_then(Value::as_str).unwrap_or("").to_owned();
-        let known = families();
-        let Some(family) = known
-            .iter()
-            .find(|family| family.architectures.contains(&architecture))
-        else {
-            let supported: Vec<&str> = known
-                .iter()
-                .flat_map(|family| &family.architectures)
-                .map(String::as_str)
-                .collect();
-            return Err(CheckpointError::UnknownArchitecture {
-                path: path.to_owned(),
-                architecture,
-                supported: supported.join(", "),
-            });
-        };
+        let (family, architecture) = family_of(path, config)?;
         let defaults = &family.defaults;
 
         if config
@@ -254,6 +234,41 @@ impl DecoderSpec {
     pub fn row_products(&self) -> usize {
         let (query, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         self.hidden_size * (2 * query + 2 * kv) + 3 * self.hidden_size * self.mlp_size
+    }
+}
+
+/// The family that `architectures` names; some exports have `model_type` alone.
+fn family_of(
+    path: &Path,
+    config: &Map<String, Value>,
+) -> Result<(Family, String), CheckpointError> {
+    let known = families();
+    let supported: Vec<&str> = known
+        .iter()
+        .flat_map(|family| &family.architectures)
+        .map(String::as_str)
+        .collect();
+    let supported = supported.join(", ");
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
+    let architectures = config.get("architectures").and_then(Value::as_array);
+    let mut architecture = text(architectures.and_then(|list| list.first()));
+    if architecture.is_empty() {
+        let model_type = text(config.get("model_type"));
+        let family = known.iter().find(|family| family.family == model_type);
+        architecture = family
+            .and_then(|family| family.architectures.first().cloned())
+            .unwrap_or_default();
+    }
+    match known
+        .into_iter()
+        .find(|family| family.architectures.contains(&architecture))
+    {
+        Some(family) => Ok((family, architecture)),
+        None => Err(CheckpointError::UnknownArchitecture {
+            path: path.to_owned(),
+            architecture,
+            supported,
+        }),
     }
 }
 
@@ -492,6 +507,23 @@ mod tests {
         assert!(
             both.unwrap_err()
                 .contains("rope_parameters.rope_theta is 500000")
+        );
+    }
+
+    #[test]
+    fn the_model_type_stands_in_for_an_absent_architecture() {
+        let named = spec(|config| {
+            config.remove("architectures");
+            config.insert("model_type".into(), json!("llama"));
+        });
+        assert_eq!(named.unwrap().architecture, "LlamaForCausalLM");
+        let unnamed = spec(|config| {
+            config.remove("architectures");
+        });
+        assert!(
+            unnamed
+                .unwrap_err()
+                .contains("architecture `` is not supported")
         );
     }
 
