@@ -157,7 +157,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let begun = Instant::now();
     let counts = scorer.run(&planned, |progress, _| {
         bar.show(progress);
-        if stop_wanted() {
+        if stop_wanted(progress) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())

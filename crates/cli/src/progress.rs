@@ -50,7 +50,7 @@ pub(crate) fn stop_on_interrupt() {
     });
 }
 
-/// Whether Ctrl-C was pressed.
-pub(crate) fn stop_wanted() -> bool {
-    STOP.load(Ordering::SeqCst)
+/// Whether Ctrl-C was pressed while there is something left to stop.
+pub(crate) fn stop_wanted(progress: Progress) -> bool {
+    STOP.load(Ordering::SeqCst) && progress.rows_done < progress.rows
 }

@@ -9,7 +9,6 @@ pub struct Pass {
     pub(crate) rows: Arc<PassRows>,
     /// The same rows, of which only those that are read attend; `None` where none is read.
     pub(crate) readers: Option<Arc<PassRows>>,
-    pub(crate) read: Vec<u32>,
     /// How many carried entries stay on the path to the row after this pass.
     pub(crate) kept: usize,
     /// The rows of this pass on that path, by depth.
@@ -49,15 +48,9 @@ impl Pass {
             tokens,
             rows: Arc::new(PassRows::new(filled, None, config.attention_rows)),
             readers,
-            read: read.to_vec(),
             kept,
             next_path,
         }
-    }
-
-    /// The rows that are read.
-    pub fn read(&self) -> &[u32] {
-        &self.read
     }
 }
 

@@ -54,10 +54,15 @@ pub struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     /// Prepares to read labels of the snapshot's vocabulary.
     pub fn new(snapshot: &'a Snapshot, decoder: &'a Decoder) -> Self {
+        Self::with_table(snapshot, decoder, LabelTable::new(&snapshot.vocabulary))
+    }
+
+    /// The same with a table that was made before, to plan without a decoder.
+    pub fn with_table(snapshot: &'a Snapshot, decoder: &'a Decoder, table: LabelTable) -> Self {
         Self {
             snapshot,
             decoder,
-            table: LabelTable::new(&snapshot.vocabulary),
+            table,
         }
     }
 
@@ -108,9 +113,8 @@ impl<'a> Scorer<'a> {
         let mut cursor = Cursor::default();
         for start in (0..rows).step_by(config.rows_per_pass) {
             let end = rows.min(start + config.rows_per_pass);
-            let due = cursor.advance(plan, end);
+            let groups = cursor.advance(plan, end);
             let next_depth = plan.trie.depths.get(end).copied().unwrap_or(0);
-            let groups = due.groups();
             let read = rows_of(&groups, start);
             let (tokens, depths) = (&plan.trie.tokens[start..end], &plan.trie.depths[start..end]);
             let pass = Pass::new(tokens, depths, next_depth, &read, &config);
@@ -179,47 +183,15 @@ impl<'a> Scorer<'a> {
 
 /// What is read at one row.
 struct Group<'a> {
+    row: u32,
     probes: &'a [Probe],
     prompts: &'a [(u32, u32)],
-}
-
-/// What is read at the rows of one pass, by row.
-struct Due<'a> {
-    probes: &'a [Probe],
-    prompts: &'a [(u32, u32)],
-}
-
-impl<'a> Due<'a> {
-    fn groups(&self) -> Vec<Group<'a>> {
-        let (mut probes, mut prompts) = (self.probes, self.prompts);
-        let mut groups = Vec::new();
-        loop {
-            let row = match (probes.first(), prompts.first()) {
-                (Some(probe), Some((row, _))) => probe.row.min(*row),
-                (Some(probe), None) => probe.row,
-                (None, Some((row, _))) => *row,
-                (None, None) => return groups,
-            };
-            let (mine, others) = probes.split_at(probes.partition_point(|probe| probe.row <= row));
-            let (for_prompts, rest) =
-                prompts.split_at(prompts.partition_point(|(at, _)| *at <= row));
-            groups.push(Group {
-                probes: mine,
-                prompts: for_prompts,
-            });
-            (probes, prompts) = (others, rest);
-        }
-    }
 }
 
 /// The rows of groups, counted from the start of the pass.
 fn rows_of(groups: &[Group<'_>], start: usize) -> Vec<u32> {
     let start = u32::try_from(start).unwrap_or(u32::MAX);
-    let row = |group: &Group<'_>| match group.probes.first() {
-        Some(probe) => probe.row - start,
-        None => group.prompts.first().map_or(0, |(row, _)| row - start),
-    };
-    groups.iter().map(row).collect()
+    groups.iter().map(|group| group.row - start).collect()
 }
 
 /// How much of the reads earlier passes have taken.
@@ -230,14 +202,25 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// The reads at rows before `end` that are not taken yet.
-    fn advance<'a>(&mut self, plan: &'a Plan, end: usize) -> Due<'a> {
-        let before = |row: u32| (row as usize) < end;
-        let probes = take(&mut self.probes, &plan.probes, |probe| before(probe.row));
-        let prompts = take(&mut self.prompts, &plan.summaries, |(row, _)| before(*row));
-        Due {
-            probes: &plan.probes[probes],
-            prompts: &plan.summaries[prompts],
+    /// The reads at rows before `end` that are not taken yet, by row.
+    fn advance<'a>(&mut self, plan: &'a Plan, end: usize) -> Vec<Group<'a>> {
+        let mut groups = Vec::new();
+        loop {
+            let probe = plan.probes.get(self.probes).map(|probe| probe.row);
+            let prompt = plan.summaries.get(self.prompts).map(|(row, _)| *row);
+            let Some(row) = probe.into_iter().chain(prompt).min() else {
+                return groups;
+            };
+            if row as usize >= end {
+                return groups;
+            }
+            let probes = take(&mut self.probes, &plan.probes, |probe| probe.row <= row);
+            let prompts = take(&mut self.prompts, &plan.summaries, |(at, _)| *at <= row);
+            groups.push(Group {
+                row,
+                probes: &plan.probes[probes],
+                prompts: &plan.summaries[prompts],
+            });
         }
     }
 }

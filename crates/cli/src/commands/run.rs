@@ -72,11 +72,16 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         config,
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
-    let mut asked: Vec<(Vec<Prompt>, Plan)> = Vec::new();
+    let mut asked: Vec<Asked> = Vec::new();
     for (snapshot, form) in snapshots.iter().zip(&forms) {
         let prompts = study.prompts(snapshot, *form)?;
-        let plan = lay_out(snapshot, &prompts)?;
-        asked.push((prompts, plan));
+        let table = LabelTable::new(&snapshot.vocabulary);
+        let plan = lay_out(snapshot, &table, &prompts)?;
+        asked.push(Asked {
+            prompts,
+            table,
+            plan,
+        });
     }
     let mut manifest = study.manifest(arguments, settings, &snapshots, &forms)?;
     manifest.insert("started".into(), json!(started.to_string()));
@@ -85,10 +90,10 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 
     let mut measured: Vec<Measured> = Vec::new();
     let mut results = Map::new();
-    for (snapshot, (prompts, plan)) in snapshots.iter().zip(asked) {
+    for (snapshot, asked) in snapshots.iter().zip(asked) {
         let journal = directory.journal(&snapshot.name)?;
         let (journal, result) = study
-            .read(snapshot, prompts, plan, journal)
+            .read(snapshot, asked, journal)
             .map_err(|failure| kept(failure, directory.partial(), &out))?;
         results.insert(snapshot.name.clone(), result);
         let answers = from_readings(&set, &options, &journal.close()?)?;
@@ -273,6 +278,13 @@ fn kept(failure: Failure, partial: &Path, out: &Path) -> Failure {
     ))
 }
 
+/// What one checkpoint is asked, laid out before any is asked anything.
+struct Asked {
+    prompts: Vec<Prompt>,
+    table: LabelTable,
+    plan: Plan,
+}
+
 /// What every checkpoint of a run is asked.
 struct Study<'a> {
     set: &'a QuestionSet,
@@ -360,10 +372,14 @@ impl Study<'_> {
     fn read(
         &self,
         snapshot: &Snapshot,
-        mut prompts: Vec<Prompt>,
-        mut planned: Plan,
+        asked: Asked,
         mut journal: Journal,
     ) -> Result<(Journal, Value), Failure> {
+        let Asked {
+            mut prompts,
+            table,
+            plan: mut planned,
+        } = asked;
         let asked = prompts.len();
         prompts.retain(|prompt| !journal.readings.contains_key(&prompt.id));
         let resumed = asked - prompts.len();
@@ -371,12 +387,12 @@ impl Study<'_> {
             return Ok((journal, json!({ "prompts": asked, "resumed": resumed })));
         }
         if resumed > 0 {
-            planned = lay_out(snapshot, &prompts)?;
+            planned = lay_out(snapshot, &table, &prompts)?;
         }
         let begun = Instant::now();
         let decoder = Decoder::load(snapshot, self.config)
             .map_err(|error| Failure::from(error).of(&snapshot.name))?;
-        let scorer = Scorer::new(snapshot, &decoder);
+        let scorer = Scorer::with_table(snapshot, &decoder, table);
         let loaded = begun.elapsed().as_secs_f64();
         let begun = Instant::now();
         let bar = Bar::new(&snapshot.name, planned.trie.len() as u64);
@@ -387,7 +403,7 @@ impl Study<'_> {
                 failed = Some(error);
                 return ControlFlow::Break(());
             }
-            if stop_wanted() && progress.rows_done < progress.rows {
+            if stop_wanted(progress) {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
@@ -406,9 +422,8 @@ impl Study<'_> {
 }
 
 /// Tokenises prompts and lays out their trie.
-fn lay_out(snapshot: &Snapshot, prompts: &[Prompt]) -> Result<Plan, Failure> {
-    let table = LabelTable::new(&snapshot.vocabulary);
-    Plan::new(snapshot, &table, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))
+fn lay_out(snapshot: &Snapshot, table: &LabelTable, prompts: &[Prompt]) -> Result<Plan, Failure> {
+    Plan::new(snapshot, table, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))
 }
 
 fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64) -> Value {

@@ -79,7 +79,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         for (index, reading) in done {
             readings[index] = Some(reading);
         }
-        if stop_wanted() && progress.rows_done < progress.rows {
+        if stop_wanted(progress) {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

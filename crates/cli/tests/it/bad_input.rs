@@ -1,6 +1,6 @@
 //! Bad input gets a clear line, the documented exit code, and no half-written result.
 
-use crate::{concord, concord_with_input, copy_of_golden};
+use crate::{concord, copy_of_golden, score};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 use std::path::Path;
@@ -219,16 +219,8 @@ fn numbers_that_are_not_finite_name_their_layer() {
 fn a_label_that_no_token_spells_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let model = copy_of_golden("multi-query-wide-heads", folder.path());
-    let arguments = [
-        "score",
-        "--model",
-        model.to_str().unwrap(),
-        "--prompts",
-        "-",
-    ];
-    let outcome = concord_with_input(
-        folder.path(),
-        &arguments,
+    let outcome = score(
+        &model,
         "{\"prompt\":\"x\",\"labels\":[\"supercalifragilistic\"]}",
     );
     assert_eq!(outcome.code, 4);
@@ -246,14 +238,7 @@ fn lines_to_score() {
     let folder = tempfile::tempdir().unwrap();
     let model = copy_of_golden("biased-tied-sharded", folder.path());
     let fails = |input: &str, code: i32, part: &str| {
-        let arguments = [
-            "score",
-            "--model",
-            model.to_str().unwrap(),
-            "--prompts",
-            "-",
-        ];
-        let outcome = concord_with_input(folder.path(), &arguments, input);
+        let outcome = score(&model, input);
         assert_eq!(outcome.code, code, "{}", outcome.stderr);
         assert!(
             outcome.stderr.contains(part),

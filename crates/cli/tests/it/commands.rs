@@ -1,19 +1,10 @@
 //! The commands that write no run directory.
 
-use crate::{concord, concord_with_input, golden};
+use crate::{concord, golden};
 use serde_json::{Value, json};
 
 fn score(input: &str) -> Vec<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    let model = golden("llama3-gqa-untied");
-    let arguments = [
-        "score",
-        "--model",
-        model.to_str().unwrap(),
-        "--prompts",
-        "-",
-    ];
-    concord_with_input(folder.path(), &arguments, input)
+    crate::score(&golden("llama3-gqa-untied"), input)
         .ok()
         .lines()
 }

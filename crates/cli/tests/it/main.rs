@@ -65,6 +65,18 @@ fn concord_with_input(folder: &Path, arguments: &[impl AsRef<OsStr>], input: &st
     }
 }
 
+/// `concord score` of lines given on stdin.
+fn score(model: &Path, input: &str) -> Outcome {
+    let arguments = [
+        "score",
+        "--model",
+        model.to_str().unwrap(),
+        "--prompts",
+        "-",
+    ];
+    concord_with_input(Path::new("."), &arguments, input)
+}
+
 /// A tiny checkpoint of the repository's golden ones.
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
