@@ -4,7 +4,8 @@
 
 use candle_core::{Device, Tensor};
 use concord_kernels::{
-    AttentionShape, PassRows, linear, residual_rms_norm, summarise, swiglu, trie_attention,
+    Activation, AttentionShape, Norm, PassRows, Scores, gated, linear, residual_norm, summarise,
+    trie_attention,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -34,17 +35,22 @@ fn kernels(criterion: &mut Criterion) {
     });
 
     group.throughput(Throughput::Elements(ROWS as u64));
-    let (delta, norm) = (noise(ROWS, HIDDEN), noise(1, HIDDEN).squeeze(0).unwrap());
+    let delta = noise(ROWS, HIDDEN);
+    let norm = Norm {
+        weights: noise(1, HIDDEN),
+        centred: false,
+        eps: 1e-5,
+    };
     group.bench_function("residual and norm (rows)", |b| {
         b.iter(|| {
-            residual_rms_norm(black_box(&x), &delta, &norm, 1e-5)
+            residual_norm(black_box(&x), &delta, 1.0, &norm)
                 .unwrap()
                 .normed
         });
     });
     let gate_up = noise(ROWS, 2 * MLP);
     group.bench_function("swiglu (rows)", |b| {
-        b.iter(|| swiglu(black_box(&gate_up)).unwrap());
+        b.iter(|| gated(black_box(&gate_up), Activation::Silu).unwrap());
     });
 
     let shape = AttentionShape {
@@ -60,7 +66,16 @@ fn kernels(criterion: &mut Criterion) {
     let rows = Arc::new(PassRows::new(depths, None, 64));
     let (qkv, carried) = (noise(ROWS, shape.qkv_width()), noise(1, shape.kv_width()));
     group.bench_function("trie attention at 96 tokens (rows)", |b| {
-        b.iter(|| trie_attention(black_box(&qkv), &carried, &rows, shape).unwrap());
+        b.iter(|| {
+            trie_attention(
+                black_box(&qkv),
+                &carried,
+                &rows,
+                shape,
+                Scores::plain(shape),
+            )
+            .unwrap()
+        });
     });
 
     group.throughput(Throughput::Elements(65));

@@ -3,7 +3,7 @@
 use crate::test;
 use candle_core::{DType, Device, Tensor};
 use candle_transformers::models::llama;
-use concord_checkpoint::Snapshot;
+use concord_checkpoint::{Mlp, Snapshot};
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::KernelConfig;
 use concord_readings::{Input, Message, Prompt, Read};
@@ -26,6 +26,18 @@ pub fn trials() -> Vec<Trial> {
         test(
             "golden_logits::every_position_is_that_of_transformers",
             every_position,
+        ),
+        test(
+            "golden_logits::every_family_is_that_of_transformers",
+            every_family,
+        ),
+        test(
+            "golden_logits::weights_held_as_16_bits_stay_close",
+            narrow_weights,
+        ),
+        test(
+            "golden_logits::absent_keys_mean_what_transformers_says",
+            defaults,
         ),
         test("golden_logits::candle_transformers_agrees", second_opinion),
         test(
@@ -53,7 +65,7 @@ fn golden(name: &str) -> Vec<(Vec<u32>, Vec<Vec<f32>>)> {
     let file = folder(name).join("golden.safetensors");
     let tensors: HashMap<String, Tensor> =
         candle_core::safetensors::load(file, &Device::Cpu).unwrap();
-    (0..4)
+    (0..tensors.len() / 2)
         .map(|index| {
             let tokens = tensors[&format!("tokens_{index}")]
                 .to_dtype(DType::U32)
@@ -69,6 +81,7 @@ fn golden(name: &str) -> Vec<(Vec<u32>, Vec<Vec<f32>>)> {
 fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
     let depths: Vec<u32> = (0..u32::try_from(tokens.len()).unwrap()).collect();
     let mut session = decoder.session(tokens.len()).unwrap();
+    decoder.enter(&mut session, decoder.spec().length_class(tokens.len()));
     let pass = Pass::new(tokens, &depths, 0, &depths, decoder.config());
     let hidden = decoder.pass(&mut session, &pass).unwrap().unwrap();
     decoder
@@ -78,6 +91,103 @@ fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
         .unwrap()
         .to_vec2()
         .unwrap()
+}
+
+/// The checkpoints of `tests/golden/families.py`.
+fn families() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder("families"))
+        .unwrap()
+        .map(|entry| format!("families/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The furthest that logits are from transformers' at any position, as a share of the largest logit there.
+fn worst_error(name: &str, dtype: DType) -> f32 {
+    let snapshot = Snapshot::open(&folder(name)).unwrap();
+    let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu()).unwrap();
+    let mut worst = 0.0f32;
+    for (tokens, expected) in golden(name) {
+        let found = logits(&decoder, &tokens);
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            let largest = expected
+                .iter()
+                .fold(0.0f32, |largest, x| largest.max(x.abs()));
+            for (a, b) in found.iter().zip(expected) {
+                let error = (a - b).abs() / largest;
+                worst = if error <= worst { worst } else { error };
+            }
+        }
+    }
+    worst
+}
+
+fn every_family() {
+    let names = families();
+    assert!(names.len() >= 30, "{names:?}");
+    let mut seen: Vec<String> = Vec::new();
+    let mut wrong = Vec::new();
+    for name in &names {
+        let error = worst_error(name, DType::F32);
+        if !matches!(error, 0.0..=TOLERANCE) {
+            wrong.push(format!("{name}: off by {error} of the largest logit"));
+        }
+        seen.push(Snapshot::open(&folder(name)).unwrap().spec.family);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for family in concord_checkpoint::families() {
+        assert!(
+            seen.contains(&family.family),
+            "no checkpoint of {}",
+            family.family
+        );
+    }
+}
+
+/// Weights held as 16 bits: exact where the checkpoint stores no more, rounded otherwise.
+fn narrow_weights() {
+    for name in families() {
+        for dtype in [DType::BF16, DType::F16] {
+            let error = worst_error(&name, dtype);
+            assert!(error <= TOLERANCE, "{name} as {dtype:?}: off by {error}");
+        }
+    }
+    for (dtype, tolerance) in [(DType::BF16, 5e-2), (DType::F16, 6e-3)] {
+        for name in ["llama3-gqa-untied", "multi-query-wide-heads"] {
+            let error = worst_error(name, dtype);
+            assert!(
+                error <= tolerance && error > TOLERANCE / 10.0,
+                "{name} as {dtype:?}: off by {error}"
+            );
+        }
+    }
+}
+
+/// What an absent key means, against transformers' config classes.
+fn defaults() {
+    let record = std::fs::read_to_string(folder("defaults.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    for family in concord_checkpoint::families() {
+        let theirs = record[&family.family].as_object().unwrap();
+        for (key, ours) in &family.defaults {
+            let written = family.aliases.iter().find(|(_, to)| *to == key);
+            let named = theirs.get(key).or_else(|| theirs.get(written?.0));
+            let ours = serde_json::to_value(ours).unwrap();
+            // transformers turns the window off where it is not used.
+            let unused = key == "sliding_window" && named.is_none_or(|value| *value == 0);
+            // Qwen3-MoE calls its experts by another name since version 5.
+            let number = |value: &serde_json::Value| value.as_f64();
+            let same = named == Some(&ours)
+                || (number(&ours).is_some() && named.and_then(number) == number(&ours));
+            assert!(
+                same || unused,
+                "{}: {key} is {ours}, transformers has {named:?}",
+                family.family
+            );
+        }
+    }
 }
 
 fn assert_close(found: &[f32], expected: &[f32], what: &str) {
@@ -97,7 +207,7 @@ fn assert_close(found: &[f32], expected: &[f32], what: &str) {
 fn every_position() {
     for name in CHECKPOINTS {
         let snapshot = Snapshot::open(&folder(name)).unwrap();
-        let decoder = Decoder::load(&snapshot, KernelConfig::cpu()).unwrap();
+        let decoder = Decoder::load(&snapshot, DType::F32, KernelConfig::cpu()).unwrap();
         for (tokens, expected) in golden(name) {
             let found = logits(&decoder, &tokens);
             assert_eq!(found.len(), expected.len());
@@ -113,13 +223,15 @@ fn every_position() {
 fn second_opinion() {
     let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/demo/aligned");
     let snapshot = Snapshot::open(&demo).unwrap();
-    let decoder = Decoder::load(&snapshot, KernelConfig::cpu()).unwrap();
+    let decoder = Decoder::load(&snapshot, DType::F32, KernelConfig::cpu()).unwrap();
     let spec = &snapshot.spec;
     let config = llama::Config {
         hidden_size: spec.hidden_size,
-        intermediate_size: spec.mlp_size,
+        intermediate_size: match spec.layers[0].mlp {
+            Mlp::Dense { size } | Mlp::Experts { size, .. } => size,
+        },
         vocab_size: spec.vocab_size,
-        num_hidden_layers: spec.layers,
+        num_hidden_layers: spec.layers.len(),
         num_attention_heads: spec.heads,
         num_key_value_heads: spec.kv_heads,
         use_flash_attn: false,
@@ -217,7 +329,7 @@ fn sentencepiece() {
                 .begins_with_space()
         );
     }
-    let decoder = Decoder::load(&snapshot, KernelConfig::cpu()).unwrap();
+    let decoder = Decoder::load(&snapshot, DType::F32, KernelConfig::cpu()).unwrap();
     let labels = vec!["A".into(), "B".into()];
     let prompt = Prompt {
         id: "p".into(),

@@ -2,6 +2,7 @@
 
 use crate::golden_logits::folder;
 use crate::test;
+use candle_core::DType;
 use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::{KernelConfig, summarise};
@@ -77,7 +78,7 @@ pub fn prompts(kind: Kind, every: usize, cloze: bool) -> Vec<Prompt> {
 }
 
 fn score(snapshot: &Snapshot, config: KernelConfig, prompts: &[Prompt]) -> (Vec<Reading>, Counts) {
-    let decoder = Decoder::load(snapshot, config).unwrap();
+    let decoder = Decoder::load(snapshot, DType::F32, config).unwrap();
     Scorer::new(snapshot, &decoder).score(prompts).unwrap()
 }
 
@@ -89,7 +90,7 @@ fn aligned() -> Snapshot {
 fn alone_and_in_a_batch() {
     let snapshot = aligned();
     let prompts = prompts(Kind::Chat, 15, true);
-    let decoder = Decoder::load(&snapshot, config(512)).unwrap();
+    let decoder = Decoder::load(&snapshot, DType::F32, config(512)).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
     let (batch, _) = scorer.score(&prompts).unwrap();
     for (prompt, expected) in prompts.iter().zip(&batch) {
@@ -107,7 +108,7 @@ fn trie_and_no_trie() {
     {
         let prompts = prompts(kind, 29, true);
         let (shared, counts) = score(snapshot, config(1024), &prompts);
-        let decoder = Decoder::load(snapshot, config(1024)).unwrap();
+        let decoder = Decoder::load(snapshot, DType::F32, config(1024)).unwrap();
         let mut rows = 0;
         for (prompt, shared) in prompts.iter().zip(&shared) {
             let (_, tokens) = snapshot.tokens(&prompt.input).unwrap();
@@ -172,7 +173,7 @@ fn resumed() {
     let snapshot = aligned();
     let prompts = prompts(Kind::Chat, 5, true);
     let (expected, _) = score(&snapshot, config(400), &prompts);
-    let decoder = Decoder::load(&snapshot, config(400)).unwrap();
+    let decoder = Decoder::load(&snapshot, DType::F32, config(400)).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
     let mut found: Vec<Option<Reading>> = vec![None; prompts.len()];
     let plan = scorer.plan(&prompts).unwrap();
@@ -272,7 +273,7 @@ fn rows_computed() {
 
 fn answer_texts() {
     let snapshot = aligned();
-    let decoder = Decoder::load(&snapshot, config(1024)).unwrap();
+    let decoder = Decoder::load(&snapshot, DType::F32, config(1024)).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
     let rows = |cloze| {
         scorer

@@ -94,6 +94,38 @@ pub enum CheckpointError {
         /// Its number type.
         dtype: String,
     },
+    /// A weight is infinite or not a number.
+    #[error("{path}: tensor `{tensor}` holds a number that is infinite or none")]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A weights file has a tensor that the architecture has no part for.
+    #[error(
+        "{path}: tensor `{tensor}` has no place in {architecture}; without it the numbers would be another model's"
+    )]
+    UnknownTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The `architectures` entry.
+        architecture: String,
+    },
+    /// Weights stand there as Python pickles only.
+    #[error("{path}: weights are pickled, which would run code to read them")]
+    Pickled {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tokenizer stands there as a SentencePiece model only.
+    #[error("{path}: a SentencePiece model without a tokenizer.json beside it")]
+    SentencePiece {
+        /// The file.
+        path: PathBuf,
+    },
     /// A tensor cannot be placed on the device.
     #[error("{path}: tensor `{tensor}` cannot be placed on the device: {source}")]
     Device {

@@ -2,9 +2,18 @@
 //!
 //! [`Snapshot::open`] reads and checks everything but the weights' values; [`Weights`] hands out tensors one at a time.
 //!
-//! Invariant: nothing here computes a forward pass, and no file of a checkpoint is ever written.
+//! Invariant: nothing here computes a forward pass, and no file of a checkpoint is ever written. What is written is a cache of
+//! digests.
 
+mod config;
 mod error;
+mod family;
+mod fingerprint;
+mod layers;
+mod parameters;
+mod quantised;
+mod rope;
+mod safetensors_files;
 mod snapshot;
 mod spec;
 mod template;
@@ -12,8 +21,16 @@ mod tokenizer;
 mod weights;
 
 pub use error::CheckpointError;
-pub use snapshot::{Fingerprint, Snapshot, demo_pair, presets};
-pub use spec::{DecoderSpec, Family, Rope, families};
+pub use family::{Block, Family, MlpLayout, NormKind, QkNorm, QkvLayout, families};
+pub use fingerprint::Fingerprint;
+pub use layers::{LayerSpec, Mlp};
+pub use parameters::{
+    ExpertParameters, LayerParameters, MlpKind, MlpParameters, NormParameters, Order,
+    OuterParameters, Parameter, Product, Source,
+};
+pub use rope::{Rope, Scaling};
+pub use snapshot::{Snapshot, demo_pair, presets};
+pub use spec::{Activation, DecoderSpec, Positions};
 pub use template::ChatTemplate;
 pub use tokenizer::Vocabulary;
 pub use weights::Weights;

@@ -1,23 +1,12 @@
 //! Everything about one checkpoint.
 
-use crate::{ChatTemplate, CheckpointError, DecoderSpec, Vocabulary, Weights};
+use crate::family::Inert;
+use crate::{
+    ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Vocabulary, Weights, safetensors_files,
+};
 use concord_readings::{Input, Message};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-
-/// Digests that tell two checkpoints apart, whatever they are called (BLAKE3, hexadecimal).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    /// Of `config.json`.
-    pub config: String,
-    /// Of `tokenizer.json`.
-    pub tokenizer: String,
-    /// Of the chat template's text, where there is one.
-    pub template: Option<String>,
-    /// Of the weights' files.
-    pub weights: String,
-}
 
 /// One checkpoint: what it is, how it is spoken to, and where its weights are.
 pub struct Snapshot {
@@ -73,7 +62,7 @@ macro_rules! embedded {
 pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
     let open = |files: &Embedded| {
         let path = PathBuf::from(files.name);
-        let weights = Weights::embedded(&path, files.weights)?;
+        let weights = safetensors_files::embedded(&path, files.weights)?;
         Snapshot::assemble(
             path,
             files.config,
@@ -165,13 +154,17 @@ impl Snapshot {
             })
         };
         let config = needed("config.json", "it says what the checkpoint is")?;
+        let piece = folder.join("tokenizer.model");
+        if piece.is_file() && !folder.join("tokenizer.json").is_file() {
+            return Err(CheckpointError::SentencePiece { path: piece });
+        }
         let tokenizer = needed(
             "tokenizer.json",
             "a fast tokenizer is needed to turn text into tokens",
         )?;
         let tokenizer_config = optional("tokenizer_config.json")?;
         let jinja = optional("chat_template.jinja")?;
-        let weights = Weights::in_folder(folder)?;
+        let weights = safetensors_files::in_folder(folder)?;
         let tokenizer_config = tokenizer_config.as_deref();
         Self::assemble(
             folder.to_owned(),
@@ -189,13 +182,11 @@ impl Snapshot {
         tokenizer: &[u8],
         tokenizer_config: Option<&[u8]>,
         jinja: Option<Vec<u8>>,
-        weights: Weights,
+        mut weights: Weights,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
         let spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
-        for (tensor, shape) in spec.tensors() {
-            weights.check(&tensor, &shape)?;
-        }
+        weights.settle(&spec, &Inert::load().tensors)?;
         let vocabulary =
             Vocabulary::parse(&path.join("tokenizer.json"), tokenizer, spec.vocab_size)?;
         let settings_path = path.join("tokenizer_config.json");
@@ -268,18 +259,33 @@ impl Snapshot {
         }
     }
 
-    /// Digests of everything that decides the numbers. Reads every byte of the weights once.
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint {
+    /// Digests of everything that decides the numbers. Reads every byte of the weights once, the first time.
+    ///
+    /// # Errors
+    /// As [`Weights::digest`].
+    pub fn fingerprint(&self) -> Result<Fingerprint, CheckpointError> {
+        let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+        let mut fingerprint = Fingerprint {
             config: self.config_digest.clone(),
             tokenizer: self.tokenizer_digest.clone(),
-            template: self.template.as_ref().map(|template| {
-                blake3::hash(template.source().as_bytes())
-                    .to_hex()
-                    .to_string()
-            }),
-            weights: self.weights.digest(),
-        }
+            template: self
+                .template
+                .as_ref()
+                .map(|template| hash(template.source())),
+            weights: self.weights.digest()?,
+            adapter: None,
+            whole: String::new(),
+        };
+        let parts = [
+            Some(&fingerprint.config),
+            Some(&fingerprint.tokenizer),
+            fingerprint.template.as_ref(),
+            Some(&fingerprint.weights),
+            fingerprint.adapter.as_ref(),
+        ];
+        let parts: Vec<&str> = parts.map(|part| part.map_or("-", String::as_str)).into();
+        fingerprint.whole = hash(&parts.join(" "));
+        Ok(fingerprint)
     }
 }
 

@@ -1,72 +1,43 @@
 //! The shape of a decoder, read from `config.json` and the family tables.
 
-use crate::CheckpointError;
-use serde::{Deserialize, Serialize};
+use crate::config::{Keys, settled};
+use crate::family::{Block, MlpLayout, Names, NormKind, PositionKind, QkNorm, QkvLayout};
+use crate::layers::{LayerSpec, Mlp, layers, runs_of_layers};
+use crate::rope::{Rope, ropes};
+use crate::{CheckpointError, Family, families};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// A family of architectures: `models/families/*.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Family {
-    /// The family's name.
-    pub family: String,
-    /// The `architectures` entries of `config.json` that belong to it.
-    pub architectures: Vec<String>,
-    /// What absent keys mean.
-    pub defaults: Defaults,
+/// The function between the two products of an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x · σ(x)`.
+    Silu,
+    /// `x · Φ(x)`.
+    Gelu,
+    /// GELU by its tanh approximation.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
 }
 
-/// What absent keys of `config.json` mean in one family.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Defaults {
-    /// Activation of the MLP.
-    pub hidden_act: String,
-    /// Added to the mean square in RMSNorm.
-    pub rms_norm_eps: f64,
-    /// RoPE base.
-    pub rope_theta: f64,
-    /// Context length in tokens.
-    pub max_position_embeddings: usize,
-    /// Whether the head is the embedding.
-    pub tie_word_embeddings: bool,
-    /// Whether the attention's products have biases.
-    pub attention_bias: bool,
-    /// Whether the MLP's products have biases.
-    pub mlp_bias: bool,
-}
-
-/// The families this program knows, parsed from their embedded tables.
-pub fn families() -> Vec<Family> {
-    // A table that does not parse is caught by this module's tests.
-    [include_str!("../../../models/families/llama.toml")]
-        .iter()
-        .filter_map(|text| toml::from_str(text).ok())
-        .collect()
-}
-
-/// Rotary position embedding.
+/// Where a token's position comes in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Rope {
-    /// Frequencies `theta^(-2i/d)`.
-    Default {
-        /// The base.
-        theta: f64,
-    },
-    /// Llama 3.1: low frequencies divided by a factor, with a smooth passage between.
-    Llama3 {
-        /// The base.
-        theta: f64,
-        /// What low frequencies are divided by.
-        factor: f64,
-        /// Wavelengths above `original / low_freq_factor` are scaled.
-        low_freq_factor: f64,
-        /// Wavelengths below `original / high_freq_factor` are left alone.
-        high_freq_factor: f64,
-        /// The context length before scaling.
-        original_max_position_embeddings: f64,
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A learned vector added to each embedding.
+    Learned,
+    /// Queries and keys are rotated.
+    Rotary {
+        /// In layers without a window, or in all.
+        global: Rope,
+        /// In layers with a window, where it differs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        local: Option<Rope>,
+        /// Whether neighbouring dimensions are paired as stored; they are sorted at load.
+        interleaved: bool,
     },
 }
 
@@ -81,28 +52,64 @@ pub struct DecoderSpec {
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Decoder layers.
-    pub layers: usize,
     /// Query heads.
     pub heads: usize,
     /// KV heads.
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Width of the MLP.
-    pub mlp_size: usize,
-    /// Added to the mean square in RMSNorm.
-    pub norm_eps: f64,
-    /// Rotary position embedding.
-    pub rope: Rope,
     /// Context length in tokens.
     pub max_positions: usize,
-    /// Whether the attention's products have biases.
-    pub attention_bias: bool,
-    /// Whether the MLP's products have biases.
+    /// What norms compute.
+    pub norm: NormKind,
+    /// Added to the mean square or the variance.
+    pub norm_eps: f64,
+    /// Where norms stand.
+    pub block: Block,
+    /// How many norms stand before attention and MLP that run side by side; `None` where they run one after the other.
+    pub parallel: Option<usize>,
+    /// Where positions come in.
+    pub positions: Positions,
+    /// How queries, keys and values are stored.
+    pub qkv: QkvLayout,
+    /// Whether they have biases.
+    pub qkv_bias: bool,
+    /// Whether the attention's output has a bias.
+    pub output_bias: bool,
+    /// Whether queries and keys are normed.
+    pub qk_norm: QkNorm,
+    /// The bound that queries, keys and values are clipped to.
+    pub qkv_clip: Option<f64>,
+    /// Scores are `cap · tanh(score / cap)`.
+    pub attention_softcap: Option<f64>,
+    /// How the MLP is stored.
+    pub mlp: MlpLayout,
+    /// Whether its products have biases.
     pub mlp_bias: bool,
+    /// Its activation.
+    pub activation: Activation,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// What is added to the residual stream is multiplied by this first.
+    pub residual_scale: f64,
+    /// What logits are multiplied by.
+    pub logit_scale: f64,
+    /// Logits are `cap · tanh(logit / cap)`.
+    pub logit_softcap: Option<f64>,
     /// Whether the head is the embedding.
     pub tied_head: bool,
+    /// The layers.
+    #[serde(serialize_with = "runs_of_layers")]
+    pub layers: Vec<LayerSpec>,
+    /// What tensors are called.
+    #[serde(skip)]
+    pub(crate) names: Names,
+    /// Beginnings of tensor names and what they stand for.
+    #[serde(skip)]
+    pub(crate) renames: Vec<(String, String)>,
+    /// Beginnings of names of tensors that are not read.
+    #[serde(skip)]
+    pub(crate) unread: Vec<String>,
 }
 
 impl DecoderSpec {
@@ -111,30 +118,11 @@ impl DecoderSpec {
     /// # Errors
     /// [`CheckpointError::UnknownArchitecture`] and [`CheckpointError::Config`].
     pub fn from_config(path: &Path, config: &Map<String, Value>) -> Result<Self, CheckpointError> {
-        let keys = Keys {
-            path,
-            prefix: "",
-            object: config,
-        };
         let (family, architecture) = family_of(path, config)?;
-        let defaults = &family.defaults;
+        let (prefix, inner) = decoder_config(path, config, &family, &architecture)?;
+        let keys = settled(path, &prefix, &inner, &family)?;
+        let wiring = &family.wiring;
 
-        if config
-            .get("quantization_config")
-            .is_some_and(|value| !value.is_null())
-        {
-            return Err(keys.error(
-                "quantization_config",
-                "is set; quantised weights are not read",
-            ));
-        }
-        let activation = keys.text("hidden_act")?.unwrap_or(&defaults.hidden_act);
-        if activation != "silu" && activation != "swish" {
-            return Err(keys.error(
-                "hidden_act",
-                format!("is `{activation}`; `silu` is implemented"),
-            ));
-        }
         let hidden_size = keys.needed_count("hidden_size")?;
         let heads = keys.needed_count("num_attention_heads")?;
         let kv_heads = keys.count("num_key_value_heads")?.unwrap_or(heads);
@@ -155,71 +143,111 @@ impl DecoderSpec {
         if heads * head_dim > 1 << 20 {
             return Err(keys.error("head_dim", "times `num_attention_heads` is over 2^20"));
         }
-        let layers = keys.needed_count("num_hidden_layers")?;
-        if layers > 1 << 12 {
-            return Err(keys.error("num_hidden_layers", "is over 2^12"));
-        }
-        let max_positions = keys
-            .count("max_position_embeddings")?
-            .unwrap_or(defaults.max_position_embeddings);
+        let positions = if wiring.positions == PositionKind::Learned {
+            Positions::Learned
+        } else {
+            let (global, local) = ropes(&keys, &family, head_dim)?;
+            Positions::Rotary {
+                global,
+                local,
+                interleaved: wiring.interleaved_rope,
+            }
+        };
+        let qk_norm = match &wiring.qk_norm_if {
+            Some(key) if keys.flag(key)? != Some(true) => QkNorm::None,
+            _ => wiring.qk_norm,
+        };
+        let embedding_scale = match wiring.embedding_scale.as_deref() {
+            None => 1.0,
+            Some("root_of_width") => (hidden_size as f64).sqrt(),
+            Some(key) => keys.needed_number(key)?,
+        };
+        let norm_eps = match wiring.norm_eps {
+            Some(eps) => eps,
+            None => match keys.number("rms_norm_eps")? {
+                Some(eps) => eps,
+                None => keys.needed_number("layer_norm_eps")?,
+            },
+        };
+        let parallel = keys.switch(&wiring.parallel)?;
         Ok(Self {
-            rope: rope(&keys, defaults.rope_theta, max_positions)?,
-            family: family.family.clone(),
-            architecture,
+            layers: layers(&keys, &family, head_dim)?,
             vocab_size: keys.needed_count("vocab_size")?,
             hidden_size,
-            layers,
             heads,
             kv_heads,
             head_dim,
-            mlp_size: keys.needed_count("intermediate_size")?,
-            norm_eps: keys
-                .number("rms_norm_eps")?
-                .unwrap_or(defaults.rms_norm_eps),
-            max_positions,
-            attention_bias: keys
-                .flag("attention_bias")?
-                .unwrap_or(defaults.attention_bias),
-            mlp_bias: keys.flag("mlp_bias")?.unwrap_or(defaults.mlp_bias),
-            tied_head: keys
-                .flag("tie_word_embeddings")?
-                .unwrap_or(defaults.tie_word_embeddings),
+            max_positions: keys.needed_count("max_position_embeddings")?,
+            norm: wiring.norm,
+            norm_eps,
+            block: wiring.block,
+            parallel: parallel.then_some(wiring.parallel_norms.max(1)),
+            positions,
+            qkv: wiring.qkv,
+            qkv_bias: keys.switch(&wiring.qkv_bias)?,
+            output_bias: keys.switch(&wiring.output_bias)?,
+            qk_norm,
+            qkv_clip: keys.number("clip_qkv")?,
+            attention_softcap: keys.number("attn_logit_softcapping")?,
+            mlp: wiring.mlp,
+            mlp_bias: keys.switch(&wiring.mlp_bias)?,
+            activation: activation(&keys, &family)?,
+            embedding_scale,
+            residual_scale: keys.number("residual_multiplier")?.unwrap_or(1.0),
+            logit_scale: match keys.number("logits_scaling")? {
+                Some(divisor) => 1.0 / divisor,
+                None => keys.number("logit_scale")?.unwrap_or(1.0),
+            },
+            logit_softcap: keys.number("final_logit_softcapping")?,
+            // A wrapper around the decoder may have the last word.
+            tied_head: match config.get("tie_word_embeddings").and_then(Value::as_bool) {
+                Some(tied) => tied,
+                None => keys.flag("tie_word_embeddings")?.unwrap_or(true),
+            },
+            architecture,
+            names: family.names.clone(),
+            renames: family.renames.clone(),
+            unread: family.unread.clone(),
+            family: family.family,
         })
     }
 
-    /// Every tensor that a checkpoint of this shape has, with its shape, under the names of transformers.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (hidden, mlp) = (self.hidden_size, self.mlp_size);
-        let (query, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let table = vec![self.vocab_size, hidden];
-        let mut tensors = vec![
-            ("model.embed_tokens.weight".to_owned(), table.clone()),
-            ("model.norm.weight".to_owned(), vec![hidden]),
-        ];
-        if !self.tied_head {
-            tensors.push(("lm_head.weight".to_owned(), table));
-        }
-        for layer in 0..self.layers {
-            let name = |part: &str, ending: &str| format!("model.layers.{layer}.{part}.{ending}");
-            for norm in ["input_layernorm", "post_attention_layernorm"] {
-                tensors.push((name(norm, "weight"), vec![hidden]));
-            }
-            for (part, outer, inner, bias) in [
-                ("self_attn.q_proj", query, hidden, self.attention_bias),
-                ("self_attn.k_proj", kv, hidden, self.attention_bias),
-                ("self_attn.v_proj", kv, hidden, self.attention_bias),
-                ("self_attn.o_proj", hidden, query, self.attention_bias),
-                ("mlp.gate_proj", mlp, hidden, self.mlp_bias),
-                ("mlp.up_proj", mlp, hidden, self.mlp_bias),
-                ("mlp.down_proj", hidden, mlp, self.mlp_bias),
-            ] {
-                tensors.push((name(part, "weight"), vec![outer, inner]));
-                if bias {
-                    tensors.push((name(part, "bias"), vec![outer]));
-                }
+    /// The longest sequence that the checkpoint is made for, in tokens.
+    pub fn context_length(&self) -> usize {
+        let reach = match &self.positions {
+            Positions::Learned => 1.0,
+            Positions::Rotary { global, local, .. } => global
+                .reach()
+                .min(local.as_ref().map_or(f64::MAX, Rope::reach)),
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive length; a factor that is too large saturates"
+        )]
+        let length = (self.max_positions as f64 * reach) as usize;
+        length.max(self.max_positions)
+    }
+
+    /// The shortest length whose sequences are rotated as those of this length are; sequences of one class share rows.
+    pub fn length_class(&self, length: usize) -> usize {
+        match &self.positions {
+            Positions::Learned => 0,
+            Positions::Rotary { global, local, .. } => {
+                let local = local.as_ref().map_or(0, |rope| rope.length_class(length));
+                global.length_class(length).max(local)
             }
         }
-        tensors
+    }
+
+    /// Width of queries of all heads.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of keys of all KV heads.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
     }
 
     /// The number of weights, the head counted once where it is tied.
@@ -230,10 +258,32 @@ impl DecoderSpec {
             .sum()
     }
 
-    /// Weights that multiply each row in one layer.
-    pub fn row_products(&self) -> usize {
-        let (query, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        self.hidden_size * (2 * query + 2 * kv) + 3 * self.hidden_size * self.mlp_size
+    /// Weights of one layer that multiply each row, attention's products apart from the MLP's.
+    ///
+    /// # Shapes
+    /// Returns `(queries, keys and values; attention's output; MLP)`. Of experts, the chosen ones and the router count.
+    pub fn row_products(&self, layer: usize) -> (usize, usize, usize) {
+        let hidden = self.hidden_size;
+        let products = if self.mlp.is_gated() { 3 } else { 2 };
+        let mlp = match self.layers[layer].mlp {
+            Mlp::Dense { size } => products * hidden * size,
+            Mlp::Experts {
+                count,
+                chosen,
+                size,
+                shared,
+                ..
+            } => {
+                hidden * count
+                    + products * hidden * (chosen * size + shared.unwrap_or(0))
+                    + shared.map_or(0, |_| hidden)
+            }
+        };
+        (
+            hidden * (self.query_width() + 2 * self.kv_width()),
+            hidden * self.query_width(),
+            mlp,
+        )
     }
 }
 
@@ -243,26 +293,32 @@ fn family_of(
     config: &Map<String, Value>,
 ) -> Result<(Family, String), CheckpointError> {
     let known = families();
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
+    let architectures = config.get("architectures").and_then(Value::as_array);
+    let mut architecture = text(architectures.and_then(|list| list.first()));
+    if architecture.is_empty() {
+        let model_type = text(config.get("model_type"));
+        let family = known
+            .iter()
+            .find(|family| family.family == model_type || family.model_types.contains(&model_type));
+        architecture = family
+            .and_then(|family| family.architectures.first().cloned())
+            .unwrap_or_default();
+    }
+    let belongs = |family: &Family| {
+        family.architectures.contains(&architecture)
+            || family
+                .nested
+                .as_ref()
+                .is_some_and(|nested| nested.architecture == architecture)
+    };
     let supported: Vec<&str> = known
         .iter()
         .flat_map(|family| &family.architectures)
         .map(String::as_str)
         .collect();
     let supported = supported.join(", ");
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
-    let architectures = config.get("architectures").and_then(Value::as_array);
-    let mut architecture = text(architectures.and_then(|list| list.first()));
-    if architecture.is_empty() {
-        let model_type = text(config.get("model_type"));
-        let family = known.iter().find(|family| family.family == model_type);
-        architecture = family
-            .and_then(|family| family.architectures.first().cloned())
-            .unwrap_or_default();
-    }
-    match known
-        .into_iter()
-        .find(|family| family.architectures.contains(&architecture))
-    {
+    match known.into_iter().find(belongs) {
         Some(family) => Ok((family, architecture)),
         None => Err(CheckpointError::UnknownArchitecture {
             path: path.to_owned(),
@@ -272,148 +328,67 @@ fn family_of(
     }
 }
 
-/// RoPE from the transformers-5 spelling (`rope_parameters`) or the older one (`rope_theta`, `rope_scaling`).
-fn rope(
-    keys: &Keys<'_>,
-    default_theta: f64,
-    max_positions: usize,
-) -> Result<Rope, CheckpointError> {
-    let outer_theta = keys.number("rope_theta")?;
-    let scaling = match keys.object("rope_parameters")? {
-        Some(object) => Some(Keys {
-            prefix: "rope_parameters.",
-            object,
-            ..*keys
-        }),
-        None => keys.object("rope_scaling")?.map(|object| Keys {
-            prefix: "rope_scaling.",
-            object,
-            ..*keys
-        }),
-    };
-    let Some(scaling) = scaling else {
-        return Ok(Rope::Default {
-            theta: outer_theta.unwrap_or(default_theta),
-        });
-    };
-    let inner_theta = scaling.number("rope_theta")?;
-    if let (Some(inner), Some(outer)) = (inner_theta, outer_theta)
-        && (inner - outer).abs() > f64::EPSILON
-    {
-        return Err(keys.error(
-            "rope_theta",
-            format!("is {outer}, but rope_parameters.rope_theta is {inner}"),
-        ));
-    }
-    let theta = inner_theta.or(outer_theta).unwrap_or(default_theta);
-    let kind = match scaling.text("rope_type")? {
-        Some(kind) => kind,
-        None => scaling.text("type")?.unwrap_or("default"),
-    };
-    match kind {
-        "default" => Ok(Rope::Default { theta }),
-        "llama3" => Ok(Rope::Llama3 {
-            theta,
-            factor: scaling.needed_number("factor")?,
-            low_freq_factor: scaling.needed_number("low_freq_factor")?,
-            high_freq_factor: scaling.needed_number("high_freq_factor")?,
-            original_max_position_embeddings: scaling
-                .number("original_max_position_embeddings")?
-                .unwrap_or(max_positions as f64),
-        }),
-        other => Err(scaling.error(
-            "rope_type",
-            format!("is `{other}`; `default` and `llama3` are implemented"),
-        )),
-    }
-}
-
-/// Typed access to the keys of one object of `config.json`.
-#[derive(Clone, Copy)]
-struct Keys<'a> {
-    path: &'a Path,
-    prefix: &'static str,
-    object: &'a Map<String, Value>,
-}
-
-impl<'a> Keys<'a> {
-    fn error(&self, key: &str, problem: impl Into<String>) -> CheckpointError {
-        CheckpointError::Config {
-            path: self.path.to_owned(),
-            key: format!("{}{key}", self.prefix),
-            problem: problem.into(),
+/// The decoder's own config, and the keys that lead to it.
+fn decoder_config(
+    path: &Path,
+    config: &Map<String, Value>,
+    family: &Family,
+    architecture: &str,
+) -> Result<(String, Map<String, Value>), CheckpointError> {
+    match &family.nested {
+        Some(nested) if nested.architecture == architecture => {
+            let inner = config.get(&nested.key).and_then(Value::as_object);
+            let inner = inner.ok_or_else(|| CheckpointError::Config {
+                path: path.to_owned(),
+                key: nested.key.clone(),
+                problem: "is missing".to_owned(),
+            })?;
+            Ok((format!("{}.", nested.key), inner.clone()))
         }
+        _ => Ok((String::new(), config.clone())),
     }
+}
 
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|value| !value.is_null())
-    }
-
-    fn read<T>(
-        &self,
-        key: &str,
-        expected: &str,
-        convert: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, CheckpointError> {
-        self.get(key)
-            .map(|value| {
-                convert(value).ok_or_else(|| self.error(key, format!("is not {expected}: {value}")))
-            })
-            .transpose()
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, CheckpointError> {
-        self.read(key, "text", Value::as_str)
-    }
-
-    fn flag(&self, key: &str) -> Result<Option<bool>, CheckpointError> {
-        self.read(key, "true or false", Value::as_bool)
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>, CheckpointError> {
-        self.read(key, "a positive number", |value| {
-            value.as_f64().filter(|number| *number > 0.0)
-        })
-    }
-
-    fn needed_number(&self, key: &str) -> Result<f64, CheckpointError> {
-        self.number(key)?
-            .ok_or_else(|| self.error(key, "is missing"))
-    }
-
-    fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, CheckpointError> {
-        self.read(key, "an object", Value::as_object)
-    }
-
-    /// A size; bounded, so that a hostile file cannot make later arithmetic overflow (2^20 squared, times 2^12 layers).
-    fn count(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
-        self.read(key, "a number from 1 to 2^20", |value| {
-            value
-                .as_u64()
-                .and_then(|number| usize::try_from(number).ok())
-                .filter(|n| (1..=1 << 20).contains(n))
-        })
-    }
-
-    fn needed_count(&self, key: &str) -> Result<usize, CheckpointError> {
-        self.count(key)?
-            .ok_or_else(|| self.error(key, "is missing"))
+fn activation(keys: &Keys<'_>, family: &Family) -> Result<Activation, CheckpointError> {
+    let name = keys
+        .text("hidden_act")?
+        .ok_or_else(|| keys.error("hidden_act", "is missing"))?;
+    let name = family.activations.get(&name).unwrap_or(&name);
+    match name.as_str() {
+        "silu" | "swish" => Ok(Activation::Silu),
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        other => Err(keys.error(
+            "hidden_act",
+            format!(
+                "is `{other}`; silu, gelu, gelu_new, gelu_pytorch_tanh and relu are implemented"
+            ),
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rope::Scaling;
     use serde_json::json;
 
-    fn spec(change: impl Fn(&mut Map<String, Value>)) -> Result<DecoderSpec, String> {
+    fn spec_of(
+        architecture: &str,
+        change: impl Fn(&mut Map<String, Value>),
+    ) -> Result<DecoderSpec, String> {
         let mut config = json!({
-            "architectures": ["LlamaForCausalLM"], "vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2,
+            "architectures": [architecture], "vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2,
             "num_attention_heads": 4, "intermediate_size": 48
         });
         change(config.as_object_mut().unwrap());
         DecoderSpec::from_config(Path::new("config.json"), config.as_object().unwrap())
             .map_err(|e| e.to_string())
+    }
+
+    fn spec(change: impl Fn(&mut Map<String, Value>)) -> Result<DecoderSpec, String> {
+        spec_of("LlamaForCausalLM", change)
     }
 
     fn set(key: &'static str, value: Value) -> impl Fn(&mut Map<String, Value>) {
@@ -422,9 +397,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_family_table_parses() {
-        assert_eq!(families().len(), 1);
+    fn plain(theta: f64) -> Positions {
+        Positions::Rotary {
+            global: Rope {
+                theta,
+                dimensions: 8,
+                scaling: Scaling::Default,
+            },
+            local: None,
+            interleaved: false,
+        }
     }
 
     #[test]
@@ -434,8 +416,18 @@ mod tests {
             (spec.kv_heads, spec.head_dim, spec.max_positions),
             (4, 8, 2048)
         );
-        assert_eq!(spec.rope, Rope::Default { theta: 10_000.0 });
-        assert!(!spec.tied_head && !spec.attention_bias && !spec.mlp_bias);
+        assert_eq!(spec.positions, plain(10_000.0));
+        assert!(!spec.tied_head && !spec.qkv_bias && !spec.mlp_bias);
+        // Mistral has a window unless the config says that there is none.
+        let window = |change: &dyn Fn(&mut Map<String, Value>)| {
+            let spec = spec_of("MistralForCausalLM", |config| {
+                set("num_key_value_heads", json!(2))(config);
+                change(config);
+            });
+            spec.unwrap().layers[0].window
+        };
+        assert_eq!(window(&|_| {}), Some(4096));
+        assert_eq!(window(&set("sliding_window", Value::Null)), None);
     }
 
     #[test]
@@ -446,7 +438,7 @@ mod tests {
             json!({"rope_theta": 5e5, "rope_type": "default"}),
         ))
         .unwrap();
-        assert_eq!(old.rope, new.rope);
+        assert_eq!(old.positions, new.positions);
         let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64});
         let old = spec(|config| {
@@ -456,8 +448,8 @@ mod tests {
         let mut with_theta = llama3.clone();
         with_theta["rope_theta"] = json!(5e5);
         assert_eq!(
-            old.unwrap().rope,
-            spec(set("rope_parameters", with_theta)).unwrap().rope
+            old.unwrap().positions,
+            spec(set("rope_parameters", with_theta)).unwrap().positions
         );
     }
 
@@ -469,16 +461,42 @@ mod tests {
                 json!(["MambaForCausalLM"]),
                 "`MambaForCausalLM` is not supported",
             ),
-            ("hidden_act", json!("gelu"), "key `hidden_act` is `gelu`"),
+            ("hidden_act", json!("tanh"), "key `hidden_act` is `tanh`"),
             (
                 "rope_scaling",
-                json!({"type": "dynamic", "factor": 2.0}),
-                "`rope_scaling.rope_type` is `dynamic`",
+                json!({"type": "axial", "factor": 2.0}),
+                "`rope_scaling.rope_type` is `axial`",
+            ),
+            (
+                "rope_scaling",
+                json!({"type": "linear", "factor": 2.0, "temperature": 2}),
+                "`rope_scaling.temperature` is not known",
+            ),
+            (
+                "rope_scaling",
+                json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}),
+                "`rope_scaling.short_factor` has 1 numbers where 4 are needed",
+            ),
+            (
+                "rope_parameters",
+                json!({"rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+                "`rope_parameters.partial_rotary_factor` is 0.5",
             ),
             (
                 "rope_scaling",
                 json!({"rope_type": "llama3"}),
                 "`rope_scaling.factor` is missing",
+            ),
+            ("attention_sink", json!(4), "`attention_sink` is not known"),
+            (
+                "partial_rotary_factor",
+                json!(0.5),
+                "`partial_rotary_factor` is not known",
+            ),
+            (
+                "use_mrope",
+                json!(true),
+                "`use_mrope` is true; only false is implemented",
             ),
             ("quantization_config", json!({"bits": 4}), "quantised"),
             ("num_key_value_heads", json!(3), "does not divide"),
@@ -508,6 +526,59 @@ mod tests {
             both.unwrap_err()
                 .contains("rope_parameters.rope_theta is 500000")
         );
+        for (architecture, key, value, part) in [
+            (
+                "Qwen2ForCausalLM",
+                "layer_types",
+                json!(["full_attention"]),
+                "`layer_types` has 1 entries for 2 layers",
+            ),
+            (
+                "Qwen2ForCausalLM",
+                "layer_types",
+                json!(["full_attention", "chunked_attention"]),
+                "`layer_types` names `chunked_attention`",
+            ),
+            (
+                "MixtralForCausalLM",
+                "num_experts_per_tok",
+                json!(9),
+                "is 9 of 8 experts",
+            ),
+            (
+                "Gemma3ForConditionalGeneration",
+                "vocab_size",
+                json!(7),
+                "`text_config` is missing",
+            ),
+            (
+                "GPT2LMHeadModel",
+                "n_embd",
+                json!(64),
+                "another name of it is 32",
+            ),
+        ] {
+            let error = spec_of(architecture, |config| {
+                set("num_key_value_heads", json!(4))(config);
+                if architecture == "GPT2LMHeadModel" {
+                    config.remove("num_key_value_heads");
+                }
+                set(key, value.clone())(config);
+            });
+            let error = error.unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_that_change_nothing_are_passed_over() {
+        let with = spec(|config| {
+            set("torch_dtype", json!("bfloat16"))(config);
+            set("initializer_range", json!(0.02))(config);
+            set("use_mrope", json!(false))(config);
+            set("some_future_key", Value::Null)(config);
+        });
+        assert_eq!(with.unwrap(), spec(|_| {}).unwrap());
     }
 
     #[test]
@@ -525,6 +596,17 @@ mod tests {
                 .unwrap_err()
                 .contains("architecture `` is not supported")
         );
+    }
+
+    #[test]
+    fn equal_layers_are_written_once() {
+        let spec = spec_of("Gemma2ForCausalLM", |config| {
+            set("num_hidden_layers", json!(5))(config);
+        });
+        let written = serde_json::to_value(spec.unwrap()).unwrap();
+        let layers = written["layers"].as_object().unwrap();
+        assert_eq!(layers.keys().collect::<Vec<_>>(), ["0,2,4", "1,3"]);
+        assert_eq!(layers["0,2,4"]["window"], 4096);
     }
 
     #[test]

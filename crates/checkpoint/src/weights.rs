@@ -1,42 +1,141 @@
-//! Tensors of safetensors files, one at a time.
+//! Tensors of a checkpoint's files, one at a time.
 
-use crate::CheckpointError;
+use crate::parameters::{Order, Parameter, Source};
+use crate::quantised::Quantised;
+use crate::{CheckpointError, DecoderSpec};
 use candle_core::{DType, Device, Tensor};
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors, tensor::Metadata};
-use std::collections::{BTreeMap, HashMap};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// The bytes of one weights file.
-enum Bytes {
-    Mapped(Mmap),
+/// Numbers that are read and converted by one task.
+const NUMBERS_A_TASK: usize = 1 << 18;
+
+/// Where the bytes of a weights file are.
+pub(crate) enum Bytes {
+    /// Read as they are needed, so that a file costs no memory.
+    File(std::fs::File),
     Embedded(&'static [u8]),
 }
 
 impl Bytes {
-    fn get(&self) -> &[u8] {
+    pub fn read(&self, at: u64, out: &mut [u8]) -> std::io::Result<()> {
         match self {
-            Self::Mapped(map) => map,
-            Self::Embedded(bytes) => bytes,
+            Self::File(file) => read_at(file, at, out),
+            Self::Embedded(bytes) => {
+                let start = usize::try_from(at).unwrap_or(usize::MAX);
+                let range = start..start.saturating_add(out.len());
+                let part = bytes.get(range).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+                out.copy_from_slice(part);
+                Ok(())
+            }
         }
     }
 }
 
-struct File {
-    path: PathBuf,
-    bytes: Bytes,
+#[cfg(unix)]
+fn read_at(file: &std::fs::File, at: u64, out: &mut [u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &std::fs::File, mut at: u64, mut out: &mut [u8]) -> std::io::Result<()> {
+    while !out.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, out, at)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        (at, out) = (at + read as u64, &mut out[read..]);
+    }
+    Ok(())
+}
+
+pub(crate) struct File {
+    pub path: PathBuf,
+    pub bytes: Bytes,
+    pub length: u64,
+}
+
+/// How a tensor's numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    F32,
+    F16,
+    BF16,
+    Quantised(Quantised),
+    /// A type that is not read.
+    Other(&'static str),
+}
+
+impl Stored {
+    /// Numbers that are stored together, and their bytes.
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::BF16 => (1, 2),
+            Self::Quantised(kind) => kind.block(),
+            Self::Other(_) => (1, 0),
+        }
+    }
+
+    /// The numbers of whole blocks.
+    pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
+        match self {
+            Self::F32 => {
+                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *out = f32::from_le_bytes(*bytes);
+                }
+            }
+            Self::F16 => {
+                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *out = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+            Self::BF16 => {
+                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *out = bf16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+            Self::Quantised(kind) => kind.decode(bytes, out),
+            Self::Other(_) => {}
+        }
+    }
 }
 
 /// Where a tensor stands.
-struct Place {
-    file: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    start: usize,
-    end: usize,
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub file: usize,
+    pub stored: Stored,
+    pub shape: Vec<usize>,
+    pub start: u64,
 }
 
-/// The weights of a checkpoint. Files are mapped, not read: a tensor costs memory when it is asked for.
+/// What weights are held as.
+trait Number: Copy + Send + Sync + Default {
+    fn narrowed(wide: f32) -> Self;
+}
+
+impl Number for f32 {
+    fn narrowed(wide: f32) -> Self {
+        wide
+    }
+}
+
+impl Number for bf16 {
+    fn narrowed(wide: f32) -> Self {
+        Self::from_f32(wide)
+    }
+}
+
+impl Number for f16 {
+    fn narrowed(wide: f32) -> Self {
+        Self::from_f32(wide)
+    }
+}
+
+/// The weights of a checkpoint. Files are opened, not read: a tensor costs memory when it is asked for.
 pub struct Weights {
     checkpoint: PathBuf,
     files: Vec<File>,
@@ -46,88 +145,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Maps `model.safetensors`, or the shards that `model.safetensors.index.json` names, in a folder.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] naming the file that is absent, cut off or names a tensor twice.
-    pub fn in_folder(folder: &Path) -> Result<Self, CheckpointError> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        let names = if single.is_file() {
-            vec![single]
-        } else if index.is_file() {
-            shards(folder, &index)?
-        } else {
-            return Err(CheckpointError::MissingFile {
-                path: single,
-                needed: "weights as safetensors, in one file or with an index",
-            });
-        };
-        let mut files = Vec::new();
-        for path in names {
-            let unreadable = |source| CheckpointError::Unreadable {
-                path: path.clone(),
-                source,
-            };
-            if !path.is_file() {
-                return Err(CheckpointError::MissingFile {
-                    path,
-                    needed: "a shard that the index names",
-                });
-            }
-            let file = std::fs::File::open(&path).map_err(unreadable)?;
-            #[expect(
-                unsafe_code,
-                reason = "SAFETY: read-only map; a checkpoint changed during a run is the user's doing"
-            )]
-            let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-            files.push(File {
-                path,
-                bytes: Bytes::Mapped(map),
-            });
-        }
-        Self::index(folder, files)
-    }
-
-    /// Weights that are part of the program.
-    pub(crate) fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
-        Self::index(
-            name,
-            vec![File {
-                path: name.join("model.safetensors"),
-                bytes: Bytes::Embedded(bytes),
-            }],
-        )
-    }
-
-    fn index(checkpoint: &Path, files: Vec<File>) -> Result<Self, CheckpointError> {
-        let mut places = HashMap::new();
-        for (number, file) in files.iter().enumerate() {
-            let (header, metadata) = metadata(file)?;
-            for (name, info) in metadata.tensors() {
-                let (start, end) = info.data_offsets;
-                let place = Place {
-                    file: number,
-                    dtype: info.dtype,
-                    shape: info.shape.clone(),
-                    start: header + start,
-                    end: header + end,
-                };
-                if places.insert(name.clone(), place).is_some() {
-                    let problem = format!("tensor `{name}` stands in two files");
-                    return Err(CheckpointError::BadWeightsFile {
-                        path: file.path.clone(),
-                        problem,
-                    });
-                }
-            }
-        }
-        Ok(Self {
+    pub(crate) fn new(checkpoint: &Path, files: Vec<File>, places: HashMap<String, Place>) -> Self {
+        Self {
             checkpoint: checkpoint.to_owned(),
             files,
             places,
             seed: None,
-        })
+        }
     }
 
     /// Made-up weights: whatever tensor is asked for exists, with values that follow from the seed and its name.
@@ -142,70 +166,162 @@ impl Weights {
 
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .map(|file| file.bytes.get().len() as u64)
-            .sum()
+        self.files.iter().map(|file| file.length).sum()
     }
 
-    /// A tensor in `dtype` on `device`.
+    pub(crate) fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// Takes the names of the family, and checks that every tensor of the decoder is there in its shape and type and that
+    /// no other one is.
     ///
     /// # Errors
-    /// [`CheckpointError::MissingTensor`], [`CheckpointError::WrongShape`], [`CheckpointError::WrongDtype`], or
-    /// [`CheckpointError::Device`] where it cannot be placed.
-    pub fn tensor(
+    /// [`CheckpointError::MissingTensor`], [`CheckpointError::WrongShape`], [`CheckpointError::WrongDtype`],
+    /// [`CheckpointError::UnknownTensor`].
+    pub(crate) fn settle(
+        &mut self,
+        spec: &DecoderSpec,
+        inert: &[String],
+    ) -> Result<(), CheckpointError> {
+        if self.seed.is_some() {
+            return Ok(());
+        }
+        let mut settled = HashMap::with_capacity(self.places.len());
+        for (name, place) in std::mem::take(&mut self.places) {
+            let renamed = spec.renames.iter().find_map(|(from, to)| {
+                name.strip_prefix(from.as_str())
+                    .map(|rest| format!("{to}{rest}"))
+            });
+            let file = place.file;
+            let name = renamed.unwrap_or(name);
+            if settled.contains_key(&name) {
+                return Err(self.twice(file, &name));
+            }
+            settled.insert(name, place);
+        }
+        self.places = settled;
+        let tensors = spec.tensors();
+        for (name, shape) in &tensors {
+            let (place, file) = self.place(name, shape)?;
+            if let Stored::Other(dtype) = place.stored {
+                return Err(CheckpointError::WrongDtype {
+                    path: file.path.clone(),
+                    tensor: name.clone(),
+                    dtype: dtype.to_owned(),
+                });
+            }
+        }
+        let known: HashSet<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+        // A head that is the embedding is written by some all the same.
+        let tied = format!("{}.weight", spec.names.head);
+        let mut unknown: Vec<&String> = self
+            .places
+            .keys()
+            .filter(|name| {
+                !known.contains(name.as_str())
+                    && **name != tied
+                    && !inert.iter().any(|end| name.ends_with(end.as_str()))
+                    && !spec
+                        .unread
+                        .iter()
+                        .any(|start| name.starts_with(start.as_str()))
+            })
+            .collect();
+        unknown.sort();
+        match unknown.first() {
+            Some(name) => Err(CheckpointError::UnknownTensor {
+                path: self.files[self.places[*name].file].path.clone(),
+                tensor: (*name).clone(),
+                architecture: spec.architecture.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn twice(&self, file: usize, tensor: &str) -> CheckpointError {
+        CheckpointError::BadWeightsFile {
+            path: self.files[file].path.clone(),
+            problem: format!("tensor `{tensor}` stands there twice"),
+        }
+    }
+
+    /// A parameter of the decoder in `dtype` (`f32`, `bf16` or `f16`) on `device`.
+    ///
+    /// # Numerics
+    /// Conversion rounds to nearest; every number is checked to be finite in `dtype`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::MissingTensor`], [`CheckpointError::WrongShape`], [`CheckpointError::NotFinite`],
+    /// [`CheckpointError::Unreadable`], or [`CheckpointError::Device`] where it cannot be placed.
+    pub fn parameter(
         &self,
-        name: &str,
-        shape: &[usize],
+        parameter: &Parameter,
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, CheckpointError> {
-        if let Some(seed) = self.seed {
-            let values = made_up(seed, name, shape.iter().product());
-            let tensor =
-                Tensor::from_vec(values, shape, device).and_then(|tensor| tensor.to_dtype(dtype));
-            return tensor.map_err(|source| CheckpointError::Device {
-                path: self.checkpoint.clone(),
-                tensor: name.to_owned(),
-                source: Box::new(source),
-            });
-        }
-        let (place, file) = self.place(name, shape)?;
-        let stored = match place.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                return Err(CheckpointError::WrongDtype {
-                    path: file.path.clone(),
-                    tensor: name.to_owned(),
-                    dtype: format!("{other:?}"),
-                });
-            }
+        let shape = parameter.shape.as_slice();
+        let tensor = match dtype {
+            DType::BF16 => Tensor::from_vec(self.assembled::<bf16>(parameter)?, shape, device),
+            DType::F16 => Tensor::from_vec(self.assembled::<f16>(parameter)?, shape, device),
+            _ => Tensor::from_vec(self.assembled::<f32>(parameter)?, shape, device),
         };
-        Tensor::from_raw_buffer(
-            &file.bytes.get()[place.start..place.end],
-            stored,
-            shape,
-            device,
-        )
-        .and_then(|tensor| tensor.to_dtype(dtype))
-        .map_err(|source| CheckpointError::Device {
-            path: file.path.clone(),
-            tensor: name.to_owned(),
+        tensor.map_err(|source| CheckpointError::Device {
+            path: self.checkpoint.clone(),
+            tensor: parameter.sources[0].name.clone(),
             source: Box::new(source),
         })
     }
 
-    /// Whether a tensor is there in the right shape, without reading it.
-    ///
-    /// # Errors
-    /// [`CheckpointError::MissingTensor`], [`CheckpointError::WrongShape`].
-    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
-        if self.seed.is_some() {
+    fn assembled<T: Number>(&self, parameter: &Parameter) -> Result<Vec<T>, CheckpointError> {
+        let mut out = vec![T::default(); parameter.shape.iter().product()];
+        let mut rest = &mut out[..];
+        for source in &parameter.sources {
+            let (part, others) = rest.split_at_mut(source.shape.iter().product());
+            self.fill(source, part)?;
+            source.put_in_order(part);
+            rest = others;
+        }
+        Ok(out)
+    }
+
+    /// Reads a tensor as stored.
+    fn fill<T: Number>(&self, source: &Source, out: &mut [T]) -> Result<(), CheckpointError> {
+        if let Some(seed) = self.seed {
+            for (out, value) in out.iter_mut().zip(made_up(seed, &source.name)) {
+                *out = T::narrowed(value);
+            }
             return Ok(());
         }
-        self.place(name, shape).map(|_| ())
+        let (place, file) = self.place(&source.name, &source.shape)?;
+        let (numbers, bytes) = place.stored.block();
+        let task = NUMBERS_A_TASK / numbers * numbers;
+        out.par_chunks_mut(task)
+            .enumerate()
+            .try_for_each(|(index, out)| {
+                let mut raw = vec![0u8; out.len() / numbers * bytes];
+                let at = place.start + (index * task / numbers * bytes) as u64;
+                file.bytes
+                    .read(at, &mut raw)
+                    .map_err(|source| CheckpointError::Unreadable {
+                        path: file.path.clone(),
+                        source,
+                    })?;
+                let mut wide = vec![0.0f32; out.len()];
+                place.stored.decode(&raw, &mut wide);
+                let mut finite = true;
+                for (out, wide) in out.iter_mut().zip(&wide) {
+                    *out = T::narrowed(*wide);
+                    finite &= wide.is_finite();
+                }
+                if finite {
+                    return Ok(());
+                }
+                Err(CheckpointError::NotFinite {
+                    path: file.path.clone(),
+                    tensor: source.name.clone(),
+                })
+            })
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<(&Place, &File), CheckpointError> {
@@ -228,154 +344,84 @@ impl Weights {
         Ok((place, file))
     }
 
-    /// The digest of all files' bytes, in file order.
-    pub fn digest(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.seed.map_or([0; 8], u64::to_le_bytes));
-        for file in &self.files {
-            hasher.update_rayon(file.bytes.get());
+    /// Where the tensors of a file stand, in the order of the file.
+    pub(crate) fn segments(&self, file: usize) -> Vec<(u64, u64, Stored, &str)> {
+        let mut segments: Vec<(u64, u64, Stored, &str)> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.file == file)
+            .map(|(name, place)| {
+                let (numbers, bytes) = place.stored.block();
+                let count: usize = place.shape.iter().product();
+                let length = (count / numbers * bytes) as u64;
+                (place.start, length, place.stored, name.as_str())
+            })
+            .collect();
+        segments.sort_by_key(|(start, ..)| *start);
+        segments
+    }
+
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+}
+
+impl Source {
+    /// Brings the rows of a stored tensor into the order of its parameter.
+    fn put_in_order<T: Copy>(&self, values: &mut [T]) {
+        match self.order {
+            Order::AsStored => {}
+            Order::Transposed => {
+                let (rows, columns) = (self.shape[0], self.shape[1]);
+                rearrange(values, |index| index % rows * columns + index / rows);
+            }
+            Order::Sorted { head_dim, columns } => {
+                let half = head_dim / 2;
+                for head in values.chunks_mut(head_dim * columns) {
+                    permute(head, columns, |row| row % half * 2 + row / half);
+                }
+            }
+            Order::Regrouped { head_dim, columns } => {
+                let width = values.len() / columns / 3;
+                permute(values, columns, |row| {
+                    let (kind, rest) = (row / width, row % width);
+                    (rest / head_dim * 3 + kind) * head_dim + rest % head_dim
+                });
+            }
         }
-        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// Row `r` becomes what row `from(r)` was.
+fn permute<T: Copy>(values: &mut [T], columns: usize, from: impl Fn(usize) -> usize) {
+    rearrange(values, |index| {
+        from(index / columns) * columns + index % columns
+    });
+}
+
+/// Value `i` becomes what value `from(i)` was.
+fn rearrange<T: Copy>(values: &mut [T], from: impl Fn(usize) -> usize) {
+    let before = values.to_vec();
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = before[from(index)];
     }
 }
 
 /// Norms of one, everything else uniform with a deviation of 0.02 (SplitMix64, Steele et al. 2014).
-fn made_up(seed: u64, name: &str, count: usize) -> Vec<f32> {
-    if name.ends_with("norm.weight") {
-        return vec![1.0; count];
-    }
+fn made_up(seed: u64, name: &str) -> impl Iterator<Item = f32> {
+    let is_norm = name.ends_with("norm.weight");
     let digest = blake3::hash(name.as_bytes());
     let mut start = [0u8; 8];
     start.copy_from_slice(&digest.as_bytes()[..8]);
     let start = u64::from_le_bytes(start) ^ seed;
-    let value = |index: usize| {
-        let mut z = start.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (0u64..).map(move |index| {
+        if is_norm {
+            return 1.0;
+        }
+        let mut z = start.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let unit = ((z ^ (z >> 31)) >> 40) as f32 / 16_777_216.0;
         (unit - 0.5) * 0.02 * 12f32.sqrt()
-    };
-    (0..count).map(value).collect()
-}
-
-/// The length of the header and what it says; the safetensors crate checks that offsets lie in the file and do not overlap.
-fn metadata(file: &File) -> Result<(usize, Metadata), CheckpointError> {
-    let bad = |problem: String| CheckpointError::BadWeightsFile {
-        path: file.path.clone(),
-        problem,
-    };
-    let bytes = file.bytes.get();
-    let (header, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
-    let start = header + 8;
-    let end = metadata
-        .tensors()
-        .values()
-        .map(|info| info.data_offsets.1)
-        .max()
-        .unwrap_or(0);
-    if start + end != bytes.len() {
-        return Err(bad(format!(
-            "{} bytes long where its header asks for {}",
-            bytes.len(),
-            start + end
-        )));
-    }
-    Ok((start, metadata))
-}
-
-/// The shards of an index, each once, in the order of their names.
-fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read_to_string(index).map_err(|source| CheckpointError::Unreadable {
-        path: index.to_owned(),
-        source,
-    })?;
-    let parsed: Index = serde_json::from_str(&text).map_err(|source| CheckpointError::NotJson {
-        path: index.to_owned(),
-        source,
-    })?;
-    let mut names: Vec<&String> = parsed.weight_map.values().collect();
-    names.sort();
-    names.dedup();
-    if let Some(outside) = names.iter().find(|name| name.contains(['/', '\\'])) {
-        let problem = format!("the index names a shard outside the folder: {outside}");
-        return Err(CheckpointError::BadWeightsFile {
-            path: index.to_owned(),
-            problem,
-        });
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(folder: &Path, name: &str, tensor: &str, values: &[f32]) {
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        let view =
-            safetensors::tensor::TensorView::new(Dtype::F32, vec![values.len()], &bytes).unwrap();
-        std::fs::write(
-            folder.join(name),
-            safetensors::serialize([(tensor, view)], None).unwrap(),
-        )
-        .unwrap();
-    }
-
-    fn index(folder: &Path, map: &str) {
-        let text = format!(r#"{{"metadata":{{}},"weight_map":{{{map}}}}}"#);
-        std::fs::write(folder.join("model.safetensors.index.json"), text).unwrap();
-    }
-
-    fn problem(folder: &Path) -> String {
-        Weights::in_folder(folder).err().unwrap().to_string()
-    }
-
-    #[test]
-    fn shards_are_one_set_of_weights() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        write(folder, "a.safetensors", "x", &[1.0, 2.0]);
-        write(folder, "b.safetensors", "y", &[3.0]);
-        index(folder, r#""x":"a.safetensors","y":"b.safetensors""#);
-        let weights = Weights::in_folder(folder).unwrap();
-        let y = weights.tensor("y", &[1], DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(y.to_vec1::<f32>().unwrap(), [3.0]);
-        let error = |name: &str, shape: &[usize]| {
-            weights
-                .tensor(name, shape, DType::F32, &Device::Cpu)
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(error("z", &[1]).contains("tensor `z` is missing"));
-        assert!(error("x", &[3]).contains("has shape [2], config.json asks for [3]"));
-    }
-
-    #[test]
-    fn broken_files_are_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        assert!(problem(folder).contains("model.safetensors: is missing"));
-        write(folder, "a.safetensors", "x", &[1.0, 2.0]);
-        index(folder, r#""x":"a.safetensors","y":"b.safetensors""#);
-        assert!(
-            problem(folder).contains("b.safetensors: is missing (a shard that the index names)")
-        );
-        write(folder, "b.safetensors", "x", &[1.0]);
-        assert!(problem(folder).contains("tensor `x` stands in two files"));
-        index(folder, r#""x":"../a.safetensors""#);
-        assert!(problem(folder).contains("outside the folder"));
-        let whole = std::fs::read(folder.join("a.safetensors")).unwrap();
-        for length in [0, 5, 20, whole.len() - 1] {
-            std::fs::write(folder.join("model.safetensors"), &whole[..length]).unwrap();
-            assert!(problem(folder).contains("not a complete safetensors file") || length == 0);
-        }
-    }
+    })
 }

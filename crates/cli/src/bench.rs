@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
-use candle_core::{Device, Tensor};
-use concord_checkpoint::{Snapshot, presets};
+use candle_core::{DType, Device, Tensor};
+use concord_checkpoint::{Mlp, Snapshot, presets};
 use concord_decoder::Decoder;
 use concord_kernels::{KernelConfig, linear};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
@@ -145,7 +145,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     };
     let prompts = plan(set, &stimuli, Form::Chat, "", &options)?;
     let config = KernelConfig::cpu();
-    let decoder = Decoder::load(&snapshot, config)?;
+    let decoder = Decoder::load(&snapshot, DType::F32, config)?;
     let scorer = Scorer::new(&snapshot, &decoder);
 
     let begun = Instant::now();
@@ -207,13 +207,14 @@ fn texts(set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<String>, Failure> {
 /// Operations a second of a layer's four products over one pass, each at its best.
 fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure> {
     let spec = decoder.spec();
-    let query = spec.heads * spec.head_dim;
-    let kv = spec.kv_heads * spec.head_dim;
+    let mlp = match spec.layers[0].mlp {
+        Mlp::Dense { size } | Mlp::Experts { size, .. } => size,
+    };
     let shapes = [
-        (spec.hidden_size, query + 2 * kv),
-        (query, spec.hidden_size),
-        (spec.hidden_size, 2 * spec.mlp_size),
-        (spec.mlp_size, spec.hidden_size),
+        (spec.hidden_size, spec.query_width() + 2 * spec.kv_width()),
+        (spec.query_width(), spec.hidden_size),
+        (spec.hidden_size, 2 * mlp),
+        (mlp, spec.hidden_size),
     ];
     let tensor = |rows: usize, columns: usize| {
         let values: Vec<f32> = (0..rows * columns)

@@ -160,6 +160,18 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
         CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => {
             "config.json and weights are not of one checkpoint: copy both again"
         }
+        CheckpointError::NotFinite { .. } => {
+            "the checkpoint is damaged: copy it again (held as f16, weights over 65,504 do not fit: try --dtype bf16)"
+        }
+        CheckpointError::UnknownTensor { .. } => {
+            "config.json and weights are not of one checkpoint, or this version does not know all of its parts"
+        }
+        CheckpointError::Pickled { .. } => {
+            "load it with AutoModelForCausalLM.from_pretrained and save it with save_pretrained, which writes safetensors"
+        }
+        CheckpointError::SentencePiece { .. } => {
+            "load it with AutoTokenizer.from_pretrained and save it with save_pretrained, which writes tokenizer.json"
+        }
         CheckpointError::WrongDtype { .. } => "save the checkpoint in F32, F16 or BF16",
         CheckpointError::Device { .. } => "close other programs, or use a smaller checkpoint",
         CheckpointError::Tokenizer { .. } => {

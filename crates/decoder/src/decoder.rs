@@ -1,11 +1,15 @@
 //! The stack of layers, its embedding and its head.
 
-use crate::layer::{Around, Layer, Loader, Stream};
+use crate::DecoderError;
+use crate::frequencies::{Frequencies, frequencies};
+use crate::layer::{Around, Layer, Ropes, Stream};
+use crate::parameters::Loader;
 use crate::pass::Pass;
-use crate::{DecoderError, inverse_frequencies};
 use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::{DecoderSpec, Snapshot};
-use concord_kernels::{KernelConfig, Normed, RopeTable, linear, residual_rms_norm, rms_norm};
+use concord_checkpoint::{DecoderSpec, Positions, Rope, Snapshot};
+use concord_kernels::{
+    KernelConfig, Norm, Normed, RopeTable, linear, norm, residual_norm, softcap,
+};
 use std::sync::Arc;
 
 /// A decoder with its weights on a device.
@@ -13,47 +17,65 @@ pub struct Decoder {
     spec: DecoderSpec,
     config: KernelConfig,
     device: Device,
+    /// `[vocabulary, hidden]`.
     embedding: Tensor,
+    /// `[positions, hidden]`, where positions are learned.
+    positions: Option<Tensor>,
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: Norm,
+    /// `[vocabulary, hidden]`.
     head: Tensor,
 }
 
 /// What one pass hands to the next: the K/V of one path, by layer.
 pub struct Session {
-    rope: Arc<RopeTable>,
+    positions: usize,
+    length_class: usize,
+    ropes: Ropes,
     /// `[entries, 2 · kv_heads · head_dim]` by layer, at least one entry so that no tensor is empty.
     carried: Vec<Tensor>,
 }
 
 impl Decoder {
-    /// Loads the weights of a snapshot as `f32` on the CPU.
+    /// Loads the weights of a snapshot on the CPU and holds them as `dtype`: `F32`, `BF16` or `F16`.
+    ///
+    /// # Numerics
+    /// Arithmetic is `f32` whatever weights are held as; a checkpoint stored in `bf16` gives the same numbers held as `bf16`
+    /// and as `f32`.
     ///
     /// # Errors
-    /// [`DecoderError::Checkpoint`] naming the tensor that is missing or has the wrong shape.
-    pub fn load(snapshot: &Snapshot, config: KernelConfig) -> Result<Self, DecoderError> {
+    /// [`DecoderError::Checkpoint`] naming the file and the tensor that cannot be used.
+    pub fn load(
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Self, DecoderError> {
         let device = Device::Cpu;
         let spec = snapshot.spec.clone();
         let loader = Loader {
             weights: &snapshot.weights,
+            spec: &spec,
+            dtype,
             device: &device,
         };
-        let table = [spec.vocab_size, spec.hidden_size];
-        let embedding = loader.tensor("model.embed_tokens.weight", &table)?;
-        let head = if spec.tied_head {
-            embedding.clone()
-        } else {
-            loader.tensor("lm_head.weight", &table)?
+        let outer = spec.outer();
+        let embedding = loader.matrix(&outer.embedding)?;
+        let positions = outer.positions.as_ref();
+        let positions = positions.map(|table| loader.matrix(table)).transpose()?;
+        let head = match &outer.head {
+            Some(head) => loader.matrix(head)?,
+            None => embedding.clone(),
         };
-        let layers = (0..spec.layers)
-            .map(|index| Layer::load(&loader, &spec, index))
+        let layers = (0..spec.layers.len())
+            .map(|index| Layer::load(&loader, index, config.minimum_rows))
             .collect::<Result<_, _>>()?;
-        let norm = loader.tensor("model.norm.weight", &[spec.hidden_size])?;
+        let norm = loader.norm(&outer.final_norm)?;
         Ok(Self {
             spec,
             config,
             device,
             embedding,
+            positions,
             layers,
             norm,
             head,
@@ -75,13 +97,45 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn session(&self, positions: usize) -> Result<Session, DecoderError> {
-        let frequencies = inverse_frequencies(&self.spec.rope, self.spec.head_dim);
-        let width = 2 * self.spec.kv_heads * self.spec.head_dim;
+        let width = 2 * self.spec.kv_width();
         let empty = Tensor::zeros((1, width), DType::F32, &self.device)?;
+        let positions = positions.max(1);
         Ok(Session {
-            rope: Arc::new(RopeTable::new(&frequencies, positions.max(1))),
+            positions,
+            length_class: 0,
+            ropes: self.ropes(positions, 0),
             carried: vec![empty; self.layers.len()],
         })
+    }
+
+    /// Says of what length class ([`DecoderSpec::length_class`]) the sequences of the next passes are. Rows of different
+    /// classes share no path.
+    pub fn enter(&self, session: &mut Session, length_class: usize) {
+        if session.length_class != length_class {
+            session.ropes = self.ropes(session.positions, length_class);
+            session.length_class = length_class;
+        }
+    }
+
+    fn ropes(&self, positions: usize, length_class: usize) -> Ropes {
+        let table = |rope: &Rope| {
+            let Frequencies { inverse, scale } = frequencies(rope, length_class);
+            Arc::new(RopeTable::new(&inverse, scale, positions))
+        };
+        match &self.spec.positions {
+            Positions::Learned => {
+                let none = Arc::new(RopeTable::new(&[], 1.0, 0));
+                Ropes {
+                    global: Arc::clone(&none),
+                    local: none,
+                }
+            }
+            Positions::Rotary { global, local, .. } => {
+                let global = table(global);
+                let local = local.as_ref().map_or_else(|| Arc::clone(&global), table);
+                Ropes { global, local }
+            }
+        }
     }
 
     /// Runs one pass and moves the session's path on to the row after it.
@@ -95,46 +149,70 @@ impl Decoder {
     pub fn pass(&self, session: &mut Session, pass: &Pass) -> Result<Option<Tensor>, DecoderError> {
         let spec = &self.spec;
         let last = self.layers.len() - 1;
-        let tokens = Tensor::from_slice(&pass.tokens, pass.tokens.len(), &self.device)?;
-        let mut hidden = self.embedding.index_select(&tokens, 0)?; // [rows, hidden]
-        let (mut normed, broken) = rms_norm(&hidden, self.layers[0].input_norm(), spec.norm_eps)?;
-        finite(broken, || "in the embedding".to_owned())?;
+        let mut hidden = self.embed(pass)?; // [rows, hidden]
+        let mut normed = match self.layers[0].input_norm() {
+            Some(own) => {
+                let (normed, broken) = norm(&hidden, own)?;
+                finite(broken, || "in the embedding".to_owned())?;
+                normed
+            }
+            None => hidden.clone(),
+        };
         for (index, layer) in self.layers.iter().enumerate() {
-            let around = Around {
+            let mut around = Around {
                 spec,
-                rope: &session.rope,
+                ropes: &session.ropes,
                 rows: &pass.rows,
             };
             let qkv = layer.qkv(&normed, &around)?;
             let carried = self.next_path(&session.carried[index], &qkv, pass)?;
             let before = std::mem::replace(&mut session.carried[index], carried);
-            let (stream, next_norm) = if index < last {
-                let (stream, broken) = layer.finish(&hidden, &qkv, &before, &around)?;
-                finite(broken, || format!("in the attention of layer {index}"))?;
-                (stream, self.layers[index + 1].input_norm())
-            } else {
+            if index == last {
                 // In the last layer the rows that nobody reads are needed for their keys and values alone.
                 let Some(readers) = &pass.readers else {
                     return Ok(None);
                 };
                 let rows =
                     Tensor::from_slice(readers.queries(), readers.queries().len(), &self.device)?;
-                let around = Around {
-                    spec,
-                    rope: &session.rope,
-                    rows: readers,
-                };
-                let (stream, broken) =
-                    layer.finish(&hidden.index_select(&rows, 0)?, &qkv, &before, &around)?;
-                finite(broken, || format!("in the attention of layer {index}"))?;
-                (stream, &self.norm)
+                hidden = hidden.index_select(&rows, 0)?;
+                normed = normed.index_select(&rows, 0)?;
+                around.rows = readers;
+            }
+            let (stream, broken) = layer.finish(&hidden, &normed, &qkv, &before, &around)?;
+            finite(broken, || format!("in layer {index}"))?;
+            let next = match self.layers.get(index + 1) {
+                Some(next) => next.input_norm(),
+                None => Some(&self.norm),
             };
             let Stream { hidden: sum, delta } = stream;
-            let after = residual_rms_norm(&sum, &delta, next_norm, spec.norm_eps)?;
-            finite(after.non_finite, || format!("after layer {index}"))?;
-            Normed { hidden, normed, .. } = after;
+            if let Some(next) = next {
+                let after = residual_norm(&sum, &delta, spec.residual_scale, next)?;
+                finite(after.non_finite, || format!("after layer {index}"))?;
+                Normed { hidden, normed, .. } = after;
+            } else {
+                hidden = (sum + (delta * spec.residual_scale)?)?;
+                normed = hidden.clone();
+            }
         }
         Ok(Some(normed))
+    }
+
+    /// The embeddings of a pass's tokens at their depths.
+    fn embed(&self, pass: &Pass) -> candle_core::Result<Tensor> {
+        let tokens = Tensor::from_slice(&pass.tokens, pass.tokens.len(), &self.device)?;
+        let mut hidden = self
+            .embedding
+            .index_select(&tokens, 0)?
+            .to_dtype(DType::F32)?;
+        if (self.spec.embedding_scale - 1.0).abs() > f64::EPSILON {
+            hidden = (hidden * self.spec.embedding_scale)?;
+        }
+        if let Some(positions) = &self.positions {
+            let depths = pass.rows.depths();
+            let depths = Tensor::from_slice(depths, depths.len(), &self.device)?;
+            hidden = (hidden + positions.index_select(&depths, 0)?.to_dtype(DType::F32)?)?;
+        }
+        Ok(hidden)
     }
 
     /// Logits of normed hidden states.
@@ -146,22 +224,33 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn head(&self, normed: &Tensor) -> Result<Tensor, DecoderError> {
-        Ok(linear(normed, &self.head, None)?)
+        let scale = self.spec.logit_scale;
+        let logits = if (scale - 1.0).abs() > f64::EPSILON {
+            linear(&(normed * scale)?, &self.head, None)?
+        } else {
+            linear(normed, &self.head, None)?
+        };
+        if let Some(cap) = self.spec.logit_softcap {
+            softcap(&logits, cap)?;
+        }
+        Ok(logits)
     }
 
     /// Floating-point operations of the matrix products of one pass, head not counted (a multiplication and an addition
-    /// are two).
+    /// are two); of experts, those that rows go through.
     pub fn pass_flops(&self, pass: &Pass) -> u64 {
-        let spec = &self.spec;
-        let rows = pass.tokens.len() as u64;
+        let rows = pass.tokens.len();
         let queries = pass
             .readers
             .as_ref()
-            .map_or(0, |readers| readers.queries().len() as u64);
-        let qkv = (spec.hidden_size * (spec.heads + 2 * spec.kv_heads) * spec.head_dim) as u64;
-        let rest = spec.row_products() as u64 - qkv;
-        let layers = self.layers.len() as u64;
-        2 * (layers * rows * qkv + ((layers - 1) * rows + queries) * rest)
+            .map_or(0, |readers| readers.queries().len());
+        let last = self.layers.len() - 1;
+        let products = (0..self.layers.len()).map(|index| {
+            let (qkv, output, mlp) = self.spec.row_products(index);
+            let finishing = if index == last { queries } else { rows };
+            (rows * qkv + finishing * (output + mlp)) as u64
+        });
+        2 * products.sum::<u64>()
     }
 
     /// Floating-point operations of the head for so many rows.
@@ -176,7 +265,7 @@ impl Decoder {
         qkv: &Tensor,
         pass: &Pass,
     ) -> Result<Tensor, DecoderError> {
-        let query = self.spec.heads * self.spec.head_dim;
+        let query = self.spec.query_width();
         let kept = if pass.kept == 0 && !pass.next_path.is_empty() {
             None
         } else {
@@ -186,7 +275,7 @@ impl Decoder {
             None
         } else {
             let rows = Tensor::from_slice(&pass.next_path, pass.next_path.len(), &self.device)?;
-            let width = 2 * self.spec.kv_heads * self.spec.head_dim;
+            let width = 2 * self.spec.kv_width();
             Some(
                 qkv.index_select(&rows, 0)?
                     .narrow(1, query, width)?

@@ -1,44 +1,62 @@
 //! RoPE frequencies of each kind of scaling.
 
-use concord_checkpoint::Rope;
+use concord_checkpoint::{Rope, Scaling};
 
-/// Radians a position turns each pair of dimensions by.
-///
-/// # Shapes
-/// Returns `[head_dim / 2]`.
+/// What positions turn pairs of dimensions by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frequencies {
+    /// Radians a position, one for each rotated pair.
+    pub inverse: Vec<f32>,
+    /// Multiplies cosines and sines.
+    pub scale: f64,
+}
+
+/// The frequencies for sequences of `length` tokens.
 ///
 /// # Numerics
 /// Powers and quotients in `f32`, as transformers forms them.
 ///
 /// # Source
-/// Su et al. 2021; for `llama3`, `_compute_llama3_parameters` in transformers' `modeling_rope_utils.py`.
-pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "frequencies are f32 in the reference"
-    )]
-    let narrow = |value: f64| value as f32;
-    let plain = |theta: f64| -> Vec<f32> {
-        (0..head_dim / 2)
-            .map(|pair| 1.0 / narrow(theta).powf(2.0 * pair as f32 / head_dim as f32))
+/// Su et al. 2021; for the scalings the functions of transformers' `modeling_rope_utils.py` (5.23): position interpolation
+/// (Chen et al. 2023), dynamic NTK (bloc97 2023), YaRN (Peng et al. 2023), LongRoPE (Ding et al. 2024), Llama 3.1.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "frequencies are f32 in the reference"
+)]
+pub fn frequencies(rope: &Rope, length: usize) -> Frequencies {
+    let dimensions = rope.dimensions;
+    let powers = |theta: f64| -> Vec<f32> {
+        (0..dimensions / 2)
+            .map(|pair| (theta as f32).powf(2.0 * pair as f32 / dimensions as f32))
             .collect()
     };
-    match *rope {
-        Rope::Default { theta } => plain(theta),
-        Rope::Llama3 {
-            theta,
+    let plain = |theta: f64| powers(theta).into_iter().map(|power| 1.0 / power);
+    let (inverse, scale) = match &rope.scaling {
+        Scaling::Default => (plain(rope.theta).collect(), 1.0),
+        Scaling::Linear { factor } => {
+            let scaled = plain(rope.theta).map(|frequency| frequency / *factor as f32);
+            (scaled.collect(), 1.0)
+        }
+        Scaling::Dynamic {
+            factor,
+            max_position_embeddings,
+        } => {
+            let trained = *max_position_embeddings as f64;
+            let stretch = factor * (length as f64).max(trained) / trained - (factor - 1.0);
+            let d = dimensions as f64;
+            let theta = rope.theta * stretch.powf(d / (d - 2.0));
+            (plain(theta).collect(), 1.0)
+        }
+        Scaling::Llama3 {
             factor,
             low_freq_factor,
             high_freq_factor,
             original_max_position_embeddings,
         } => {
-            let (factor, low, high) = (
-                narrow(factor),
-                narrow(low_freq_factor),
-                narrow(high_freq_factor),
-            );
-            let original = narrow(original_max_position_embeddings);
-            let scale = |frequency: f32| {
+            let factor = *factor as f32;
+            let (low, high) = (*low_freq_factor as f32, *high_freq_factor as f32);
+            let original = *original_max_position_embeddings as f32;
+            let scaled = plain(rope.theta).map(|frequency| {
                 let wavelength = std::f32::consts::TAU / frequency;
                 if wavelength > original / low {
                     frequency / factor
@@ -48,29 +66,88 @@ pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
                     let smooth = (original / wavelength - low) / (high - low);
                     (1.0 - smooth) * frequency / factor + smooth * frequency
                 }
-            };
-            plain(theta).into_iter().map(scale).collect()
+            });
+            (scaled.collect(), 1.0)
         }
-    }
+        Scaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            truncate,
+            attention_factor,
+            original_max_position_embeddings,
+        } => {
+            // The pair of dimensions that turns so often within the original context.
+            let pair_of = |rotations: f64| {
+                let wavelength =
+                    original_max_position_embeddings / (rotations * std::f64::consts::TAU);
+                dimensions as f64 * wavelength.ln() / (2.0 * rope.theta.ln())
+            };
+            let (mut low, mut high) = (pair_of(*beta_fast), pair_of(*beta_slow));
+            if *truncate {
+                (low, high) = (low.floor(), high.ceil());
+            }
+            let (low, mut high) = (low.max(0.0), high.min(dimensions as f64 - 1.0));
+            if (low - high).abs() < f64::EPSILON {
+                high += 0.001; // as the reference avoids a division by zero
+            }
+            let blended = powers(rope.theta)
+                .into_iter()
+                .enumerate()
+                .map(|(pair, power)| {
+                    let ramp = ((pair as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                    let kept = 1.0 - ramp;
+                    1.0 / (*factor as f32 * power) * (1.0 - kept) + 1.0 / power * kept
+                });
+            (blended.collect(), *attention_factor)
+        }
+        Scaling::Longrope {
+            short_factor,
+            long_factor,
+            attention_factor,
+            original_max_position_embeddings,
+        } => {
+            let factors = if length > *original_max_position_embeddings {
+                long_factor
+            } else {
+                short_factor
+            };
+            let divided = powers(rope.theta)
+                .into_iter()
+                .zip(factors)
+                .map(|(power, factor)| 1.0 / (*factor as f32 * power));
+            (divided.collect(), *attention_factor)
+        }
+    };
+    Frequencies { inverse, scale }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(scaling: Scaling, length: usize) -> Frequencies {
+        let rope = Rope {
+            theta: 500_000.0,
+            dimensions: 64,
+            scaling,
+        };
+        frequencies(&rope, length)
+    }
+
     #[test]
     fn llama3_leaves_short_waves_and_stretches_long_ones() {
-        let plain = inverse_frequencies(&Rope::Default { theta: 500_000.0 }, 64);
-        let scaled = inverse_frequencies(
-            &Rope::Llama3 {
-                theta: 500_000.0,
+        let plain = of(Scaling::Default, 0).inverse;
+        let scaled = of(
+            Scaling::Llama3 {
                 factor: 8.0,
                 low_freq_factor: 1.0,
                 high_freq_factor: 4.0,
                 original_max_position_embeddings: 8192.0,
             },
-            64,
-        );
+            0,
+        )
+        .inverse;
         assert_eq!(plain[0].to_bits(), scaled[0].to_bits());
         assert!((plain[31] / scaled[31] - 8.0).abs() < 1e-5);
         assert!(
@@ -79,5 +156,21 @@ mod tests {
                 .zip(&scaled)
                 .all(|(a, b)| b <= a && *b >= a / 8.001)
         );
+    }
+
+    #[test]
+    fn length_counts_only_beyond_the_trained_one() {
+        let dynamic = |length| {
+            of(
+                Scaling::Dynamic {
+                    factor: 4.0,
+                    max_position_embeddings: 100,
+                },
+                length,
+            )
+        };
+        assert_eq!(dynamic(0), of(Scaling::Default, 0));
+        assert_eq!(dynamic(100), dynamic(7));
+        assert!(dynamic(101).inverse[31] < dynamic(100).inverse[31]);
     }
 }

@@ -1,85 +1,45 @@
 //! One decoder layer.
 
 use crate::DecoderError;
-use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::{CheckpointError, DecoderSpec, Weights};
+use crate::mlp::Mlp;
+use crate::parameters::{Linear, Loader};
+use candle_core::Tensor;
+use concord_checkpoint::{DecoderSpec, LayerSpec, QkNorm};
 use concord_kernels::{
-    AttentionShape, Normed, PassRows, RopeTable, linear, residual_rms_norm, rotate, swiglu,
-    trie_attention,
+    AttentionShape, Norm, Normed, PassRows, RopeTable, Scores, norm, norm_groups, residual_norm,
+    rotate, trie_attention,
 };
 use std::sync::Arc;
 
-/// A matrix product's weight and bias.
-pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        linear(x, &self.weight, self.bias.as_ref())
-    }
-}
-
-/// Where weights come from, and what they become.
-pub(crate) struct Loader<'a> {
-    pub weights: &'a Weights,
-    pub device: &'a Device,
-}
-
-impl Loader<'_> {
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        self.weights.tensor(name, shape, DType::F32, self.device)
-    }
-
-    /// Products of one input side by side: `[out_1 + out_2 + …, in]`.
-    fn linear(
-        &self,
-        parts: &[(String, usize)],
-        inner: usize,
-        bias: bool,
-    ) -> Result<Linear, DecoderError> {
-        let gather =
-            |ending: &str, shape: &dyn Fn(usize) -> Vec<usize>| -> Result<Tensor, DecoderError> {
-                let tensors = parts
-                    .iter()
-                    .map(|(name, outer)| self.tensor(&format!("{name}.{ending}"), &shape(*outer)));
-                let tensors: Vec<Tensor> = tensors.collect::<Result<_, _>>()?;
-                Ok(if let [one] = &tensors[..] {
-                    one.clone()
-                } else {
-                    Tensor::cat(&tensors, 0)?
-                })
-            };
-        Ok(Linear {
-            weight: gather("weight", &|outer| vec![outer, inner])?,
-            bias: if bias {
-                Some(gather("bias", &|outer| vec![outer])?)
-            } else {
-                None
-            },
-        })
-    }
-}
-
 /// The weights of one layer.
 pub(crate) struct Layer {
-    input_norm: Tensor,
+    kind: LayerSpec,
+    input_norm: Option<Norm>,
     qkv: Linear,
+    /// The norm of queries and keys, and the widths that it is taken over.
+    qk_norm: Option<(Norm, Arc<[usize]>)>,
     output: Linear,
-    mlp_norm: Tensor,
-    gate_up: Linear,
-    down: Linear,
+    attention_out_norm: Option<Norm>,
+    mlp_norm: Option<Norm>,
+    mlp: Mlp,
+    mlp_out_norm: Option<Norm>,
+    scores: Scores,
 }
 
 /// What surrounds a layer in one pass.
 pub(crate) struct Around<'a> {
     pub spec: &'a DecoderSpec,
-    pub rope: &'a Arc<RopeTable>,
+    pub ropes: &'a Ropes,
     pub rows: &'a Arc<PassRows>,
 }
 
-/// The residual stream between two layers: `hidden + delta` is still to be added up.
+/// Cosines and sines of the layers without a window and of those with one.
+pub(crate) struct Ropes {
+    pub global: Arc<RopeTable>,
+    pub local: Arc<RopeTable>,
+}
+
+/// The residual stream between two layers: `hidden + scale · delta` is still to be added up.
 pub(crate) struct Stream {
     pub hidden: Tensor,
     pub delta: Tensor,
@@ -88,31 +48,36 @@ pub(crate) struct Stream {
 impl Layer {
     pub fn load(
         loader: &Loader<'_>,
-        spec: &DecoderSpec,
         index: usize,
+        minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
-        let name = |part: &str| format!("model.layers.{index}.{part}");
-        let (hidden, mlp) = (spec.hidden_size, spec.mlp_size);
-        let (query, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let qkv = [
-            (name("self_attn.q_proj"), query),
-            (name("self_attn.k_proj"), kv),
-            (name("self_attn.v_proj"), kv),
-        ];
-        let gate_up = [(name("mlp.gate_proj"), mlp), (name("mlp.up_proj"), mlp)];
-        let output = [(name("self_attn.o_proj"), hidden)];
+        let spec = loader.spec;
+        let parameters = spec.layer(index);
+        let norm = |norm: &Option<_>| norm.as_ref().map(|norm| loader.norm(norm)).transpose();
+        let groups: Arc<[usize]> = match spec.qk_norm {
+            QkNorm::Tensor => [spec.query_width(), spec.kv_width()].into(),
+            _ => vec![spec.head_dim; spec.heads + spec.kv_heads].into(),
+        };
+        let qk_norm = parameters.qk_norm.as_ref();
+        let qk_norm =
+            qk_norm.map(|weight| Ok::<_, DecoderError>((loader.qk_norm(weight)?, groups)));
+        let kind = spec.layers[index].clone();
         Ok(Self {
-            input_norm: loader.tensor(&name("input_layernorm.weight"), &[hidden])?,
-            qkv: loader.linear(&qkv, hidden, spec.attention_bias)?,
-            output: loader.linear(&output, query, spec.attention_bias)?,
-            mlp_norm: loader.tensor(&name("post_attention_layernorm.weight"), &[hidden])?,
-            gate_up: loader.linear(&gate_up, hidden, spec.mlp_bias)?,
-            down: loader.linear(&[(name("mlp.down_proj"), hidden)], mlp, spec.mlp_bias)?,
+            input_norm: norm(&parameters.input_norm)?,
+            qkv: loader.linear(&parameters.qkv)?,
+            qk_norm: qk_norm.transpose()?,
+            output: loader.linear(&parameters.output)?,
+            attention_out_norm: norm(&parameters.attention_out_norm)?,
+            mlp_norm: norm(&parameters.mlp_norm)?,
+            mlp: Mlp::load(loader, &parameters.mlp, index, minimum_rows)?,
+            mlp_out_norm: norm(&parameters.mlp_out_norm)?,
+            scores: scores(spec, &kind),
+            kind,
         })
     }
 
-    pub fn input_norm(&self) -> &Tensor {
-        &self.input_norm
+    pub fn input_norm(&self) -> Option<&Norm> {
+        self.input_norm.as_ref()
     }
 
     /// Rotated queries and keys, and values, side by side.
@@ -120,23 +85,34 @@ impl Layer {
     /// # Shapes
     /// `normed`: `[rows, hidden]`; returns `[rows, (heads + 2 · kv_heads) · head_dim]`.
     pub fn qkv(&self, normed: &Tensor, around: &Around<'_>) -> candle_core::Result<Tensor> {
-        let qkv = self.qkv.forward(normed)?;
-        rotate(
-            &qkv,
-            around.spec.heads + around.spec.kv_heads,
-            around.rope,
-            around.rows.depths(),
-        )?;
+        let spec = around.spec;
+        let mut qkv = self.qkv.forward(normed)?;
+        if let Some(bound) = spec.qkv_clip {
+            qkv = qkv.clamp(-bound, bound)?;
+        }
+        if let Some((norm, groups)) = &self.qk_norm {
+            norm_groups(&qkv, groups, norm)?;
+        }
+        if self.kind.rope {
+            let table = if self.kind.window.is_some() {
+                &around.ropes.local
+            } else {
+                &around.ropes.global
+            };
+            let heads = spec.heads + spec.kv_heads;
+            rotate(&qkv, heads, spec.head_dim, table, around.rows.depths())?;
+        }
         Ok(qkv)
     }
 
-    /// Attention and MLP of the querying rows.
+    /// Attention and MLP of the querying rows; the number is the first row that is no longer finite between the two.
     ///
     /// # Shapes
-    /// `hidden`: `[queries, hidden]`, the residual stream before this layer; returns as much after it.
+    /// `hidden`, `normed`: `[queries, hidden]`, the residual stream before this layer and its norm.
     pub fn finish(
         &self,
         hidden: &Tensor,
+        normed: &Tensor,
         qkv: &Tensor,
         carried: &Tensor,
         around: &Around<'_>,
@@ -147,15 +123,53 @@ impl Layer {
             kv_heads: spec.kv_heads,
             head_dim: spec.head_dim,
         };
-        let attended = trie_attention(qkv, carried, around.rows, shape)?; // [queries, heads * head_dim]
+        let attended = trie_attention(qkv, carried, around.rows, shape, self.scores)?;
         let delta = self.output.forward(&attended)?; // [queries, hidden]
-        let Normed {
-            hidden,
-            normed,
-            non_finite,
-        } = residual_rms_norm(hidden, &delta, &self.mlp_norm, spec.norm_eps)?;
-        let gated = swiglu(&self.gate_up.forward(&normed)?)?; // [queries, mlp]
-        let delta = self.down.forward(&gated)?;
-        Ok((Stream { hidden, delta }, non_finite))
+        let (attention, broken) = after(delta, self.attention_out_norm.as_ref())?;
+        if spec.parallel.is_some() {
+            let (input, others) = match &self.mlp_norm {
+                Some(own) => norm(hidden, own)?,
+                None => (normed.clone(), None),
+            };
+            let delta = (attention + self.mlp.forward(&input)?)?;
+            let hidden = hidden.clone();
+            return Ok((Stream { hidden, delta }, broken.or(others)));
+        }
+        let (hidden, input, later) = match &self.mlp_norm {
+            Some(own) => {
+                let Normed {
+                    hidden,
+                    normed,
+                    non_finite,
+                } = residual_norm(hidden, &attention, spec.residual_scale, own)?;
+                (hidden, normed, non_finite)
+            }
+            None => {
+                let hidden = (hidden + (attention * spec.residual_scale)?)?;
+                (hidden.clone(), hidden, None)
+            }
+        };
+        let (delta, last) = after(self.mlp.forward(&input)?, self.mlp_out_norm.as_ref())?;
+        Ok((Stream { hidden, delta }, broken.or(later).or(last)))
+    }
+}
+
+/// What is added to the residual stream: normed first, where the layer has a norm there.
+fn after(delta: Tensor, own: Option<&Norm>) -> candle_core::Result<(Tensor, Option<usize>)> {
+    match own {
+        Some(own) => norm(&delta, own),
+        None => Ok((delta, None)),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scores are computed in f32"
+)]
+fn scores(spec: &DecoderSpec, kind: &LayerSpec) -> Scores {
+    Scores {
+        scale: kind.attention_scale as f32,
+        softcap: spec.attention_softcap.map(|cap| cap as f32),
+        window: kind.window,
     }
 }

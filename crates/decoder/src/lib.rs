@@ -9,9 +9,11 @@ mod decoder;
 mod error;
 mod frequencies;
 mod layer;
+mod mlp;
+mod parameters;
 mod pass;
 
 pub use decoder::{Decoder, Session};
 pub use error::DecoderError;
-pub use frequencies::inverse_frequencies;
+pub use frequencies::{Frequencies, frequencies};
 pub use pass::Pass;

@@ -7,7 +7,7 @@
 //!
 //! Between two passes only one path is still visible. It comes in as `carried`, ordered by depth.
 
-use crate::exp::exp;
+use crate::exp::{exp, tanh};
 use crate::storage::{LANES, add_lanes, values};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
@@ -43,6 +43,34 @@ impl AttentionShape {
     /// Width of a row of queries, and of the result.
     pub fn query_width(&self) -> usize {
         self.heads * self.head_dim
+    }
+}
+
+/// How scores are formed, and how far back a row sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Multiplies the dot product of query and key.
+    pub scale: f32,
+    /// Scores are `cap · tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Row `k` is visible to row `q` only where `depth[q] - depth[k] < window`.
+    pub window: Option<usize>,
+}
+
+impl Scores {
+    /// Scores divided by the root of a head's width.
+    pub fn plain(shape: AttentionShape) -> Self {
+        Self {
+            scale: 1.0 / (shape.head_dim as f32).sqrt(),
+            softcap: None,
+            window: None,
+        }
+    }
+
+    /// The first depth that a row at `depth` sees.
+    fn first(&self, depth: usize) -> usize {
+        self.window
+            .map_or(0, |window| (depth + 1).saturating_sub(window))
     }
 }
 
@@ -129,12 +157,14 @@ pub fn trie_attention(
     carried: &Tensor,
     rows: &Arc<PassRows>,
     shape: AttentionShape,
+    scores: Scores,
 ) -> Result<Tensor> {
     qkv.apply_op2_no_bwd(
         carried,
         &TrieAttention {
             rows: Arc::clone(rows),
             shape,
+            scores,
         },
     )
 }
@@ -142,8 +172,15 @@ pub fn trie_attention(
 /// [`trie_attention`] by the definition, in `f64`: every pair of rows is tested with `k <= q < end[k]`.
 ///
 /// # Shapes
-/// `qkv`: all rows of the trie, no row carried; `ends`: one past the last row of each row's subtree.
-pub fn trie_attention_reference(qkv: &[f32], ends: &[u32], shape: AttentionShape) -> Vec<f64> {
+/// `qkv`: all rows of the trie, no row carried; `depths` and `ends`: the depth of each row and one past the last row of its
+/// subtree.
+pub fn trie_attention_reference(
+    qkv: &[f32],
+    depths: &[u32],
+    ends: &[u32],
+    shape: AttentionShape,
+    scores: Scores,
+) -> Vec<f64> {
     let AttentionShape {
         heads,
         kv_heads,
@@ -152,27 +189,35 @@ pub fn trie_attention_reference(qkv: &[f32], ends: &[u32], shape: AttentionShape
     let row = |index: usize| &qkv[index * shape.qkv_width()..(index + 1) * shape.qkv_width()];
     let mut out = Vec::new();
     for q in 0..ends.len() {
-        let visible: Vec<usize> = (0..=q).filter(|k| q < ends[*k] as usize).collect();
+        let visible: Vec<usize> = (0..=q)
+            .filter(|k| {
+                let near = |window| ((depths[q] - depths[*k]) as usize) < window;
+                q < ends[*k] as usize && scores.window.is_none_or(near)
+            })
+            .collect();
         for head in 0..heads {
             let kv = head / (heads / kv_heads);
             let dot = |k: usize| -> f64 {
                 let query = &row(q)[head * head_dim..(head + 1) * head_dim];
                 let key = &row(k)[(heads + kv) * head_dim..];
-                query
+                let product = query
                     .iter()
                     .zip(key)
                     .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                    .sum::<f64>()
-                    / (head_dim as f64).sqrt()
+                    .sum::<f64>();
+                let score = product * f64::from(scores.scale);
+                scores.softcap.map_or(score, |cap| {
+                    f64::from(cap) * (score / f64::from(cap)).tanh()
+                })
             };
-            let scores: Vec<f64> = visible.iter().map(|k| dot(*k)).collect();
-            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let mass: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
+            let found: Vec<f64> = visible.iter().map(|k| dot(*k)).collect();
+            let largest = found.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let mass: f64 = found.iter().map(|s| (s - largest).exp()).sum();
             for d in 0..head_dim {
                 let value = |k: usize| f64::from(row(k)[(heads + kv_heads + kv) * head_dim + d]);
                 let mixed = visible
                     .iter()
-                    .zip(&scores)
+                    .zip(&found)
                     .map(|(k, s)| (s - largest).exp() * value(*k))
                     .sum::<f64>();
                 out.push(mixed / mass);
@@ -185,6 +230,7 @@ pub fn trie_attention_reference(qkv: &[f32], ends: &[u32], shape: AttentionShape
 struct TrieAttention {
     rows: Arc<PassRows>,
     shape: AttentionShape,
+    scores: Scores,
 }
 
 impl CustomOp2 for TrieAttention {
@@ -233,6 +279,7 @@ impl CustomOp2 for TrieAttention {
             for kv in 0..self.shape.kv_heads {
                 Arch::new().dispatch(Walk {
                     source: &source,
+                    scores: self.scores,
                     rows,
                     chunk,
                     kv,
@@ -316,11 +363,13 @@ impl Path {
         self.values[depth * self.head_dim..(depth + 1) * self.head_dim].copy_from_slice(value);
     }
 
-    /// Attention of one query over the first `length` depths.
+    /// Attention of one query at `depth` over the depths that it sees.
     #[inline(always)]
-    fn attend(&mut self, query: &[f32], length: usize, scale: f32, out: &mut [f32]) {
+    fn attend(&mut self, query: &[f32], depth: usize, scores: Scores, out: &mut [f32]) {
+        let (first, length) = (scores.first(depth), depth + 1);
+        let begin = first - first % BLOCK;
         let mut largest = f32::NEG_INFINITY;
-        for start in (0..length).step_by(BLOCK) {
+        for start in (begin..length).step_by(BLOCK) {
             let mut block = [0.0f32; BLOCK];
             for (d, q) in query.iter().enumerate() {
                 let at = d * self.room + start;
@@ -330,8 +379,16 @@ impl Path {
                 }
             }
             for lane in 0..BLOCK {
-                block[lane] = if start + lane < length {
-                    block[lane] * scale
+                block[lane] *= scores.scale;
+            }
+            if let Some(cap) = scores.softcap {
+                for lane in 0..BLOCK {
+                    block[lane] = cap * tanh(block[lane] / cap);
+                }
+            }
+            for lane in 0..BLOCK {
+                block[lane] = if start + lane < length && start + lane >= first {
+                    block[lane]
                 } else {
                     f32::NEG_INFINITY
                 };
@@ -343,12 +400,12 @@ impl Path {
         }
         let mut lanes = [0.0f32; LANES];
         let padded = length.next_multiple_of(LANES);
-        for (block, start) in self.scores[..padded]
+        for (block, start) in self.scores[begin..padded]
             .chunks_exact_mut(LANES)
-            .zip((0..).step_by(LANES))
+            .zip((begin..).step_by(LANES))
         {
             for lane in 0..LANES {
-                let weight = if start + lane < length {
+                let weight = if start + lane < length && start + lane >= first {
                     exp(block[lane] - largest)
                 } else {
                     0.0
@@ -359,23 +416,23 @@ impl Path {
         }
         let inverse = 1.0 / add_lanes(lanes);
         if self.head_dim.is_multiple_of(64) {
-            self.mix::<64>(length, inverse, out);
+            self.mix::<64>(first, length, inverse, out);
         } else if self.head_dim.is_multiple_of(16) {
-            self.mix::<16>(length, inverse, out);
+            self.mix::<16>(first, length, inverse, out);
         } else {
-            self.mix::<2>(length, inverse, out);
+            self.mix::<2>(first, length, inverse, out);
         }
     }
 
     /// The weighted sum of values, `WIDTH` dimensions at a time.
     #[inline(always)]
-    fn mix<const WIDTH: usize>(&self, length: usize, inverse: f32, out: &mut [f32]) {
+    fn mix<const WIDTH: usize>(&self, first: usize, length: usize, inverse: f32, out: &mut [f32]) {
         for (start, out) in (0..self.head_dim)
             .step_by(WIDTH)
             .zip(out.chunks_exact_mut(WIDTH))
         {
             let mut sums = [0.0f32; WIDTH];
-            for (depth, weight) in self.scores[..length].iter().enumerate() {
+            for (depth, weight) in (first..length).zip(&self.scores[first..length]) {
                 let at = depth * self.head_dim + start;
                 let values = &self.values[at..at + WIDTH];
                 for lane in 0..WIDTH {
@@ -392,6 +449,7 @@ impl Path {
 /// One KV head over the rows of one task. A struct, so that it is inlined into the vector context.
 struct Walk<'a> {
     source: &'a Source<'a>,
+    scores: Scores,
     rows: &'a PassRows,
     chunk: &'a Chunk,
     kv: usize,
@@ -406,6 +464,7 @@ impl WithSimd for Walk<'_> {
     fn with_simd<S: Simd>(self, _simd: S) {
         let Walk {
             source,
+            scores,
             rows,
             chunk,
             kv,
@@ -419,7 +478,6 @@ impl WithSimd for Walk<'_> {
         } = source.shape;
         let group = heads / kv_heads;
         let width = source.shape.query_width();
-        let scale = 1.0 / (head_dim as f32).sqrt();
         for (depth, index) in chunk.path.iter().enumerate() {
             let (key, value) = source.key_value(*index, kv);
             path.put(depth, key, value);
@@ -436,7 +494,7 @@ impl WithSimd for Walk<'_> {
                 let query = &source.qkv[row * source.shape.qkv_width()..];
                 for head in kv * group..(kv + 1) * group {
                     let at = head * head_dim..(head + 1) * head_dim;
-                    path.attend(&query[at.clone()], depth + 1, scale, &mut out[at]);
+                    path.attend(&query[at.clone()], depth, scores, &mut out[at]);
                 }
             }
             if queries.peek().is_none() {
@@ -477,6 +535,20 @@ mod tests {
         })
     }
 
+    /// Shapes, with and without a cap and a window.
+    fn kinds() -> impl Strategy<Value = (AttentionShape, Scores)> {
+        let cap = prop::option::of(1u16..50);
+        let window = prop::option::of(1usize..150);
+        (shapes(), cap, window).prop_map(|(shape, cap, window)| {
+            let scores = Scores {
+                softcap: cap.map(f32::from),
+                window,
+                ..Scores::plain(shape)
+            };
+            (shape, scores)
+        })
+    }
+
     fn shapes() -> impl Strategy<Value = AttentionShape> {
         (
             1usize..3,
@@ -501,7 +573,7 @@ mod tests {
         carried: &[f32],
         depths: &[u32],
         queries: Option<Vec<u32>>,
-        shape: AttentionShape,
+        (shape, scores): (AttentionShape, Scores),
         task: usize,
     ) -> Vec<Vec<f32>> {
         let tensor = |values: &[f32], width: usize| {
@@ -518,6 +590,7 @@ mod tests {
             &tensor(carried, shape.kv_width()),
             &rows,
             shape,
+            scores,
         )
         .unwrap()
         .to_vec2()
@@ -528,10 +601,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn it_agrees_with_the_mask((depths, ends) in trie(), shape in shapes(), task in 1usize..70) {
+        fn it_agrees_with_the_mask((depths, ends) in trie(), kind in kinds(), task in 1usize..70) {
+            let (shape, scores) = kind;
             let qkv = noise(depths.len() * shape.qkv_width());
-            let found = attend(&qkv, &[], &depths, None, shape, task);
-            let expected = trie_attention_reference(&qkv, &ends, shape);
+            let found = attend(&qkv, &[], &depths, None, kind, task);
+            let expected = trie_attention_reference(&qkv, &depths, &ends, shape, scores);
             for (a, b) in found.iter().flatten().zip(&expected) {
                 prop_assert!((f64::from(*a) - b).abs() < 2e-5, "{a} {b}");
             }
@@ -539,11 +613,12 @@ mod tests {
 
         #[test]
         fn cuts_tasks_and_queries_change_no_bit(
-            (depths, _) in trie(), shape in shapes(), cut in 1usize..200, task in 1usize..70,
+            (depths, _) in trie(), kind in kinds(), cut in 1usize..200, task in 1usize..70,
         ) {
+            let (shape, _) = kind;
             let width = shape.qkv_width();
             let qkv = noise(depths.len() * width);
-            let whole = attend(&qkv, &[], &depths, None, shape, 64);
+            let whole = attend(&qkv, &[], &depths, None, kind, 64);
             let cut = cut.min(depths.len());
             // What the second pass sees of the first: the path to its first row.
             let mut path: Vec<usize> = Vec::new();
@@ -551,7 +626,7 @@ mod tests {
                 path.truncate(depths[row] as usize);
                 path.push(row);
             }
-            let first = attend(&qkv[..cut * width], &[], &depths[..cut], None, shape, task);
+            let first = attend(&qkv[..cut * width], &[], &depths[..cut], None, kind, task);
             prop_assert_eq!(&first[..], &whole[..cut]);
             if cut < depths.len() {
                 path.truncate(depths[cut] as usize);
@@ -561,7 +636,7 @@ mod tests {
                     .copied()
                     .collect();
                 let some: Vec<u32> = (0..u32::try_from(depths.len() - cut).unwrap()).step_by(3).collect();
-                let second = attend(&qkv[cut * width..], &carried, &depths[cut..], Some(some.clone()), shape, task);
+                let second = attend(&qkv[cut * width..], &carried, &depths[cut..], Some(some.clone()), kind, task);
                 for (row, found) in some.iter().zip(&second) {
                     prop_assert_eq!(found, &whole[cut + *row as usize]);
                 }

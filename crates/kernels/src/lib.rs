@@ -17,6 +17,7 @@
     reason = "vector loops over fixed lanes"
 )]
 
+mod activation;
 mod attention;
 mod config;
 mod exp;
@@ -25,12 +26,11 @@ mod norm;
 mod rope;
 mod softmax;
 mod storage;
-mod swiglu;
 
-pub use attention::{AttentionShape, PassRows, trie_attention, trie_attention_reference};
+pub use activation::{Activation, activate, activation_reference, gated};
+pub use attention::{AttentionShape, PassRows, Scores, trie_attention, trie_attention_reference};
 pub use config::KernelConfig;
 pub use linear::linear;
-pub use norm::{Normed, residual_rms_norm, rms_norm, rms_norm_reference};
+pub use norm::{Norm, Normed, norm, norm_groups, norm_reference, residual_norm};
 pub use rope::{RopeTable, rotate, rotate_reference};
-pub use softmax::{Summary, summarise, summarise_reference};
-pub use swiglu::{swiglu, swiglu_reference};
+pub use softmax::{Summary, softcap, summarise, summarise_reference};

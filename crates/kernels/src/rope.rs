@@ -1,7 +1,7 @@
 //! Rotary position embedding by depth.
 
 use crate::storage::values_mut;
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -18,16 +18,19 @@ impl RopeTable {
     /// Tabulates `positions` positions of the given frequencies.
     ///
     /// # Shapes
-    /// `inverse_frequencies`: `[head_dim / 2]`, in radians a position.
+    /// `inverse_frequencies`: `[dimensions / 2]`, in radians a position. `scale` multiplies cosines and sines.
     ///
     /// # Numerics
     /// Angles are products in `f32`, as the reference implementation forms them; their cosine is rounded once.
-    pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
+    pub fn new(inverse_frequencies: &[f32], scale: f64, positions: usize) -> Self {
         let angles =
             (0..positions).flat_map(|at| inverse_frequencies.iter().map(move |f| at as f32 * f));
         #[expect(clippy::cast_possible_truncation, reason = "the table is f32")]
         let (cos, sin) = angles
-            .map(|angle| (f64::from(angle).cos() as f32, f64::from(angle).sin() as f32))
+            .map(|angle| {
+                let (sin, cos) = f64::from(angle).sin_cos();
+                ((cos * scale) as f32, (sin * scale) as f32)
+            })
             .unzip();
         Self {
             half: inverse_frequencies.len(),
@@ -42,10 +45,12 @@ impl RopeTable {
     }
 }
 
-/// Rotates the first `heads` heads of each row in place, pairing dimension `i` with `i + head_dim / 2`.
+/// Rotates the first `heads` heads of each row in place: of each head the first `2 · half` dimensions, where `half` is the
+/// table's, pairing dimension `i` with `i + half`.
 ///
 /// # Shapes
-/// `rows`: `[rows, n · head_dim]` with `n ≥ heads`; `depths`: one position a row, each inside the table.
+/// `rows`: `[rows, n · head_dim]` with `n ≥ heads` and `head_dim ≥ 2 · half`; `depths`: one position a row, each inside the
+/// table.
 ///
 /// # Errors
 /// candle's, where the tensor is not contiguous `f32`.
@@ -55,11 +60,16 @@ impl RopeTable {
 pub fn rotate(
     rows: &Tensor,
     heads: usize,
+    head_dim: usize,
     table: &Arc<RopeTable>,
     depths: &Arc<[u32]>,
 ) -> Result<()> {
+    if head_dim < 2 * table.half {
+        bail!("heads of {head_dim} cannot turn {} pairs", table.half);
+    }
     rows.inplace_op1(&Rotate {
         heads,
+        head_dim,
         table: Arc::clone(table),
         depths: Arc::clone(depths),
     })
@@ -67,8 +77,8 @@ pub fn rotate(
 
 /// [`rotate`] for one head in `f64`.
 pub fn rotate_reference(head: &[f32], inverse_frequencies: &[f32], depth: u32) -> Vec<f64> {
-    let half = head.len() / 2;
-    let mut out = vec![0.0; head.len()];
+    let half = inverse_frequencies.len();
+    let mut out: Vec<f64> = head.iter().map(|x| f64::from(*x)).collect();
     for i in 0..half {
         let angle = f64::from(depth) * f64::from(inverse_frequencies[i]);
         let (a, b) = (f64::from(head[i]), f64::from(head[i + half]));
@@ -80,6 +90,7 @@ pub fn rotate_reference(head: &[f32], inverse_frequencies: &[f32], depth: u32) -
 
 struct Rotate {
     heads: usize,
+    head_dim: usize,
     table: Arc<RopeTable>,
     depths: Arc<[u32]>,
 }
@@ -103,10 +114,11 @@ impl InplaceOp1 for Rotate {
                     &self.table.cos[at..at + half],
                     &self.table.sin[at..at + half],
                 );
-                let heads = self.heads;
+                let (heads, head_dim) = (self.heads, self.head_dim);
                 Arch::new().dispatch(RotateRow {
                     row,
                     heads,
+                    head_dim,
                     cos,
                     sin,
                 });
@@ -119,6 +131,7 @@ impl InplaceOp1 for Rotate {
 struct RotateRow<'a> {
     row: &'a mut [f32],
     heads: usize,
+    head_dim: usize,
     cos: &'a [f32],
     sin: &'a [f32],
 }
@@ -129,8 +142,8 @@ impl WithSimd for RotateRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
         let half = self.cos.len();
-        for head in self.row.chunks_exact_mut(2 * half).take(self.heads) {
-            let (low, high) = head.split_at_mut(half);
+        for head in self.row.chunks_exact_mut(self.head_dim).take(self.heads) {
+            let (low, high) = head[..2 * half].split_at_mut(half);
             for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(self.cos).zip(self.sin) {
                 let (x, y) = (*a, *b);
                 *a = x * cos - y * sin;
@@ -148,28 +161,28 @@ mod tests {
     #[test]
     fn heads_are_rotated_and_the_rest_is_left_alone() {
         let frequencies = [1.0f32, 0.1, 0.01];
-        let table = Arc::new(RopeTable::new(&frequencies, 50));
+        let table = Arc::new(RopeTable::new(&frequencies, 1.0, 50));
         let depths: Arc<[u32]> = (0..40u32).map(|row| row * 7 % 50).collect();
-        let values: Vec<f32> = (0..40 * 18)
-            .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
-            .collect();
-        let rows = Tensor::from_slice(&values, (40, 18), &Device::Cpu).unwrap();
-        rotate(&rows, 2, &table, &depths).unwrap();
-        for (row, (found, before)) in rows
-            .to_vec2::<f32>()
-            .unwrap()
-            .iter()
-            .zip(values.chunks(18))
-            .enumerate()
-        {
-            for head in 0..2 {
-                let expected =
-                    rotate_reference(&before[head * 6..head * 6 + 6], &frequencies, depths[row]);
-                for (a, b) in found[head * 6..].iter().zip(&expected) {
-                    assert!((f64::from(*a) - b).abs() < 1e-5);
+        // Whole heads, and heads of which the last dimensions stay as they are.
+        for head_dim in [6, 10] {
+            let width = 3 * head_dim;
+            let values: Vec<f32> = (0..40 * width)
+                .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
+                .collect();
+            let rows = Tensor::from_slice(&values, (40, width), &Device::Cpu).unwrap();
+            rotate(&rows, 2, head_dim, &table, &depths).unwrap();
+            let found = rows.to_vec2::<f32>().unwrap();
+            for (row, (found, before)) in found.iter().zip(values.chunks(width)).enumerate() {
+                for head in 0..2 {
+                    let at = head * head_dim..(head + 1) * head_dim;
+                    let expected = rotate_reference(&before[at.clone()], &frequencies, depths[row]);
+                    for (a, b) in found[at].iter().zip(&expected) {
+                        assert!((f64::from(*a) - b).abs() < 1e-5);
+                    }
                 }
+                assert_eq!(found[2 * head_dim..], before[2 * head_dim..]);
             }
-            assert_eq!(found[12..], before[12..]);
+            assert!(rotate(&rows, 2, 4, &table, &depths).is_err());
         }
         assert_eq!(table.positions(), 50);
     }

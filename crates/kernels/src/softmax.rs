@@ -1,8 +1,8 @@
 //! What the next-token distribution of a row says, without ever writing it down.
 
-use crate::exp::exp;
-use crate::storage::{LANES, values};
-use candle_core::{Result, Storage, Tensor, bail};
+use crate::exp::{exp, tanh};
+use crate::storage::{LANES, values, values_mut};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -58,6 +58,56 @@ pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Su
             }
         })
         .collect())
+}
+
+/// `cap · tanh(x / cap)` in place.
+///
+/// # Errors
+/// candle's, where the tensor is not contiguous `f32`.
+///
+/// # Source
+/// Bello et al. 2016, as in Gemma 2.
+pub fn softcap(logits: &Tensor, cap: f64) -> Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
+    logits.inplace_op1(&Softcap { cap: cap as f32 })
+}
+
+struct Softcap {
+    cap: f32,
+}
+
+impl InplaceOp1 for Softcap {
+    fn name(&self) -> &'static str {
+        "softcap"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        values_mut(storage, layout)?
+            .par_chunks_mut(4096)
+            .for_each(|values| {
+                Arch::new().dispatch(Capped {
+                    values,
+                    cap: self.cap,
+                });
+            });
+        Ok(())
+    }
+}
+
+struct Capped<'a> {
+    values: &'a mut [f32],
+    cap: f32,
+}
+
+impl WithSimd for Capped<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for value in self.values {
+            *value = self.cap * tanh(*value / self.cap);
+        }
+    }
 }
 
 /// [`summarise`] for one row in `f64`.
@@ -168,6 +218,18 @@ mod tests {
                 let ids = |summary: &Summary| summary.top.iter().map(|t| t.0).collect::<Vec<_>>();
                 prop_assert_eq!(ids(found), ids(&expected));
             }
+        }
+    }
+
+    #[test]
+    fn a_soft_cap_bends_what_is_large() {
+        let values: Vec<f32> = (-9000..9000).map(|i| i as f32 / 100.0).collect();
+        let logits = Tensor::from_slice(&values, (2, 9000), &Device::Cpu).unwrap();
+        softcap(&logits, 30.0).unwrap();
+        let found = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (a, x) in found.iter().zip(&values) {
+            let b = 30.0 * (f64::from(*x) / 30.0).tanh();
+            assert!((f64::from(*a) - b).abs() < 1e-5, "{x} {a} {b}");
         }
     }
 

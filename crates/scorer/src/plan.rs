@@ -102,9 +102,10 @@ impl Plan {
             })
             .collect();
         let (mut probes, mut summaries) = (Vec::new(), Vec::new());
-        let limit = snapshot.spec.max_positions;
+        let limit = snapshot.spec.context_length();
+        let class = |length| snapshot.spec.length_class(length);
         let mut too_long = None;
-        let trie = Trie::new(&sequences, |sequence, path| {
+        let trie = Trie::new(&sequences, class, |sequence, path| {
             let (prompt, branch) = &branches[sequence];
             if path.len() > limit && too_long.is_none() {
                 too_long = Some((*prompt, path.len()));

@@ -111,8 +111,9 @@ impl<'a> Scorer<'a> {
         let mut session = self.decoder.session(plan.trie.positions())?;
         let mut slots = Slots::new(plan);
         let mut cursor = Cursor::default();
-        for start in (0..rows).step_by(config.rows_per_pass) {
-            let end = rows.min(start + config.rows_per_pass);
+        for (range, length_class) in plan.trie.cuts(config.rows_per_pass) {
+            let (start, end) = (range.start, range.end);
+            self.decoder.enter(&mut session, length_class);
             let groups = cursor.advance(plan, end);
             let next_depth = plan.trie.depths.get(end).copied().unwrap_or(0);
             let read = rows_of(&groups, start);

@@ -1,5 +1,7 @@
 //! All sequences of a run as rows in depth-first order.
 
+use std::ops::Range;
+
 /// A trie of tokens, one row for each distinct prefix.
 ///
 /// Row `k` is visible to row `q` exactly when `k <= q < ends[k]`.
@@ -11,20 +13,55 @@ pub struct Trie {
     pub depths: Vec<u32>,
     /// One past the last row of each row's subtree.
     pub ends: Vec<u32>,
+    /// Where the sequences of each length class begin; rows of two sections share no path.
+    pub sections: Vec<Section>,
+}
+
+/// The rows of sequences of one length class, up to the next section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The first row.
+    pub start: usize,
+    /// What `class` gave for the lengths of its sequences.
+    pub length_class: usize,
 }
 
 impl Trie {
-    /// Lays out sequences. `visit` is told each sequence and its rows, by depth, in the order of the trie.
+    /// Lays out sequences; only those of lengths of one `class` share rows. `visit` is told each sequence and its rows, by
+    /// depth, in the order of the trie.
     ///
     /// # Panics
     /// Where there are 2^32 rows or more.
-    pub fn new(sequences: &[(&[u32], &[u32])], mut visit: impl FnMut(usize, &[u32])) -> Self {
+    pub fn new(
+        sequences: &[(&[u32], &[u32])],
+        class: impl Fn(usize) -> usize,
+        mut visit: impl FnMut(usize, &[u32]),
+    ) -> Self {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         let tokens = |index: usize| sequences[index].0.iter().chain(sequences[index].1).copied();
-        order.sort_by(|a, b| tokens(*a).cmp(tokens(*b)).then(a.cmp(b)));
+        let class_of = |index: usize| class(sequences[index].0.len() + sequences[index].1.len());
+        order.sort_by(|a, b| {
+            class_of(*a)
+                .cmp(&class_of(*b))
+                .then_with(|| tokens(*a).cmp(tokens(*b)))
+                .then(a.cmp(b))
+        });
         let mut trie = Self::default();
         let mut path: Vec<u32> = Vec::new();
         for index in order {
+            let length_class = class_of(index);
+            if trie
+                .sections
+                .last()
+                .is_none_or(|section| section.length_class != length_class)
+            {
+                trie.close(&path);
+                path.clear();
+                trie.sections.push(Section {
+                    start: trie.tokens.len(),
+                    length_class,
+                });
+            }
             // The path is the previous sequence: what is shared with it is shared with all before.
             let shared = path
                 .iter()
@@ -52,6 +89,20 @@ impl Trie {
         for row in rows {
             self.ends[*row as usize] = end;
         }
+    }
+
+    /// The rows in order, cut where a section ends and after every `most` rows.
+    pub fn cuts(&self, most: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+        self.sections
+            .iter()
+            .enumerate()
+            .flat_map(move |(number, section)| {
+                let after = self.sections.get(number + 1);
+                let end = after.map_or(self.len(), |next| next.start);
+                (section.start..end)
+                    .step_by(most)
+                    .map(move |start| (start..end.min(start + most), section.length_class))
+            })
     }
 
     /// How many rows there are.
@@ -92,12 +143,28 @@ mod tests {
         let mut rows = vec![Vec::new(); 3];
         let trie = Trie::new(
             &[(&[5, 6], &[7]), (&[5], &[]), (&[5, 6], &[2])],
+            |_| 0,
             |i, path| rows[i] = path.to_vec(),
         );
         assert_eq!(trie.tokens, [5, 6, 2, 7]);
         assert_eq!(trie.depths, [0, 1, 2, 2]);
         assert_eq!(trie.ends, [4, 4, 3, 4]);
         assert_eq!(rows, [vec![0, 1, 3], vec![0], vec![0, 1, 2]]);
+    }
+
+    #[test]
+    fn classes_share_nothing() {
+        let class = |length: usize| if length > 2 { 3 } else { 0 };
+        let trie = Trie::new(
+            &[(&[5, 6, 7], &[]), (&[5, 6], &[]), (&[5, 9], &[])],
+            class,
+            |_, _| (),
+        );
+        assert_eq!(trie.tokens, [5, 6, 9, 5, 6, 7]);
+        assert_eq!(trie.depths, [0, 1, 1, 0, 1, 2]);
+        assert_eq!(trie.ends, [3, 2, 3, 6, 6, 6]);
+        let cuts: Vec<_> = trie.cuts(2).collect();
+        assert_eq!(cuts, [(0..2, 0), (2..3, 0), (3..5, 3), (5..6, 3)]);
     }
 
     proptest! {
@@ -109,7 +176,7 @@ mod tests {
                 sequences.iter().map(|s| s.split_at(split.min(s.len()))).collect();
             let mut spelt = vec![Vec::new(); sequences.len()];
             let mut paths = vec![Vec::new(); sequences.len()];
-            let trie = Trie::new(&halves, |index, path| paths[index] = path.to_vec());
+            let trie = Trie::new(&halves, |_| 0, |index, path| paths[index] = path.to_vec());
             for (path, spelt) in paths.iter().zip(&mut spelt) {
                 *spelt = path.iter().map(|row| trie.tokens[*row as usize]).collect();
             }

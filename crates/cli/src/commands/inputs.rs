@@ -1,7 +1,8 @@
 //! Questions, stimuli and checkpoints as the flags name them.
 
 use crate::Failure;
-use concord_checkpoint::Snapshot;
+use crate::output;
+use concord_checkpoint::{Fingerprint, Snapshot};
 use concord_questions::{QuestionSet, Stimuli};
 use std::path::Path;
 
@@ -50,4 +51,20 @@ pub(super) fn checkpoints(paths: &[impl AsRef<Path>]) -> Result<Vec<Snapshot>, F
         snapshots.push(snapshot);
     }
     Ok(snapshots)
+}
+
+/// Bytes from which reading weights for their digest takes a while.
+const WORTH_SAYING: u64 = 1 << 30;
+
+/// The checkpoint's digests; says so where that means reading much.
+pub(super) fn fingerprint(snapshot: &Snapshot) -> Result<Fingerprint, Failure> {
+    let unread = snapshot.weights.unread_bytes();
+    if unread >= WORTH_SAYING {
+        output::message(&format!(
+            "{}: reading {:.1} GiB of weights once for their fingerprint",
+            snapshot.name,
+            unread as f64 / f64::from(1 << 30)
+        ));
+    }
+    Ok(snapshot.fingerprint()?)
 }

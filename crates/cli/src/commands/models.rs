@@ -70,7 +70,7 @@ fn describe(folder: &Path, format: OutputFormat) -> Result<(), Failure> {
         "vocabulary": snapshot.vocabulary.size(),
         "bos_token": snapshot.vocabulary.bos(),
         "form": if snapshot.is_aligned() { "chat" } else { "completion" },
-        "fingerprint": snapshot.fingerprint(),
+        "fingerprint": super::inputs::fingerprint(&snapshot)?,
     });
     if format == OutputFormat::Json {
         return output::json(&description);

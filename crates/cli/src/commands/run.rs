@@ -305,16 +305,16 @@ impl Study<'_> {
             .iter()
             .zip(forms)
             .map(|(snapshot, form)| {
-                json!({
+                Ok(json!({
                     "name": snapshot.name,
                     "form": form,
                     "parameters": snapshot.spec.parameters(),
                     "spec": snapshot.spec,
                     "bos_token": snapshot.vocabulary.bos(),
-                    "fingerprint": snapshot.fingerprint(),
-                })
+                    "fingerprint": inputs::fingerprint(snapshot)?,
+                }))
             })
-            .collect();
+            .collect::<Result<_, Failure>>()?;
         let manifest = json!({
             "schema": 1,
             "study": "valueconsistency",
@@ -390,7 +390,7 @@ impl Study<'_> {
             planned = lay_out(snapshot, &table, &prompts)?;
         }
         let begun = Instant::now();
-        let decoder = Decoder::load(snapshot, self.config)
+        let decoder = Decoder::load(snapshot, candle_core::DType::F32, self.config)
             .map_err(|error| Failure::from(error).of(&snapshot.name))?;
         let scorer = Scorer::with_table(snapshot, &decoder, table);
         let loaded = begun.elapsed().as_secs_f64();

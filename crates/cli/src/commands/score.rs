@@ -65,7 +65,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let [snapshot] = &snapshots[..] else {
         return Err(Failure::usage("one checkpoint is needed", ""));
     };
-    let decoder = Decoder::load(snapshot, KernelConfig::cpu())?;
+    let decoder = Decoder::load(snapshot, candle_core::DType::F32, KernelConfig::cpu())?;
     let scorer = Scorer::new(snapshot, &decoder);
     let plan = scorer
         .plan(&prompts)

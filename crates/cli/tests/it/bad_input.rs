@@ -83,6 +83,9 @@ fn checkpoint_fails(part: &str, code: i32, damage: impl Fn(&Path)) {
         outcome.stderr
     );
     assert!(!folder.path().join("r").exists());
+    if code == 4 && !part.contains("no longer finite") {
+        assert!(!folder.path().join("r.partial").exists(), "{part}");
+    }
 }
 
 fn change_config(model: &Path, key: &str, value: Value) {
@@ -114,6 +117,21 @@ fn change_tensor(model: &Path, name: &str, value: Option<f32>) {
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
+/// Writes a tensor once more under another name.
+fn rename_tensor(model: &Path, name: &str, as_well: &str, keep: bool) {
+    let path = model.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut views: Vec<(String, TensorView<'_>)> = tensors
+        .tensors()
+        .into_iter()
+        .filter(|(key, _)| keep || key != name)
+        .collect();
+    views.push((as_well.to_owned(), tensors.tensor(name).unwrap()));
+    let text = safetensors::serialize(views, None).unwrap();
+    std::fs::write(&path, text).unwrap();
+}
+
 #[test]
 fn checkpoints() {
     checkpoint_fails("tokenizer.json: is missing", 4, |model| {
@@ -125,14 +143,33 @@ fn checkpoints() {
     checkpoint_fails("model.safetensors: is missing", 4, |model| {
         std::fs::remove_file(model.join("model.safetensors")).unwrap();
     });
+    checkpoint_fails("pytorch_model.bin: weights are pickled", 4, |model| {
+        let pickled = model.join("pytorch_model.bin");
+        std::fs::rename(model.join("model.safetensors"), pickled).unwrap();
+    });
+    checkpoint_fails("tokenizer.model: a SentencePiece model", 4, |model| {
+        let pieces = model.join("tokenizer.model");
+        std::fs::rename(model.join("tokenizer.json"), pieces).unwrap();
+    });
+    checkpoint_fails("tensor `model.extra.weight` has no place in", 4, |model| {
+        rename_tensor(model, "model.norm.weight", "model.extra.weight", true);
+    });
+    checkpoint_fails("`rope_scaling.rope_type` is `axial`", 4, |model| {
+        let rope = serde_json::json!({"rope_type": "axial"});
+        change_config(model, "rope_parameters", Value::Null);
+        change_config(model, "rope_scaling", rope);
+    });
+    checkpoint_fails("key `attention_sinks` is not known", 4, |model| {
+        change_config(model, "attention_sinks", 4.into());
+    });
     checkpoint_fails(
-        "architecture `GPT2LMHeadModel` is not supported",
+        "architecture `MambaForCausalLM` is not supported",
         4,
         |model| {
             change_config(
                 model,
                 "architectures",
-                serde_json::json!(["GPT2LMHeadModel"]),
+                serde_json::json!(["MambaForCausalLM"]),
             );
         },
     );
@@ -200,18 +237,24 @@ fn a_broken_second_checkpoint_costs_nothing() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_name_their_layer() {
+fn weights_that_are_not_finite_are_named() {
     for value in [f32::NAN, f32::INFINITY] {
-        checkpoint_fails("no longer finite after layer 1", 4, |model| {
-            change_tensor(model, "model.layers.1.mlp.down_proj.weight", Some(value));
-        });
-    }
-    checkpoint_fails("no longer finite in the attention of layer 0", 4, |model| {
-        change_tensor(
-            model,
-            "model.layers.0.self_attn.o_proj.weight",
-            Some(f32::NAN),
+        checkpoint_fails(
+            "tensor `model.layers.1.mlp.down_proj.weight` holds a number that is infinite or none",
+            4,
+            |model| change_tensor(model, "model.layers.1.mlp.down_proj.weight", Some(value)),
         );
+    }
+}
+
+/// Weights that are finite and too large are found as the numbers break.
+#[test]
+fn numbers_that_are_not_finite_name_their_layer() {
+    checkpoint_fails("no longer finite after layer 1", 4, |model| {
+        change_tensor(model, "model.layers.1.mlp.down_proj.weight", Some(3e38));
+    });
+    checkpoint_fails("no longer finite in layer 0", 4, |model| {
+        change_tensor(model, "model.layers.0.self_attn.o_proj.weight", Some(3e38));
     });
 }
 

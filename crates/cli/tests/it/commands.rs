@@ -145,7 +145,10 @@ fn models_are_listed_and_described() {
     )
     .ok()
     .json();
-    assert_eq!(one["spec"]["rope"]["kind"], "llama3");
+    assert_eq!(
+        one["spec"]["positions"]["rotary"]["global"]["kind"],
+        "llama3"
+    );
     assert_eq!(one["form"], "chat");
 }
 

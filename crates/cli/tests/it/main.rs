@@ -46,6 +46,7 @@ fn concord_with_input(folder: &Path, arguments: &[impl AsRef<OsStr>], input: &st
     let mut child = Command::new(env!("CARGO_BIN_EXE_concord"))
         .args(arguments)
         .current_dir(folder)
+        .env("CONCORD_CACHE", folder.join(".cache"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,186 @@
+//! The MLP of a layer: one for all rows, or a mixture of experts.
+
+use crate::DecoderError;
+use crate::parameters::{Linear, Loader};
+use candle_core::Tensor;
+use concord_checkpoint::{
+    Activation, DecoderSpec, ExpertParameters, Mlp as MlpSpec, MlpKind, MlpParameters,
+};
+use concord_kernels::{activate, gated, linear};
+
+/// Gate and up, and down.
+struct Dense {
+    up: Linear,
+    down: Linear,
+    gated: bool,
+    activation: concord_kernels::Activation,
+}
+
+/// A mixture of experts.
+struct Mixture {
+    /// `[experts, hidden]`; where there is a shared expert, its gate is the last row.
+    router: Tensor,
+    experts: Vec<Dense>,
+    shared: Option<Dense>,
+    chosen: usize,
+    normalised: bool,
+    /// Rows that an expert's products are filled up to, so that a row's bits do not depend on how many share its expert.
+    minimum_rows: usize,
+}
+
+enum Kind {
+    Dense(Dense),
+    Mixture(Mixture),
+}
+
+/// The MLP of a layer.
+pub(crate) struct Mlp(Kind);
+
+impl Mlp {
+    pub fn load(
+        loader: &Loader<'_>,
+        kind: &MlpKind,
+        layer: usize,
+        minimum_rows: usize,
+    ) -> Result<Self, DecoderError> {
+        Ok(Self(match kind {
+            MlpKind::Dense(dense) => Kind::Dense(Dense::load(loader, dense)?),
+            MlpKind::Experts(mixture) => {
+                Kind::Mixture(Mixture::load(loader, mixture, layer, minimum_rows)?)
+            }
+        }))
+    }
+
+    /// # Shapes
+    /// `x`: `[rows, hidden]`; returns as much.
+    pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match &self.0 {
+            Kind::Dense(dense) => dense.forward(x),
+            Kind::Mixture(mixture) => mixture.forward(x),
+        }
+    }
+}
+
+impl Dense {
+    fn load(loader: &Loader<'_>, parameters: &MlpParameters) -> Result<Self, DecoderError> {
+        Ok(Self {
+            up: loader.linear(&parameters.up)?,
+            down: loader.linear(&parameters.down)?,
+            gated: loader.spec.mlp.is_gated(),
+            activation: activation(loader.spec),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let up = self.up.forward(x)?; // [rows, 2 · size] or [rows, size]
+        let inner = if self.gated {
+            gated(&up, self.activation)?
+        } else {
+            activate(&up, self.activation)?
+        };
+        self.down.forward(&inner)
+    }
+}
+
+fn activation(spec: &DecoderSpec) -> concord_kernels::Activation {
+    match spec.activation {
+        Activation::Silu => concord_kernels::Activation::Silu,
+        Activation::Gelu => concord_kernels::Activation::Gelu,
+        Activation::GeluTanh => concord_kernels::Activation::GeluTanh,
+        Activation::Relu => concord_kernels::Activation::Relu,
+    }
+}
+
+impl Mixture {
+    fn load(
+        loader: &Loader<'_>,
+        parameters: &ExpertParameters,
+        layer: usize,
+        minimum_rows: usize,
+    ) -> Result<Self, DecoderError> {
+        let (chosen, normalised) = match loader.spec.layers[layer].mlp {
+            MlpSpec::Experts {
+                chosen, normalised, ..
+            } => (chosen, normalised),
+            MlpSpec::Dense { .. } => (0, false),
+        };
+        let mut router = loader.matrix(&parameters.router.weight)?;
+        let mut shared = None;
+        if let Some((expert, gate)) = &parameters.shared {
+            shared = Some(Dense::load(loader, expert)?);
+            router = Tensor::cat(&[router, loader.matrix(&gate.weight)?], 0)?;
+        }
+        Ok(Self {
+            router,
+            experts: parameters
+                .experts
+                .iter()
+                .map(|expert| Dense::load(loader, expert))
+                .collect::<Result<_, _>>()?,
+            shared,
+            chosen,
+            normalised,
+            minimum_rows,
+        })
+    }
+
+    /// Each row through its experts, whose outputs are added in the order of their numbers.
+    ///
+    /// # Source
+    /// Shazeer et al. 2017; `MixtralSparseMoeBlock` and `Qwen2MoeSparseMoeBlock` of transformers.
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (rows, hidden) = x.dims2()?;
+        let logits = linear(x, &self.router, None)?.to_vec2::<f32>()?; // [rows, experts and gate]
+        let routes = self.routes(&logits);
+        let mut sums = vec![0.0f32; rows * hidden];
+        for (expert, routed) in self.experts.iter().zip(&routes) {
+            if routed.is_empty() {
+                continue;
+            }
+            let mut rows: Vec<u32> = routed.iter().map(|(row, _)| *row).collect();
+            rows.resize(rows.len().max(self.minimum_rows), rows[0]);
+            let rows = Tensor::from_slice(&rows, rows.len(), x.device())?;
+            let out = expert.forward(&x.index_select(&rows, 0)?)?;
+            let out = out.flatten_all()?.to_vec1::<f32>()?;
+            for ((row, weight), out) in routed.iter().zip(out.chunks_exact(hidden)) {
+                let at = *row as usize * hidden;
+                for (sum, out) in sums[at..at + hidden].iter_mut().zip(out) {
+                    *sum += weight * out;
+                }
+            }
+        }
+        let sums = Tensor::from_vec(sums, (rows, hidden), x.device())?;
+        let Some(shared) = &self.shared else {
+            return Ok(sums);
+        };
+        let gates: Vec<f32> = logits
+            .iter()
+            .map(|logits| 1.0 / (1.0 + (-logits[self.experts.len()]).exp()))
+            .collect();
+        let gates = Tensor::from_vec(gates, (rows, 1), x.device())?;
+        sums + shared.forward(x)?.broadcast_mul(&gates)?
+    }
+
+    /// The rows that go through each expert, rising, and with what weight.
+    fn routes(&self, logits: &[Vec<f32>]) -> Vec<Vec<(u32, f32)>> {
+        let mut routes = vec![Vec::new(); self.experts.len()];
+        for (row, logits) in (0u32..).zip(logits) {
+            let logits = &logits[..self.experts.len()];
+            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+            let mut order: Vec<usize> = (0..weights.len()).collect();
+            // Equal ones by lower number.
+            order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
+            order.truncate(self.chosen);
+            let whole: f32 = if self.normalised {
+                order.iter().map(|expert| weights[*expert]).sum()
+            } else {
+                weights.iter().sum()
+            };
+            for expert in order {
+                routes[expert].push((row, weights[expert] / whole));
+            }
+        }
+        routes
+    }
+}
