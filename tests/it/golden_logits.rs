@@ -10,7 +10,7 @@ use concord_readings::{Input, Message, Prompt, Read};
 use concord_scorer::Scorer;
 use libtest_mimic::Trial;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const CHECKPOINTS: [&str; 4] = [
     "llama3-gqa-untied",
@@ -61,8 +61,14 @@ pub fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn golden(name: &str) -> Vec<(Vec<u32>, Vec<Vec<f32>>)> {
-    let file = folder(name).join("golden.safetensors");
+/// Sequences of tokens and the logits at each of their positions.
+pub type Golden = Vec<(Vec<u32>, Vec<Vec<f32>>)>;
+
+fn golden(name: &str) -> Golden {
+    golden_of(&folder(name).join("golden.safetensors"))
+}
+
+pub fn golden_of(file: &Path) -> Golden {
     let tensors: HashMap<String, Tensor> =
         candle_core::safetensors::load(file, &Device::Cpu).unwrap();
     (0..tensors.len() / 2)
@@ -105,13 +111,17 @@ fn families() -> Vec<String> {
 
 /// The furthest that logits are from transformers' at any position, as a share of the largest logit there.
 fn worst_error(name: &str, dtype: DType) -> f32 {
-    let snapshot = Snapshot::open(&folder(name)).unwrap();
+    worst_error_of(&folder(name), &golden(name), dtype)
+}
+
+pub fn worst_error_of(checkpoint: &Path, golden: &Golden, dtype: DType) -> f32 {
+    let snapshot = Snapshot::open(checkpoint).unwrap();
     let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu()).unwrap();
     let mut worst = 0.0f32;
-    for (tokens, expected) in golden(name) {
-        let found = logits(&decoder, &tokens);
+    for (tokens, expected) in golden {
+        let found = logits(&decoder, tokens);
         assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(&expected) {
+        for (found, expected) in found.iter().zip(expected) {
             let largest = expected
                 .iter()
                 .fold(0.0f32, |largest, x| largest.max(x.abs()));

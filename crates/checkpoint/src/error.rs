@@ -64,6 +64,14 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A GGUF file is damaged, or says what is not supported.
+    #[error("{path}: not a GGUF file that can be read: {problem}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No weights file has a tensor of this name.
     #[error("{path}: tensor `{tensor}` is missing")]
     MissingTensor {
@@ -85,7 +93,9 @@ pub enum CheckpointError {
         expected: Vec<usize>,
     },
     /// A tensor has a number type that is not read.
-    #[error("{path}: tensor `{tensor}` is stored as {dtype}; F32, F16 and BF16 are read")]
+    #[error(
+        "{path}: tensor `{tensor}` is stored as {dtype}; F32, F16, BF16 and, in GGUF, Q8_0, Q4_0, Q4_K, Q5_K and Q6_K are read"
+    )]
     WrongDtype {
         /// The file.
         path: PathBuf,

@@ -36,13 +36,12 @@ impl Weights {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed().map_or([0; 8], u64::to_le_bytes));
         for (number, file) in self.files().iter().enumerate() {
-            let digest = match remembered(file) {
-                Some(digest) => digest,
-                None => {
-                    let digest = self.read_through(number, file)?;
-                    remember(file, &digest);
-                    digest
-                }
+            let digest = if let Some(digest) = remembered(file) {
+                digest
+            } else {
+                let digest = self.read_through(number, file)?;
+                remember(file, &digest);
+                digest
             };
             hasher.update(digest.as_bytes());
         }

@@ -52,14 +52,11 @@ pub(crate) fn runs_of_layers<S: Serializer>(
     let mut kinds: Vec<(&LayerSpec, Vec<(usize, usize)>)> = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
         let at = kinds.iter().position(|(kind, _)| *kind == layer);
-        let ranges = match at {
-            Some(at) => &mut kinds[at].1,
-            None => {
-                kinds.push((layer, Vec::new()));
-                let last = kinds.len() - 1;
-                &mut kinds[last].1
-            }
-        };
+        let at = at.unwrap_or_else(|| {
+            kinds.push((layer, Vec::new()));
+            kinds.len() - 1
+        });
+        let ranges = &mut kinds[at].1;
         match ranges.last_mut() {
             Some((_, end)) if *end + 1 == index => *end = index,
             _ => ranges.push((index, index)),
@@ -129,16 +126,16 @@ pub(crate) fn layers(
         .map(|index| {
             let listed_rope = match &listed_ropes {
                 Some(listed) => listed[index] != 0,
-                None => (index + 1) % interval != 0,
+                None => !(index + 1).is_multiple_of(interval),
             };
             let windowed = match (&listed_types, wiring.windows) {
                 (_, Windows::None) => false,
                 (_, Windows::All) => true,
                 (Some(types), _) => types[index] == "sliding_attention",
-                (None, Windows::AllButEveryNth) => (index + 1) % pattern != 0,
+                (None, Windows::AllButEveryNth) => !(index + 1).is_multiple_of(pattern),
                 (None, Windows::FromMaxWindowLayers) => index as u64 >= first_windowed,
                 (None, Windows::EveryOtherBeforeMaxWindowLayers) => {
-                    (index + 1) % 2 != 0 && (index as u64) < first_windowed
+                    !(index + 1).is_multiple_of(2) && (index as u64) < first_windowed
                 }
                 (None, Windows::WithoutRope) => !listed_rope,
             };
@@ -190,7 +187,7 @@ fn mlp(keys: &Keys<'_>, family: &Family, index: usize) -> Result<Mlp, Checkpoint
         ExpertLayers::Stepped => {
             let dense = keys.counts("mlp_only_layers")?.unwrap_or_default();
             let step = keys.count("decoder_sparse_step")?.unwrap_or(1);
-            !dense.contains(&(index as u64)) && (index + 1) % step == 0
+            !dense.contains(&(index as u64)) && (index + 1).is_multiple_of(step)
         }
     };
     if !mixed {

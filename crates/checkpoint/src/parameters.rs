@@ -91,7 +91,7 @@ pub enum MlpKind {
     /// One for all rows.
     Dense(MlpParameters),
     /// A mixture.
-    Experts(ExpertParameters),
+    Experts(Box<ExpertParameters>),
 }
 
 /// The parameters of a layer.
@@ -190,7 +190,7 @@ impl DecoderSpec {
             qkv: self.qkv_product(&of_layer),
             qk_norm: self.qk_norm_parameter(&of_layer),
             output: product(
-                of_layer(&names.output),
+                &of_layer(&names.output),
                 self.hidden_size,
                 self.query_width(),
                 if self.qkv == QkvLayout::Transposed {
@@ -246,7 +246,7 @@ impl DecoderSpec {
     fn qkv_product(&self, of_layer: &impl Fn(&str) -> String) -> Product {
         let (names, hidden, head_dim) = (&self.names, self.hidden_size, self.head_dim);
         let width = self.query_width() + 2 * self.kv_width();
-        let one = |order| product(of_layer(&names.qkv), width, hidden, order, self.qkv_bias);
+        let one = |order| product(&of_layer(&names.qkv), width, hidden, order, self.qkv_bias);
         match self.qkv {
             QkvLayout::Stacked => one(Order::AsStored),
             QkvLayout::ByHead => one(Order::Regrouped {
@@ -262,7 +262,7 @@ impl DecoderSpec {
                     (&names.value, self.kv_width(), Order::AsStored),
                 ];
                 stack(parts.map(|(name, outer, order)| {
-                    product(of_layer(name), outer, hidden, order, self.qkv_bias)
+                    product(&of_layer(name), outer, hidden, order, self.qkv_bias)
                 }))
             }
         }
@@ -324,13 +324,13 @@ impl DecoderSpec {
                 let name = |part: &str| of_layer(part);
                 MlpKind::Dense(match self.mlp {
                     MlpLayout::Gated => {
-                        self.gated(name(&names.gate), name(&names.up), name(&names.down), size)
+                        self.gated(name(&names.gate), name(&names.up), &name(&names.down), size)
                     }
                     MlpLayout::GatedStacked => {
-                        self.ungated(name(&names.gate_up), name(&names.down), 2 * size, size)
+                        self.ungated(&name(&names.gate_up), &name(&names.down), 2 * size, size)
                     }
                     MlpLayout::Plain | MlpLayout::PlainTransposed => {
-                        self.ungated(name(&names.up), name(&names.down), size, size)
+                        self.ungated(&name(&names.up), &name(&names.down), size, size)
                     }
                 })
             }
@@ -345,40 +345,45 @@ impl DecoderSpec {
                     self.gated(
                         name(&names.expert_gate),
                         name(&names.expert_up),
-                        name(&names.expert_down),
+                        &name(&names.expert_down),
                         size,
                     )
                 };
                 let hidden = self.hidden_size;
                 let narrow = |name: &str, outer: usize| {
-                    product(of_layer(name), outer, hidden, Order::AsStored, false)
+                    product(&of_layer(name), outer, hidden, Order::AsStored, false)
                 };
-                MlpKind::Experts(ExpertParameters {
+                MlpKind::Experts(Box::new(ExpertParameters {
                     router: narrow(&names.router, count),
                     experts: (0..count).map(expert).collect(),
                     shared: shared.map(|size| {
                         let name =
                             |part: &str| of_layer(&format!("{}.{part}", names.shared_expert));
                         (
-                            self.gated(name("gate_proj"), name("up_proj"), name("down_proj"), size),
+                            self.gated(
+                                name("gate_proj"),
+                                name("up_proj"),
+                                &name("down_proj"),
+                                size,
+                            ),
                             narrow(&names.shared_expert_gate, 1),
                         )
                     }),
-                })
+                }))
             }
         }
     }
 
-    fn gated(&self, gate: String, up: String, down: String, size: usize) -> MlpParameters {
+    fn gated(&self, gate: String, up: String, down: &str, size: usize) -> MlpParameters {
         let hidden = self.hidden_size;
         let bias = self.mlp_bias;
         MlpParameters {
-            up: stack([gate, up].map(|name| product(name, size, hidden, Order::AsStored, bias))),
+            up: stack([gate, up].map(|name| product(&name, size, hidden, Order::AsStored, bias))),
             down: product(down, hidden, size, Order::AsStored, bias),
         }
     }
 
-    fn ungated(&self, up: String, down: String, outer: usize, size: usize) -> MlpParameters {
+    fn ungated(&self, up: &str, down: &str, outer: usize, size: usize) -> MlpParameters {
         let order = if self.mlp == MlpLayout::PlainTransposed {
             Order::Transposed
         } else {
@@ -392,7 +397,7 @@ impl DecoderSpec {
     }
 }
 
-fn product(name: String, outer: usize, inner: usize, order: Order, bias: bool) -> Product {
+fn product(name: &str, outer: usize, inner: usize, order: Order, bias: bool) -> Product {
     // A bias is a vector either way.
     let (shape, vector) = match order {
         Order::AsStored => (vec![outer, inner], order),

@@ -207,7 +207,7 @@ impl Reader<'_> {
             reason = "a positive share of a small number, rounded down as in transformers"
         )]
         let dimensions = (self.head_dim as f64 * factor) as usize;
-        if dimensions > self.head_dim || dimensions == 0 || dimensions % 2 != 0 {
+        if dimensions > self.head_dim || dimensions == 0 || !dimensions.is_multiple_of(2) {
             let problem = format!(
                 "rotates {dimensions} of {} dimensions of a head; an even number is needed",
                 self.head_dim
@@ -290,23 +290,7 @@ impl Reader<'_> {
                     "truncate",
                     "original_max_position_embeddings",
                 ])?;
-                let factor = stretched()?;
-                let attention_factor = match section.number("attention_factor")? {
-                    Some(stated) => stated,
-                    None => yarn_attention(
-                        factor,
-                        section.number("mscale")?,
-                        section.number("mscale_all_dim")?,
-                    ),
-                };
-                Ok(Scaling::Yarn {
-                    factor,
-                    beta_fast: section.number("beta_fast")?.unwrap_or(32.0),
-                    beta_slow: section.number("beta_slow")?.unwrap_or(1.0),
-                    truncate: section.flag("truncate")?.unwrap_or(true),
-                    attention_factor,
-                    original_max_position_embeddings: original as f64,
-                })
+                yarn(section, stretched()?, original)
             }
             "longrope" => {
                 only(&[
@@ -314,41 +298,9 @@ impl Reader<'_> {
                     "attention_factor",
                     "short_factor",
                     "long_factor",
-                    "short_mscale",
-                    "long_mscale",
                     "original_max_position_embeddings",
                 ])?;
-                for key in ["short_mscale", "long_mscale"] {
-                    if section.get(key).is_some() {
-                        return Err(section.error(key, "is not implemented by transformers either"));
-                    }
-                }
-                let factors = |key: &str| -> Result<Vec<f64>, CheckpointError> {
-                    let factors = section
-                        .numbers(key)?
-                        .ok_or_else(|| section.error(key, "is missing"))?;
-                    if factors.len() == dimensions / 2 {
-                        return Ok(factors);
-                    }
-                    let problem = format!(
-                        "has {} numbers where {} are needed",
-                        factors.len(),
-                        dimensions / 2
-                    );
-                    Err(section.error(key, problem))
-                };
-                let factor = stretched()?;
-                let attention_factor = match section.number("attention_factor")? {
-                    Some(stated) => stated,
-                    None if factor <= 1.0 => 1.0,
-                    None => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
-                };
-                Ok(Scaling::Longrope {
-                    short_factor: factors("short_factor")?,
-                    long_factor: factors("long_factor")?,
-                    attention_factor,
-                    original_max_position_embeddings: original,
-                })
+                longrope(section, stretched()?, original, dimensions)
             }
             other => Err(section.error(
                 "rope_type",
@@ -358,6 +310,57 @@ impl Reader<'_> {
             )),
         }
     }
+}
+
+fn yarn(section: &Keys<'_>, factor: f64, original: usize) -> Result<Scaling, CheckpointError> {
+    let attention_factor = match section.number("attention_factor")? {
+        Some(stated) => stated,
+        None => yarn_attention(
+            factor,
+            section.number("mscale")?,
+            section.number("mscale_all_dim")?,
+        ),
+    };
+    Ok(Scaling::Yarn {
+        factor,
+        beta_fast: section.number("beta_fast")?.unwrap_or(32.0),
+        beta_slow: section.number("beta_slow")?.unwrap_or(1.0),
+        truncate: section.flag("truncate")?.unwrap_or(true),
+        attention_factor,
+        original_max_position_embeddings: original as f64,
+    })
+}
+
+fn longrope(
+    section: &Keys<'_>,
+    factor: f64,
+    original: usize,
+    dimensions: usize,
+) -> Result<Scaling, CheckpointError> {
+    let factors = |key: &str| -> Result<Vec<f64>, CheckpointError> {
+        let factors = section
+            .numbers(key)?
+            .ok_or_else(|| section.error(key, "is missing"))?;
+        if factors.len() == dimensions / 2 {
+            return Ok(factors);
+        }
+        let (found, needed) = (factors.len(), dimensions / 2);
+        Err(section.error(
+            key,
+            format!("has {found} numbers where {needed} are needed"),
+        ))
+    };
+    let attention_factor = match section.number("attention_factor")? {
+        Some(stated) => stated,
+        None if factor <= 1.0 => 1.0,
+        None => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
+    };
+    Ok(Scaling::Longrope {
+        short_factor: factors("short_factor")?,
+        long_factor: factors("long_factor")?,
+        attention_factor,
+        original_max_position_embeddings: original,
+    })
 }
 
 /// The factor on cosines and sines that YaRN suggests.

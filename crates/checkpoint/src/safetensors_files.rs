@@ -59,6 +59,11 @@ pub(crate) fn open(checkpoint: &Path, paths: &[PathBuf]) -> Result<Weights, Chec
     indexed(checkpoint, files, headers)
 }
 
+/// Reads a file's header from bytes alone.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), CheckpointError> {
+    metadata(Path::new("bytes.safetensors"), bytes).map(|_| ())
+}
+
 /// Weights that are part of the program.
 pub(crate) fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Weights, CheckpointError> {
     let path = name.join("model.safetensors");
@@ -77,7 +82,7 @@ fn no_weights(folder: &Path, path: PathBuf) -> CheckpointError {
         let mut names = entries
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.find(|name| name.starts_with("pytorch_model") || name.ends_with(".pth"))
+        names.find(|name| name.starts_with("pytorch_model") || name.starts_with("consolidated"))
     });
     match pickled {
         Some(name) => CheckpointError::Pickled {

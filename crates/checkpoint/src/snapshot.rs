@@ -2,7 +2,8 @@
 
 use crate::family::Inert;
 use crate::{
-    ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Vocabulary, Weights, safetensors_files,
+    ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Vocabulary, Weights, gguf,
+    safetensors_files,
 };
 use concord_readings::{Input, Message};
 use serde_json::{Map, Value};
@@ -24,6 +25,15 @@ pub struct Snapshot {
     pub weights: Weights,
     config_digest: String,
     tokenizer_digest: String,
+}
+
+/// What a checkpoint says about itself and about text.
+struct Words<'a> {
+    config: &'a [u8],
+    tokenizer_path: PathBuf,
+    tokenizer: &'a [u8],
+    settings: Map<String, Value>,
+    jinja: Option<Vec<u8>>,
 }
 
 /// The files of an embedded checkpoint.
@@ -129,51 +139,94 @@ impl Snapshot {
         }))
     }
 
-    /// Opens a folder in Hugging Face layout. Weights are mapped, their values not yet read.
+    /// Opens a folder in Hugging Face layout, or a GGUF file. Weights are opened, their values not yet read.
     ///
     /// # Errors
     /// [`CheckpointError`] naming the file, key or tensor.
-    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        if !folder.is_dir() {
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let is_gguf = |path: &Path| path.extension().is_some_and(|ending| ending == "gguf");
+        if path.is_file() && is_gguf(path) {
+            return Self::from_gguf(path);
+        }
+        if !path.is_dir() {
             return Err(CheckpointError::NoFolder {
-                path: folder.to_owned(),
+                path: path.to_owned(),
             });
         }
-        let optional = |name: &str| -> Result<Option<Vec<u8>>, CheckpointError> {
-            let path = folder.join(name);
-            match std::fs::read(&path) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(CheckpointError::Unreadable { path, source }),
+        if !path.join("config.json").exists()
+            && let Ok(entries) = std::fs::read_dir(path)
+        {
+            let files = entries.flatten().map(|entry| entry.path());
+            let found: Vec<PathBuf> = files.filter(|path| is_gguf(path)).collect();
+            match &found[..] {
+                [] => {}
+                [one] => return Self::from_gguf(one),
+                _ => {
+                    return Err(CheckpointError::Gguf {
+                        path: path.to_owned(),
+                        problem: format!("{} GGUF files; name the one that is meant", found.len()),
+                    });
+                }
             }
-        };
+        }
         let needed = |name: &str, needed| {
-            optional(name)?.ok_or_else(|| CheckpointError::MissingFile {
-                path: folder.join(name),
+            optional(path, name)?.ok_or_else(|| CheckpointError::MissingFile {
+                path: path.join(name),
                 needed,
             })
         };
         let config = needed("config.json", "it says what the checkpoint is")?;
-        let piece = folder.join("tokenizer.model");
-        if piece.is_file() && !folder.join("tokenizer.json").is_file() {
+        let piece = path.join("tokenizer.model");
+        if piece.is_file() && !path.join("tokenizer.json").is_file() {
             return Err(CheckpointError::SentencePiece { path: piece });
         }
         let tokenizer = needed(
             "tokenizer.json",
             "a fast tokenizer is needed to turn text into tokens",
         )?;
-        let tokenizer_config = optional("tokenizer_config.json")?;
-        let jinja = optional("chat_template.jinja")?;
-        let weights = safetensors_files::in_folder(folder)?;
-        let tokenizer_config = tokenizer_config.as_deref();
+        let weights = safetensors_files::in_folder(path)?;
         Self::assemble(
-            folder.to_owned(),
+            path.to_owned(),
             &config,
             &tokenizer,
-            tokenizer_config,
-            jinja,
+            optional(path, "tokenizer_config.json")?.as_deref(),
+            optional(path, "chat_template.jinja")?,
             weights,
         )
+    }
+
+    /// Opens a GGUF file. A `tokenizer.json`, `tokenizer_config.json` or `chat_template.jinja` beside it is taken instead of
+    /// what the file holds.
+    fn from_gguf(path: &Path) -> Result<Self, CheckpointError> {
+        let (described, metadata) = gguf::describe(path, gguf::open(path)?)?;
+        let gguf::Described {
+            config,
+            spec,
+            mut weights,
+        } = described;
+        weights.settle(&spec, &Inert::load().tensors)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let beside = optional(folder, "tokenizer.json")?;
+        let (tokenizer, own_settings) = if let Some(bytes) = beside {
+            (bytes, Value::Null)
+        } else {
+            let spoken = gguf::tokenizer(path, &metadata)?;
+            (spoken.tokenizer.to_string().into_bytes(), spoken.settings)
+        };
+        let settings = match optional(folder, "tokenizer_config.json")? {
+            Some(bytes) => object(&folder.join("tokenizer_config.json"), &bytes)?,
+            None => own_settings.as_object().cloned().unwrap_or_default(),
+        };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let config = serde_json::to_vec(&config).unwrap_or_default();
+        let words = Words {
+            config: &config,
+            tokenizer_path: path.to_owned(),
+            tokenizer: &tokenizer,
+            settings,
+            jinja: optional(folder, "chat_template.jinja")?,
+        };
+        Self::put_together(path.to_owned(), name.into_owned(), spec, words, weights)
     }
 
     fn assemble(
@@ -187,14 +240,36 @@ impl Snapshot {
         let config_path = path.join("config.json");
         let spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
         weights.settle(&spec, &Inert::load().tensors)?;
-        let vocabulary =
-            Vocabulary::parse(&path.join("tokenizer.json"), tokenizer, spec.vocab_size)?;
         let settings_path = path.join("tokenizer_config.json");
-        let settings = tokenizer_config
-            .map(|bytes| object(&settings_path, bytes))
-            .transpose()?
-            .unwrap_or_default();
-        let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let settings = tokenizer_config.map(|bytes| object(&settings_path, bytes));
+        let name = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let name = name.file_name().map_or_else(
+            || "checkpoint".into(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        let words = Words {
+            config,
+            tokenizer_path: path.join("tokenizer.json"),
+            tokenizer,
+            settings: settings.transpose()?.unwrap_or_default(),
+            jinja,
+        };
+        Self::put_together(path, name, spec, words, weights)
+    }
+
+    fn put_together(
+        path: PathBuf,
+        name: String,
+        spec: DecoderSpec,
+        words: Words<'_>,
+        weights: Weights,
+    ) -> Result<Self, CheckpointError> {
+        let vocabulary =
+            Vocabulary::parse(&words.tokenizer_path, words.tokenizer, spec.vocab_size)?;
+        let settings = words.settings;
+        let jinja = words
+            .jinja
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let template = jinja.or_else(|| template_text(&settings)).map(|source| {
             let (bos, eos) = (
                 special(&settings, "bos_token"),
@@ -205,18 +280,14 @@ impl Snapshot {
                 problem,
             })
         });
-        let name = path.canonicalize().unwrap_or_else(|_| path.clone());
         Ok(Self {
-            name: name.file_name().map_or_else(
-                || "checkpoint".into(),
-                |name| name.to_string_lossy().into_owned(),
-            ),
+            name,
             spec,
             vocabulary,
             template: template.transpose()?,
             weights,
-            config_digest: blake3::hash(config).to_hex().to_string(),
-            tokenizer_digest: blake3::hash(tokenizer).to_hex().to_string(),
+            config_digest: blake3::hash(words.config).to_hex().to_string(),
+            tokenizer_digest: blake3::hash(words.tokenizer).to_hex().to_string(),
             path,
         })
     }
@@ -286,6 +357,16 @@ impl Snapshot {
         let parts: Vec<&str> = parts.map(|part| part.map_or("-", String::as_str)).into();
         fingerprint.whole = hash(&parts.join(" "));
         Ok(fingerprint)
+    }
+}
+
+/// The bytes of a file of a folder, if it is there.
+fn optional(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let path = folder.join(name);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CheckpointError::Unreadable { path, source }),
     }
 }
 

@@ -42,6 +42,7 @@ pub enum Positions {
 }
 
 /// One decoder, described by data.
+#[expect(clippy::struct_excessive_bools, reason = "each is a knob of its own")]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DecoderSpec {
     /// The `architectures` entry.
@@ -128,16 +129,16 @@ impl DecoderSpec {
         let kv_heads = keys.count("num_key_value_heads")?.unwrap_or(heads);
         let head_dim = match keys.count("head_dim")? {
             Some(head_dim) => head_dim,
-            None if hidden_size % heads == 0 => hidden_size / heads,
+            None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
             None => return Err(keys.error("num_attention_heads", "does not divide `hidden_size`")),
         };
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             return Err(keys.error(
                 "num_key_value_heads",
                 "does not divide `num_attention_heads`",
             ));
         }
-        if head_dim % 2 != 0 {
+        if !head_dim.is_multiple_of(2) {
             return Err(keys.error("head_dim", "is odd; RoPE needs pairs"));
         }
         if heads * head_dim > 1 << 20 {
@@ -526,6 +527,10 @@ mod tests {
             both.unwrap_err()
                 .contains("rope_parameters.rope_theta is 500000")
         );
+    }
+
+    #[test]
+    fn each_family_refuses_what_it_does_not_know() {
         for (architecture, key, value, part) in [
             (
                 "Qwen2ForCausalLM",

@@ -172,6 +172,9 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
         CheckpointError::SentencePiece { .. } => {
             "load it with AutoTokenizer.from_pretrained and save it with save_pretrained, which writes tokenizer.json"
         }
+        CheckpointError::Gguf { .. } => {
+            "download it again, or use the checkpoint that it was made from (safetensors)"
+        }
         CheckpointError::WrongDtype { .. } => "save the checkpoint in F32, F16 or BF16",
         CheckpointError::Device { .. } => "close other programs, or use a smaller checkpoint",
         CheckpointError::Tokenizer { .. } => {

@@ -135,19 +135,16 @@ impl Layer {
             let hidden = hidden.clone();
             return Ok((Stream { hidden, delta }, broken.or(others)));
         }
-        let (hidden, input, later) = match &self.mlp_norm {
-            Some(own) => {
-                let Normed {
-                    hidden,
-                    normed,
-                    non_finite,
-                } = residual_norm(hidden, &attention, spec.residual_scale, own)?;
-                (hidden, normed, non_finite)
-            }
-            None => {
-                let hidden = (hidden + (attention * spec.residual_scale)?)?;
-                (hidden.clone(), hidden, None)
-            }
+        let (hidden, input, later) = if let Some(own) = &self.mlp_norm {
+            let Normed {
+                hidden,
+                normed,
+                non_finite,
+            } = residual_norm(hidden, &attention, spec.residual_scale, own)?;
+            (hidden, normed, non_finite)
+        } else {
+            let hidden = (hidden + (attention * spec.residual_scale)?)?;
+            (hidden.clone(), hidden, None)
         };
         let (delta, last) = after(self.mlp.forward(&input)?, self.mlp_out_norm.as_ref())?;
         Ok((Stream { hidden, delta }, broken.or(later).or(last)))

@@ -91,7 +91,7 @@ fn silu(x: f32) -> f32 {
 /// `tanh` is `2σ(2x) - 1`, so that the approximation is `x · σ(2 · inner)`.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
-    const TWICE_ROOT: f32 = 1.595_769_1; // 2 · sqrt(2 / π)
+    const TWICE_ROOT: f32 = 1.595_769; // 2 · sqrt(2 / π)
     x * sigmoid(TWICE_ROOT * (x * x * x).mul_add(0.044_715, x))
 }
 

@@ -1,0 +1,276 @@
+//! A file's vocabulary as a `tokenizer.json`.
+
+use super::container::Value;
+use super::{Pre, Table};
+use crate::CheckpointError;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// What the vocabulary of a file gives.
+pub(crate) struct Spoken {
+    /// As `tokenizer.json`.
+    pub tokenizer: Json,
+    /// As `tokenizer_config.json`: special tokens and the chat template.
+    pub settings: Json,
+}
+
+/// Kinds of tokens, as `tokenizer.ggml.token_type` numbers them.
+const UNKNOWN: i128 = 2;
+const CONTROL: i128 = 3;
+const USER_DEFINED: i128 = 4;
+
+/// Builds the tokenizer.
+///
+/// # Errors
+/// [`CheckpointError::Gguf`] for a vocabulary that is incomplete, or of a kind or a pre-tokenizer that is not known.
+///
+/// # Source
+/// The tokenizers that transformers (5.23) builds for the same checkpoints: `LlamaTokenizer`, `GemmaTokenizer`,
+/// `generate_merges`.
+pub(crate) fn tokenizer(
+    path: &Path,
+    metadata: &BTreeMap<String, Value>,
+) -> Result<Spoken, CheckpointError> {
+    let vocabulary = Vocabulary { metadata };
+    vocabulary
+        .read(&Table::load())
+        .map_err(|problem| CheckpointError::Gguf {
+            path: path.to_owned(),
+            problem,
+        })
+}
+
+struct Vocabulary<'a> {
+    metadata: &'a BTreeMap<String, Value>,
+}
+
+impl<'a> Vocabulary<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.metadata.get(&format!("tokenizer.ggml.{key}"))
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<&'a str>, String> {
+        let list = self
+            .get(key)
+            .and_then(Value::list)
+            .ok_or_else(|| format!("no list `tokenizer.ggml.{key}`; put the checkpoint's tokenizer.json beside the file"))?;
+        let texts: Option<Vec<&str>> = list.iter().map(Value::text).collect();
+        texts.ok_or_else(|| format!("`tokenizer.ggml.{key}` holds more than texts"))
+    }
+
+    fn id(&self, key: &str, tokens: &[&str]) -> Result<Option<usize>, String> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let id = value.whole().and_then(|id| usize::try_from(id).ok());
+        match id {
+            Some(id) if id < tokens.len() => Ok(Some(id)),
+            _ => Err(format!("`tokenizer.ggml.{key}` is no token: {value:?}")),
+        }
+    }
+
+    fn read(&self, table: &Table) -> Result<Spoken, String> {
+        let kind = self.get("model").and_then(Value::text).unwrap_or_default();
+        let tokens = self.texts("tokens")?;
+        let types: Vec<i128> = match self.get("token_type").and_then(Value::list) {
+            Some(list) if list.len() == tokens.len() => {
+                list.iter().map(|kind| kind.whole().unwrap_or(1)).collect()
+            }
+            Some(list) => {
+                return Err(format!(
+                    "{} tokens, but {} token types",
+                    tokens.len(),
+                    list.len()
+                ));
+            }
+            None => vec![1; tokens.len()],
+        };
+        let bos = self.id("bos_token_id", &tokens)?;
+        let eos = self.id("eos_token_id", &tokens)?;
+        let unknown = self.id("unknown_token_id", &tokens)?;
+        let ids: HashMap<&str, usize> = tokens.iter().copied().zip(0..).collect();
+        let special = |kind: i128| kind == CONTROL || kind == UNKNOWN;
+        let added: Vec<Json> = types
+            .iter()
+            .enumerate()
+            .filter(|(_, kind)| special(**kind) || **kind == USER_DEFINED)
+            .map(|(id, kind)| {
+                json!({
+                    "id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": special(*kind),
+                })
+            })
+            .collect();
+        let vocab: HashMap<&str, usize> = ids.clone();
+        let add_bos = |default: bool| {
+            let stated = self.get("add_bos_token").and_then(Value::flag);
+            stated.unwrap_or(default)
+        };
+        let (with_bos, mut tokenizer) = match kind {
+            "gpt2" => {
+                let name = self.get("pre").and_then(Value::text).unwrap_or("default");
+                let Some(pre) = table.pre.get(name) else {
+                    let known: Vec<&str> = table.pre.keys().map(String::as_str).collect();
+                    return Err(format!(
+                        "pre-tokenizer `{name}`; {} are known, and a tokenizer.json beside the file is taken instead",
+                        known.join(", ")
+                    ));
+                };
+                (add_bos(pre.bos), byte_level(pre, &vocab, &self.merges()?))
+            }
+            "llama" => {
+                let scores = self.scores(tokens.len())?;
+                let merges = merges_by_score(&tokens, &ids, &scores);
+                let prefix = self
+                    .get("add_space_prefix")
+                    .and_then(Value::flag)
+                    .unwrap_or(true);
+                let unknown = unknown.map(|id| tokens[id]);
+                (
+                    add_bos(true),
+                    sentencepiece(&vocab, &merges, unknown, prefix),
+                )
+            }
+            other => {
+                return Err(format!(
+                    "tokenizer model `{other}`; gpt2 and llama are read, and a tokenizer.json beside the file is taken instead"
+                ));
+            }
+        };
+        tokenizer["version"] = json!("1.0");
+        tokenizer["added_tokens"] = Json::Array(added);
+        if let Some(bos) = bos
+            && with_bos
+        {
+            let id = tokens[bos];
+            let piece = json!({ "SpecialToken": { "id": id, "type_id": 0 } });
+            tokenizer["post_processor"] = json!({
+                "type": "TemplateProcessing",
+                "single": [piece, { "Sequence": { "id": "A", "type_id": 0 } }],
+                "pair": [piece, { "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+                "special_tokens": { id: { "id": id, "ids": [bos], "tokens": [id] } },
+            });
+        }
+        let template = self.metadata.get("tokenizer.chat_template");
+        Ok(Spoken {
+            tokenizer,
+            settings: json!({
+                "bos_token": bos.map(|id| tokens[id]),
+                "eos_token": eos.map(|id| tokens[id]),
+                "chat_template": template.and_then(Value::text),
+            }),
+        })
+    }
+
+    fn merges(&self) -> Result<Vec<(&'a str, &'a str)>, String> {
+        let merges = self.texts("merges")?;
+        let pairs = merges.into_iter().map(|merge| {
+            // A merge of pieces that begin with a space would begin with one itself.
+            let middle = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
+            let (middle, _) = middle.ok_or_else(|| format!("the merge `{merge}` is no pair"))?;
+            Ok((&merge[..middle], &merge[middle + 1..]))
+        });
+        pairs.collect()
+    }
+
+    fn scores(&self, count: usize) -> Result<Vec<f64>, String> {
+        let list = self.get("scores").and_then(Value::list).unwrap_or_default();
+        let scores: Option<Vec<f64>> = list.iter().map(Value::float).collect();
+        match scores {
+            Some(scores) if scores.len() == count => Ok(scores),
+            _ => Err(format!("no list of {count} `tokenizer.ggml.scores`")),
+        }
+    }
+}
+
+/// Byte-level BPE, as GPT-2 and its successors have it.
+fn byte_level(pre: &Pre, vocab: &HashMap<&str, usize>, merges: &[(&str, &str)]) -> Json {
+    let split = |pattern: Json| json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false });
+    let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
+    let mut steps = Vec::new();
+    if pre.each_digit {
+        steps.push(json!({ "type": "Digits", "individual_digits": true }));
+    }
+    if let Some(pattern) = &pre.pattern {
+        steps.push(split(json!({ "Regex": pattern })));
+    }
+    steps.push(bytes(pre.pattern.is_none()));
+    json!({
+        "normalizer": pre.nfc.then(|| json!({ "type": "NFC" })),
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
+        "post_processor": null,
+        "decoder": bytes(true),
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+            "fuse_unk": false, "byte_fallback": false, "ignore_merges": pre.whole_words, "vocab": vocab, "merges": merges,
+        },
+    })
+}
+
+/// BPE over pieces with U+2581 for spaces and bytes as a last resort.
+fn sentencepiece(
+    vocab: &HashMap<&str, usize>,
+    merges: &[(&str, &str)],
+    unknown: Option<&str>,
+    space_first: bool,
+) -> Json {
+    let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" });
+    let mut normalizers = Vec::new();
+    let mut decoders = vec![
+        json!({ "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " }),
+        json!({ "type": "ByteFallback" }),
+        json!({ "type": "Fuse" }),
+    ];
+    if space_first {
+        normalizers.push(json!({ "type": "Prepend", "prepend": "\u{2581}" }));
+        decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
+    }
+    normalizers.push(replace);
+    json!({
+        "normalizer": { "type": "Sequence", "normalizers": normalizers },
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": { "type": "Sequence", "decoders": decoders },
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocab,
+            "merges": merges,
+        },
+    })
+}
+
+/// Every way to put a token together from two others, the best token first.
+fn merges_by_score<'a>(
+    tokens: &[&'a str],
+    ids: &HashMap<&str, usize>,
+    scores: &[f64],
+) -> Vec<(&'a str, &'a str)> {
+    let mut merges: Vec<(f64, &str, &str)> = Vec::new();
+    for (token, score) in tokens.iter().zip(scores) {
+        let mut of_token: Vec<(usize, usize, &str, &str)> = token
+            .char_indices()
+            .skip(1)
+            .filter_map(|(at, _)| {
+                let (left, right) = token.split_at(at);
+                Some((*ids.get(left)?, *ids.get(right)?, left, right))
+            })
+            .collect();
+        of_token.sort_unstable();
+        merges.extend(
+            of_token
+                .into_iter()
+                .map(|(_, _, left, right)| (*score, left, right)),
+        );
+    }
+    let length = |text: &str| text.chars().count();
+    // Stable, and the larger first: as Python sorts in reverse.
+    merges.sort_by(|a, b| {
+        let key = |merge: &(f64, &str, &str)| (length(merge.1), length(merge.2));
+        b.0.total_cmp(&a.0).then_with(|| key(b).cmp(&key(a)))
+    });
+    merges
+        .into_iter()
+        .map(|(_, left, right)| (left, right))
+        .collect()
+}
