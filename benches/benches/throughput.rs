@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         &Bench {
             preset: "smollm2-135m",
             cloze: false,
+            dtype: candle_core::DType::F32,
         },
         &set,
     ) {

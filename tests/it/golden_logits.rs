@@ -84,7 +84,7 @@ pub fn golden_of(file: &Path) -> Golden {
         .collect()
 }
 
-fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
+pub fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
     let depths: Vec<u32> = (0..u32::try_from(tokens.len()).unwrap()).collect();
     let mut session = decoder.session(tokens.len()).unwrap();
     decoder.enter(&mut session, decoder.spec().length_class(tokens.len()));
@@ -117,9 +117,13 @@ fn worst_error(name: &str, dtype: DType) -> f32 {
 pub fn worst_error_of(checkpoint: &Path, golden: &Golden, dtype: DType) -> f32 {
     let snapshot = Snapshot::open(checkpoint).unwrap();
     let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu()).unwrap();
+    worst_error_in(&decoder, golden)
+}
+
+pub fn worst_error_in(decoder: &Decoder, golden: &Golden) -> f32 {
     let mut worst = 0.0f32;
     for (tokens, expected) in golden {
-        let found = logits(&decoder, tokens);
+        let found = logits(decoder, tokens);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
             let largest = expected

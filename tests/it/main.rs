@@ -9,6 +9,7 @@
     reason = "a test's way to fail and to say that it was skipped"
 )]
 
+mod adapters;
 mod gguf;
 mod golden_logits;
 mod study;
@@ -53,6 +54,7 @@ pub fn test_with_shared(name: &str, body: fn(&Path)) -> Trial {
 
 fn main() -> ExitCode {
     let mut trials = golden_logits::trials();
+    trials.extend(adapters::trials());
     trials.extend(gguf::trials());
     trials.extend(theorems::trials());
     trials.extend(study::trials());

@@ -124,6 +124,16 @@ pub enum CheckpointError {
         /// The `architectures` entry.
         architecture: String,
     },
+    /// An adapter does not fit the base that it is put on.
+    #[error("{path}: `{tensor}` {problem}: the adapter is of another base")]
+    OtherBase {
+        /// The adapter's file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How it does not fit.
+        problem: String,
+    },
     /// Weights stand there as Python pickles only.
     #[error("{path}: weights are pickled, which would run code to read them")]
     Pickled {

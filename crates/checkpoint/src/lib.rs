@@ -5,12 +5,15 @@
 //! Invariant: nothing here computes a forward pass, and no file of a checkpoint is ever written. What is written is a cache of
 //! digests.
 
+mod adapter;
 mod config;
 mod error;
 mod family;
 mod fingerprint;
 mod gguf;
+pub mod hub;
 mod layers;
+mod pair;
 mod parameters;
 mod quantised;
 pub mod readers;
@@ -22,10 +25,12 @@ mod template;
 mod tokenizer;
 mod weights;
 
+pub use adapter::Adapter;
 pub use error::CheckpointError;
 pub use family::{Block, Family, MlpLayout, NormKind, QkNorm, QkvLayout, families};
 pub use fingerprint::Fingerprint;
 pub use layers::{LayerSpec, Mlp};
+pub use pair::{Pair, pairs};
 pub use parameters::{
     ExpertParameters, LayerParameters, MlpKind, MlpParameters, NormParameters, Order,
     OuterParameters, Parameter, Product, Source,

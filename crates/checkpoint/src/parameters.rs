@@ -150,7 +150,30 @@ impl Parameter {
     }
 }
 
+impl Order {
+    /// The order of a vector that has one number for each row of a matrix.
+    pub(crate) fn of_vector(self) -> Self {
+        match self {
+            Self::AsStored | Self::Transposed => Self::AsStored,
+            Self::Sorted { head_dim, .. } => Self::Sorted {
+                head_dim,
+                columns: 1,
+            },
+            Self::Regrouped { head_dim, .. } => Self::Regrouped {
+                head_dim,
+                columns: 1,
+            },
+        }
+    }
+}
+
 impl DecoderSpec {
+    /// Whether a tensor is stored as `[in, out]`.
+    pub(crate) fn is_transposed(&self, name: &str) -> bool {
+        let within = name.starts_with(&self.names.layer);
+        within && self.qkv == QkvLayout::Transposed
+    }
+
     /// The parameters around the layers.
     pub fn outer(&self) -> OuterParameters {
         let names = &self.names;
@@ -398,19 +421,12 @@ impl DecoderSpec {
 }
 
 fn product(name: &str, outer: usize, inner: usize, order: Order, bias: bool) -> Product {
-    // A bias is a vector either way.
-    let (shape, vector) = match order {
-        Order::AsStored => (vec![outer, inner], order),
-        Order::Transposed => (vec![inner, outer], Order::AsStored),
-        Order::Sorted { head_dim, .. } => {
-            let columns = 1;
-            (vec![outer, inner], Order::Sorted { head_dim, columns })
-        }
-        Order::Regrouped { head_dim, .. } => {
-            let columns = 1;
-            (vec![outer, inner], Order::Regrouped { head_dim, columns })
-        }
+    let shape = if order == Order::Transposed {
+        vec![inner, outer]
+    } else {
+        vec![outer, inner]
     };
+    let vector = order.of_vector();
     Product {
         bias: bias.then(|| Parameter::one(format!("{name}.bias"), vec![outer], vector)),
         weight: Parameter::one(format!("{name}.weight"), shape, order),

@@ -1,13 +1,15 @@
 //! Everything about one checkpoint.
 
 use crate::family::Inert;
+use crate::hub::Origin;
 use crate::{
-    ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Vocabulary, Weights, gguf,
+    Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Vocabulary, Weights, gguf,
     safetensors_files,
 };
 use concord_readings::{Input, Message};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One checkpoint: what it is, how it is spoken to, and where its weights are.
 pub struct Snapshot {
@@ -18,11 +20,17 @@ pub struct Snapshot {
     /// The decoder's shape.
     pub spec: DecoderSpec,
     /// The tokenizer.
-    pub vocabulary: Vocabulary,
+    pub vocabulary: Arc<Vocabulary>,
     /// The chat template; base checkpoints have none.
-    pub template: Option<ChatTemplate>,
-    /// The weights.
-    pub weights: Weights,
+    pub template: Option<Arc<ChatTemplate>>,
+    /// The weights; of the base, where there is an adapter.
+    pub weights: Arc<Weights>,
+    /// What is merged into the weights.
+    pub adapter: Option<Arc<Adapter>>,
+    /// Where on the hub it came from.
+    pub origin: Option<Origin>,
+    /// `tokenizer_config.json`, or what stands for it.
+    settings: Map<String, Value>,
     config_digest: String,
     tokenizer_digest: String,
 }
@@ -130,9 +138,12 @@ impl Snapshot {
         Ok(Some(Self {
             name: (*name).to_owned(),
             spec,
-            vocabulary,
-            template: Some(template),
-            weights: Weights::seeded(&path, seed),
+            vocabulary: Arc::new(vocabulary),
+            template: Some(Arc::new(template)),
+            weights: Arc::new(Weights::seeded(&path, seed)),
+            adapter: None,
+            origin: None,
+            settings: Map::new(),
             config_digest: blake3::hash(config.as_bytes()).to_hex().to_string(),
             tokenizer_digest: String::new(),
             path,
@@ -242,11 +253,7 @@ impl Snapshot {
         weights.settle(&spec, &Inert::load().tensors)?;
         let settings_path = path.join("tokenizer_config.json");
         let settings = tokenizer_config.map(|bytes| object(&settings_path, bytes));
-        let name = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let name = name.file_name().map_or_else(
-            || "checkpoint".into(),
-            |name| name.to_string_lossy().into_owned(),
-        );
+        let name = name_of(&path);
         let words = Words {
             config,
             tokenizer_path: path.join("tokenizer.json"),
@@ -266,29 +273,55 @@ impl Snapshot {
     ) -> Result<Self, CheckpointError> {
         let vocabulary =
             Vocabulary::parse(&words.tokenizer_path, words.tokenizer, spec.vocab_size)?;
-        let settings = words.settings;
-        let jinja = words
-            .jinja
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let template = jinja.or_else(|| template_text(&settings)).map(|source| {
-            let (bos, eos) = (
-                special(&settings, "bos_token"),
-                special(&settings, "eos_token"),
-            );
-            ChatTemplate::parse(&source, &bos, &eos).map_err(|problem| CheckpointError::Template {
-                path: path.clone(),
-                problem,
-            })
-        });
         Ok(Self {
             name,
+            template: template(&path, words.jinja, &words.settings)?,
             spec,
-            vocabulary,
-            template: template.transpose()?,
-            weights,
+            vocabulary: Arc::new(vocabulary),
+            weights: Arc::new(weights),
+            adapter: None,
+            origin: None,
+            settings: words.settings,
             config_digest: blake3::hash(words.config).to_hex().to_string(),
             tokenizer_digest: blake3::hash(words.tokenizer).to_hex().to_string(),
             path,
+        })
+    }
+
+    /// This checkpoint with a PEFT adapter merged into it. A tokenizer or a chat template in the adapter's folder is taken
+    /// instead of the base's.
+    ///
+    /// # Errors
+    /// As [`Adapter::open`].
+    pub fn with_adapter(&self, folder: &Path) -> Result<Self, CheckpointError> {
+        let (adapter, spec) = Adapter::open(folder, &self.spec)?;
+        let mut vocabulary = Arc::clone(&self.vocabulary);
+        let mut tokenizer_digest = self.tokenizer_digest.clone();
+        if let Some(bytes) = optional(folder, "tokenizer.json")? {
+            let digest = blake3::hash(&bytes).to_hex().to_string();
+            if digest != tokenizer_digest || spec.vocab_size != self.spec.vocab_size {
+                let path = folder.join("tokenizer.json");
+                vocabulary = Arc::new(Vocabulary::parse(&path, &bytes, spec.vocab_size)?);
+                tokenizer_digest = digest;
+            }
+        }
+        let settings = match optional(folder, "tokenizer_config.json")? {
+            Some(bytes) => object(&folder.join("tokenizer_config.json"), &bytes)?,
+            None => self.settings.clone(),
+        };
+        let own = template(folder, optional(folder, "chat_template.jinja")?, &settings)?;
+        Ok(Self {
+            name: name_of(folder),
+            path: folder.to_owned(),
+            template: own.or_else(|| self.template.clone()),
+            spec,
+            vocabulary,
+            weights: Arc::clone(&self.weights),
+            adapter: Some(Arc::new(adapter)),
+            origin: None,
+            settings,
+            config_digest: self.config_digest.clone(),
+            tokenizer_digest,
         })
     }
 
@@ -344,7 +377,11 @@ impl Snapshot {
                 .as_ref()
                 .map(|template| hash(template.source())),
             weights: self.weights.digest()?,
-            adapter: None,
+            adapter: self
+                .adapter
+                .as_ref()
+                .map(|adapter| adapter.digest())
+                .transpose()?,
             whole: String::new(),
         };
         let parts = [
@@ -357,6 +394,39 @@ impl Snapshot {
         let parts: Vec<&str> = parts.map(|part| part.map_or("-", String::as_str)).into();
         fingerprint.whole = hash(&parts.join(" "));
         Ok(fingerprint)
+    }
+}
+
+/// A folder's own name.
+fn name_of(folder: &Path) -> String {
+    let path = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let name = path.file_name();
+    name.map_or_else(
+        || "checkpoint".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// The template of `chat_template.jinja`, or of `tokenizer_config.json`.
+fn template(
+    path: &Path,
+    jinja: Option<Vec<u8>>,
+    settings: &Map<String, Value>,
+) -> Result<Option<Arc<ChatTemplate>>, CheckpointError> {
+    let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let Some(source) = jinja.or_else(|| template_text(settings)) else {
+        return Ok(None);
+    };
+    let (bos, eos) = (
+        special(settings, "bos_token"),
+        special(settings, "eos_token"),
+    );
+    match ChatTemplate::parse(&source, &bos, &eos) {
+        Ok(template) => Ok(Some(Arc::new(template))),
+        Err(problem) => Err(CheckpointError::Template {
+            path: path.to_owned(),
+            problem,
+        }),
     }
 }
 

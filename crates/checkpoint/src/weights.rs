@@ -2,8 +2,8 @@
 
 use crate::parameters::{Order, Parameter, Source};
 use crate::quantised::Quantised;
-use crate::{CheckpointError, DecoderSpec};
-use candle_core::{DType, Device, Tensor};
+use crate::{Adapter, CheckpointError, DecoderSpec};
+use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -113,13 +113,18 @@ pub(crate) struct Place {
 }
 
 /// What weights are held as.
-trait Number: Copy + Send + Sync + Default {
+pub(crate) trait Number: Copy + Send + Sync + Default {
     fn narrowed(wide: f32) -> Self;
+    fn widened(self) -> f32;
 }
 
 impl Number for f32 {
     fn narrowed(wide: f32) -> Self {
         wide
+    }
+
+    fn widened(self) -> f32 {
+        self
     }
 }
 
@@ -127,11 +132,19 @@ impl Number for bf16 {
     fn narrowed(wide: f32) -> Self {
         Self::from_f32(wide)
     }
+
+    fn widened(self) -> f32 {
+        self.to_f32()
+    }
 }
 
 impl Number for f16 {
     fn narrowed(wide: f32) -> Self {
         Self::from_f32(wide)
+    }
+
+    fn widened(self) -> f32 {
+        self.to_f32()
     }
 }
 
@@ -164,9 +177,32 @@ impl Weights {
         }
     }
 
+    /// What the largest tensor is stored as; 16-bit floats for quantised ones.
+    pub fn stored_dtype(&self) -> DType {
+        let size = |place: &&Place| place.shape.iter().product::<usize>();
+        match self
+            .places
+            .values()
+            .max_by_key(size)
+            .map(|place| place.stored)
+        {
+            Some(Stored::BF16) => DType::BF16,
+            Some(Stored::F16 | Stored::Quantised(_)) => DType::F16,
+            _ => DType::F32,
+        }
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.length).sum()
+    }
+
+    /// Names and shapes of all tensors, in no order.
+    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let tensors = self.places.iter();
+        tensors
+            .map(|(name, place)| (name.clone(), place.shape.clone()))
+            .collect()
     }
 
     pub(crate) fn files(&self) -> &[File] {
@@ -246,10 +282,12 @@ impl Weights {
         }
     }
 
-    /// A parameter of the decoder in `dtype` (`f32`, `bf16` or `f16`) on `device`.
+    /// A parameter of the decoder in `dtype` (`f32`, `bf16` or `f16`) on `device`, with the changes of an adapter. Where
+    /// `base` is given, it is the parameter without them in the same `dtype`, and no file of the base is read.
     ///
     /// # Numerics
-    /// Conversion rounds to nearest; every number is checked to be finite in `dtype`.
+    /// Conversion rounds to nearest; every stored number is checked to be finite. An adapter's changes are made in `f32` to
+    /// what the base is held as.
     ///
     /// # Errors
     /// [`CheckpointError::MissingTensor`], [`CheckpointError::WrongShape`], [`CheckpointError::NotFinite`],
@@ -257,36 +295,92 @@ impl Weights {
     pub fn parameter(
         &self,
         parameter: &Parameter,
+        adapter: Option<&Adapter>,
+        base: Option<&Tensor>,
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, CheckpointError> {
+        let untouched = adapter.is_none_or(|adapter| {
+            let sources = parameter.sources.iter();
+            sources.fold(true, |all, source| all && !adapter.touches(&source.name))
+        });
+        if let Some(base) = base
+            && untouched
+        {
+            return Ok(base.clone());
+        }
+        let adapter = adapter.filter(|_| !untouched);
         let shape = parameter.shape.as_slice();
-        let tensor = match dtype {
-            DType::BF16 => Tensor::from_vec(self.assembled::<bf16>(parameter)?, shape, device),
-            DType::F16 => Tensor::from_vec(self.assembled::<f16>(parameter)?, shape, device),
-            _ => Tensor::from_vec(self.assembled::<f32>(parameter)?, shape, device),
-        };
-        tensor.map_err(|source| CheckpointError::Device {
+        let failed = |source| CheckpointError::Device {
             path: self.checkpoint.clone(),
             tensor: parameter.sources[0].name.clone(),
             source: Box::new(source),
-        })
+        };
+        let tensor = match dtype {
+            DType::BF16 => {
+                let values = self.assembled::<bf16>(parameter, adapter, base);
+                Tensor::from_vec(values?, shape, device)
+            }
+            DType::F16 => {
+                let values = self.assembled::<f16>(parameter, adapter, base);
+                Tensor::from_vec(values?, shape, device)
+            }
+            _ => {
+                let values = self.assembled::<f32>(parameter, adapter, base);
+                Tensor::from_vec(values?, shape, device)
+            }
+        };
+        tensor.map_err(failed)
     }
 
-    fn assembled<T: Number>(&self, parameter: &Parameter) -> Result<Vec<T>, CheckpointError> {
-        let mut out = vec![T::default(); parameter.shape.iter().product()];
+    fn assembled<T: Number + WithDType>(
+        &self,
+        parameter: &Parameter,
+        adapter: Option<&Adapter>,
+        base: Option<&Tensor>,
+    ) -> Result<Vec<T>, CheckpointError> {
+        let count: usize = parameter.shape.iter().product();
+        // A table that the adapter made longer is not the base's.
+        let held = base.filter(|base| base.elem_count() == count);
+        let mut out: Vec<T> = match held {
+            Some(base) => base
+                .flatten_all()
+                .and_then(|base| base.to_vec1())
+                .map_err(|source| CheckpointError::Device {
+                    path: self.checkpoint.clone(),
+                    tensor: parameter.sources[0].name.clone(),
+                    source: Box::new(source),
+                })?,
+            None => vec![T::default(); count],
+        };
         let mut rest = &mut out[..];
         for source in &parameter.sources {
             let (part, others) = rest.split_at_mut(source.shape.iter().product());
-            self.fill(source, part)?;
-            source.put_in_order(part);
             rest = others;
+            let replaced = adapter.is_some_and(|adapter| adapter.replaces(&source.name));
+            if held.is_none() && !replaced {
+                self.fill(source, part)?;
+                put_in_order(source, part);
+            }
+            if let Some(adapter) = adapter
+                && adapter.touches(&source.name)
+            {
+                let mut wide: Vec<f32> = part.iter().map(|value| value.widened()).collect();
+                adapter.apply(source, &mut wide)?;
+                for (value, wide) in part.iter_mut().zip(wide) {
+                    *value = T::narrowed(wide);
+                }
+            }
         }
         Ok(out)
     }
 
     /// Reads a tensor as stored.
-    fn fill<T: Number>(&self, source: &Source, out: &mut [T]) -> Result<(), CheckpointError> {
+    pub(crate) fn fill<T: Number>(
+        &self,
+        source: &Source,
+        out: &mut [T],
+    ) -> Result<(), CheckpointError> {
         if let Some(seed) = self.seed {
             for (out, value) in out.iter_mut().zip(made_up(seed, &source.name)) {
                 *out = T::narrowed(value);
@@ -366,28 +460,26 @@ impl Weights {
     }
 }
 
-impl Source {
-    /// Brings the rows of a stored tensor into the order of its parameter.
-    fn put_in_order<T: Copy>(&self, values: &mut [T]) {
-        match self.order {
-            Order::AsStored => {}
-            Order::Transposed => {
-                let (rows, columns) = (self.shape[0], self.shape[1]);
-                rearrange(values, |index| index % rows * columns + index / rows);
+/// Brings the rows of a stored tensor into the order of its parameter.
+pub(crate) fn put_in_order<T: Copy>(source: &Source, values: &mut [T]) {
+    match source.order {
+        Order::AsStored => {}
+        Order::Transposed => {
+            let (rows, columns) = (source.shape[0], source.shape[1]);
+            rearrange(values, |index| index % rows * columns + index / rows);
+        }
+        Order::Sorted { head_dim, columns } => {
+            let half = head_dim / 2;
+            for head in values.chunks_mut(head_dim * columns) {
+                permute(head, columns, |row| row % half * 2 + row / half);
             }
-            Order::Sorted { head_dim, columns } => {
-                let half = head_dim / 2;
-                for head in values.chunks_mut(head_dim * columns) {
-                    permute(head, columns, |row| row % half * 2 + row / half);
-                }
-            }
-            Order::Regrouped { head_dim, columns } => {
-                let width = values.len() / columns / 3;
-                permute(values, columns, |row| {
-                    let (kind, rest) = (row / width, row % width);
-                    (rest / head_dim * 3 + kind) * head_dim + rest % head_dim
-                });
-            }
+        }
+        Order::Regrouped { head_dim, columns } => {
+            let width = values.len() / columns / 3;
+            permute(values, columns, |row| {
+                let (kind, rest) = (row / width, row % width);
+                (rest / head_dim * 3 + kind) * head_dim + rest % head_dim
+            });
         }
     }
 }

@@ -42,11 +42,17 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// The number type of weights and activations.
+/// What weights are held as; arithmetic is in 32-bit floats whatever they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dtype {
+    /// As the checkpoint stores them: the same numbers as f32 at half the memory
+    Auto,
     /// 32-bit floats
     F32,
+    /// bfloat16: weights stored with more bits are rounded
+    Bf16,
+    /// 16-bit floats: weights stored with more bits are rounded
+    F16,
 }
 
 /// When the chat template is used.
@@ -79,12 +85,23 @@ fn orders(text: &str) -> Result<Orders, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// A checkpoint folder (hub ids are not read yet); give the base first and the aligned one second. Without any, the demo pair is run
-    #[arg(short = 'M', long = "model", value_name = "DIR|ID")]
-    pub models: Vec<PathBuf>,
-    /// A question file or a folder of them; without it, the demo questions
-    #[arg(short = 'Q', long, value_name = "PATH")]
-    pub questions: Option<PathBuf>,
+    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision]); give the base first and the aligned one second. Without any, the demo pair is run
+    #[arg(short = 'M', long = "model", value_name = "DIR|FILE|ID")]
+    pub models: Vec<String>,
+    /// A PEFT adapter of the one --model, a folder or a hub id; may be given many times. The base is run as well, and read once
+    #[arg(
+        short = 'A',
+        long = "adapter",
+        value_name = "DIR|ID",
+        requires = "models"
+    )]
+    pub adapters: Vec<String>,
+    /// A known pair of base and aligned checkpoints instead of --model (`concord models` lists them)
+    #[arg(long, value_name = "NAME", conflicts_with = "models")]
+    pub pair: Option<String>,
+    /// A question file, a folder of them or a data set of the hub (hf:owner/name[@revision]); without it, the demo questions
+    #[arg(short = 'Q', long, value_name = "PATH|hf:ID")]
+    pub questions: Option<String>,
     /// Another wording of everything around the questions
     #[arg(long, value_name = "FILE")]
     pub stimuli: Option<PathBuf>,
@@ -106,8 +123,8 @@ pub(crate) struct RunArguments {
     /// Resample intervals this often instead of computing their limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
-    /// Number type
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    /// What weights are held as
+    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
     /// When the chat template is used
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
@@ -122,17 +139,20 @@ pub(crate) struct RunArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArguments {
-    /// A checkpoint folder
-    #[arg(short = 'M', long, value_name = "DIR")]
-    pub model: PathBuf,
+    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision])
+    #[arg(short = 'M', long, value_name = "DIR|FILE|ID")]
+    pub model: String,
+    /// A PEFT adapter of it, a folder or a hub id
+    #[arg(short = 'A', long, value_name = "DIR|ID")]
+    pub adapter: Option<String>,
     /// JSON lines of {"id", "prompt" or "messages", "continuations": […], "labels": […]}; - for stdin
     ///
     /// Messages are rendered with the chat template and a generation prompt: what is scored begins a new assistant turn.
     /// `openings` may list texts that open a label, such as "(": where "(A" is no token, "(" and then "A" is read too.
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
-    /// Number type
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    /// What weights are held as
+    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
 }
 
@@ -143,7 +163,7 @@ pub(crate) struct MeasureArguments {
     pub run: Option<PathBuf>,
     /// The questions that the answers are to
     #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
-    pub questions: Option<PathBuf>,
+    pub questions: Option<String>,
     /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
     #[arg(long, value_name = "FILE", requires = "questions")]
     pub answers: Option<PathBuf>,
@@ -160,9 +180,9 @@ pub(crate) struct MeasureArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PromptsArguments {
-    /// A question file or a folder of them; without it, the demo questions
-    #[arg(short = 'Q', long, value_name = "PATH")]
-    pub questions: Option<PathBuf>,
+    /// A question file, a folder of them or a data set of the hub (hf:owner/name); without it, the demo questions
+    #[arg(short = 'Q', long, value_name = "PATH|hf:ID")]
+    pub questions: Option<String>,
     /// Another wording of everything around the questions
     #[arg(long, value_name = "FILE")]
     pub stimuli: Option<PathBuf>,
@@ -182,8 +202,8 @@ pub(crate) struct PromptsArguments {
     #[arg(long, value_name = "NAME")]
     pub value: Option<String>,
     /// Also show the prompt as this checkpoint sees it: rendered text and tokens
-    #[arg(short = 'M', long, value_name = "DIR")]
-    pub model: Option<PathBuf>,
+    #[arg(short = 'M', long, value_name = "DIR|FILE|ID")]
+    pub model: Option<String>,
     /// The passage whose stance is asked
     #[arg(long, default_value = "PASSAGE", value_name = "TEXT")]
     pub passage: String,
@@ -206,9 +226,9 @@ pub(crate) enum QuestionsCommand {
     /// `options` (answer: "supports", "opposes" or "neutral") and, unless the file is named
     /// `controversial_LANGUAGE_COUNTRY.jsonl` or uncontroversial_…, `controversial`, `language` and `country`.
     Check {
-        /// A question file or a folder of them; without it, the demo questions
-        #[arg(value_name = "PATH")]
-        path: Option<PathBuf>,
+        /// A question file, a folder of them or a data set of the hub (hf:owner/name); without it, the demo questions
+        #[arg(value_name = "PATH|hf:ID")]
+        path: Option<String>,
         /// How results are printed
         #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
         format: OutputFormat,
@@ -217,12 +237,30 @@ pub(crate) enum QuestionsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelsArguments {
-    /// A checkpoint folder to describe; without it, what can be run is listed
-    #[arg(value_name = "DIR")]
-    pub model: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
     /// How results are printed
-    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human, global = true)]
     pub format: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// What a checkpoint is: its decoder, with what absent keys of its config mean, its tokenizer and its fingerprint
+    Show {
+        /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision])
+        #[arg(value_name = "DIR|FILE|ID")]
+        model: String,
+        /// A PEFT adapter of it, a folder or a hub id
+        #[arg(short = 'A', long, value_name = "DIR|ID")]
+        adapter: Option<String>,
+    },
+    /// Bring checkpoints, adapters or data sets (hf:owner/name) of the hub into the cache
+    Fetch {
+        /// Hub ids
+        #[arg(value_name = "ID", required = true)]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -230,15 +268,18 @@ pub(crate) struct BenchArguments {
     /// The checkpoint shape
     #[arg(long, default_value = "smollm2-135m", value_name = "NAME")]
     pub preset: String,
-    /// A question file or a folder of them; without it, the demo questions
-    #[arg(short = 'Q', long, value_name = "PATH")]
-    pub questions: Option<PathBuf>,
+    /// A question file, a folder of them or a data set of the hub (hf:owner/name); without it, the demo questions
+    #[arg(short = 'Q', long, value_name = "PATH|hf:ID")]
+    pub questions: Option<String>,
     /// Only the first N originals of each country
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// Read the answer texts as well as the letters
     #[arg(long)]
     pub cloze: bool,
+    /// What weights are held as
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,

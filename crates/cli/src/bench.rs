@@ -27,6 +27,8 @@ pub struct Bench<'a> {
     pub preset: &'a str,
     /// Whether answer texts are read as well as letters.
     pub cloze: bool,
+    /// What weights are held as.
+    pub dtype: DType,
 }
 
 /// What was measured. Rates are by wall-clock time of the passes, tokenising and loading not included.
@@ -34,6 +36,8 @@ pub struct Bench<'a> {
 pub struct Record {
     /// The checkpoint shape.
     pub preset: String,
+    /// What weights are held as; arithmetic is `f32`.
+    pub dtype: String,
     /// Prompts asked: chat form, both option orders.
     pub prompts: u64,
     /// Tokens of all prompts and continuations.
@@ -79,7 +83,10 @@ impl Record {
             ("preset", self.preset.clone()),
             (
                 "processor",
-                format!("{}, {} threads, f32", self.processor, self.threads),
+                format!(
+                    "{}, {} threads, weights {}, arithmetic f32",
+                    self.processor, self.threads, self.dtype
+                ),
             ),
             ("prompts", self.prompts.to_string()),
             (
@@ -145,7 +152,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     };
     let prompts = plan(set, &stimuli, Form::Chat, "", &options)?;
     let config = KernelConfig::cpu();
-    let decoder = Decoder::load(&snapshot, DType::F32, config)?;
+    let decoder = Decoder::load(&snapshot, bench.dtype, config)?;
     let scorer = Scorer::new(&snapshot, &decoder);
 
     let begun = Instant::now();
@@ -169,6 +176,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let flops_per_s = counts.product_flops as f64 / seconds;
     Ok(Record {
         preset: bench.preset.to_owned(),
+        dtype: bench.dtype.as_str().to_owned(),
         prompts: counts.prompts,
         tokens_asked: counts.tokens_asked,
         tokens_per_prompt: counts.tokens_asked as f64 / counts.prompts as f64,

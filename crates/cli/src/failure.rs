@@ -1,6 +1,7 @@
 //! What the program says when it cannot go on, and the code it leaves with.
 
 use concord_checkpoint::CheckpointError;
+use concord_checkpoint::hub::{HubError, RepositoryKind};
 use concord_decoder::DecoderError;
 use concord_questions::{QuestionError, StimuliError};
 use concord_runs::RunError;
@@ -144,7 +145,7 @@ impl From<StimuliError> for Failure {
 fn checkpoint_help(error: &CheckpointError) -> &'static str {
     match error {
         CheckpointError::NoFolder { .. } => {
-            "name a folder with config.json; hub ids are not read by this version, download the checkpoint first"
+            "name a folder with config.json, a .gguf file, or a hub id (owner/name)"
         }
         CheckpointError::MissingFile { .. } => {
             "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read"
@@ -165,6 +166,9 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
         }
         CheckpointError::UnknownTensor { .. } => {
             "config.json and weights are not of one checkpoint, or this version does not know all of its parts"
+        }
+        CheckpointError::OtherBase { .. } => {
+            "name the base that adapter_config.json names (base_model_name_or_path)"
         }
         CheckpointError::Pickled { .. } => {
             "load it with AutoModelForCausalLM.from_pretrained and save it with save_pretrained, which writes safetensors"
@@ -195,6 +199,65 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
     }
 }
 
+impl Failure {
+    /// What to do about the hub; a data set's fault is the questions', another a checkpoint's.
+    pub(crate) fn hub(error: HubError, kind: RepositoryKind) -> Self {
+        let help = match &error {
+            HubError::Setting { .. } => "correct the variable, or unset it",
+            HubError::Offline { .. } => {
+                "unset HF_HUB_OFFLINE and run `concord models fetch` once while there is a network"
+            }
+            HubError::NoRepository {
+                with_token: true, ..
+            } => "check the name; if it is private, use a token of an account that may read it",
+            HubError::NoRepository { .. } => {
+                "check the name; if it is private, set HF_TOKEN to a token of an account that may read it"
+            }
+            HubError::Gated {
+                with_token: true, ..
+            } => {
+                "open the repository's page while logged in, accept its terms, and wait until access is given"
+            }
+            HubError::Gated { .. } => {
+                "accept the terms on the repository's page, then set HF_TOKEN (or run `hf auth login`)"
+            }
+            HubError::Token { .. } => {
+                "HF_TOKEN or the token file holds a token that expired or may not read this: make a new one"
+            }
+            HubError::NoRevision { .. } => {
+                "revisions are branches, tags and commits of the repository"
+            }
+            HubError::NoFile { .. } => "look at the files on the repository's page",
+            HubError::RateLimited { .. } => {
+                "wait some minutes; with HF_TOKEN the hub allows more requests"
+            }
+            HubError::Status { .. } | HubError::Answer { .. } => {
+                "the hub may have a fault of its own: try again later, or check HF_ENDPOINT"
+            }
+            HubError::Unreachable { .. } => {
+                "check the network, a proxy (HTTPS_PROXY) or HF_ENDPOINT; a folder that was downloaded elsewhere works too"
+            }
+            HubError::CutOff { .. } => "the same command goes on from there",
+            HubError::Checksum { .. } => {
+                "what arrived was thrown away; try again, and if it stays so, something between here and the hub changes it"
+            }
+            HubError::DiskFull { .. } => {
+                "make room, or put the cache elsewhere (HF_HUB_CACHE); the same command then goes on"
+            }
+            HubError::Cache { .. } => {
+                "check that you may write there, or put the cache elsewhere (HF_HUB_CACHE)"
+            }
+        };
+        let status = match (&error, kind) {
+            (HubError::CutOff { .. }, _) => ExitStatus::Incomplete,
+            (HubError::DiskFull { .. }, _) => ExitStatus::Device,
+            (_, RepositoryKind::Model) => ExitStatus::Checkpoint,
+            (_, RepositoryKind::Dataset) => ExitStatus::QuestionData,
+        };
+        Self::new(status, error.to_string(), help)
+    }
+}
+
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
         let status = match &error {
@@ -213,6 +276,11 @@ impl From<DecoderError> for Failure {
                 let help = "the weights of that layer are damaged or were trained to break: copy the checkpoint again";
                 Self::new(ExitStatus::Checkpoint, error.to_string(), help)
             }
+            DecoderError::AnotherBase { .. } => Self::new(
+                ExitStatus::Unexpected,
+                error.to_string(),
+                "please report this",
+            ),
             DecoderError::Tensor(_) => Self::new(
                 ExitStatus::Device,
                 error.to_string(),

@@ -1,5 +1,6 @@
 //! A bar on stderr, and the wish to stop.
 
+use concord_checkpoint::hub::Transfer;
 use concord_scorer::Progress;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
@@ -31,6 +32,44 @@ impl Bar {
 
     pub fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// A bar of bytes with rate and time left; draws nothing where stderr is not a terminal, or where
+/// `HF_HUB_DISABLE_PROGRESS_BARS` is set.
+pub(crate) struct BytesBar {
+    bar: ProgressBar,
+    begun: Option<u64>,
+}
+
+impl BytesBar {
+    pub fn new(name: &str, total: u64) -> Self {
+        let off = std::env::var_os("HF_HUB_DISABLE_PROGRESS_BARS");
+        let bar = if off.is_some_and(|value| value == "1") {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(total)
+        };
+        let style = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        Self { bar, begun: None }
+    }
+
+    pub fn show(&mut self, transfer: Transfer<'_>) {
+        // What was there before is no progress of this attempt, and would spoil the rate.
+        if self.begun.is_none() {
+            self.begun = Some(transfer.done);
+            self.bar.set_position(transfer.done);
+            self.bar.reset_eta();
+        }
+        self.bar.set_position(transfer.done);
+    }
+
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
     }
 }
 

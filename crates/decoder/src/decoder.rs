@@ -6,7 +6,7 @@ use crate::layer::{Around, Layer, Ropes, Stream};
 use crate::parameters::Loader;
 use crate::pass::Pass;
 use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::{DecoderSpec, Positions, Rope, Snapshot};
+use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot, Weights};
 use concord_kernels::{
     KernelConfig, Norm, Normed, RopeTable, linear, norm, residual_norm, softcap,
 };
@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// A decoder with its weights on a device.
 pub struct Decoder {
     spec: DecoderSpec,
+    dtype: DType,
+    weights: Arc<Weights>,
+    has_adapter: bool,
     config: KernelConfig,
     device: Device,
     /// `[vocabulary, hidden]`.
@@ -50,28 +53,80 @@ impl Decoder {
         dtype: DType,
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
+        Self::build(snapshot, None, dtype, config)
+    }
+
+    /// This decoder with an adapter of `snapshot` merged into it. What the adapter leaves alone is shared; nothing of the
+    /// base is read again but norms and biases.
+    ///
+    /// # Errors
+    /// [`DecoderError::AnotherBase`] where the snapshot's weights are not this decoder's, or this decoder has an adapter of
+    /// its own; as [`Decoder::load`].
+    pub fn adapted(&self, snapshot: &Snapshot) -> Result<Self, DecoderError> {
+        if self.has_adapter || !self.is_base_of(snapshot) {
+            return Err(DecoderError::AnotherBase {
+                name: snapshot.name.clone(),
+            });
+        }
+        Self::build(snapshot, Some(self), self.dtype, self.config)
+    }
+
+    /// Whether the snapshot is an adapter of the weights that this decoder was loaded from.
+    pub fn is_base_of(&self, snapshot: &Snapshot) -> bool {
+        !self.has_adapter
+            && snapshot.adapter.is_some()
+            && Arc::ptr_eq(&self.weights, &snapshot.weights)
+    }
+
+    fn build(
+        snapshot: &Snapshot,
+        base: Option<&Self>,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Self, DecoderError> {
         let device = Device::Cpu;
         let spec = snapshot.spec.clone();
+        let adapter = snapshot.adapter.as_deref();
         let loader = Loader {
             weights: &snapshot.weights,
+            adapter,
             spec: &spec,
             dtype,
             device: &device,
         };
         let outer = spec.outer();
-        let embedding = loader.matrix(&outer.embedding)?;
+        let embedding = loader.matrix(&outer.embedding, base.map(|base| &base.embedding))?;
         let positions = outer.positions.as_ref();
-        let positions = positions.map(|table| loader.matrix(table)).transpose()?;
+        let positions = positions
+            .map(|table| loader.matrix(table, None))
+            .transpose()?;
         let head = match &outer.head {
-            Some(head) => loader.matrix(head)?,
             None => embedding.clone(),
+            Some(head) if adapter.is_some_and(Adapter::unties) => {
+                let plain = match base {
+                    Some(base) => base.embedding.clone(),
+                    None => Loader {
+                        adapter: None,
+                        ..loader
+                    }
+                    .matrix(&outer.embedding, None)?,
+                };
+                loader.matrix(head, Some(&plain))?
+            }
+            Some(head) => loader.matrix(head, base.map(|base| &base.head))?,
         };
         let layers = (0..spec.layers.len())
-            .map(|index| Layer::load(&loader, index, config.minimum_rows))
+            .map(|index| {
+                let base = base.map(|base| &base.layers[index]);
+                Layer::load(&loader, base, index, config.minimum_rows)
+            })
             .collect::<Result<_, _>>()?;
         let norm = loader.norm(&outer.final_norm)?;
         Ok(Self {
             spec,
+            dtype,
+            weights: Arc::clone(&snapshot.weights),
+            has_adapter: adapter.is_some(),
             config,
             device,
             embedding,
@@ -80,6 +135,11 @@ impl Decoder {
             norm,
             head,
         })
+    }
+
+    /// What weights are held as.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The decoder's shape.

@@ -8,6 +8,12 @@ pub enum DecoderError {
     /// A weight is missing or has the wrong shape.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// An adapter was put on a decoder that is not its base.
+    #[error("{name} is no adapter of the checkpoint that is loaded")]
+    AnotherBase {
+        /// The adapter's name.
+        name: String,
+    },
     /// A number became infinite or not a number.
     #[error(
         "the hidden states are no longer finite {place}: the weights are broken or the dtype is too narrow"

@@ -48,6 +48,7 @@ pub(crate) struct Stream {
 impl Layer {
     pub fn load(
         loader: &Loader<'_>,
+        base: Option<&Self>,
         index: usize,
         minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
@@ -64,12 +65,18 @@ impl Layer {
         let kind = spec.layers[index].clone();
         Ok(Self {
             input_norm: norm(&parameters.input_norm)?,
-            qkv: loader.linear(&parameters.qkv)?,
+            qkv: loader.linear(&parameters.qkv, base.map(|base| &base.qkv))?,
             qk_norm: qk_norm.transpose()?,
-            output: loader.linear(&parameters.output)?,
+            output: loader.linear(&parameters.output, base.map(|base| &base.output))?,
             attention_out_norm: norm(&parameters.attention_out_norm)?,
             mlp_norm: norm(&parameters.mlp_norm)?,
-            mlp: Mlp::load(loader, &parameters.mlp, index, minimum_rows)?,
+            mlp: Mlp::load(
+                loader,
+                &parameters.mlp,
+                base.map(|base| &base.mlp),
+                index,
+                minimum_rows,
+            )?,
             mlp_out_norm: norm(&parameters.mlp_out_norm)?,
             scores: scores(spec, &kind),
             kind,

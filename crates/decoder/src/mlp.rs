@@ -40,13 +40,25 @@ impl Mlp {
     pub fn load(
         loader: &Loader<'_>,
         kind: &MlpKind,
+        base: Option<&Self>,
         layer: usize,
         minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
+        let base = base.map(|base| &base.0);
         Ok(Self(match kind {
-            MlpKind::Dense(dense) => Kind::Dense(Dense::load(loader, dense)?),
+            MlpKind::Dense(dense) => {
+                let base = match base {
+                    Some(Kind::Dense(base)) => Some(base),
+                    _ => None,
+                };
+                Kind::Dense(Dense::load(loader, dense, base)?)
+            }
             MlpKind::Experts(mixture) => {
-                Kind::Mixture(Mixture::load(loader, mixture, layer, minimum_rows)?)
+                let base = match base {
+                    Some(Kind::Mixture(base)) => Some(base),
+                    _ => None,
+                };
+                Kind::Mixture(Mixture::load(loader, mixture, base, layer, minimum_rows)?)
             }
         }))
     }
@@ -62,10 +74,14 @@ impl Mlp {
 }
 
 impl Dense {
-    fn load(loader: &Loader<'_>, parameters: &MlpParameters) -> Result<Self, DecoderError> {
+    fn load(
+        loader: &Loader<'_>,
+        parameters: &MlpParameters,
+        base: Option<&Self>,
+    ) -> Result<Self, DecoderError> {
         Ok(Self {
-            up: loader.linear(&parameters.up)?,
-            down: loader.linear(&parameters.down)?,
+            up: loader.linear(&parameters.up, base.map(|base| &base.up))?,
+            down: loader.linear(&parameters.down, base.map(|base| &base.down))?,
             gated: loader.spec.mlp.is_gated(),
             activation: activation(loader.spec),
         })
@@ -95,6 +111,7 @@ impl Mixture {
     fn load(
         loader: &Loader<'_>,
         parameters: &ExpertParameters,
+        base: Option<&Self>,
         layer: usize,
         minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
@@ -104,18 +121,22 @@ impl Mixture {
             } => (chosen, normalised),
             MlpSpec::Dense { .. } => (0, false),
         };
-        let mut router = loader.matrix(&parameters.router.weight)?;
+        let mut router = loader.matrix(&parameters.router.weight, None)?;
         let mut shared = None;
         if let Some((expert, gate)) = &parameters.shared {
-            shared = Some(Dense::load(loader, expert)?);
-            router = Tensor::cat(&[router, loader.matrix(&gate.weight)?], 0)?;
+            let base = base.and_then(|base| base.shared.as_ref());
+            shared = Some(Dense::load(loader, expert, base)?);
+            router = Tensor::cat(&[router, loader.matrix(&gate.weight, None)?], 0)?;
         }
         Ok(Self {
             router,
             experts: parameters
                 .experts
                 .iter()
-                .map(|expert| Dense::load(loader, expert))
+                .enumerate()
+                .map(|(number, expert)| {
+                    Dense::load(loader, expert, base.map(|base| &base.experts[number]))
+                })
                 .collect::<Result<_, _>>()?,
             shared,
             chosen,

@@ -2,7 +2,9 @@
 
 use crate::DecoderError;
 use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::{DecoderSpec, NormKind, NormParameters, Parameter, Product, Weights};
+use concord_checkpoint::{
+    Adapter, DecoderSpec, NormKind, NormParameters, Parameter, Product, Weights,
+};
 use concord_kernels::{Norm, linear};
 
 /// A matrix product's weight and bias.
@@ -20,26 +22,37 @@ impl Linear {
 /// Where weights come from, and what they become.
 pub(crate) struct Loader<'a> {
     pub weights: &'a Weights,
+    pub adapter: Option<&'a Adapter>,
     pub spec: &'a DecoderSpec,
     pub dtype: DType,
     pub device: &'a Device,
 }
 
 impl Loader<'_> {
-    /// A table or a weight, in the decoder's dtype.
-    pub fn matrix(&self, parameter: &Parameter) -> Result<Tensor, DecoderError> {
-        Ok(self.weights.parameter(parameter, self.dtype, self.device)?)
+    /// A table or a weight, in the decoder's dtype; `base` is the same without an adapter, where that is loaded.
+    pub fn matrix(
+        &self,
+        parameter: &Parameter,
+        base: Option<&Tensor>,
+    ) -> Result<Tensor, DecoderError> {
+        let (adapter, dtype) = (self.adapter, self.dtype);
+        Ok(self
+            .weights
+            .parameter(parameter, adapter, base, dtype, self.device)?)
     }
 
     /// A norm's weight or a bias, which stay `f32`.
     pub fn vector(&self, parameter: &Parameter) -> Result<Tensor, DecoderError> {
-        Ok(self.weights.parameter(parameter, DType::F32, self.device)?)
+        let adapter = self.adapter;
+        Ok(self
+            .weights
+            .parameter(parameter, adapter, None, DType::F32, self.device)?)
     }
 
-    pub fn linear(&self, product: &Product) -> Result<Linear, DecoderError> {
+    pub fn linear(&self, product: &Product, base: Option<&Linear>) -> Result<Linear, DecoderError> {
         let bias = product.bias.as_ref();
         Ok(Linear {
-            weight: self.matrix(&product.weight)?,
+            weight: self.matrix(&product.weight, base.map(|base| &base.weight))?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
         })
     }

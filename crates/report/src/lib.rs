@@ -2,9 +2,11 @@
 //!
 //! Invariant: nothing here computes a measure; numbers come from findings.
 
+mod models;
 mod questions;
 mod run;
 
+pub use models::{ModelList, models};
 pub use questions::questions;
 pub use run::{ModelReport, RunReport};
 

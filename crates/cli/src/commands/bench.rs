@@ -1,10 +1,11 @@
 //! `concord bench`: the speed of a checkpoint shape.
 
 use super::inputs;
-use crate::arguments::{BenchArguments, OutputFormat};
+use crate::arguments::{BenchArguments, Dtype, OutputFormat};
 use crate::bench::{Bench, measure};
 use crate::failure::Failure;
 use crate::output;
+use candle_core::DType;
 
 /// Benches a preset.
 pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
@@ -15,6 +16,11 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
     let bench = Bench {
         preset: &arguments.preset,
         cloze: arguments.cloze,
+        dtype: match arguments.dtype {
+            Dtype::Auto | Dtype::F32 => DType::F32,
+            Dtype::Bf16 => DType::BF16,
+            Dtype::F16 => DType::F16,
+        },
     };
     let record = measure(&bench, &set)?;
     match arguments.format {

@@ -1,17 +1,36 @@
 //! Questions, stimuli and checkpoints as the flags name them.
 
-use crate::Failure;
+use crate::arguments::Dtype;
+use crate::failure::Failure;
 use crate::output;
-use concord_checkpoint::{Fingerprint, Snapshot};
+use crate::progress::BytesBar;
+use candle_core::DType;
+use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
+use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
 use concord_questions::{QuestionSet, Stimuli};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The named questions, or the demo's.
-pub(super) fn questions(path: Option<&Path>) -> Result<QuestionSet, Failure> {
-    Ok(match path {
-        Some(path) => concord_questions::load(path)?,
+pub(super) fn questions(name: Option<&str>) -> Result<QuestionSet, Failure> {
+    Ok(match name {
+        Some(name) => concord_questions::load(&question_path(name)?)?,
         None => concord_questions::demo()?,
     })
+}
+
+/// Where the questions are: `hf:owner/name` is brought from the hub.
+fn question_path(name: &str) -> Result<PathBuf, Failure> {
+    let Some(id) = name.strip_prefix("hf:") else {
+        return Ok(PathBuf::from(name));
+    };
+    let Some(id) = HubName::parse(RepositoryKind::Dataset, id) else {
+        let message = format!("`{id}` is no hub id");
+        return Err(Failure::usage(
+            message,
+            "a data set is hf:owner/name[@revision]",
+        ));
+    };
+    Ok(fetch(&id)?.path)
 }
 
 /// The named stimuli, or the project's own.
@@ -22,35 +41,134 @@ pub(super) fn stimuli(path: Option<&Path>) -> Result<Stimuli, Failure> {
     })
 }
 
-/// The named checkpoints, or the demo pair; no two of one name.
-pub(super) fn checkpoints(paths: &[impl AsRef<Path>]) -> Result<Vec<Snapshot>, Failure> {
-    if paths.is_empty() {
+/// The hub ids of a known pair.
+pub(super) fn pair(name: &str) -> Result<Vec<String>, Failure> {
+    let known = pairs();
+    match known.iter().find(|pair| pair.name == name) {
+        Some(pair) => Ok(pair.ids()),
+        None => {
+            let names: Vec<&str> = known.iter().map(|pair| pair.name.as_str()).collect();
+            let help = format!("there are {}", names.join(", "));
+            Err(Failure::usage(format!("no pair `{name}`"), help))
+        }
+    }
+}
+
+/// The named checkpoints, or the demo pair; no two of one name. With adapters, the one base and then each adapter of it.
+pub(super) fn checkpoints(
+    names: &[impl AsRef<str>],
+    adapters: &[impl AsRef<str>],
+) -> Result<Vec<Snapshot>, Failure> {
+    if names.is_empty() {
         return Ok(concord_checkpoint::demo_pair()?.into());
     }
+    if !adapters.is_empty() && names.len() > 1 {
+        let message = "adapters are put on one base, and several checkpoints are named";
+        return Err(Failure::usage(message, "name one --model"));
+    }
     let mut snapshots: Vec<Snapshot> = Vec::new();
-    for path in paths {
-        let mut snapshot = Snapshot::open(path.as_ref())?;
-        let name: String = snapshot
-            .name
-            .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || "-_.".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        snapshot.name.clone_from(&name);
-        for number in 2.. {
-            if snapshots.iter().all(|known| known.name != snapshot.name) {
-                break;
-            }
-            snapshot.name = format!("{name}-{number}");
-        }
-        snapshots.push(snapshot);
+    for name in names {
+        push(&mut snapshots, checkpoint(name.as_ref())?);
+    }
+    for name in adapters {
+        let adapted = adapter(&snapshots[0], name.as_ref())?;
+        push(&mut snapshots, adapted);
     }
     Ok(snapshots)
+}
+
+/// Adds a checkpoint under a name that no other has.
+fn push(snapshots: &mut Vec<Snapshot>, mut snapshot: Snapshot) {
+    let keep = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let name: String = snapshot
+        .name
+        .chars()
+        .map(|c| if keep(c) { c } else { '_' })
+        .collect();
+    snapshot.name.clone_from(&name);
+    for number in 2.. {
+        if snapshots.iter().all(|known| known.name != snapshot.name) {
+            break;
+        }
+        snapshot.name = format!("{name}-{number}");
+    }
+    snapshots.push(snapshot);
+}
+
+/// A checkpoint by folder, file or hub id.
+pub(super) fn checkpoint(name: &str) -> Result<Snapshot, Failure> {
+    let (path, origin) = locate(name)?;
+    let mut snapshot = Snapshot::open(&path)?;
+    name_by(&mut snapshot, origin);
+    Ok(snapshot)
+}
+
+/// An adapter of a base by folder or hub id.
+pub(super) fn adapter(base: &Snapshot, name: &str) -> Result<Snapshot, Failure> {
+    let (path, origin) = locate(name)?;
+    let mut snapshot = base.with_adapter(&path)?;
+    name_by(&mut snapshot, origin);
+    Ok(snapshot)
+}
+
+/// A repository's snapshots are folders named for commits: the repository's name says more.
+fn name_by(snapshot: &mut Snapshot, origin: Option<Origin>) {
+    if let Some(origin) = origin {
+        let name = origin.repository.rsplit('/').next();
+        name.unwrap_or(&origin.repository)
+            .clone_into(&mut snapshot.name);
+        if origin.revision != "main" {
+            snapshot.name = format!("{}@{}", snapshot.name, origin.revision);
+        }
+        snapshot.origin = Some(origin);
+    }
+}
+
+/// What is there under this name is taken; else it is a hub id.
+fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Ok((path, None));
+    }
+    match HubName::parse(RepositoryKind::Model, name) {
+        Some(id) => {
+            let Fetched { path, origin, .. } = fetch(&id)?;
+            Ok((path, Some(origin)))
+        }
+        None => Err(CheckpointError::NoFolder { path }.into()),
+    }
+}
+
+/// Brings a repository into the cache, with a bar.
+pub(super) fn fetch(name: &HubName) -> Result<Fetched, Failure> {
+    let failed = |error| Failure::hub(error, name.kind);
+    let hub = Hub::new(HubSettings::from_environment().map_err(failed)?);
+    let mut bar: Option<BytesBar> = None;
+    let fetched = hub.fetch(name, &mut |transfer| {
+        let bar = bar.get_or_insert_with(|| BytesBar::new(&name.to_string(), transfer.total));
+        bar.show(transfer);
+    });
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    let fetched = fetched.map_err(failed)?;
+    if fetched.stale {
+        output::message(&format!(
+            "{name}: the hub cannot be reached; commit {} is in the cache and taken",
+            fetched.origin.commit
+        ));
+    }
+    Ok(fetched)
+}
+
+/// What weights are held as.
+pub(super) fn dtype(wanted: Dtype, snapshot: &Snapshot) -> DType {
+    match wanted {
+        Dtype::Auto => snapshot.weights.stored_dtype(),
+        Dtype::F32 => DType::F32,
+        Dtype::Bf16 => DType::BF16,
+        Dtype::F16 => DType::F16,
+    }
 }
 
 /// Bytes from which reading weights for their digest takes a while.

@@ -1,23 +1,30 @@
 //! `concord models`: what can be run, and what a checkpoint is.
 
-use crate::arguments::{ModelsArguments, OutputFormat};
+use super::inputs;
+use crate::arguments::{ModelsArguments, ModelsCommand, OutputFormat};
 use crate::failure::Failure;
 use crate::output;
-use concord_checkpoint::{Snapshot, demo_pair, families, presets};
-use serde_json::{Value, json};
+use concord_checkpoint::hub::{HubName, HubSettings, RepositoryKind, cached};
+use concord_checkpoint::{demo_pair, families, pairs, presets};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::path::Path;
 
-/// Lists, or describes one folder.
+/// Lists, describes or fetches.
 pub fn models(arguments: &ModelsArguments) -> Result<(), Failure> {
-    match &arguments.model {
-        Some(folder) => describe(folder, arguments.format),
+    match &arguments.command {
         None => list(arguments.format),
+        Some(ModelsCommand::Show { model, adapter }) => {
+            show(model, adapter.as_deref(), arguments.format)
+        }
+        Some(ModelsCommand::Fetch { names }) => fetch(names, arguments.format),
     }
 }
 
 fn list(format: OutputFormat) -> Result<(), Failure> {
     let families = families();
+    let pairs = pairs();
+    let settings = HubSettings::from_environment();
+    let in_cache = settings.as_ref().map(cached).unwrap_or_default();
     let demo: Vec<(String, usize)> = demo_pair()?
         .iter()
         .map(|snapshot| (snapshot.name.clone(), snapshot.spec.parameters()))
@@ -31,46 +38,90 @@ fn list(format: OutputFormat) -> Result<(), Failure> {
             .iter()
             .map(|(name, parameters)| json!({ "name": name, "parameters": parameters }))
             .collect();
-        return output::json(&json!({ "families": families, "demo": demo, "presets": presets() }));
+        let in_cache: Vec<Value> = in_cache
+            .iter()
+            .map(|entry| {
+                let snapshots: Map<String, Value> = entry
+                    .snapshots
+                    .iter()
+                    .map(|(commit, names)| (commit.clone(), json!(names)))
+                    .collect();
+                json!({
+                    "repository": entry.repository, "snapshots": snapshots, "bytes": entry.bytes,
+                    "licence": entry.licence,
+                })
+            })
+            .collect();
+        return output::json(&json!({
+            "families": families, "pairs": pairs, "cache": in_cache, "demo": demo, "presets": presets(),
+        }));
     }
-    let mut text =
-        String::from("Families (a checkpoint folder's config.json names its architecture):\n");
-    for family in &families {
-        let _ = writeln!(
-            text,
-            "  {:<12} {}",
-            family.family,
-            family.architectures.join(", ")
-        );
-    }
-    text.push_str("\nEmbedded demo pair (`concord run` without --model):\n");
-    for (name, parameters) in &demo {
-        let _ = writeln!(text, "  {name:<12} {parameters} weights");
-    }
-    let _ = writeln!(
-        text,
-        "
-Shapes for `concord bench --preset`:
-  {}",
-        presets().join(
-            "
-  "
-        )
-    );
-    output::data(&text)
+    let families: Vec<[String; 2]> = families
+        .into_iter()
+        .map(|family| [family.family, family.architectures.join(", ")])
+        .collect();
+    let pairs: Vec<[String; 4]> = pairs
+        .into_iter()
+        .map(|pair| {
+            let licence = if pair.gated {
+                format!("{} (gated)", pair.licence)
+            } else {
+                pair.licence
+            };
+            [pair.name, pair.base, pair.aligned.join("\n"), licence]
+        })
+        .collect();
+    let in_cache: Vec<[String; 4]> = in_cache
+        .into_iter()
+        .map(|entry| {
+            let snapshots = entry.snapshots.iter().map(|(commit, names)| {
+                let short = commit.get(..8).unwrap_or(commit);
+                if names.is_empty() {
+                    short.to_owned()
+                } else {
+                    format!("{short} {}", names.join(" "))
+                }
+            });
+            let snapshots: Vec<String> = snapshots.collect();
+            let licence = entry.licence.unwrap_or_else(|| "unknown".to_owned());
+            let size = format!("{:.1} MiB", entry.bytes as f64 / f64::from(1 << 20));
+            [entry.repository, size, snapshots.join("\n"), licence]
+        })
+        .collect();
+    let demo: Vec<[String; 2]> = demo
+        .into_iter()
+        .map(|(name, parameters)| [name, format!("{parameters} weights")])
+        .collect();
+    output::data(&concord_report::models(&concord_report::ModelList {
+        families,
+        pairs,
+        cache_place: settings
+            .map(|settings| settings.cache.display().to_string())
+            .ok(),
+        in_cache,
+        demo,
+        presets: presets().iter().map(|name| (*name).to_owned()).collect(),
+    }))
 }
 
-fn describe(folder: &Path, format: OutputFormat) -> Result<(), Failure> {
-    let snapshot = Snapshot::open(folder)?;
+fn show(name: &str, adapter: Option<&str>, format: OutputFormat) -> Result<(), Failure> {
+    let mut snapshot = inputs::checkpoint(name)?;
+    if let Some(adapter) = adapter {
+        snapshot = inputs::adapter(&snapshot, adapter)?;
+    }
     let description = json!({
         "name": snapshot.name,
+        "origin": snapshot.origin,
         "parameters": snapshot.spec.parameters(),
         "weights_bytes": snapshot.weights.bytes(),
+        "adapter_bytes": snapshot.adapter.as_ref().map(|adapter| adapter.bytes()),
+        "stored_as": snapshot.weights.stored_dtype().as_str(),
+        "context_length": snapshot.spec.context_length(),
         "spec": snapshot.spec,
         "vocabulary": snapshot.vocabulary.size(),
         "bos_token": snapshot.vocabulary.bos(),
         "form": if snapshot.is_aligned() { "chat" } else { "completion" },
-        "fingerprint": super::inputs::fingerprint(&snapshot)?,
+        "fingerprint": inputs::fingerprint(&snapshot)?,
     });
     if format == OutputFormat::Json {
         return output::json(&description);
@@ -78,6 +129,34 @@ fn describe(folder: &Path, format: OutputFormat) -> Result<(), Failure> {
     let mut text = String::new();
     flatten(&mut text, "", &description);
     output::data(&text)
+}
+
+fn fetch(names: &[String], format: OutputFormat) -> Result<(), Failure> {
+    let mut fetched: Vec<Value> = Vec::new();
+    let mut text = String::new();
+    for name in names {
+        let (kind, id) = match name.strip_prefix("hf:") {
+            Some(id) => (RepositoryKind::Dataset, id),
+            None => (RepositoryKind::Model, name.as_str()),
+        };
+        let Some(id) = HubName::parse(kind, id) else {
+            let message = format!("`{name}` is no hub id");
+            let help = "a checkpoint is owner/name[@revision], a data set hf:owner/name[@revision]";
+            return Err(Failure::usage(message, help));
+        };
+        let found = inputs::fetch(&id)?;
+        let _ = writeln!(
+            text,
+            "{id}  {}  {}",
+            found.origin.commit,
+            found.path.display()
+        );
+        fetched.push(json!({ "name": name, "origin": found.origin, "path": found.path }));
+    }
+    match format {
+        OutputFormat::Json => output::json(&json!(fetched)),
+        OutputFormat::Human => output::data(&text),
+    }
 }
 
 /// One line a value, nested keys joined by dots.

@@ -45,7 +45,8 @@ struct Source<'a> {
 pub fn prompts(arguments: &PromptsArguments) -> Result<(), Failure> {
     let mut set = inputs::questions(arguments.questions.as_deref())?;
     let stimuli = inputs::stimuli(arguments.stimuli.as_deref())?;
-    let model = arguments.model.as_deref().map(Snapshot::open).transpose()?;
+    let model = arguments.model.as_deref();
+    let model = model.map(inputs::checkpoint).transpose()?;
     if let Some(name) = &arguments.file {
         let name = name.strip_suffix(".jsonl").unwrap_or(name);
         let known: Vec<String> = set

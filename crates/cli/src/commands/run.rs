@@ -1,7 +1,7 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
 use super::inputs;
-use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments};
+use crate::arguments::{ChatTemplateUse, Dtype, OutputFormat, RunArguments};
 use crate::bench::processor;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
@@ -26,8 +26,12 @@ use std::time::Instant;
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let set = selected(arguments)?;
     let stimuli = inputs::stimuli(arguments.stimuli.as_deref())?;
-    let snapshots = inputs::checkpoints(&arguments.models)?;
-    if arguments.models.is_empty() {
+    let models = match &arguments.pair {
+        Some(name) => inputs::pair(name)?,
+        None => arguments.models.clone(),
+    };
+    let snapshots = inputs::checkpoints(&models, &arguments.adapters)?;
+    if models.is_empty() {
         output::message(
             "No --model given: running the embedded demo pair, two tiny checkpoints that show how the program works and \
              say nothing about any real model.",
@@ -69,6 +73,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         set: &set,
         stimuli: &stimuli,
         options: &options,
+        dtype: arguments.dtype,
         config,
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
@@ -90,10 +95,18 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 
     let mut measured: Vec<Measured> = Vec::new();
     let mut results = Map::new();
+    // What adapters are put on stays loaded.
+    let mut base: Option<Decoder> = None;
     for (snapshot, asked) in snapshots.iter().zip(asked) {
         let journal = directory.journal(&snapshot.name)?;
         let (journal, result) = study
-            .read(snapshot, asked, journal)
+            .read(
+                snapshot,
+                asked,
+                journal,
+                &mut base,
+                !arguments.adapters.is_empty(),
+            )
             .map_err(|failure| kept(failure, directory.partial(), &out))?;
         results.insert(snapshot.name.clone(), result);
         let answers = from_readings(&set, &options, &journal.close()?)?;
@@ -290,6 +303,7 @@ struct Study<'a> {
     set: &'a QuestionSet,
     stimuli: &'a Stimuli,
     options: &'a Options,
+    dtype: Dtype,
     config: KernelConfig,
 }
 
@@ -308,6 +322,8 @@ impl Study<'_> {
                 Ok(json!({
                     "name": snapshot.name,
                     "form": form,
+                    "origin": snapshot.origin,
+                    "dtype": inputs::dtype(self.dtype, snapshot).as_str(),
                     "parameters": snapshot.spec.parameters(),
                     "spec": snapshot.spec,
                     "bos_token": snapshot.vocabulary.bos(),
@@ -337,7 +353,6 @@ impl Study<'_> {
                 "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
                 "seed": settings.seed,
             },
-            "dtype": "f32",
             "device": "cpu",
             "kernels": {
                 "rows_per_pass": self.config.rows_per_pass,
@@ -374,6 +389,8 @@ impl Study<'_> {
         snapshot: &Snapshot,
         asked: Asked,
         mut journal: Journal,
+        base: &mut Option<Decoder>,
+        keep: bool,
     ) -> Result<(Journal, Value), Failure> {
         let Asked {
             mut prompts,
@@ -390,8 +407,12 @@ impl Study<'_> {
             planned = lay_out(snapshot, &table, &prompts)?;
         }
         let begun = Instant::now();
-        let decoder = Decoder::load(snapshot, candle_core::DType::F32, self.config)
-            .map_err(|error| Failure::from(error).of(&snapshot.name))?;
+        let dtype = inputs::dtype(self.dtype, snapshot);
+        let loaded = match &*base {
+            Some(base) if base.is_base_of(snapshot) => base.adapted(snapshot),
+            _ => Decoder::load(snapshot, dtype, self.config),
+        };
+        let decoder = loaded.map_err(|error| Failure::from(error).of(&snapshot.name))?;
         let scorer = Scorer::with_table(snapshot, &decoder, table);
         let loaded = begun.elapsed().as_secs_f64();
         let begun = Instant::now();
@@ -417,6 +438,9 @@ impl Study<'_> {
             other => Failure::from(other).of(&snapshot.name),
         })?;
         let seconds = begun.elapsed().as_secs_f64();
+        if keep && snapshot.adapter.is_none() {
+            *base = Some(decoder);
+        }
         Ok((journal, cost(&counts, asked, resumed, loaded, seconds)))
     }
 }

@@ -61,12 +61,13 @@ struct ScoredContinuation<'a> {
 /// Scores every line and answers in input order.
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let (ids, prompts) = read_prompts(&arguments.prompts)?;
-    let snapshots = inputs::checkpoints(&[&arguments.model])?;
-    let [snapshot] = &snapshots[..] else {
-        return Err(Failure::usage("one checkpoint is needed", ""));
-    };
-    let decoder = Decoder::load(snapshot, candle_core::DType::F32, KernelConfig::cpu())?;
-    let scorer = Scorer::new(snapshot, &decoder);
+    let mut snapshot = inputs::checkpoint(&arguments.model)?;
+    if let Some(adapter) = &arguments.adapter {
+        snapshot = inputs::adapter(&snapshot, adapter)?;
+    }
+    let dtype = inputs::dtype(arguments.dtype, &snapshot);
+    let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;
+    let scorer = Scorer::new(&snapshot, &decoder);
     let plan = scorer
         .plan(&prompts)
         .map_err(|error| Failure::from(error).of(&snapshot.name))?;

@@ -231,7 +231,7 @@ fn a_broken_second_checkpoint_costs_nothing() {
     );
     assert!(!folder.path().join("r").exists() && !folder.path().join("r.partial").exists());
     assert_eq!(
-        concord(folder.path(), &["models", bad.to_str().unwrap()]).code,
+        concord(folder.path(), &["models", "show", bad.to_str().unwrap()]).code,
         4
     );
 }
@@ -329,7 +329,7 @@ fn wrong_flags_and_folders() {
         );
     };
     fails(&["run", "--modell", "x"], 2, "--model");
-    fails(&["run", "--dtype", "f8"], 2, "possible values: f32");
+    fails(&["run", "--dtype", "f8"], 2, "possible values: auto, f32, bf16, f16");
     fails(
         &["run", "--formats", "letters"],
         2,

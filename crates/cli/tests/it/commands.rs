@@ -141,7 +141,13 @@ fn models_are_listed_and_described() {
     let model = golden("llama3-gqa-untied");
     let one = concord(
         folder.path(),
-        &["models", model.to_str().unwrap(), "--format", "json"],
+        &[
+            "models",
+            "show",
+            model.to_str().unwrap(),
+            "--format",
+            "json",
+        ],
     )
     .ok()
     .json();

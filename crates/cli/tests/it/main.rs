@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod hub;
 mod runs;
 
 use serde_json::Value;

@@ -1,0 +1,800 @@
+//! What is fetched, and how.
+
+use super::cache::{Repository, cache_error, is_commit, make_parent};
+use super::{HubError, HubName, HubSettings, Origin, RepositoryKind};
+use serde::Deserialize;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+/// How often a file is asked for again when nothing comes.
+const ATTEMPTS: u32 = 5;
+/// What is waited before the second attempt; each later one waits twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest listing and index that are read.
+const LONGEST_ANSWER: u64 = 1 << 26;
+
+/// How far the transfer of a repository is.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer<'a> {
+    /// The file in hand.
+    pub file: &'a str,
+    /// Bytes of all files that are there, those of earlier attempts included.
+    pub done: u64,
+    /// Bytes of all files.
+    pub total: u64,
+}
+
+/// A repository that is in the cache.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The snapshot's folder, or the one file that was asked for.
+    pub path: PathBuf,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Whether the hub was out of reach and the cache stood in.
+    pub stale: bool,
+}
+
+/// A client of the hub.
+pub struct Hub {
+    settings: HubSettings,
+    agent: Agent,
+}
+
+/// The hub's answer about a repository.
+#[derive(Deserialize)]
+struct Listing {
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Sibling {
+    rfilename: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(rename = "blobId", default)]
+    blob: String,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Lfs {
+    sha256: String,
+    size: u64,
+}
+
+impl Sibling {
+    /// What its blob is named for: the digest of its content, or of the content as git stores it.
+    fn digest(&self) -> &str {
+        self.lfs.as_ref().map_or(&self.blob, |lfs| &lfs.sha256)
+    }
+
+    fn length(&self) -> u64 {
+        self.lfs.as_ref().map_or(self.size, |lfs| lfs.size)
+    }
+}
+
+/// A repository as it is now.
+struct Remote<'a> {
+    name: &'a HubName,
+    commit: String,
+    files: Vec<Sibling>,
+}
+
+impl Hub {
+    /// A client with these settings.
+    pub fn new(settings: HubSettings) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .user_agent(concat!("concord/", env!("CARGO_PKG_VERSION")))
+            .tls_config(
+                ureq::tls::TlsConfig::builder()
+                    .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                    .build(),
+            )
+            .build();
+        Self {
+            agent: config.new_agent(),
+            settings,
+        }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &HubSettings {
+        &self.settings
+    }
+
+    /// Brings what is needed of a repository into the cache. A commit that is complete there costs no request.
+    ///
+    /// # Errors
+    /// [`HubError`], by what can be done about it.
+    pub fn fetch(
+        &self,
+        name: &HubName,
+        observe: &mut dyn FnMut(Transfer<'_>),
+    ) -> Result<Fetched, HubError> {
+        let repository = Repository::new(&self.settings, name);
+        let kept = || {
+            let commit = repository.commit(name.revision())?;
+            let path = complete(&repository.snapshot(&commit), name)?;
+            Some(self.fetched(name, commit, path, true))
+        };
+        if self.settings.offline || is_commit(name.revision()) {
+            if let Some(kept) = kept() {
+                let stale = false;
+                return Ok(Fetched { stale, ..kept });
+            }
+            if self.settings.offline {
+                return Err(HubError::Offline {
+                    name: name.to_string(),
+                    cache: self.settings.cache.clone(),
+                });
+            }
+        }
+        let remote = match self.listing(name) {
+            Err(error @ HubError::Unreachable { .. }) => return kept().ok_or(error),
+            other => other?,
+        };
+        let mut wanted = remote.wanted()?;
+        let index = wanted
+            .iter()
+            .find(|file| file.rfilename.ends_with(".index.json"));
+        if let Some(index) = index.cloned() {
+            self.bring(&remote, &repository, &index, &mut |_| ())?;
+            let path = repository.snapshot(&remote.commit).join(&index.rfilename);
+            wanted.extend(remote.shards(&path)?);
+        }
+        let total = wanted.iter().map(Sibling::length).sum();
+        let mut before = 0;
+        for file in &wanted {
+            self.bring(&remote, &repository, file, &mut |done| {
+                observe(Transfer {
+                    file: &file.rfilename,
+                    done: before + done,
+                    total,
+                });
+            })?;
+            before += file.length();
+        }
+        repository.remember(name.revision(), &remote.commit)?;
+        let snapshot = repository.snapshot(&remote.commit);
+        let path = complete(&snapshot, name).unwrap_or(snapshot);
+        Ok(self.fetched(name, remote.commit, path, false))
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as the other steps do")]
+    fn fetched(&self, name: &HubName, commit: String, path: PathBuf, stale: bool) -> Fetched {
+        let origin = Origin {
+            repository: name.repository.clone(),
+            revision: name.revision().to_owned(),
+            commit,
+        };
+        Fetched {
+            path,
+            origin,
+            stale,
+        }
+    }
+
+    fn listing<'a>(&self, name: &'a HubName) -> Result<Remote<'a>, HubError> {
+        let url = format!(
+            "{}/api/{}/{}/revision/{}?blobs=true",
+            self.settings.endpoint,
+            name.kind.plural(),
+            name.repository,
+            name.revision().replace('/', "%2F")
+        );
+        let mut waited = FIRST_WAIT;
+        let mut attempt = 1;
+        let mut response = loop {
+            match self.get(name, &url, None) {
+                Err(HubError::Unreachable { .. }) | Ok(Err(_)) if attempt < 2 => {}
+                Err(error) => return Err(error),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(response)) => break response,
+            }
+            attempt += 1;
+            std::thread::sleep(waited);
+            waited *= 2;
+        };
+        let answer = |problem: String| HubError::Answer {
+            name: name.to_string(),
+            url: url.clone(),
+            problem,
+        };
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(LONGEST_ANSWER)
+            .read_to_string()
+            .map_err(|error| answer(error.to_string()))?;
+        let listing: Listing =
+            serde_json::from_str(&text).map_err(|error| answer(error.to_string()))?;
+        if !is_commit(&listing.sha) {
+            return Err(answer(format!("`{}` is no commit", listing.sha)));
+        }
+        let sound = |file: &Sibling| {
+            let digest = file.digest();
+            let parts = file.rfilename.split('/');
+            let name = parts
+                .clone()
+                .all(|part| !part.is_empty() && part != ".." && part != ".");
+            name && !file.rfilename.contains('\\')
+                && [40, 64].contains(&digest.len())
+                && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        if let Some(file) = listing.siblings.iter().find(|file| !sound(file)) {
+            return Err(answer(format!(
+                "`{}` has no name or digest that can be used",
+                file.rfilename
+            )));
+        }
+        Ok(Remote {
+            name,
+            commit: listing.sha,
+            files: listing.siblings,
+        })
+    }
+
+    /// Asks once. The outer error ends the attempt for good or for lack of a connection; the inner one is an answer that may
+    /// be another one later.
+    fn get(
+        &self,
+        name: &HubName,
+        url: &str,
+        from: Option<u64>,
+    ) -> Result<Result<Response<Body>, HubError>, HubError> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = &self.settings.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if let Some(from) = from {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        let response = request.call().map_err(|error| HubError::Unreachable {
+            name: name.to_string(),
+            endpoint: self.settings.endpoint.clone(),
+            problem: error.to_string(),
+        })?;
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) || status == 416 {
+            return Ok(Ok(response));
+        }
+        let error = self.refusal(name, url, status, &response);
+        match error {
+            HubError::Status { status, .. } if status >= 500 => Ok(Err(error)),
+            HubError::RateLimited { .. } => Ok(Err(error)),
+            other => Err(other),
+        }
+    }
+
+    fn refusal(
+        &self,
+        name: &HubName,
+        url: &str,
+        status: u16,
+        response: &Response<Body>,
+    ) -> HubError {
+        let code = response.headers().get("x-error-code");
+        let code = code.and_then(|code| code.to_str().ok()).unwrap_or_default();
+        let with_token = self.settings.token.is_some();
+        let (name, endpoint) = (name.to_string(), self.settings.endpoint.clone());
+        match (status, code) {
+            (_, "GatedRepo") => HubError::Gated { name, with_token },
+            (_, "RevisionNotFound") => HubError::NoRevision {
+                revision: url
+                    .rsplit("/revision/")
+                    .next()
+                    .and_then(|rest| rest.split('?').next())
+                    .unwrap_or_default()
+                    .replace("%2F", "/"),
+                name,
+            },
+            (_, "EntryNotFound") => HubError::NoFile {
+                name,
+                problem: format!("the hub no longer has {url}"),
+            },
+            (401 | 403, "RepoNotFound") | (404, _) => HubError::NoRepository {
+                name,
+                endpoint,
+                with_token,
+            },
+            (401, _) if !with_token => HubError::NoRepository {
+                name,
+                endpoint,
+                with_token,
+            },
+            (401 | 403, _) => HubError::Token { name, status },
+            (429, _) => HubError::RateLimited { name },
+            _ => HubError::Status {
+                name,
+                status,
+                url: url.to_owned(),
+            },
+        }
+    }
+
+    /// Brings one file into the cache and links it into the snapshot.
+    fn bring(
+        &self,
+        remote: &Remote<'_>,
+        repository: &Repository,
+        file: &Sibling,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<(), HubError> {
+        let digest = file.digest();
+        let blob = repository.blob(digest);
+        if !blob.exists() {
+            let _lock = repository.lock(digest)?;
+            if !blob.exists() {
+                self.download(remote, file, &repository.incomplete(digest), &blob, done)?;
+            }
+        }
+        done(file.length());
+        repository.link(&remote.commit, &file.rfilename, digest)
+    }
+
+    fn download(
+        &self,
+        remote: &Remote<'_>,
+        file: &Sibling,
+        incomplete: &Path,
+        blob: &Path,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<(), HubError> {
+        make_parent(incomplete)?;
+        let failed = cache_error(incomplete);
+        let mut out = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(incomplete)
+            .map_err(&failed)?;
+        let name = remote.name;
+        let url = format!(
+            "{}/{}{}/resolve/{}/{}",
+            self.settings.endpoint,
+            name.kind.before(),
+            name.repository,
+            remote.commit,
+            escaped(&file.rfilename)
+        );
+        let (size, mut wait, mut attempt) = (file.length(), FIRST_WAIT, 1);
+        let mut at = out.metadata().map_err(&failed)?.len();
+        if at > size {
+            at = 0;
+        }
+        while at < size {
+            let start = at;
+            let outcome = self
+                .get(name, &url, (at > 0).then_some(at))
+                .and_then(|answer| answer)
+                .and_then(|response| self.receive(name, file, response, &mut out, &mut at, done));
+            let problem = match outcome {
+                Ok(problem) => problem,
+                Err(error @ (HubError::Unreachable { .. } | HubError::Status { .. })) => {
+                    error.to_string()
+                }
+                Err(HubError::RateLimited { .. }) if attempt < ATTEMPTS => String::new(),
+                Err(HubError::Cache { source, path })
+                    if matches!(
+                        source.kind(),
+                        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+                    ) =>
+                {
+                    let missing = size - at;
+                    return Err(HubError::DiskFull { path, missing });
+                }
+                Err(error) => return Err(error),
+            };
+            if at >= size {
+                break;
+            }
+            attempt = if at > start { 1 } else { attempt + 1 };
+            if attempt > ATTEMPTS {
+                return Err(HubError::CutOff {
+                    name: name.to_string(),
+                    file: file.rfilename.clone(),
+                    received: at,
+                    size,
+                    problem,
+                });
+            }
+            wait = if at > start { FIRST_WAIT } else { wait * 2 };
+            std::thread::sleep(wait);
+        }
+        out.set_len(size).map_err(&failed)?;
+        out.sync_all().map_err(&failed)?;
+        if !matches(&mut out, size, file.digest()).map_err(&failed)? {
+            std::fs::remove_file(incomplete).map_err(&failed)?;
+            return Err(HubError::Checksum {
+                name: name.to_string(),
+                file: file.rfilename.clone(),
+            });
+        }
+        drop(out);
+        std::fs::rename(incomplete, blob).map_err(cache_error(blob))
+    }
+
+    /// Writes what comes from `at` on, or from the beginning where the hub starts there. A connection that breaks is no
+    /// error: what came is kept, and the problem returned.
+    #[expect(clippy::unused_self, reason = "reads as the other steps do")]
+    fn receive(
+        &self,
+        name: &HubName,
+        file: &Sibling,
+        response: Response<Body>,
+        out: &mut File,
+        at: &mut u64,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<String, HubError> {
+        let size = file.length();
+        let failed = |source| HubError::Cache {
+            path: PathBuf::from(&file.rfilename),
+            source,
+        };
+        match response.status().as_u16() {
+            206 => {}
+            416 => {
+                *at = 0;
+                return Ok("the hub has less than is there already".to_owned());
+            }
+            _ => *at = 0,
+        }
+        out.seek(SeekFrom::Start(*at)).map_err(failed)?;
+        let mut body = response.into_body();
+        let mut reader = body.as_reader();
+        let mut buffer = vec![0u8; 1 << 18];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok("the connection ended".to_owned()),
+                Ok(length) => {
+                    if *at + length as u64 > size {
+                        return Err(HubError::Checksum {
+                            name: name.to_string(),
+                            file: file.rfilename.clone(),
+                        });
+                    }
+                    out.write_all(&buffer[..length]).map_err(failed)?;
+                    *at += length as u64;
+                    done(*at);
+                    if *at == size {
+                        return Ok(String::new());
+                    }
+                }
+                Err(error) => return Ok(error.to_string()),
+            }
+        }
+    }
+}
+
+/// A file's name as part of an address.
+fn escaped(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Whether a file's content has the digest: SHA-256, or SHA-1 as git names a blob.
+fn matches(file: &mut File, size: u64, digest: &str) -> std::io::Result<bool> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut buffer = vec![0u8; 1 << 20];
+    let mut feed = |mut update: Box<dyn FnMut(&[u8]) + '_>| -> std::io::Result<()> {
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                length => update(&buffer[..length]),
+            }
+        }
+    };
+    let found = if digest.len() == 64 {
+        let mut hasher = Sha256::new();
+        feed(Box::new(|bytes| hasher.update(bytes)))?;
+        hex(&hasher.finalize())
+    } else {
+        let mut hasher = Sha1::new();
+        hasher.update(format!("blob {size}\0"));
+        feed(Box::new(|bytes| hasher.update(bytes)))?;
+        hex(&hasher.finalize())
+    };
+    Ok(found.eq_ignore_ascii_case(digest))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Files that are taken where they are there.
+const WORDS: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "README.md",
+    "LICENSE",
+];
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+
+impl Remote<'_> {
+    fn file(&self, name: &str) -> Option<&Sibling> {
+        self.files.iter().find(|file| file.rfilename == name)
+    }
+
+    fn without(&self, problem: String) -> HubError {
+        HubError::NoFile {
+            name: self.name.to_string(),
+            problem,
+        }
+    }
+
+    /// The files that are needed, but for the shards of an index.
+    fn wanted(&self) -> Result<Vec<Sibling>, HubError> {
+        if self.name.kind == RepositoryKind::Dataset {
+            let tables = self
+                .files
+                .iter()
+                .filter(|file| file.rfilename.ends_with(".jsonl"));
+            let tables: Vec<Sibling> = tables.cloned().collect();
+            if tables.is_empty() {
+                return Err(self.without("the data set holds no .jsonl file".to_owned()));
+            }
+            return Ok(tables);
+        }
+        let mut names: Vec<&str> = WORDS.to_vec();
+        if let Some(file) = &self.name.file {
+            names.push(file);
+            if self.file(file).is_none() {
+                return Err(self.without(format!("the repository holds no {file}")));
+            }
+        } else if self.file("config.json").is_some() {
+            names.push("config.json");
+            if self.file("tokenizer.json").is_none() {
+                return Err(self.without(
+                    "the repository holds no tokenizer.json, only what older libraries read"
+                        .to_owned(),
+                ));
+            }
+            if self.file(WEIGHTS).is_some() {
+                names.push(WEIGHTS);
+            } else if self.file(INDEX).is_some() {
+                names.push(INDEX);
+            } else {
+                return Err(self.no_weights());
+            }
+        } else if self.file(ADAPTER[0]).is_some() {
+            names.extend(ADAPTER);
+            if self.file(ADAPTER[1]).is_none() {
+                return Err(self.without("the adapter's weights are no safetensors".to_owned()));
+            }
+        } else {
+            let ggufs: Vec<&str> = self.gguf_names();
+            match ggufs[..] {
+                [one] => names.push(one),
+                [] => return Err(self.no_weights()),
+                _ => {
+                    return Err(self.without(format!(
+                        "{} GGUF files; name one after a colon: {}",
+                        ggufs.len(),
+                        ggufs.join(", ")
+                    )));
+                }
+            }
+        }
+        Ok(names
+            .into_iter()
+            .filter_map(|name| self.file(name).cloned())
+            .collect())
+    }
+
+    fn gguf_names(&self) -> Vec<&str> {
+        let names = self.files.iter().map(|file| file.rfilename.as_str());
+        names.filter(|name| is_gguf(name)).collect()
+    }
+
+    fn no_weights(&self) -> HubError {
+        let pickled = self.files.iter().find(|file| {
+            file.rfilename.starts_with("pytorch_model")
+                || file.rfilename.starts_with("consolidated")
+        });
+        self.without(match pickled {
+            Some(file) => format!(
+                "weights are pickled ({}), which would run code to read them",
+                file.rfilename
+            ),
+            None => "the repository holds no safetensors and no GGUF file".to_owned(),
+        })
+    }
+
+    /// The shards that an index names.
+    fn shards(&self, index: &Path) -> Result<Vec<Sibling>, HubError> {
+        let text = std::fs::read(index).map_err(cache_error(index))?;
+        let names = shard_names(&text)
+            .ok_or_else(|| self.without(format!("{} is no index of weights", index.display())))?;
+        names
+            .into_iter()
+            .map(|name| {
+                let problem =
+                    || self.without(format!("the index names {name}, which is not there"));
+                self.file(&name).cloned().ok_or_else(problem)
+            })
+            .collect()
+    }
+}
+
+fn is_gguf(name: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "gguf")
+}
+
+fn shard_names(index: &[u8]) -> Option<BTreeSet<String>> {
+    let index: serde_json::Value = serde_json::from_slice(index).ok()?;
+    let map = index.get("weight_map")?.as_object()?;
+    map.values()
+        .map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// What is opened of a snapshot that has everything: the folder, or the one file.
+fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
+    let has = |file: &str| snapshot.join(file).is_file();
+    if name.kind == RepositoryKind::Dataset {
+        return table_folder(snapshot);
+    }
+    if let Some(file) = &name.file {
+        return has(file).then(|| snapshot.join(file));
+    }
+    let folder = || Some(snapshot.to_owned());
+    if has("config.json") {
+        if !has("tokenizer.json") {
+            return None;
+        }
+        if has(WEIGHTS) {
+            return folder();
+        }
+        let names = shard_names(&std::fs::read(snapshot.join(INDEX)).ok()?)?;
+        return names
+            .iter()
+            .all(|name| has(name))
+            .then(|| snapshot.to_owned());
+    }
+    if ADAPTER.iter().all(|file| has(file)) {
+        return folder();
+    }
+    let entries = std::fs::read_dir(snapshot).ok()?.flatten();
+    let mut files = entries.map(|entry| entry.path());
+    let one = files.find(|path| path.to_str().is_some_and(is_gguf))?;
+    one.is_file().then_some(one)
+}
+
+/// The folder of a data set's tables: the snapshot, or the one folder below it that has them all.
+fn table_folder(folder: &Path) -> Option<PathBuf> {
+    let entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    let is_table =
+        |path: &PathBuf| path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file();
+    if entries.iter().any(is_table) {
+        return Some(folder.to_owned());
+    }
+    entries
+        .iter()
+        .filter(|path| path.is_dir())
+        .find_map(|path| table_folder(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(name: &HubName, files: &[&str]) -> Result<Vec<String>, String> {
+        let files = files.iter().map(|file| Sibling {
+            rfilename: (*file).to_owned(),
+            size: 1,
+            blob: String::new(),
+            lfs: None,
+        });
+        let remote = Remote {
+            name,
+            commit: String::new(),
+            files: files.collect(),
+        };
+        let wanted = remote.wanted().map_err(|error| error.to_string())?;
+        Ok(wanted.into_iter().map(|file| file.rfilename).collect())
+    }
+
+    #[test]
+    fn only_what_is_needed_is_wanted() {
+        let plain = HubName::parse(RepositoryKind::Model, "a/b").unwrap();
+        let base = [
+            "config.json",
+            "tokenizer.json",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "original/x.pth",
+        ];
+        assert_eq!(
+            remote(&plain, &base).unwrap(),
+            ["tokenizer.json", "config.json", "model.safetensors"]
+        );
+        let sharded = [
+            "config.json",
+            "tokenizer.json",
+            INDEX,
+            "model-00001-of-00002.safetensors",
+        ];
+        assert_eq!(
+            remote(&plain, &sharded).unwrap(),
+            ["tokenizer.json", "config.json", INDEX]
+        );
+        let adapter = [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "optimizer.pt",
+        ];
+        assert_eq!(remote(&plain, &adapter).unwrap(), ADAPTER);
+        assert_eq!(
+            remote(&plain, &["x.gguf", "README.md"]).unwrap(),
+            ["README.md", "x.gguf"]
+        );
+        let problem = |files: &[&str]| remote(&plain, files).unwrap_err();
+        assert!(problem(&["x.gguf", "y.gguf"]).contains("name one after a colon: x.gguf, y.gguf"));
+        assert!(
+            problem(&["config.json", "tokenizer.json", "pytorch_model.bin"]).contains("pickled")
+        );
+        assert!(
+            problem(&["config.json", "tokenizer.model", "model.safetensors"])
+                .contains("no tokenizer.json")
+        );
+        assert!(problem(&["README.md"]).contains("no safetensors and no GGUF"));
+        let one = HubName::parse(RepositoryKind::Model, "a/b:y.gguf").unwrap();
+        assert_eq!(remote(&one, &["x.gguf", "y.gguf"]).unwrap(), ["y.gguf"]);
+        assert!(remote(&one, &["x.gguf"]).unwrap_err().contains("no y.gguf"));
+        let data = HubName::parse(RepositoryKind::Dataset, "a/b").unwrap();
+        assert_eq!(
+            remote(&data, &["data/q.jsonl", "README.md"]).unwrap(),
+            ["data/q.jsonl"]
+        );
+        assert!(
+            remote(&data, &["q.parquet"])
+                .unwrap_err()
+                .contains("no .jsonl")
+        );
+    }
+
+    #[test]
+    fn digests_are_those_of_git_and_of_large_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "hello\n").unwrap();
+        let mut file = File::open(&path).unwrap();
+        // `git hash-object` and `sha256sum` of the same bytes.
+        assert!(matches(&mut file, 6, "ce013625030ba8dba906f756967f9e9ca394464a").unwrap());
+        let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        assert!(matches(&mut file, 6, sha256).unwrap());
+        assert!(!matches(&mut file, 6, &sha256.replace('5', "6")).unwrap());
+    }
+}
