@@ -124,6 +124,7 @@ fn refused() {
         let problem = copy(&|config| config[key] = value.clone());
         assert!(problem.contains(part), "{problem}");
     }
+    assert_eq!(copy(&|_| ()), "");
     std::fs::remove_file(temporary.path().join("adapter_model.safetensors")).unwrap();
     let missing = base
         .with_adapter(temporary.path())

@@ -13,6 +13,7 @@ mod adapters;
 mod gguf;
 mod golden_logits;
 mod study;
+mod templates;
 mod theorems;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     let mut trials = golden_logits::trials();
     trials.extend(adapters::trials());
     trials.extend(gguf::trials());
+    trials.extend(templates::trials());
     trials.extend(theorems::trials());
     trials.extend(study::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,55 +1,12 @@
 //! PEFT adapters: low-rank changes to some tensors of a base checkpoint, and tensors that replace others.
 
+use crate::adapter_config::Settings;
 use crate::parameters::{Order, Source};
 use crate::weights::{Weights, put_in_order};
 use crate::{CheckpointError, DecoderSpec, safetensors_files};
 use candle_core::{Device, Tensor};
-use regex::Regex;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// Keys of `adapter_config.json` that are read.
-const READ: [&str; 8] = [
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "rank_pattern",
-    "alpha_pattern",
-    "use_rslora",
-    "use_dora",
-    "init_lora_weights",
-];
-
-/// Keys that say how the adapter was trained, or repeat what its tensors say.
-const INERT: [&str; 22] = [
-    "alpha",
-    "auto_mapping",
-    "base_model_name_or_path",
-    "bias",
-    "ensure_weight_tying",
-    "eva_config",
-    "exclude_modules",
-    "fan_in_fan_out",
-    "inference_mode",
-    "layers_pattern",
-    "layers_to_transform",
-    "lora_dropout",
-    "megatron_core",
-    "modules_to_save",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "target_modules",
-    "task_type",
-    "torch_dtype",
-    "unsloth_version",
-];
-
-/// Ways to begin training that leave the base as it is. Others change it, and an adapter made so fits another base.
-const INITIALISED: [&str; 3] = ["gaussian", "orthogonal", "eva"];
 
 /// A low-rank change: `scale · B · A` is added, and where there is a magnitude (DoRA), rows are brought to its lengths.
 struct LowRank {
@@ -58,6 +15,15 @@ struct LowRank {
     /// `[out, rank]`, or `[hidden, rank]` of an embedding.
     b: Stored,
     scale: f64,
+    magnitude: Option<Stored>,
+    of_embedding: bool,
+}
+
+/// What the file has of a low-rank change.
+#[derive(Default)]
+struct Halves {
+    a: Option<Stored>,
+    b: Option<Stored>,
     magnitude: Option<Stored>,
     of_embedding: bool,
 }
@@ -86,16 +52,6 @@ pub struct Adapter {
     changes: HashMap<String, Change>,
     /// Whether embedding and head were one tensor in the base and are two now.
     unties: bool,
-}
-
-/// The settings of `adapter_config.json`.
-struct Settings {
-    rank: f64,
-    alpha: f64,
-    ranks: Vec<(Regex, f64)>,
-    alphas: Vec<(Regex, f64)>,
-    rank_stabilised: bool,
-    dora: bool,
 }
 
 impl Adapter {
@@ -192,8 +148,7 @@ impl Adapter {
     }
 
     fn sort(&mut self, settings: &Settings, base: &DecoderSpec) -> Result<(), CheckpointError> {
-        let mut pairs: HashMap<String, (Option<Stored>, Option<Stored>, Option<Stored>, bool)> =
-            HashMap::new();
+        let mut pairs: HashMap<String, Halves> = HashMap::new();
         let mut changes: HashMap<String, Change> = HashMap::new();
         for (name, shape) in self.weights.tensors() {
             let bare = name.strip_prefix("base_model.model.").unwrap_or(&name);
@@ -226,13 +181,12 @@ impl Adapter {
             });
             if let Some((module, place, embedding)) = found {
                 let pair = pairs.entry(module).or_default();
-                pair.3 |= embedding;
-                let slot = match place {
-                    0 => &mut pair.0,
-                    1 => &mut pair.1,
-                    _ => &mut pair.2,
-                };
-                *slot = Some(stored);
+                pair.of_embedding |= embedding;
+                match place {
+                    0 => pair.a = Some(stored),
+                    1 => pair.b = Some(stored),
+                    _ => pair.magnitude = Some(stored),
+                }
             } else if bare.contains(".lora_") {
                 return Err(self.other_base(&name, "is of a kind that is not read"));
             } else {
@@ -244,7 +198,13 @@ impl Adapter {
                 change.in_place = in_place;
             }
         }
-        for (module, (a, b, magnitude, of_embedding)) in pairs {
+        for (module, pair) in pairs {
+            let Halves {
+                a,
+                b,
+                magnitude,
+                of_embedding,
+            } = pair;
             let (Some(a), Some(b)) = (a, b) else {
                 return Err(self.other_base(&module, "has one half of a low-rank pair"));
             };
@@ -470,129 +430,4 @@ impl Adapter {
         }
         Ok(())
     }
-}
-
-impl Settings {
-    fn read(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let not_json = |source| CheckpointError::NotJson {
-            path: path.to_owned(),
-            source,
-        };
-        let config: Map<String, Value> = serde_json::from_slice(bytes).map_err(not_json)?;
-        let error = |key: &str, problem: String| CheckpointError::Config {
-            path: path.to_owned(),
-            key: key.to_owned(),
-            problem,
-        };
-        for (key, value) in &config {
-            let off = match value {
-                Value::Null | Value::Bool(false) => true,
-                Value::Array(list) => list.is_empty(),
-                Value::Object(object) => object.is_empty(),
-                _ => false,
-            };
-            if !off && !READ.contains(&key.as_str()) && !INERT.contains(&key.as_str()) {
-                let problem = "is not known to this program and could change the numbers";
-                return Err(error(key, problem.to_owned()));
-            }
-        }
-        let kind = config.get("peft_type").and_then(Value::as_str);
-        if kind != Some("LORA") {
-            let kind = kind.unwrap_or("absent");
-            return Err(error("peft_type", format!("is {kind}; LORA is read")));
-        }
-        match config.get("init_lora_weights") {
-            None | Some(Value::Null | Value::Bool(_)) => {}
-            Some(Value::String(way)) if INITIALISED.contains(&way.as_str()) => {}
-            Some(other) => {
-                let problem = format!(
-                    "is {other}, which changes the base: merge it with PEFT and use the merged checkpoint"
-                );
-                return Err(error("init_lora_weights", problem));
-            }
-        }
-        let number = |key: &str| -> Result<f64, CheckpointError> {
-            let value = config.get(key).and_then(Value::as_f64);
-            value
-                .filter(|number| *number > 0.0)
-                .ok_or_else(|| error(key, "is no positive number".to_owned()))
-        };
-        let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-        let patterns: Patterns = serde_json::from_slice(bytes).map_err(not_json)?;
-        let compiled = |key: &str, list: &[(String, f64)]| -> Result<_, CheckpointError> {
-            let compile = |(pattern, value): &(String, f64)| {
-                let regex = Regex::new(&format!("^(.*\\.)?({pattern})$"));
-                let problem = |_| {
-                    error(
-                        key,
-                        format!("has a pattern that cannot be read: `{pattern}`"),
-                    )
-                };
-                Ok((regex.map_err(problem)?, *value))
-            };
-            list.iter().map(compile).collect()
-        };
-        Ok(Self {
-            rank: number("r")?,
-            alpha: number("lora_alpha")?,
-            ranks: compiled("rank_pattern", &patterns.rank_pattern)?,
-            alphas: compiled("alpha_pattern", &patterns.alpha_pattern)?,
-            rank_stabilised: flag("use_rslora"),
-            dora: flag("use_dora"),
-        })
-    }
-
-    /// The rank of a module, and what its product is multiplied by.
-    ///
-    /// # Source
-    /// Hu et al. 2021; rank-stabilised: Kalajdzievski 2023. The first pattern that matches counts, as in PEFT.
-    fn scale(&self, module: &str) -> (f64, f64) {
-        let first = |list: &[(Regex, f64)], default: f64| {
-            let found = list.iter().find(|(pattern, _)| pattern.is_match(module));
-            found.map_or(default, |(_, value)| *value)
-        };
-        let (rank, alpha) = (
-            first(&self.ranks, self.rank),
-            first(&self.alphas, self.alpha),
-        );
-        let divisor = if self.rank_stabilised {
-            rank.sqrt()
-        } else {
-            rank
-        };
-        (rank, alpha / divisor)
-    }
-}
-
-/// The patterns in the order of the file.
-#[derive(serde::Deserialize)]
-struct Patterns {
-    #[serde(default, deserialize_with = "in_order")]
-    rank_pattern: Vec<(String, f64)>,
-    #[serde(default, deserialize_with = "in_order")]
-    alpha_pattern: Vec<(String, f64)>,
-}
-
-fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
-    struct InOrder;
-    impl<'de> Visitor<'de> for InOrder {
-        type Value = Vec<(String, f64)>;
-
-        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("a map from patterns to numbers")
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-            let mut list = Vec::new();
-            while let Some(entry) = access.next_entry()? {
-                list.push(entry);
-            }
-            Ok(list)
-        }
-    }
-    deserializer.deserialize_any(InOrder)
 }

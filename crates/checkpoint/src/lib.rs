@@ -6,6 +6,7 @@
 //! digests.
 
 mod adapter;
+mod adapter_config;
 mod config;
 mod error;
 mod family;
@@ -38,6 +39,6 @@ pub use parameters::{
 pub use rope::{Rope, Scaling};
 pub use snapshot::{Snapshot, demo_pair, presets};
 pub use spec::{Activation, DecoderSpec, Positions};
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, SystemRole, TemplateTraits};
 pub use tokenizer::Vocabulary;
 pub use weights::Weights;

@@ -71,7 +71,7 @@ pub fn template(bytes: &[u8]) -> Result<(), CheckpointError> {
         problem,
     };
     let source = String::from_utf8_lossy(bytes);
-    let template = ChatTemplate::parse(&source, "<s>", "</s>").map_err(bad)?;
+    let template = ChatTemplate::parse(&source, &serde_json::Map::new()).map_err(bad)?;
     let messages = [
         Message::new(Role::System, "Be brief."),
         Message::new(Role::User, "A or B?"),

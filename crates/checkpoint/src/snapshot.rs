@@ -3,8 +3,8 @@
 use crate::family::Inert;
 use crate::hub::Origin;
 use crate::{
-    Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Vocabulary, Weights, gguf,
-    safetensors_files,
+    Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, SystemRole, Vocabulary,
+    Weights, gguf, safetensors_files,
 };
 use concord_readings::{Input, Message};
 use serde_json::{Map, Value};
@@ -129,7 +129,10 @@ impl Snapshot {
         let special = ["<|begin|>", "<|end|>", "<|turn|>"];
         let vocabulary = Vocabulary::train(&path, texts, PRESET_MERGES, &special, spec.vocab_size)?;
         let source = include_str!("../../../models/presets/chat_template.jinja").trim_end();
-        let template = ChatTemplate::parse(source, special[0], special[1]).map_err(|problem| {
+        let tokens = [("bos_token", special[0]), ("eos_token", special[1])];
+        let settings = tokens.map(|(name, token)| (name.to_owned(), Value::from(token)));
+        let settings: Map<String, Value> = settings.into_iter().collect();
+        let template = ChatTemplate::parse(source, &settings).map_err(|problem| {
             CheckpointError::Template {
                 path: path.clone(),
                 problem,
@@ -201,7 +204,7 @@ impl Snapshot {
             &config,
             &tokenizer,
             optional(path, "tokenizer_config.json")?.as_deref(),
-            optional(path, "chat_template.jinja")?,
+            template_file(path)?,
             weights,
         )
     }
@@ -235,7 +238,7 @@ impl Snapshot {
             tokenizer_path: path.to_owned(),
             tokenizer: &tokenizer,
             settings,
-            jinja: optional(folder, "chat_template.jinja")?,
+            jinja: template_file(folder)?,
         };
         Self::put_together(path.to_owned(), name.into_owned(), spec, words, weights)
     }
@@ -309,7 +312,7 @@ impl Snapshot {
             Some(bytes) => object(&folder.join("tokenizer_config.json"), &bytes)?,
             None => self.settings.clone(),
         };
-        let own = template(folder, optional(folder, "chat_template.jinja")?, &settings)?;
+        let own = template(folder, template_file(folder)?, &settings)?;
         Ok(Self {
             name: name_of(folder),
             path: folder.to_owned(),
@@ -328,6 +331,12 @@ impl Snapshot {
     /// Whether the checkpoint is asked by messages: it has a chat template.
     pub fn is_aligned(&self) -> bool {
         self.template.is_some()
+    }
+
+    /// Whether a system message is put before the first user message, since the template takes none.
+    pub fn folds_system(&self) -> bool {
+        let template = self.template.as_ref();
+        template.is_some_and(|template| template.traits().system == SystemRole::Folded)
     }
 
     /// A conversation as text, with a generation prompt.
@@ -407,27 +416,39 @@ fn name_of(folder: &Path) -> String {
     )
 }
 
+/// `chat_template.jinja`, or the template that processors kept in `chat_template.json`.
+fn template_file(folder: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
+    if let Some(bytes) = optional(folder, "chat_template.jinja")? {
+        return Ok(Some(bytes));
+    }
+    let Some(bytes) = optional(folder, "chat_template.json")? else {
+        return Ok(None);
+    };
+    let object = object(&folder.join("chat_template.json"), &bytes)?;
+    let source = object.get("chat_template").and_then(Value::as_str);
+    Ok(source.map(|source| source.as_bytes().to_vec()))
+}
+
 /// The template of `chat_template.jinja`, or of `tokenizer_config.json`.
 fn template(
     path: &Path,
     jinja: Option<Vec<u8>>,
     settings: &Map<String, Value>,
 ) -> Result<Option<Arc<ChatTemplate>>, CheckpointError> {
-    let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let Some(source) = jinja.or_else(|| template_text(settings)) else {
-        return Ok(None);
+    let bad = |problem| CheckpointError::Template {
+        path: path.to_owned(),
+        problem,
     };
-    let (bos, eos) = (
-        special(settings, "bos_token"),
-        special(settings, "eos_token"),
-    );
-    match ChatTemplate::parse(&source, &bos, &eos) {
-        Ok(template) => Ok(Some(Arc::new(template))),
-        Err(problem) => Err(CheckpointError::Template {
-            path: path.to_owned(),
-            problem,
-        }),
-    }
+    let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let source = match jinja {
+        Some(source) => source,
+        None => match template_text(settings).map_err(bad)? {
+            Some(source) => source,
+            None => return Ok(None),
+        },
+    };
+    let template = ChatTemplate::parse(&source, settings).map_err(bad)?;
+    Ok(Some(Arc::new(template)))
 }
 
 /// The bytes of a file of a folder, if it is there.
@@ -447,27 +468,28 @@ fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, CheckpointErr
     })
 }
 
-/// The template of `tokenizer_config.json`: a text, or a list of named ones of which `default` is taken.
-fn template_text(settings: &Map<String, Value>) -> Option<String> {
-    match settings.get("chat_template")? {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(list) => {
-            let named = list
-                .iter()
-                .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"));
-            named?.get("template")?.as_str().map(str::to_owned)
-        }
-        _ => None,
+/// The template of `tokenizer_config.json`: a text, or named ones of which `default` is taken.
+fn template_text(settings: &Map<String, Value>) -> Result<Option<String>, String> {
+    let named: Vec<(&str, &Value)> = match settings.get("chat_template") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => return Ok(Some(text.clone())),
+        Some(Value::Object(map)) => map
+            .iter()
+            .map(|(name, text)| (name.as_str(), text))
+            .collect(),
+        Some(Value::Array(list)) => list
+            .iter()
+            .filter_map(|entry| Some((entry.get("name")?.as_str()?, entry.get("template")?)))
+            .collect(),
+        Some(_) => return Err("it is neither a text nor a list".to_owned()),
+    };
+    let default = named.iter().find(|(name, _)| *name == "default");
+    if let Some(text) = default.and_then(|(_, text)| text.as_str()) {
+        return Ok(Some(text.to_owned()));
     }
-}
-
-/// A special token, given as text or as an object with `content`; empty where there is none.
-fn special(settings: &Map<String, Value>, key: &str) -> String {
-    let value = settings.get(key);
-    let text = value.and_then(|value| {
-        value
-            .as_str()
-            .or_else(|| value.get("content").and_then(Value::as_str))
-    });
-    text.unwrap_or_default().to_owned()
+    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+    Err(format!(
+        "there are {}, and none is `default`",
+        names.join(", ")
+    ))
 }

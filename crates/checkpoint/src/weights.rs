@@ -301,8 +301,8 @@ impl Weights {
         device: &Device,
     ) -> Result<Tensor, CheckpointError> {
         let untouched = adapter.is_none_or(|adapter| {
-            let sources = parameter.sources.iter();
-            sources.fold(true, |all, source| all && !adapter.touches(&source.name))
+            let mut sources = parameter.sources.iter();
+            !sources.any(|source| adapter.touches(&source.name))
         });
         if let Some(base) = base
             && untouched

@@ -201,8 +201,8 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
 
 impl Failure {
     /// What to do about the hub; a data set's fault is the questions', another a checkpoint's.
-    pub(crate) fn hub(error: HubError, kind: RepositoryKind) -> Self {
-        let help = match &error {
+    pub(crate) fn hub(error: &HubError, kind: RepositoryKind) -> Self {
+        let help = match error {
             HubError::Setting { .. } => "correct the variable, or unset it",
             HubError::Offline { .. } => {
                 "unset HF_HUB_OFFLINE and run `concord models fetch` once while there is a network"
@@ -248,7 +248,7 @@ impl Failure {
                 "check that you may write there, or put the cache elsewhere (HF_HUB_CACHE)"
             }
         };
-        let status = match (&error, kind) {
+        let status = match (error, kind) {
             (HubError::CutOff { .. }, _) => ExitStatus::Incomplete,
             (HubError::DiskFull { .. }, _) => ExitStatus::Device,
             (_, RepositoryKind::Model) => ExitStatus::Checkpoint,

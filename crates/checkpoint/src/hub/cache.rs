@@ -154,14 +154,14 @@ pub fn cached(settings: &HubSettings) -> Vec<Cached> {
             let sizes = names(&blobs)
                 .into_iter()
                 .filter_map(|name| Some(blobs.join(name).metadata().ok()?.len()));
-            let cards = snapshots.iter().filter_map(|(commit, _)| {
+            let mut cards = snapshots.iter().filter_map(|(commit, _)| {
                 let card = folder.join("snapshots").join(commit).join("README.md");
                 licence(&std::fs::read_to_string(card).ok()?)
             });
             Some(Cached {
                 repository,
                 bytes: sizes.sum(),
-                licence: cards.last(),
+                licence: cards.next_back(),
                 snapshots,
             })
         })

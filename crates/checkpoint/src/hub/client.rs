@@ -1,13 +1,13 @@
 //! What is fetched, and how.
 
 use super::cache::{Repository, cache_error, is_commit, make_parent};
-use super::{HubError, HubName, HubSettings, Origin, RepositoryKind};
-use serde::Deserialize;
+use super::selection::{Listing, Remote, Sibling, complete};
+use super::{HubError, HubName, HubSettings, Origin};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::Response;
@@ -48,48 +48,6 @@ pub struct Hub {
     agent: Agent,
 }
 
-/// The hub's answer about a repository.
-#[derive(Deserialize)]
-struct Listing {
-    sha: String,
-    #[serde(default)]
-    siblings: Vec<Sibling>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Sibling {
-    rfilename: String,
-    #[serde(default)]
-    size: u64,
-    #[serde(rename = "blobId", default)]
-    blob: String,
-    lfs: Option<Lfs>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Lfs {
-    sha256: String,
-    size: u64,
-}
-
-impl Sibling {
-    /// What its blob is named for: the digest of its content, or of the content as git stores it.
-    fn digest(&self) -> &str {
-        self.lfs.as_ref().map_or(&self.blob, |lfs| &lfs.sha256)
-    }
-
-    fn length(&self) -> u64 {
-        self.lfs.as_ref().map_or(self.size, |lfs| lfs.size)
-    }
-}
-
-/// A repository as it is now.
-struct Remote<'a> {
-    name: &'a HubName,
-    commit: String,
-    files: Vec<Sibling>,
-}
-
 impl Hub {
     /// A client with these settings.
     pub fn new(settings: HubSettings) -> Self {
@@ -97,7 +55,7 @@ impl Hub {
             .http_status_as_error(false)
             .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_recv_response(Some(Duration::from_mins(1)))
             .user_agent(concat!("concord/", env!("CARGO_PKG_VERSION")))
             .tls_config(
                 ureq::tls::TlsConfig::builder()
@@ -196,18 +154,13 @@ impl Hub {
             name.repository,
             name.revision().replace('/', "%2F")
         );
-        let mut waited = FIRST_WAIT;
-        let mut attempt = 1;
-        let mut response = loop {
-            match self.get(name, &url, None) {
-                Err(HubError::Unreachable { .. }) | Ok(Err(_)) if attempt < 2 => {}
-                Err(error) => return Err(error),
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(response)) => break response,
+        let mut response = match self.get(name, &url, None) {
+            // Once more, for a connection or a server that was away for a moment.
+            Err(HubError::Unreachable { .. }) | Ok(Err(_)) => {
+                std::thread::sleep(FIRST_WAIT);
+                self.get(name, &url, None)??
             }
-            attempt += 1;
-            std::thread::sleep(waited);
-            waited *= 2;
+            other => other??,
         };
         let answer = |problem: String| HubError::Answer {
             name: name.to_string(),
@@ -488,7 +441,7 @@ fn escaped(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out
@@ -497,293 +450,34 @@ fn escaped(name: &str) -> String {
 /// Whether a file's content has the digest: SHA-256, or SHA-1 as git names a blob.
 fn matches(file: &mut File, size: u64, digest: &str) -> std::io::Result<bool> {
     file.seek(SeekFrom::Start(0))?;
-    let mut buffer = vec![0u8; 1 << 20];
-    let mut feed = |mut update: Box<dyn FnMut(&[u8]) + '_>| -> std::io::Result<()> {
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                length => update(&buffer[..length]),
-            }
-        }
-    };
     let found = if digest.len() == 64 {
-        let mut hasher = Sha256::new();
-        feed(Box::new(|bytes| hasher.update(bytes)))?;
-        hex(&hasher.finalize())
+        digest_of(Sha256::new(), file)?
     } else {
-        let mut hasher = Sha1::new();
-        hasher.update(format!("blob {size}\0"));
-        feed(Box::new(|bytes| hasher.update(bytes)))?;
-        hex(&hasher.finalize())
+        let header = format!("blob {size}\0");
+        digest_of(Sha1::new().chain_update(header), file)?
     };
     Ok(found.eq_ignore_ascii_case(digest))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Files that are taken where they are there.
-const WORDS: [&str; 6] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "README.md",
-    "LICENSE",
-];
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
-
-impl Remote<'_> {
-    fn file(&self, name: &str) -> Option<&Sibling> {
-        self.files.iter().find(|file| file.rfilename == name)
-    }
-
-    fn without(&self, problem: String) -> HubError {
-        HubError::NoFile {
-            name: self.name.to_string(),
-            problem,
+/// The digest of the rest of a file, in hexadecimal.
+fn digest_of(mut hasher: impl Digest, file: &mut File) -> std::io::Result<String> {
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
         }
     }
-
-    /// The files that are needed, but for the shards of an index.
-    fn wanted(&self) -> Result<Vec<Sibling>, HubError> {
-        if self.name.kind == RepositoryKind::Dataset {
-            let tables = self
-                .files
-                .iter()
-                .filter(|file| file.rfilename.ends_with(".jsonl"));
-            let tables: Vec<Sibling> = tables.cloned().collect();
-            if tables.is_empty() {
-                return Err(self.without("the data set holds no .jsonl file".to_owned()));
-            }
-            return Ok(tables);
-        }
-        let mut names: Vec<&str> = WORDS.to_vec();
-        if let Some(file) = &self.name.file {
-            names.push(file);
-            if self.file(file).is_none() {
-                return Err(self.without(format!("the repository holds no {file}")));
-            }
-        } else if self.file("config.json").is_some() {
-            names.push("config.json");
-            if self.file("tokenizer.json").is_none() {
-                return Err(self.without(
-                    "the repository holds no tokenizer.json, only what older libraries read"
-                        .to_owned(),
-                ));
-            }
-            if self.file(WEIGHTS).is_some() {
-                names.push(WEIGHTS);
-            } else if self.file(INDEX).is_some() {
-                names.push(INDEX);
-            } else {
-                return Err(self.no_weights());
-            }
-        } else if self.file(ADAPTER[0]).is_some() {
-            names.extend(ADAPTER);
-            if self.file(ADAPTER[1]).is_none() {
-                return Err(self.without("the adapter's weights are no safetensors".to_owned()));
-            }
-        } else {
-            let ggufs: Vec<&str> = self.gguf_names();
-            match ggufs[..] {
-                [one] => names.push(one),
-                [] => return Err(self.no_weights()),
-                _ => {
-                    return Err(self.without(format!(
-                        "{} GGUF files; name one after a colon: {}",
-                        ggufs.len(),
-                        ggufs.join(", ")
-                    )));
-                }
-            }
-        }
-        Ok(names
-            .into_iter()
-            .filter_map(|name| self.file(name).cloned())
-            .collect())
+    let mut text = String::new();
+    for byte in hasher.finalize() {
+        let _ = write!(text, "{byte:02x}");
     }
-
-    fn gguf_names(&self) -> Vec<&str> {
-        let names = self.files.iter().map(|file| file.rfilename.as_str());
-        names.filter(|name| is_gguf(name)).collect()
-    }
-
-    fn no_weights(&self) -> HubError {
-        let pickled = self.files.iter().find(|file| {
-            file.rfilename.starts_with("pytorch_model")
-                || file.rfilename.starts_with("consolidated")
-        });
-        self.without(match pickled {
-            Some(file) => format!(
-                "weights are pickled ({}), which would run code to read them",
-                file.rfilename
-            ),
-            None => "the repository holds no safetensors and no GGUF file".to_owned(),
-        })
-    }
-
-    /// The shards that an index names.
-    fn shards(&self, index: &Path) -> Result<Vec<Sibling>, HubError> {
-        let text = std::fs::read(index).map_err(cache_error(index))?;
-        let names = shard_names(&text)
-            .ok_or_else(|| self.without(format!("{} is no index of weights", index.display())))?;
-        names
-            .into_iter()
-            .map(|name| {
-                let problem =
-                    || self.without(format!("the index names {name}, which is not there"));
-                self.file(&name).cloned().ok_or_else(problem)
-            })
-            .collect()
-    }
-}
-
-fn is_gguf(name: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .is_some_and(|ending| ending == "gguf")
-}
-
-fn shard_names(index: &[u8]) -> Option<BTreeSet<String>> {
-    let index: serde_json::Value = serde_json::from_slice(index).ok()?;
-    let map = index.get("weight_map")?.as_object()?;
-    map.values()
-        .map(|name| name.as_str().map(str::to_owned))
-        .collect()
-}
-
-/// What is opened of a snapshot that has everything: the folder, or the one file.
-fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
-    let has = |file: &str| snapshot.join(file).is_file();
-    if name.kind == RepositoryKind::Dataset {
-        return table_folder(snapshot);
-    }
-    if let Some(file) = &name.file {
-        return has(file).then(|| snapshot.join(file));
-    }
-    let folder = || Some(snapshot.to_owned());
-    if has("config.json") {
-        if !has("tokenizer.json") {
-            return None;
-        }
-        if has(WEIGHTS) {
-            return folder();
-        }
-        let names = shard_names(&std::fs::read(snapshot.join(INDEX)).ok()?)?;
-        return names
-            .iter()
-            .all(|name| has(name))
-            .then(|| snapshot.to_owned());
-    }
-    if ADAPTER.iter().all(|file| has(file)) {
-        return folder();
-    }
-    let entries = std::fs::read_dir(snapshot).ok()?.flatten();
-    let mut files = entries.map(|entry| entry.path());
-    let one = files.find(|path| path.to_str().is_some_and(is_gguf))?;
-    one.is_file().then_some(one)
-}
-
-/// The folder of a data set's tables: the snapshot, or the one folder below it that has them all.
-fn table_folder(folder: &Path) -> Option<PathBuf> {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    let is_table =
-        |path: &PathBuf| path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file();
-    if entries.iter().any(is_table) {
-        return Some(folder.to_owned());
-    }
-    entries
-        .iter()
-        .filter(|path| path.is_dir())
-        .find_map(|path| table_folder(path))
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn remote(name: &HubName, files: &[&str]) -> Result<Vec<String>, String> {
-        let files = files.iter().map(|file| Sibling {
-            rfilename: (*file).to_owned(),
-            size: 1,
-            blob: String::new(),
-            lfs: None,
-        });
-        let remote = Remote {
-            name,
-            commit: String::new(),
-            files: files.collect(),
-        };
-        let wanted = remote.wanted().map_err(|error| error.to_string())?;
-        Ok(wanted.into_iter().map(|file| file.rfilename).collect())
-    }
-
-    #[test]
-    fn only_what_is_needed_is_wanted() {
-        let plain = HubName::parse(RepositoryKind::Model, "a/b").unwrap();
-        let base = [
-            "config.json",
-            "tokenizer.json",
-            "model.safetensors",
-            "pytorch_model.bin",
-            "original/x.pth",
-        ];
-        assert_eq!(
-            remote(&plain, &base).unwrap(),
-            ["tokenizer.json", "config.json", "model.safetensors"]
-        );
-        let sharded = [
-            "config.json",
-            "tokenizer.json",
-            INDEX,
-            "model-00001-of-00002.safetensors",
-        ];
-        assert_eq!(
-            remote(&plain, &sharded).unwrap(),
-            ["tokenizer.json", "config.json", INDEX]
-        );
-        let adapter = [
-            "adapter_config.json",
-            "adapter_model.safetensors",
-            "optimizer.pt",
-        ];
-        assert_eq!(remote(&plain, &adapter).unwrap(), ADAPTER);
-        assert_eq!(
-            remote(&plain, &["x.gguf", "README.md"]).unwrap(),
-            ["README.md", "x.gguf"]
-        );
-        let problem = |files: &[&str]| remote(&plain, files).unwrap_err();
-        assert!(problem(&["x.gguf", "y.gguf"]).contains("name one after a colon: x.gguf, y.gguf"));
-        assert!(
-            problem(&["config.json", "tokenizer.json", "pytorch_model.bin"]).contains("pickled")
-        );
-        assert!(
-            problem(&["config.json", "tokenizer.model", "model.safetensors"])
-                .contains("no tokenizer.json")
-        );
-        assert!(problem(&["README.md"]).contains("no safetensors and no GGUF"));
-        let one = HubName::parse(RepositoryKind::Model, "a/b:y.gguf").unwrap();
-        assert_eq!(remote(&one, &["x.gguf", "y.gguf"]).unwrap(), ["y.gguf"]);
-        assert!(remote(&one, &["x.gguf"]).unwrap_err().contains("no y.gguf"));
-        let data = HubName::parse(RepositoryKind::Dataset, "a/b").unwrap();
-        assert_eq!(
-            remote(&data, &["data/q.jsonl", "README.md"]).unwrap(),
-            ["data/q.jsonl"]
-        );
-        assert!(
-            remote(&data, &["q.parquet"])
-                .unwrap_err()
-                .contains("no .jsonl")
-        );
-    }
 
     #[test]
     fn digests_are_those_of_git_and_of_large_files() {

@@ -6,6 +6,7 @@
 mod cache;
 mod client;
 mod error;
+mod selection;
 mod settings;
 
 pub use cache::{Cached, cached};

@@ -44,14 +44,12 @@ pub(super) fn stimuli(path: Option<&Path>) -> Result<Stimuli, Failure> {
 /// The hub ids of a known pair.
 pub(super) fn pair(name: &str) -> Result<Vec<String>, Failure> {
     let known = pairs();
-    match known.iter().find(|pair| pair.name == name) {
-        Some(pair) => Ok(pair.ids()),
-        None => {
-            let names: Vec<&str> = known.iter().map(|pair| pair.name.as_str()).collect();
-            let help = format!("there are {}", names.join(", "));
-            Err(Failure::usage(format!("no pair `{name}`"), help))
-        }
+    if let Some(pair) = known.iter().find(|pair| pair.name == name) {
+        return Ok(pair.ids());
     }
+    let names: Vec<&str> = known.iter().map(|pair| pair.name.as_str()).collect();
+    let help = format!("there are {}", names.join(", "));
+    Err(Failure::usage(format!("no pair `{name}`"), help))
 }
 
 /// The named checkpoints, or the demo pair; no two of one name. With adapters, the one base and then each adapter of it.
@@ -141,7 +139,7 @@ fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
 
 /// Brings a repository into the cache, with a bar.
 pub(super) fn fetch(name: &HubName) -> Result<Fetched, Failure> {
-    let failed = |error| Failure::hub(error, name.kind);
+    let failed = |error| Failure::hub(&error, name.kind);
     let hub = Hub::new(HubSettings::from_environment().map_err(failed)?);
     let mut bar: Option<BytesBar> = None;
     let fetched = hub.fetch(name, &mut |transfer| {

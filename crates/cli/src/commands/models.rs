@@ -120,6 +120,7 @@ fn show(name: &str, adapter: Option<&str>, format: OutputFormat) -> Result<(), F
         "spec": snapshot.spec,
         "vocabulary": snapshot.vocabulary.size(),
         "bos_token": snapshot.vocabulary.bos(),
+        "template": snapshot.template.as_ref().map(|template| template.traits()),
         "form": if snapshot.is_aligned() { "chat" } else { "completion" },
         "fingerprint": inputs::fingerprint(&snapshot)?,
     });

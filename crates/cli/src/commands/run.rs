@@ -26,26 +26,8 @@ use std::time::Instant;
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let set = selected(arguments)?;
     let stimuli = inputs::stimuli(arguments.stimuli.as_deref())?;
-    let models = match &arguments.pair {
-        Some(name) => inputs::pair(name)?,
-        None => arguments.models.clone(),
-    };
-    let snapshots = inputs::checkpoints(&models, &arguments.adapters)?;
-    if models.is_empty() {
-        output::message(
-            "No --model given: running the embedded demo pair, two tiny checkpoints that show how the program works and \
-             say nothing about any real model.",
-        );
-    }
-    if arguments.questions.is_none() {
-        output::message("No --questions given: asking the embedded demo questions.");
-    }
-    let pvq: usize = set.pvq.iter().map(|file| file.items.len()).sum();
-    if pvq > 0 {
-        output::message(&format!(
-            "Not asked: {pvq} PVQ items; this study asks the question files."
-        ));
-    }
+    let snapshots = checkpoints(arguments)?;
+    say_what_is_asked(arguments, &set);
     let options = Options {
         formats: deduplicated(&arguments.formats),
         orders: arguments.orders,
@@ -60,6 +42,14 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         .map(|snapshot| form(snapshot, arguments.apply_chat_template))
         .collect::<Result<_, _>>()?;
 
+    for (snapshot, form) in snapshots.iter().zip(&forms) {
+        if *form == Form::Chat && snapshot.folds_system() {
+            output::message(&format!(
+                "{}: its chat template takes no system message; the system's words stand before the first user message.",
+                snapshot.name
+            ));
+        }
+    }
     let started = jiff::Timestamp::now();
     let out = arguments
         .out
@@ -128,6 +118,33 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         OutputFormat::Human => {
             output::data(&report(&names, &measured, comparisons, &manifest, Some(&out)).human())
         }
+    }
+}
+
+/// The checkpoints that are named, as a pair or one by one.
+fn checkpoints(arguments: &RunArguments) -> Result<Vec<Snapshot>, Failure> {
+    let names = match &arguments.pair {
+        Some(name) => inputs::pair(name)?,
+        None => arguments.models.clone(),
+    };
+    if names.is_empty() {
+        output::message(
+            "No --model given: running the embedded demo pair, two tiny checkpoints that show how the program works and \
+             say nothing about any real model.",
+        );
+    }
+    inputs::checkpoints(&names, &arguments.adapters)
+}
+
+fn say_what_is_asked(arguments: &RunArguments, set: &QuestionSet) {
+    if arguments.questions.is_none() {
+        output::message("No --questions given: asking the embedded demo questions.");
+    }
+    let pvq: usize = set.pvq.iter().map(|file| file.items.len()).sum();
+    if pvq > 0 {
+        output::message(&format!(
+            "Not asked: {pvq} PVQ items; this study asks the question files."
+        ));
     }
 }
 
@@ -323,6 +340,7 @@ impl Study<'_> {
                     "name": snapshot.name,
                     "form": form,
                     "origin": snapshot.origin,
+                    "template": snapshot.template.as_ref().map(|template| template.traits()),
                     "dtype": inputs::dtype(self.dtype, snapshot).as_str(),
                     "parameters": snapshot.spec.parameters(),
                     "spec": snapshot.spec,

@@ -329,7 +329,11 @@ fn wrong_flags_and_folders() {
         );
     };
     fails(&["run", "--modell", "x"], 2, "--model");
-    fails(&["run", "--dtype", "f8"], 2, "possible values: auto, f32, bf16, f16");
+    fails(
+        &["run", "--dtype", "f8"],
+        2,
+        "possible values: auto, f32, bf16, f16",
+    );
     fails(
         &["run", "--formats", "letters"],
         2,
@@ -344,7 +348,7 @@ fn wrong_flags_and_folders() {
     fails(
         &["run", "-M", "org/name"],
         4,
-        "org/name: no such checkpoint folder",
+        "org/name is not complete in the cache",
     );
     fails(&["measure"], 2, "required");
     fails(&["measure", "."], 2, "not a run directory");

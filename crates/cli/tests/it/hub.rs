@@ -3,7 +3,8 @@
 use crate::{Outcome, golden};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -53,18 +54,15 @@ impl Server {
             listener.set_nonblocking(true).unwrap();
             let (mut connections, mut idle) = (0, 0);
             while connections < 100 && idle < 3000 {
-                match listener.accept() {
-                    Ok((stream, _)) => {
-                        (connections, idle) = (connections + 1, 0);
-                        stream.set_nonblocking(false).unwrap();
-                        // A client that goes away is its own affair.
-                        let _ = answer(stream, prefix, &files, &mut manners, &log);
-                    }
-                    Err(_) => {
-                        idle += 1;
-                        std::thread::sleep(Duration::from_millis(20));
-                    }
-                }
+                let Ok((stream, _)) = listener.accept() else {
+                    idle += 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                };
+                (connections, idle) = (connections + 1, 0);
+                stream.set_nonblocking(false).unwrap();
+                // A client that goes away is its own affair.
+                let _ = answer(stream, prefix, &files, &mut manners, &log);
             }
         });
         Self { address, asked }
@@ -177,7 +175,6 @@ fn listing(files: &BTreeMap<String, Vec<u8>>) -> String {
     let siblings: Vec<serde_json::Value> = files
         .iter()
         .map(|(name, content)| {
-            let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
             let sha256 = hex(&Sha256::digest(content));
             let mut git = sha1::Sha1::new();
             git.update(format!("blob {}\0", content.len()));
@@ -191,6 +188,14 @@ fn listing(files: &BTreeMap<String, Vec<u8>>) -> String {
         })
         .collect();
     serde_json::json!({ "sha": COMMIT, "siblings": siblings, "id": "tiny/model" }).to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn checkpoint(name: &str) -> BTreeMap<String, Vec<u8>> {

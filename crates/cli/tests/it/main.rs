@@ -48,6 +48,8 @@ fn concord_with_input(folder: &Path, arguments: &[impl AsRef<OsStr>], input: &st
         .args(arguments)
         .current_dir(folder)
         .env("CONCORD_CACHE", folder.join(".cache"))
+        .env("HF_HUB_CACHE", folder.join(".hub"))
+        .env("HF_HUB_OFFLINE", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,316 @@
+//! Which files of a repository are needed, and whether a snapshot has them.
+
+use super::cache::cache_error;
+use super::{HubError, HubName, RepositoryKind};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The hub's answer about a repository.
+#[derive(Deserialize)]
+pub(crate) struct Listing {
+    pub sha: String,
+    #[serde(default)]
+    pub siblings: Vec<Sibling>,
+}
+
+/// A file of a repository.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Sibling {
+    pub rfilename: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(rename = "blobId", default)]
+    blob: String,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Lfs {
+    sha256: String,
+    size: u64,
+}
+
+impl Sibling {
+    /// What its blob is named for: the digest of its content, or of the content as git stores it.
+    pub fn digest(&self) -> &str {
+        self.lfs.as_ref().map_or(&self.blob, |lfs| &lfs.sha256)
+    }
+
+    pub fn length(&self) -> u64 {
+        self.lfs.as_ref().map_or(self.size, |lfs| lfs.size)
+    }
+}
+
+/// A repository as it is now.
+pub(crate) struct Remote<'a> {
+    pub name: &'a HubName,
+    pub commit: String,
+    pub files: Vec<Sibling>,
+}
+
+/// Files that are taken where they are there.
+const WORDS: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "README.md",
+    "LICENSE",
+];
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+
+impl Remote<'_> {
+    fn file(&self, name: &str) -> Option<&Sibling> {
+        self.files.iter().find(|file| file.rfilename == name)
+    }
+
+    fn without(&self, problem: String) -> HubError {
+        HubError::NoFile {
+            name: self.name.to_string(),
+            problem,
+        }
+    }
+
+    /// The files that are needed, but for the shards of an index.
+    pub fn wanted(&self) -> Result<Vec<Sibling>, HubError> {
+        if self.name.kind == RepositoryKind::Dataset {
+            let tables = self
+                .files
+                .iter()
+                .filter(|file| has_ending(&file.rfilename, "jsonl"));
+            let tables: Vec<Sibling> = tables.cloned().collect();
+            if tables.is_empty() {
+                return Err(self.without("the data set holds no .jsonl file".to_owned()));
+            }
+            return Ok(tables);
+        }
+        let mut names: Vec<&str> = WORDS.to_vec();
+        if let Some(file) = &self.name.file {
+            names.push(file);
+            if self.file(file).is_none() {
+                return Err(self.without(format!("the repository holds no {file}")));
+            }
+        } else if self.file("config.json").is_some() {
+            names.push("config.json");
+            if self.file("tokenizer.json").is_none() {
+                return Err(self.without(
+                    "the repository holds no tokenizer.json, only what older libraries read"
+                        .to_owned(),
+                ));
+            }
+            if self.file(WEIGHTS).is_some() {
+                names.push(WEIGHTS);
+            } else if self.file(INDEX).is_some() {
+                names.push(INDEX);
+            } else {
+                return Err(self.no_weights());
+            }
+        } else if self.file(ADAPTER[0]).is_some() {
+            names.extend(ADAPTER);
+            if self.file(ADAPTER[1]).is_none() {
+                return Err(self.without("the adapter's weights are no safetensors".to_owned()));
+            }
+        } else {
+            let ggufs: Vec<&str> = self.gguf_names();
+            match ggufs[..] {
+                [one] => names.push(one),
+                [] => return Err(self.no_weights()),
+                _ => {
+                    return Err(self.without(format!(
+                        "{} GGUF files; name one after a colon: {}",
+                        ggufs.len(),
+                        ggufs.join(", ")
+                    )));
+                }
+            }
+        }
+        Ok(names
+            .into_iter()
+            .filter_map(|name| self.file(name).cloned())
+            .collect())
+    }
+
+    fn gguf_names(&self) -> Vec<&str> {
+        let names = self.files.iter().map(|file| file.rfilename.as_str());
+        names.filter(|name| is_gguf(name)).collect()
+    }
+
+    fn no_weights(&self) -> HubError {
+        let pickled = self.files.iter().find(|file| {
+            file.rfilename.starts_with("pytorch_model")
+                || file.rfilename.starts_with("consolidated")
+        });
+        self.without(match pickled {
+            Some(file) => format!(
+                "weights are pickled ({}), which would run code to read them",
+                file.rfilename
+            ),
+            None => "the repository holds no safetensors and no GGUF file".to_owned(),
+        })
+    }
+
+    /// The shards that an index names.
+    pub fn shards(&self, index: &Path) -> Result<Vec<Sibling>, HubError> {
+        let text = std::fs::read(index).map_err(cache_error(index))?;
+        let names = shard_names(&text)
+            .ok_or_else(|| self.without(format!("{} is no index of weights", index.display())))?;
+        names
+            .into_iter()
+            .map(|name| {
+                let problem =
+                    || self.without(format!("the index names {name}, which is not there"));
+                self.file(&name).cloned().ok_or_else(problem)
+            })
+            .collect()
+    }
+}
+
+fn is_gguf(name: &str) -> bool {
+    has_ending(name, "gguf")
+}
+
+fn has_ending(name: &str, wanted: &str) -> bool {
+    let ending = Path::new(name).extension();
+    ending.is_some_and(|ending| ending == wanted)
+}
+
+fn shard_names(index: &[u8]) -> Option<BTreeSet<String>> {
+    let index: serde_json::Value = serde_json::from_slice(index).ok()?;
+    let map = index.get("weight_map")?.as_object()?;
+    map.values()
+        .map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// What is opened of a snapshot that has everything: the folder, or the one file.
+pub(crate) fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
+    let has = |file: &str| snapshot.join(file).is_file();
+    if name.kind == RepositoryKind::Dataset {
+        return table_folder(snapshot);
+    }
+    if let Some(file) = &name.file {
+        return has(file).then(|| snapshot.join(file));
+    }
+    let folder = || Some(snapshot.to_owned());
+    if has("config.json") {
+        if !has("tokenizer.json") {
+            return None;
+        }
+        if has(WEIGHTS) {
+            return folder();
+        }
+        let names = shard_names(&std::fs::read(snapshot.join(INDEX)).ok()?)?;
+        return names
+            .iter()
+            .all(|name| has(name))
+            .then(|| snapshot.to_owned());
+    }
+    if ADAPTER.iter().all(|file| has(file)) {
+        return folder();
+    }
+    let entries = std::fs::read_dir(snapshot).ok()?.flatten();
+    let mut files = entries.map(|entry| entry.path());
+    let one = files.find(|path| path.to_str().is_some_and(is_gguf))?;
+    one.is_file().then_some(one)
+}
+
+/// The folder of a data set's tables: the snapshot, or the one folder below it that has them all.
+fn table_folder(folder: &Path) -> Option<PathBuf> {
+    let entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    let is_table =
+        |path: &PathBuf| path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file();
+    if entries.iter().any(is_table) {
+        return Some(folder.to_owned());
+    }
+    entries
+        .iter()
+        .filter(|path| path.is_dir())
+        .find_map(|path| table_folder(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(name: &HubName, files: &[&str]) -> Result<Vec<String>, String> {
+        let files = files.iter().map(|file| Sibling {
+            rfilename: (*file).to_owned(),
+            size: 1,
+            blob: String::new(),
+            lfs: None,
+        });
+        let remote = Remote {
+            name,
+            commit: String::new(),
+            files: files.collect(),
+        };
+        let wanted = remote.wanted().map_err(|error| error.to_string())?;
+        Ok(wanted.into_iter().map(|file| file.rfilename).collect())
+    }
+
+    #[test]
+    fn only_what_is_needed_is_wanted() {
+        let plain = HubName::parse(RepositoryKind::Model, "a/b").unwrap();
+        let base = [
+            "config.json",
+            "tokenizer.json",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "original/x.pth",
+        ];
+        assert_eq!(
+            remote(&plain, &base).unwrap(),
+            ["tokenizer.json", "config.json", "model.safetensors"]
+        );
+        let sharded = [
+            "config.json",
+            "tokenizer.json",
+            INDEX,
+            "model-00001-of-00002.safetensors",
+        ];
+        assert_eq!(
+            remote(&plain, &sharded).unwrap(),
+            ["tokenizer.json", "config.json", INDEX]
+        );
+        let adapter = [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "optimizer.pt",
+        ];
+        assert_eq!(remote(&plain, &adapter).unwrap(), ADAPTER);
+        assert_eq!(
+            remote(&plain, &["x.gguf", "README.md"]).unwrap(),
+            ["README.md", "x.gguf"]
+        );
+        let problem = |files: &[&str]| remote(&plain, files).unwrap_err();
+        assert!(problem(&["x.gguf", "y.gguf"]).contains("name one after a colon: x.gguf, y.gguf"));
+        assert!(
+            problem(&["config.json", "tokenizer.json", "pytorch_model.bin"]).contains("pickled")
+        );
+        assert!(
+            problem(&["config.json", "tokenizer.model", "model.safetensors"])
+                .contains("no tokenizer.json")
+        );
+        assert!(problem(&["README.md"]).contains("no safetensors and no GGUF"));
+        let one = HubName::parse(RepositoryKind::Model, "a/b:y.gguf").unwrap();
+        assert_eq!(remote(&one, &["x.gguf", "y.gguf"]).unwrap(), ["y.gguf"]);
+        assert!(remote(&one, &["x.gguf"]).unwrap_err().contains("no y.gguf"));
+        let data = HubName::parse(RepositoryKind::Dataset, "a/b").unwrap();
+        assert_eq!(
+            remote(&data, &["data/q.jsonl", "README.md"]).unwrap(),
+            ["data/q.jsonl"]
+        );
+        assert!(
+            remote(&data, &["q.parquet"])
+                .unwrap_err()
+                .contains("no .jsonl")
+        );
+    }
+}
