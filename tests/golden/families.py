@@ -179,6 +179,18 @@ make(
     "phi3-su", config("Phi3", original_max_position_embeddings=16, rope_parameters=LONG),
     lengths=(16, 40), edit=lambda c: (lambda c: {**c, "rope_scaling": {**c["rope_scaling"], "rope_type": None, "type": "su"}})(old_spelling(c)),
 )
+make("phi3-plain", config("Phi3", rope_parameters=dict(rope_type="default", rope_theta=300.0)))
+make(
+    "gemma2-plain",
+    config("Gemma2", head_dim=16, query_pre_attn_scalar=16, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, tie_word_embeddings=True),
+)
+make(
+    "qwen2-moe-plain",
+    config(
+        "Qwen2Moe", num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24, shared_expert_intermediate_size=16,
+        norm_topk_prob=True,
+    ),
+)
 make("cohere", config("Cohere", tie_word_embeddings=True, attention_bias=True))
 make("cohere-qk-norm", config("Cohere", tie_word_embeddings=True, use_qk_norm=True, logit_scale=0.5))
 make("cohere2", config("Cohere2", num_hidden_layers=4, sliding_window=8, tie_word_embeddings=True))

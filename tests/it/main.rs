@@ -12,6 +12,7 @@
 mod adapters;
 mod gguf;
 mod golden_logits;
+mod second_opinion;
 mod study;
 mod templates;
 mod theorems;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     trials.extend(adapters::trials());
     trials.extend(gguf::trials());
     trials.extend(templates::trials());
+    trials.extend(second_opinion::trials());
     trials.extend(theorems::trials());
     trials.extend(study::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

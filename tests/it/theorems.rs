@@ -24,6 +24,10 @@ pub fn trials() -> Vec<Trial> {
         ),
         test("theorems::pass_sizes_agree", pass_sizes),
         test(
+            "theorems::every_family_reads_the_same_alone_and_in_a_batch",
+            every_family,
+        ),
+        test(
             "theorems::a_run_that_is_resumed_reads_the_same_as_one_that_was_not_stopped",
             resumed,
         ),
@@ -96,6 +100,53 @@ fn alone_and_in_a_batch() {
     for (prompt, expected) in prompts.iter().zip(&batch) {
         let (alone, _) = scorer.score(std::slice::from_ref(prompt)).unwrap();
         assert_eq!(&alone[0], expected);
+    }
+}
+
+/// Prompts of made-up words that share beginnings, some longer than windows and trained lengths.
+fn made_up(longest: usize) -> Vec<Prompt> {
+    let word = |i: usize| format!("w{}", (i * 37 + i * i) % 96);
+    (0..24usize)
+        .map(|number| {
+            let length = 1 + number * 11 % (longest - 4);
+            let shared = (0..length / 2).map(word);
+            let own = (length / 2..length).map(|i| word(i + number / 3));
+            let words: Vec<String> = shared.chain(own).collect();
+            Prompt {
+                id: number.to_string(),
+                input: Input::Text(words.join(" ")),
+                reads: vec![
+                    Read::NextToken {
+                        labels: vec!["w7".into(), "w9".into()],
+                        openings: vec![],
+                    },
+                    Read::Continuation {
+                        text: "w5 w6 w7".into(),
+                    },
+                ],
+            }
+        })
+        .collect()
+}
+
+/// Windows, experts, layers without RoPE, length classes: no neighbour and no pass size changes a bit.
+fn every_family() {
+    let entries = std::fs::read_dir(folder("families")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        let snapshot = Snapshot::open(&path).unwrap();
+        let prompts = made_up(snapshot.spec.context_length().min(60));
+        let (batch, counts) = score(&snapshot, config(1024), &prompts);
+        assert_eq!(counts.rows_computed, counts.trie_rows);
+        let (small, _) = score(&snapshot, config(70), &prompts);
+        assert_eq!(batch, small, "{}", path.display());
+        let decoder = Decoder::load(&snapshot, DType::F32, config(1024)).unwrap();
+        let scorer = Scorer::new(&snapshot, &decoder);
+        for (prompt, expected) in prompts.iter().zip(&batch) {
+            let (alone, _) = scorer.score(std::slice::from_ref(prompt)).unwrap();
+            assert_eq!(&alone[0], expected, "{} {}", path.display(), prompt.id);
+        }
     }
 }
 

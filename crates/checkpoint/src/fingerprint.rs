@@ -2,6 +2,7 @@
 
 use crate::CheckpointError;
 use crate::weights::{File, Stored, Weights};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -110,35 +111,10 @@ fn pieces(
     Ok(all)
 }
 
-/// Whether no number has the exponent of infinities.
+/// [`Stored::is_finite`] on all processors.
 fn is_finite(stored: Stored, bytes: &[u8]) -> bool {
-    use rayon::prelude::*;
-    let (numbers, block) = stored.block();
-    bytes
-        .par_chunks(block.max(1) << 10)
-        .all(|bytes| match stored {
-            Stored::F32 => {
-                let words = bytes.as_chunks::<4>().0.iter();
-                !words.fold(false, |bad, word| {
-                    bad | (u32::from_le_bytes(*word) & 0x7f80_0000 == 0x7f80_0000)
-                })
-            }
-            Stored::F16 => no_half_has(bytes, 0x7c00),
-            Stored::BF16 => no_half_has(bytes, 0x7f80),
-            Stored::Quantised(kind) => {
-                let mut wide = vec![0.0f32; bytes.len() / block * numbers];
-                kind.decode(bytes, &mut wide);
-                wide.iter().all(|value| value.is_finite())
-            }
-            Stored::Other(_) => true,
-        })
-}
-
-fn no_half_has(bytes: &[u8], exponent: u16) -> bool {
-    let words = bytes.as_chunks::<2>().0.iter();
-    !words.fold(false, |bad, word| {
-        bad | (u16::from_le_bytes(*word) & exponent == exponent)
-    })
+    let task = stored.block().1.max(1) << 12;
+    bytes.par_chunks(task).all(|bytes| stored.is_finite(bytes))
 }
 
 /// The folder of this program's cache: `CONCORD_CACHE`, or the system's place for caches.

@@ -12,6 +12,7 @@ mod error;
 mod family;
 mod fingerprint;
 mod gguf;
+mod guard;
 pub mod hub;
 mod layers;
 mod pair;
@@ -30,6 +31,7 @@ pub use adapter::Adapter;
 pub use error::CheckpointError;
 pub use family::{Block, Family, MlpLayout, NormKind, QkNorm, QkvLayout, families};
 pub use fingerprint::Fingerprint;
+pub use guard::is_guarded;
 pub use layers::{LayerSpec, Mlp};
 pub use pair::{Pair, pairs};
 pub use parameters::{

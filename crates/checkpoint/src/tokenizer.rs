@@ -1,6 +1,7 @@
 //! Text to tokens and back.
 
 use crate::CheckpointError;
+use crate::guard::guarded;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -30,7 +31,9 @@ impl Vocabulary {
             path: path.to_owned(),
             problem,
         };
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| bad(error.to_string()))?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes))
+            .map_err(bad)?
+            .map_err(|error| bad(error.to_string()))?;
         // A tokenizer saved with padding or truncation would cut or fill prompts.
         tokenizer.with_padding(None);
         tokenizer
@@ -116,12 +119,13 @@ impl Vocabulary {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, CheckpointError> {
-        let encoding = self.tokenizer.encode_fast(text, special).map_err(|error| {
-            CheckpointError::Tokenise {
-                path: self.path.clone(),
-                problem: error.to_string(),
-            }
-        })?;
+        let bad = |problem| CheckpointError::Tokenise {
+            path: self.path.clone(),
+            problem,
+        };
+        let encoding = guarded(|| self.tokenizer.encode_fast(text, special))
+            .map_err(bad)?
+            .map_err(|error| bad(error.to_string()))?;
         let tokens = encoding.get_ids().to_vec();
         match tokens
             .iter()

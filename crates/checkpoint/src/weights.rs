@@ -79,6 +79,27 @@ impl Stored {
         }
     }
 
+    /// Whether whole blocks hold no number that is infinite or none.
+    pub fn is_finite(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::F32 => {
+                let words = bytes.as_chunks::<4>().0.iter();
+                !words.fold(false, |bad, word| {
+                    bad | (u32::from_le_bytes(*word) & 0x7f80_0000 == 0x7f80_0000)
+                })
+            }
+            Self::F16 => no_half_has(bytes, 0x7c00),
+            Self::BF16 => no_half_has(bytes, 0x7f80),
+            Self::Quantised(kind) => {
+                let (numbers, block) = kind.block();
+                let mut wide = vec![0.0f32; bytes.len() / block * numbers];
+                kind.decode(bytes, &mut wide);
+                wide.iter().all(|value| value.is_finite())
+            }
+            Self::Other(_) => true,
+        }
+    }
+
     /// The numbers of whole blocks.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
         match self {
@@ -103,6 +124,13 @@ impl Stored {
     }
 }
 
+fn no_half_has(bytes: &[u8], exponent: u16) -> bool {
+    let words = bytes.as_chunks::<2>().0.iter();
+    !words.fold(false, |bad, word| {
+        bad | (u16::from_le_bytes(*word) & exponent == exponent)
+    })
+}
+
 /// Where a tensor stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -113,12 +141,16 @@ pub(crate) struct Place {
 }
 
 /// What weights are held as.
-pub(crate) trait Number: Copy + Send + Sync + Default {
+pub(crate) trait Number: bytemuck::Pod + Send + Sync {
+    /// What files call it.
+    const STORED: Stored;
     fn narrowed(wide: f32) -> Self;
     fn widened(self) -> f32;
 }
 
 impl Number for f32 {
+    const STORED: Stored = Stored::F32;
+
     fn narrowed(wide: f32) -> Self {
         wide
     }
@@ -129,6 +161,8 @@ impl Number for f32 {
 }
 
 impl Number for bf16 {
+    const STORED: Stored = Stored::BF16;
+
     fn narrowed(wide: f32) -> Self {
         Self::from_f32(wide)
     }
@@ -139,6 +173,8 @@ impl Number for bf16 {
 }
 
 impl Number for f16 {
+    const STORED: Stored = Stored::F16;
+
     fn narrowed(wide: f32) -> Self {
         Self::from_f32(wide)
     }
@@ -351,7 +387,7 @@ impl Weights {
                     tensor: parameter.sources[0].name.clone(),
                     source: Box::new(source),
                 })?,
-            None => vec![T::default(); count],
+            None => bytemuck::zeroed_vec(count),
         };
         let mut rest = &mut out[..];
         for source in &parameter.sources {
@@ -390,24 +426,35 @@ impl Weights {
         let (place, file) = self.place(&source.name, &source.shape)?;
         let (numbers, bytes) = place.stored.block();
         let task = NUMBERS_A_TASK / numbers * numbers;
+        // What is held as it is stored is read into its place.
+        let as_stored = place.stored == T::STORED && cfg!(target_endian = "little");
         out.par_chunks_mut(task)
             .enumerate()
             .try_for_each(|(index, out)| {
-                let mut raw = vec![0u8; out.len() / numbers * bytes];
                 let at = place.start + (index * task / numbers * bytes) as u64;
-                file.bytes
-                    .read(at, &mut raw)
-                    .map_err(|source| CheckpointError::Unreadable {
-                        path: file.path.clone(),
-                        source,
-                    })?;
-                let mut wide = vec![0.0f32; out.len()];
-                place.stored.decode(&raw, &mut wide);
-                let mut finite = true;
-                for (out, wide) in out.iter_mut().zip(&wide) {
-                    *out = T::narrowed(*wide);
-                    finite &= wide.is_finite();
-                }
+                let read = |raw: &mut [u8]| {
+                    file.bytes
+                        .read(at, raw)
+                        .map_err(|source| CheckpointError::Unreadable {
+                            path: file.path.clone(),
+                            source,
+                        })
+                };
+                let finite = if as_stored {
+                    let raw: &mut [u8] = bytemuck::cast_slice_mut(out);
+                    read(raw)?;
+                    place.stored.is_finite(raw)
+                } else {
+                    let mut raw = vec![0u8; out.len() / numbers * bytes];
+                    read(&mut raw)?;
+                    let mut wide = vec![0.0f32; out.len()];
+                    place.stored.decode(&raw, &mut wide);
+                    for (out, wide) in out.iter_mut().zip(&wide) {
+                        *out = T::narrowed(*wide);
+                    }
+                    // What is too large for the narrower type is infinite there.
+                    T::STORED.is_finite(bytemuck::cast_slice(out)) && place.stored.is_finite(&raw)
+                };
                 if finite {
                     return Ok(());
                 }

@@ -16,8 +16,19 @@ use arguments::Command;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A library's panic at a damaged file becomes an error with words of its own: the usual report would be noise before it.
+fn say_panics_but_guarded() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !concord_checkpoint::is_guarded() {
+            usual(panic);
+        }
+    }));
+}
+
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
+    say_panics_but_guarded();
     let outcome = match Cli::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),

@@ -66,7 +66,9 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         snapshot = inputs::adapter(&snapshot, adapter)?;
     }
     let dtype = inputs::dtype(arguments.dtype, &snapshot);
+    let begun = Instant::now();
     let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;
+    let loaded = begun.elapsed().as_secs_f64();
     let scorer = Scorer::new(&snapshot, &decoder);
     let plan = scorer
         .plan(&prompts)
@@ -88,7 +90,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     bar.finish();
     let counts = outcome.map_err(|error| Failure::from(error).of(&snapshot.name))?;
     output::message(&format!(
-        "{} prompts, {} tokens asked, {} trie rows, {} rows computed, {:.1} prompts/s",
+        "loaded in {loaded:.1} s; {} prompts, {} tokens asked, {} trie rows, {} rows computed, {:.1} prompts/s",
         counts.prompts,
         counts.tokens_asked,
         counts.trie_rows,

@@ -1,6 +1,8 @@
 //! `run` and `measure` on stored runs.
 
-use crate::{concord, golden};
+use crate::{concord, copy_of_golden, golden};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 use std::path::Path;
 
@@ -300,4 +302,207 @@ fn an_interrupted_run_can_be_finished() {
             > 0
     );
     assert!(folder.path().join("r/findings.json").is_file());
+}
+
+/// An adapter of a golden checkpoint whose queries it changes.
+fn write_adapter(folder: &Path, gain: f32) {
+    std::fs::create_dir_all(folder).unwrap();
+    let config = r#"{"peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["q_proj"], "bias": "none"}"#;
+    std::fs::write(folder.join("adapter_config.json"), config).unwrap();
+    let bytes = |count: u16| -> Vec<u8> {
+        let values = (0..count).map(|i| gain * (f32::from(i % 7) - 3.0));
+        values.flat_map(f32::to_le_bytes).collect()
+    };
+    let (a, b) = (bytes(24), bytes(192));
+    let name =
+        |half: &str| format!("base_model.model.model.layers.1.self_attn.q_proj.lora_{half}.weight");
+    let tensors = [
+        (
+            name("A"),
+            TensorView::new(Dtype::F32, vec![1, 24], &a).unwrap(),
+        ),
+        (
+            name("B"),
+            TensorView::new(Dtype::F32, vec![192, 1], &b).unwrap(),
+        ),
+    ];
+    let text = safetensors::serialize(tensors, None).unwrap();
+    std::fs::write(folder.join("adapter_model.safetensors"), text).unwrap();
+}
+
+#[test]
+fn a_base_and_its_adapters_are_run_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = copy_of_golden("multi-query-wide-heads", folder.path());
+    write_adapter(&folder.path().join("mild"), 0.01);
+    write_adapter(&folder.path().join("wild"), 0.4);
+    let model = base.to_str().unwrap();
+    let arguments = [
+        "run",
+        "-M",
+        model,
+        "-A",
+        "mild",
+        "--adapter",
+        "wild",
+        "-L",
+        "1",
+        "--languages",
+        "english",
+        "-o",
+        "r",
+    ];
+    concord(folder.path(), &arguments).ok();
+    let manifest = read(&folder.path().join("r/manifest.json"));
+    let checkpoints = manifest["checkpoints"].as_array().unwrap();
+    let of = |key: &str| -> Vec<&Value> { checkpoints.iter().map(|one| &one[key]).collect() };
+    assert_eq!(of("name"), ["multi-query-wide-heads", "mild", "wild"]);
+    let fingerprints = of("fingerprint");
+    assert_eq!(fingerprints[0]["weights"], fingerprints[2]["weights"]);
+    assert!(fingerprints[0]["adapter"].is_null());
+    assert_ne!(fingerprints[1]["adapter"], fingerprints[2]["adapter"]);
+    assert_ne!(fingerprints[0]["whole"], fingerprints[1]["whole"]);
+    let findings = read(&folder.path().join("r/findings.json"));
+    assert_eq!(findings["comparisons"].as_array().unwrap().len(), 2);
+    let readings = |name: &str| readings(&folder.path().join(format!("r/readings/{name}.jsonl")));
+    assert_ne!(readings("multi-query-wide-heads"), readings("wild"));
+
+    // Each alone gives the same readings as in the sweep.
+    let alone = ["score", "-M", model, "-A", "wild", "--prompts", "p"];
+    std::fs::write(
+        folder.path().join("p"),
+        r#"{"prompt": "x", "labels": ["A"]}"#,
+    )
+    .unwrap();
+    let adapted = concord(folder.path(), &alone).ok().stdout;
+    let plain = concord(folder.path(), &["score", "-M", model, "--prompts", "p"])
+        .ok()
+        .stdout;
+    assert_ne!(adapted, plain);
+
+    let two = concord(
+        folder.path(),
+        &["run", "-M", model, "-M", model, "-A", "mild"],
+    );
+    assert_eq!(two.code, 2);
+    assert!(
+        two.stderr.contains("adapters are put on one base"),
+        "{}",
+        two.stderr
+    );
+    let other = golden("llama3-gqa-untied");
+    let other = concord(
+        folder.path(),
+        &[
+            "run",
+            "-M",
+            other.to_str().unwrap(),
+            "-A",
+            "mild",
+            "-o",
+            "x",
+        ],
+    );
+    assert_eq!(other.code, 4);
+    assert!(
+        other.stderr.contains("the adapter is of another base"),
+        "{}",
+        other.stderr
+    );
+    assert!(!folder.path().join("x.partial").exists());
+}
+
+#[test]
+fn a_gguf_file_is_run_in_its_own_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = golden("gguf").join("llama-bpe.gguf");
+    let file = file.to_str().unwrap();
+    let arguments = [
+        "run",
+        "-M",
+        file,
+        "-L",
+        "1",
+        "--languages",
+        "english",
+        "--formats",
+        "letter",
+        "-o",
+        "r",
+    ];
+    let outcome = concord(folder.path(), &arguments);
+    // Its context is 64 tokens, and a question takes more: that is what is said.
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("the checkpoint's context holds 64"),
+        "{}",
+        outcome.stderr
+    );
+    std::fs::write(
+        folder.path().join("p"),
+        r#"{"messages": [{"role": "user", "content": "A?"}], "labels": ["A"]}"#,
+    )
+    .unwrap();
+    let scored = concord(folder.path(), &["score", "-M", file, "--prompts", "p"]).ok();
+    assert_eq!(scored.lines().len(), 1);
+}
+
+#[test]
+fn what_weights_are_held_as_is_chosen_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = golden("biased-tied-sharded");
+    let prompts = folder.path().join("p");
+    std::fs::write(&prompts, r#"{"prompt": "A or B: ", "labels": ["A"]}"#).unwrap();
+    let entropy = |dtype: &str| {
+        let arguments = [
+            "score",
+            "-M",
+            model.to_str().unwrap(),
+            "--prompts",
+            "p",
+            "--dtype",
+            dtype,
+        ];
+        let lines = concord(folder.path(), &arguments).ok().lines();
+        lines[0]["entropy"].as_f64().unwrap()
+    };
+    // It is stored as bf16: held so, as f32, or as the program chooses, the numbers are the same but for the order of sums.
+    let exact = entropy("f32");
+    for dtype in ["auto", "bf16", "f16"] {
+        assert!((entropy(dtype) - exact).abs() < 1e-5, "{dtype}");
+    }
+    let shown = concord(
+        folder.path(),
+        &[
+            "models",
+            "show",
+            model.to_str().unwrap(),
+            "--format",
+            "json",
+        ],
+    );
+    assert_eq!(shown.ok().json()["stored_as"], "bf16");
+}
+
+#[test]
+fn known_pairs_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let unknown = concord(folder.path(), &["run", "--pair", "gpt-9"]);
+    assert_eq!(unknown.code, 2);
+    assert!(
+        unknown.stderr.contains("there are llama-2-7b"),
+        "{}",
+        unknown.stderr
+    );
+    let offline = concord(folder.path(), &["run", "--pair", "olmo2-7b"]);
+    assert_eq!(offline.code, 4);
+    assert!(
+        offline
+            .stderr
+            .contains("allenai/OLMo-2-1124-7B is not complete in the cache"),
+        "{}",
+        offline.stderr
+    );
+    let both = concord(folder.path(), &["run", "--pair", "olmo2-7b", "-M", "x"]);
+    assert_eq!(both.code, 2);
 }
