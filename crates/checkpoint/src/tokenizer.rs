@@ -39,6 +39,15 @@ impl Vocabulary {
         tokenizer
             .with_truncation(None)
             .map_err(|error| bad(error.to_string()))?;
+        // Added tokens beyond the embedding are an error only where a prompt uses one: some checkpoints have them.
+        let largest = tokenizer.get_vocab(false).into_values().max().unwrap_or(0);
+        if largest as usize >= vocab_size {
+            return Err(CheckpointError::TokenOutside {
+                path: path.to_owned(),
+                token: largest,
+                vocabulary: vocab_size,
+            });
+        }
         // A decoder may be a sequence of which byte-level is one step.
         let decoder = tokenizer
             .get_decoder()

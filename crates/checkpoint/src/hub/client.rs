@@ -307,15 +307,6 @@ impl Hub {
         blob: &Path,
         done: &mut dyn FnMut(u64),
     ) -> Result<(), HubError> {
-        make_parent(incomplete)?;
-        let failed = cache_error(incomplete);
-        let mut out = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(incomplete)
-            .map_err(&failed)?;
         let name = remote.name;
         let url = format!(
             "{}/{}{}/resolve/{}/{}",
@@ -325,111 +316,143 @@ impl Hub {
             remote.commit,
             escaped(&file.rfilename)
         );
-        let (size, mut wait, mut attempt) = (file.length(), FIRST_WAIT, 1);
-        let mut at = out.metadata().map_err(&failed)?.len();
-        if at > size {
-            at = 0;
-        }
-        while at < size {
-            let start = at;
+        let mut partial = Partial::open(name, file, incomplete)?;
+        let (mut wait, mut attempt) = (FIRST_WAIT, 1);
+        while partial.at < partial.size {
+            let start = partial.at;
             let outcome = self
-                .get(name, &url, (at > 0).then_some(at))
+                .get(name, &url, (start > 0).then_some(start))
                 .and_then(|answer| answer)
-                .and_then(|response| self.receive(name, file, response, &mut out, &mut at, done));
+                .and_then(|response| partial.receive(response, done));
             let problem = match outcome {
                 Ok(problem) => problem,
                 Err(error @ (HubError::Unreachable { .. } | HubError::Status { .. })) => {
                     error.to_string()
                 }
                 Err(HubError::RateLimited { .. }) if attempt < ATTEMPTS => String::new(),
-                Err(HubError::Cache { source, path })
-                    if matches!(
-                        source.kind(),
-                        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-                    ) =>
-                {
-                    let missing = size - at;
-                    return Err(HubError::DiskFull { path, missing });
-                }
-                Err(error) => return Err(error),
+                Err(error) => return Err(partial.for_lack_of_room(error)),
             };
-            if at >= size {
+            if partial.at >= partial.size {
                 break;
             }
-            attempt = if at > start { 1 } else { attempt + 1 };
+            let moved = partial.at > start;
+            attempt = if moved { 1 } else { attempt + 1 };
             if attempt > ATTEMPTS {
                 return Err(HubError::CutOff {
                     name: name.to_string(),
                     file: file.rfilename.clone(),
-                    received: at,
-                    size,
+                    received: partial.at,
+                    size: partial.size,
                     problem,
                 });
             }
-            wait = if at > start { FIRST_WAIT } else { wait * 2 };
+            wait = if moved { FIRST_WAIT } else { wait * 2 };
             std::thread::sleep(wait);
         }
-        out.set_len(size).map_err(&failed)?;
-        out.sync_all().map_err(&failed)?;
-        if !matches(&mut out, size, file.digest()).map_err(&failed)? {
-            std::fs::remove_file(incomplete).map_err(&failed)?;
-            return Err(HubError::Checksum {
-                name: name.to_string(),
-                file: file.rfilename.clone(),
-            });
-        }
-        drop(out);
-        std::fs::rename(incomplete, blob).map_err(cache_error(blob))
+        partial.finish(blob)
+    }
+}
+
+/// A file that is being put together.
+struct Partial<'a> {
+    name: &'a HubName,
+    file: &'a Sibling,
+    path: &'a Path,
+    out: File,
+    /// Bytes that are there.
+    at: u64,
+    size: u64,
+}
+
+impl<'a> Partial<'a> {
+    /// Goes on with what an earlier attempt left.
+    fn open(name: &'a HubName, file: &'a Sibling, path: &'a Path) -> Result<Self, HubError> {
+        make_parent(path)?;
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        let out = options.open(path).map_err(cache_error(path))?;
+        let size = file.length();
+        let there = out.metadata().map_err(cache_error(path))?.len();
+        Ok(Self {
+            name,
+            file,
+            path,
+            out,
+            at: if there > size { 0 } else { there },
+            size,
+        })
     }
 
-    /// Writes what comes from `at` on, or from the beginning where the hub starts there. A connection that breaks is no
-    /// error: what came is kept, and the problem returned.
-    #[expect(clippy::unused_self, reason = "reads as the other steps do")]
+    /// Writes what comes, from the beginning where the hub starts there. A connection that breaks is no error: what came is
+    /// kept, and the problem returned.
     fn receive(
-        &self,
-        name: &HubName,
-        file: &Sibling,
+        &mut self,
         response: Response<Body>,
-        out: &mut File,
-        at: &mut u64,
         done: &mut dyn FnMut(u64),
     ) -> Result<String, HubError> {
-        let size = file.length();
-        let failed = |source| HubError::Cache {
-            path: PathBuf::from(&file.rfilename),
-            source,
-        };
         match response.status().as_u16() {
             206 => {}
             416 => {
-                *at = 0;
+                self.at = 0;
                 return Ok("the hub has less than is there already".to_owned());
             }
-            _ => *at = 0,
+            _ => self.at = 0,
         }
-        out.seek(SeekFrom::Start(*at)).map_err(failed)?;
+        let failed = cache_error(self.path);
+        self.out.seek(SeekFrom::Start(self.at)).map_err(&failed)?;
         let mut body = response.into_body();
         let mut reader = body.as_reader();
         let mut buffer = vec![0u8; 1 << 18];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok("the connection ended".to_owned()),
+                Ok(length) if self.at + length as u64 > self.size => {
+                    std::fs::remove_file(self.path).map_err(&failed)?;
+                    return Err(self.wrong());
+                }
                 Ok(length) => {
-                    if *at + length as u64 > size {
-                        return Err(HubError::Checksum {
-                            name: name.to_string(),
-                            file: file.rfilename.clone(),
-                        });
-                    }
-                    out.write_all(&buffer[..length]).map_err(failed)?;
-                    *at += length as u64;
-                    done(*at);
-                    if *at == size {
+                    self.out.write_all(&buffer[..length]).map_err(&failed)?;
+                    self.at += length as u64;
+                    done(self.at);
+                    if self.at == self.size {
                         return Ok(String::new());
                     }
                 }
                 Err(error) => return Ok(error.to_string()),
             }
+        }
+    }
+
+    /// Checks what arrived and gives it its name; what is wrong is thrown away.
+    fn finish(mut self, blob: &Path) -> Result<(), HubError> {
+        let failed = cache_error(self.path);
+        self.out.set_len(self.size).map_err(&failed)?;
+        self.out.sync_all().map_err(&failed)?;
+        if !matches(&mut self.out, self.size, self.file.digest()).map_err(&failed)? {
+            std::fs::remove_file(self.path).map_err(&failed)?;
+            return Err(self.wrong());
+        }
+        std::fs::rename(self.path, blob).map_err(cache_error(blob))
+    }
+
+    fn wrong(&self) -> HubError {
+        HubError::Checksum {
+            name: self.name.to_string(),
+            file: self.file.rfilename.clone(),
+        }
+    }
+
+    /// An error of the cache that is a full disk, as that.
+    fn for_lack_of_room(&self, error: HubError) -> HubError {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error {
+            HubError::Cache { source, path }
+                if matches!(source.kind(), StorageFull | QuotaExceeded) =>
+            {
+                let missing = self.size - self.at;
+                HubError::DiskFull { path, missing }
+            }
+            other => other,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The commands that write no run directory.
 
-use crate::{concord, golden};
+use crate::{concord, copy_of_golden, golden};
 use serde_json::{Value, json};
 
 fn score(input: &str) -> Vec<Value> {
@@ -233,4 +233,43 @@ fn a_bench_counts_every_row_once() {
     ] {
         assert!(record[rate].as_f64().unwrap() > 0.0, "{rate}: {record}");
     }
+}
+
+/// The digest of weights is computed once, and again when the file changes.
+#[test]
+fn fingerprints_are_remembered_and_follow_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("multi-query-wide-heads", folder.path());
+    let show = [
+        "models",
+        "show",
+        model.to_str().unwrap(),
+        "--format",
+        "json",
+    ];
+    let fingerprint = || concord(folder.path(), &show).ok().json()["fingerprint"].clone();
+    let first = fingerprint();
+    let remembered = folder.path().join(".cache/digests");
+    let entries = || std::fs::read_dir(&remembered).unwrap().count();
+    assert_eq!((fingerprint(), entries()), (first.clone(), 1));
+    // What is remembered is what is given: the file is not read again.
+    let entry = std::fs::read_dir(&remembered)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    std::fs::write(&entry, "0".repeat(64)).unwrap();
+    assert_ne!(fingerprint()["weights"], first["weights"]);
+    std::fs::write(&entry, "no digest").unwrap();
+    assert_eq!(fingerprint(), first);
+    let path = model.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let second = fingerprint();
+    assert_ne!(second["weights"], first["weights"]);
+    assert_ne!(second["whole"], first["whole"]);
+    assert_eq!(second["tokenizer"], first["tokenizer"]);
 }

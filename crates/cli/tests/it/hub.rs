@@ -577,3 +577,30 @@ fn a_data_set_is_asked_by_id() {
     let wrong = home.run(&["questions", "check", "hf:tiny"], &[]);
     assert_eq!(wrong.code, 2, "{}", wrong.stderr);
 }
+
+/// `/dev/full` is a file on a disk without room.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said() {
+    let files = checkpoint("multi-query-wide-heads");
+    let digest = hex(&Sha256::digest(&files["model.safetensors"]));
+    let server = Server::start("", files, Manners::default());
+    let home = Home::new(&server);
+    let blobs = home.repository().join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::os::unix::fs::symlink("/dev/full", blobs.join(format!("{digest}.incomplete"))).unwrap();
+    let outcome = home.run(&SHOW, &[]);
+    assert_eq!(outcome.code, 5, "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains("the disk is full; 149976 more bytes are needed"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("HF_HUB_CACHE"),
+        "{}",
+        outcome.stderr
+    );
+}
