@@ -79,4 +79,9 @@ make("tied-embedding", "qwen2", r=2, lora_alpha=4, target_modules=["q_proj", "em
 make("tied-head", "qwen2", r=2, lora_alpha=4, target_modules=["q_proj", "lm_head"])
 make("tied-saved-embedding", "qwen2", r=2, lora_alpha=4, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
 make("tied-saved-head", "qwen2", r=2, lora_alpha=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
+make(
+    "tied-saved-embedding-lora-head", "qwen2", r=2, lora_alpha=4, target_modules=["q_proj", "lm_head"],
+    modules_to_save=["embed_tokens"],
+)
+make("neox-head", "gpt-neox", r=2, lora_alpha=4, target_modules=["query_key_value", "lm_head"])
 make("some-layers", "gemma3", r=2, lora_alpha=4, target_modules=["up_proj", "k_proj"], layers_to_transform=[1, 3])

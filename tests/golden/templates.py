@@ -82,6 +82,9 @@ TEMPLATES = {
     "{{ m.tool_calls is none }}{{ (m.tool_calls | default([])) | length }}{{ messages | selectattr('role', 'equalto', 'user') | list | length }}"
     "{{ messages | map(attribute='role') | join(',') }}{{ m.content | first }}{{ m.content | string | length }}{{ m.content[:4] }}{{ m.content[-3:] }}"
     "{{ none }}{{ true and m.content }}{{ '' or 'empty' }}{{ 7 // 2 }}{{ 7 % 4 }}{{ 2 ** 3 }}\n{% endfor %}",
+    "nothing is given": "{% if tools is iterable and tools | length > 0 %}tools{% endif %}{{ nowhere | length }}"
+    "{{ none is iterable }}{{ messages is sequence }}{{ 'x' is sequence }}{{ messages[0] is sequence }}{{ 3 is sequence }}\r\n"
+    "{% for m in messages %}\r\n{{ m.content }}{% endfor %}",
     "special tokens": "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token }}|{{ cls_token is defined }}|{{ messages[-1]['content'] }}"
     "{% for m in messages %}{{ m.content }}{% endfor %}",
 }

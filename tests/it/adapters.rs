@@ -22,7 +22,7 @@ fn adapters() -> Vec<(PathBuf, Snapshot)> {
     let entries = std::fs::read_dir(folder("adapters")).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert_eq!(paths.len(), 12, "{paths:?}");
+    assert_eq!(paths.len(), 14, "{paths:?}");
     let opened = paths.into_iter().map(|path| {
         let base = std::fs::read_to_string(path.join("base")).unwrap();
         let base = Snapshot::open(&folder("families").join(base.trim())).unwrap();
@@ -119,6 +119,17 @@ fn refused() {
             "rank_pattern",
             serde_json::json!({"(": 2}),
             "a pattern that cannot be read",
+        ),
+        (
+            "target_modules",
+            serde_json::json!(["q_proj"]),
+            "does not target it",
+        ),
+        ("target_modules", "nope".into(), "does not target it"),
+        (
+            "layers_to_transform",
+            serde_json::json!([7]),
+            "does not target it",
         ),
     ] {
         let problem = copy(&|config| config[key] = value.clone());

@@ -32,6 +32,14 @@ fn logits() {
         let golden = golden_of(&path.with_extension("safetensors"));
         let error = worst_error_of(&path, &golden, DType::F32);
         assert!(error <= 1e-4, "{}: off by {error}", path.display());
+        // Held as the program chooses: quantised weights are rounded to 16 bits.
+        let dtype = Snapshot::open(&path).unwrap().weights.stored_dtype();
+        let error = worst_error_of(&path, &golden, dtype);
+        assert!(
+            error <= 6e-3,
+            "{} as {dtype:?}: off by {error}",
+            path.display()
+        );
     }
 }
 
@@ -59,7 +67,11 @@ fn template() {
         assert_eq!(text, "<s><|user|>A or B?");
         assert_eq!(tokens.iter().filter(|token| **token == 1).count(), 1);
         assert_eq!(snapshot.name, path.file_stem().unwrap().to_str().unwrap());
-        assert_ne!(snapshot.fingerprint().unwrap().whole, "");
+        let again = Snapshot::open(&path).unwrap();
+        assert_eq!(
+            snapshot.fingerprint().unwrap(),
+            again.fingerprint().unwrap()
+        );
     }
 }
 
@@ -76,9 +88,23 @@ fn beside() {
     assert_eq!(with.vocabulary.continuation("w7").unwrap(), [7]);
     assert_ne!(own.vocabulary.continuation("w7").unwrap(), [7]);
     assert_eq!(with.render(&[]).unwrap(), "other");
+    // A tokenizer beside it takes nothing away: the template is still the file's.
+    std::fs::remove_file(temporary.path().join("chat_template.jinja")).unwrap();
+    assert!(Snapshot::open(&path).unwrap().is_aligned());
+    let adapter = own.with_adapter(&folder("adapters/patterns"));
+    assert!(
+        adapter
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("adapters are not put on GGUF files")
+    );
     std::fs::copy(&path, temporary.path().join("again.gguf")).unwrap();
     let both = Snapshot::open(temporary.path()).err().unwrap().to_string();
-    assert!(both.contains("2 GGUF files"), "{both}");
+    assert!(
+        both.contains("holds 2 GGUF files; name the one that is meant: again.gguf, qwen2.gguf"),
+        "{both}"
+    );
 }
 
 fn refused() {

@@ -36,6 +36,10 @@ pub fn trials() -> Vec<Trial> {
             narrow_weights,
         ),
         test(
+            "golden_logits::a_head_beside_a_tied_embedding_counts_where_it_differs",
+            head_beside_a_tied_embedding,
+        ),
+        test(
             "golden_logits::absent_keys_mean_what_transformers_says",
             defaults,
         ),
@@ -375,4 +379,32 @@ fn sentencepiece() {
         .map(|token| token.text.as_str())
         .collect();
     assert_eq!(written, " A");
+}
+
+/// A head that stands beside the embedding and differs is a head of its own, whatever the config says; an equal one is tied.
+fn head_beside_a_tied_embedding() {
+    use safetensors::{SafeTensors, serialize_to_file};
+    let temporary = tempfile::tempdir().unwrap();
+    let from = folder("families/qwen2");
+    for name in ["config.json", "tokenizer.json"] {
+        std::fs::copy(from.join(name), temporary.path().join(name)).unwrap();
+    }
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let embedding = stored.tensor("model.embed_tokens.weight").unwrap();
+    let mut other = embedding.data().to_vec();
+    other[1] ^= 0x80;
+    for (data, tied) in [(embedding.data(), true), (&other[..], false)] {
+        let (dtype, shape) = (embedding.dtype(), embedding.shape().to_vec());
+        let head = safetensors::tensor::TensorView::new(dtype, shape, data).unwrap();
+        let mut tensors = stored.tensors();
+        tensors.push(("lm_head.weight".to_owned(), head));
+        let path = temporary.path().join("model.safetensors");
+        serialize_to_file(tensors, None, &path).unwrap();
+        let snapshot = Snapshot::open(temporary.path()).unwrap();
+        assert_eq!(snapshot.spec.tied_head, tied);
+        let decoder = Decoder::load(&snapshot, DType::F32, KernelConfig::cpu()).unwrap();
+        let error = worst_error_in(&decoder, &golden("families/qwen2"));
+        assert_eq!(error <= TOLERANCE, tied, "{error}");
+    }
 }

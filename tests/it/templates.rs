@@ -33,7 +33,7 @@ fn with_template(template: &Value) -> Result<Snapshot, String> {
 fn rendering() {
     let record = std::fs::read_to_string(folder("templates.json")).unwrap();
     let record: Vec<Value> = serde_json::from_str(&record).unwrap();
-    assert_eq!(record.len(), 60);
+    assert_eq!(record.len(), 64);
     let mut wrong = Vec::new();
     for entry in &record {
         let name = entry["name"].as_str().unwrap();

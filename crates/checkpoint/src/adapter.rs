@@ -5,7 +5,7 @@ use crate::parameters::{Order, Source};
 use crate::weights::{Weights, put_in_order};
 use crate::{CheckpointError, DecoderSpec, safetensors_files};
 use candle_core::{Device, Tensor};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// A low-rank change: `scale · B · A` is added, and where there is a magnitude (DoRA), rows are brought to its lengths.
@@ -19,9 +19,21 @@ struct LowRank {
     of_embedding: bool,
 }
 
+/// Ends of the names of a low-rank change's tensors, which half each is, and whether it is of an embedding.
+const HALVES: [(&str, u8, bool); 6] = [
+    (".lora_A.weight", 0, false),
+    (".lora_B.weight", 1, false),
+    (".lora_embedding_A", 0, true),
+    (".lora_embedding_B", 1, true),
+    (".lora_magnitude_vector", 2, false),
+    (".lora_magnitude_vector.weight", 2, false),
+];
+
 /// What the file has of a low-rank change.
 #[derive(Default)]
 struct Halves {
+    /// The module's name there.
+    written: String,
     a: Option<Stored>,
     b: Option<Stored>,
     magnitude: Option<Stored>,
@@ -52,6 +64,7 @@ pub struct Adapter {
     changes: HashMap<String, Change>,
     /// Whether embedding and head were one tensor in the base and are two now.
     unties: bool,
+    made_for: Option<String>,
 }
 
 impl Adapter {
@@ -97,9 +110,16 @@ impl Adapter {
             config,
             changes: HashMap::new(),
             unties: false,
+            made_for: settings.made_for.clone(),
         };
         let mut spec = base.clone();
         adapter.sort(&settings, base)?;
+        let replaced = |change: &Change| change.replaced.is_some();
+        if settings.saves && !adapter.changes.values().any(replaced) {
+            return Err(
+                adapter.other_base("*", "are in `modules_to_save`, and none is in the file")
+            );
+        }
         adapter.unties = base.tied_head && adapter.parts(base);
         adapter.check(base, &mut spec)?;
         Ok((adapter, spec))
@@ -114,6 +134,11 @@ impl Adapter {
         hasher.update(&self.config);
         hasher.update(self.weights.digest()?.as_bytes());
         Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// The base that the adapter says it was made for, as its maker called it.
+    pub fn made_for(&self) -> Option<&str> {
+        self.made_for.as_deref()
     }
 
     /// Bytes of the adapter's file.
@@ -147,106 +172,120 @@ impl Adapter {
             })
     }
 
+    /// Sorts the file's tensors by the base's tensor that they change.
     fn sort(&mut self, settings: &Settings, base: &DecoderSpec) -> Result<(), CheckpointError> {
-        let mut pairs: HashMap<String, Halves> = HashMap::new();
-        let mut changes: HashMap<String, Change> = HashMap::new();
-        for (name, shape) in self.weights.tensors() {
-            let bare = name.strip_prefix("base_model.model.").unwrap_or(&name);
-            let renamed = base.renames.iter().find_map(|(from, to)| {
-                bare.strip_prefix(from.as_str())
-                    .map(|rest| format!("{to}{rest}"))
-            });
-            let bare = renamed.unwrap_or_else(|| bare.to_owned());
-            // A module that is saved whole may stand there with the one that it replaces.
-            if bare.contains(".original_module.") {
+        let mut pairs: BTreeMap<String, Halves> = BTreeMap::new();
+        let mut tensors = self.weights.tensors();
+        tensors.sort();
+        if tensors.is_empty() {
+            return Err(self.other_base("*", "stands for nothing: the file holds no tensor"));
+        }
+        for (name, shape) in tensors {
+            let written = name.strip_prefix("base_model.model.").unwrap_or(&name);
+            // A module that is saved whole may stand there with the one that it replaces; towers have no part in the decoder.
+            let unread = |start: &String| written.starts_with(start.as_str());
+            if written.contains(".original_module.") || base.unread.iter().any(unread) {
                 continue;
             }
-            let bare = bare
+            let written = written
                 .replace(".modules_to_save.", ".")
                 .replace(".default.", ".");
             let stored = Stored {
                 name: name.clone(),
                 shape,
             };
-            let endings = [
-                (".lora_A.weight", 0, false),
-                (".lora_B.weight", 1, false),
-                (".lora_embedding_A", 0, true),
-                (".lora_embedding_B", 1, true),
-                (".lora_magnitude_vector", 2, false),
-                (".lora_magnitude_vector.weight", 2, false),
-            ];
-            let found = endings.iter().find_map(|(ending, place, embedding)| {
-                Some((bare.strip_suffix(ending)?.to_owned(), *place, *embedding))
+            let found = HALVES.iter().find_map(|(ending, place, embedding)| {
+                Some((written.strip_suffix(ending)?, *place, *embedding))
             });
             if let Some((module, place, embedding)) = found {
-                let pair = pairs.entry(module).or_default();
+                let pair = pairs.entry(base.renamed(module)).or_default();
                 pair.of_embedding |= embedding;
-                match place {
-                    0 => pair.a = Some(stored),
-                    1 => pair.b = Some(stored),
-                    _ => pair.magnitude = Some(stored),
+                module.clone_into(&mut pair.written);
+                let half = match place {
+                    0 => &mut pair.a,
+                    1 => &mut pair.b,
+                    _ => &mut pair.magnitude,
+                };
+                if half.replace(stored).is_some() {
+                    return Err(self.other_base(&name, "stands there twice"));
                 }
-            } else if bare.contains(".lora_") {
+            } else if written.contains(".lora_") {
                 return Err(self.other_base(&name, "is of a kind that is not read"));
             } else {
-                let in_place = bare.contains(".base_layer.");
-                let change = changes
-                    .entry(bare.replace(".base_layer.", "."))
-                    .or_default();
+                let in_place = written.contains(".base_layer.");
+                let target = base.renamed(&written.replace(".base_layer.", "."));
+                let change = self.changes.entry(target).or_default();
                 change.replaced = Some(stored);
                 change.in_place = in_place;
             }
         }
+        self.share_replaced_head(base);
         for (module, pair) in pairs {
-            let Halves {
-                a,
-                b,
-                magnitude,
-                of_embedding,
-            } = pair;
-            let (Some(a), Some(b)) = (a, b) else {
-                return Err(self.other_base(&module, "has one half of a low-rank pair"));
-            };
-            if settings.dora != magnitude.is_some() {
-                return Err(self.other_base(&module, "and `use_dora` do not agree"));
-            }
-            let rank = a.shape.first().copied().unwrap_or(0);
-            let (expected, scale) = settings.scale(&module);
-            if (expected - rank as f64).abs() > 0.1 {
-                let problem = format!("has rank {rank} where adapter_config.json says {expected}");
-                return Err(self.other_base(&a.name, &problem));
-            }
-            // What is tied shares one tensor, and both changes.
-            let target = if base.tied_head && module == base.names.head {
-                &base.names.embedding
-            } else {
-                &module
-            };
-            let change = changes.entry(format!("{target}.weight")).or_default();
-            change.low_rank.push(LowRank {
-                a,
-                b,
-                scale,
-                magnitude,
-                of_embedding,
-            });
+            self.pair(settings, base, &module, pair)?;
         }
-        // A replacement of what is tied, put into the shared tensor.
+        Ok(())
+    }
+
+    /// A head that is the embedding and is replaced in place is replaced in the embedding.
+    fn share_replaced_head(&mut self, base: &DecoderSpec) {
+        let head = format!("{}.weight", base.names.head);
+        let shared = self.changes.get(&head).is_some_and(|head| head.in_place);
         if base.tied_head
-            && let Some(change) = changes.remove(&format!("{}.weight", base.names.head))
+            && shared
+            && !self.parts(base)
+            && let Some(change) = self.changes.remove(&head)
         {
-            let target = if change.in_place {
-                &base.names.embedding
-            } else {
-                &base.names.head
-            };
-            let entry = changes.entry(format!("{target}.weight")).or_default();
-            entry.replaced = change.replaced;
-            entry.in_place = change.in_place;
-            entry.low_rank.extend(change.low_rank);
+            let embedding = format!("{}.weight", base.names.embedding);
+            self.changes.insert(embedding, change);
         }
-        self.changes = changes;
+    }
+
+    /// Adds a low-rank change to the tensor that it changes.
+    fn pair(
+        &mut self,
+        settings: &Settings,
+        base: &DecoderSpec,
+        module: &str,
+        pair: Halves,
+    ) -> Result<(), CheckpointError> {
+        let Halves {
+            written,
+            a,
+            b,
+            magnitude,
+            of_embedding,
+        } = pair;
+        let (Some(a), Some(b)) = (a, b) else {
+            return Err(self.other_base(module, "has one half of a low-rank pair"));
+        };
+        if settings.dora != magnitude.is_some() {
+            return Err(self.other_base(module, "and `use_dora` do not agree"));
+        }
+        if !settings.targets(&written) {
+            let problem = "is in the file, but adapter_config.json does not target it";
+            return Err(self.other_base(&a.name, problem));
+        }
+        let rank = a.shape.first().copied().unwrap_or(0);
+        // Patterns are matched against the names that the adapter was made with.
+        let (expected, scale) = settings.scale(&written);
+        if (expected - rank as f64).abs() > 0.1 {
+            let problem = format!("has rank {rank} where adapter_config.json says {expected}");
+            return Err(self.other_base(&a.name, &problem));
+        }
+        // What is tied shares one tensor, and both change; unless one of them is a copy of its own by now.
+        let target = if base.tied_head && module == base.names.head && !self.parts(base) {
+            base.names.embedding.as_str()
+        } else {
+            module
+        };
+        let change = self.changes.entry(format!("{target}.weight")).or_default();
+        change.low_rank.push(LowRank {
+            a,
+            b,
+            scale,
+            magnitude,
+            of_embedding,
+        });
         Ok(())
     }
 
@@ -255,7 +294,9 @@ impl Adapter {
         let shapes: HashMap<String, Vec<usize>> = base.tensors().into_iter().collect();
         let tables = [&base.names.embedding, &base.names.head].map(|name| format!("{name}.weight"));
         let mut sizes: Vec<usize> = Vec::new();
-        for (name, change) in &self.changes {
+        let mut changes: Vec<(&String, &Change)> = self.changes.iter().collect();
+        changes.sort_by_key(|(name, _)| *name);
+        for (name, change) in changes {
             let is_table = tables.contains(name);
             let shape = match shapes.get(name) {
                 Some(shape) => shape,
@@ -292,8 +333,12 @@ impl Adapter {
                     );
                     return Err(self.other_base(&pair.a.name, &problem));
                 }
+                if pair.magnitude.is_some() && pair.of_embedding {
+                    let problem = "has a magnitude (DoRA), which is not read for embeddings: merge it with PEFT";
+                    return Err(self.other_base(name, problem));
+                }
                 if let Some(magnitude) = &pair.magnitude
-                    && (magnitude.shape.iter().product::<usize>() != outer || pair.of_embedding)
+                    && magnitude.shape.iter().product::<usize>() != outer
                 {
                     return Err(self.other_base(&magnitude.name, "has another length"));
                 }
@@ -357,7 +402,13 @@ impl Adapter {
                 self.rescale(source, magnitude, values)?;
             }
         }
-        Ok(())
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(());
+        }
+        Err(CheckpointError::NotFinite {
+            path: self.path.clone(),
+            tensor: source.name.clone(),
+        })
     }
 
     /// `scale · B · A`, `[out, in]`; of an embedding transposed, `[vocabulary, hidden]`.

@@ -55,6 +55,13 @@ pub(crate) struct Settings {
     alphas: Vec<(Regex, f64)>,
     rank_stabilised: bool,
     pub dora: bool,
+    /// Whether modules are saved whole.
+    pub saves: bool,
+    /// `base_model_name_or_path`.
+    pub made_for: Option<String>,
+    targets: Targets,
+    /// Layers that are changed; all where none is listed.
+    layers: Vec<u64>,
 }
 
 impl Settings {
@@ -117,14 +124,50 @@ impl Settings {
             };
             list.iter().map(compile).collect()
         };
+        let rank = number("r")?;
+        if rank < 1.0 || rank.fract() != 0.0 {
+            return Err(error("r", format!("is {rank}, which is no rank")));
+        }
         Ok(Self {
-            rank: number("r")?,
+            rank,
             alpha: number("lora_alpha")?,
             ranks: compiled("rank_pattern", &patterns.rank_pattern)?,
             alphas: compiled("alpha_pattern", &patterns.alpha_pattern)?,
             rank_stabilised: flag("use_rslora"),
             dora: flag("use_dora"),
+            made_for: config
+                .get("base_model_name_or_path")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            targets: Targets::read(config.get("target_modules"))
+                .map_err(|problem| error("target_modules", problem))?,
+            layers: match config.get("layers_to_transform") {
+                Some(Value::Array(list)) => list.iter().filter_map(Value::as_u64).collect(),
+                Some(one) => one.as_u64().into_iter().collect(),
+                None => Vec::new(),
+            },
+            saves: config
+                .get("modules_to_save")
+                .and_then(Value::as_array)
+                .is_some_and(|list| !list.is_empty()),
         })
+    }
+
+    /// Whether a module is among those that the adapter is said to change.
+    pub fn targets(&self, module: &str) -> bool {
+        let named = match &self.targets {
+            Targets::All => true,
+            Targets::Pattern(pattern) => pattern.is_match(module),
+            Targets::Listed(names) => names.iter().any(|name| {
+                let end = module.strip_suffix(name.as_str());
+                end.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+            }),
+        };
+        let mut numbers = module
+            .split('.')
+            .filter_map(|part| part.parse::<u64>().ok());
+        let layer = numbers.next();
+        named && (self.layers.is_empty() || layer.is_none_or(|layer| self.layers.contains(&layer)))
     }
 
     /// The rank of a module, and what its product is multiplied by.
@@ -146,6 +189,33 @@ impl Settings {
             rank
         };
         (rank, alpha / divisor)
+    }
+}
+
+/// Which modules have low-rank changes.
+enum Targets {
+    /// Not said, or all.
+    All,
+    /// A pattern that the whole name matches.
+    Pattern(Regex),
+    /// Names, or ends of names.
+    Listed(Vec<String>),
+}
+
+impl Targets {
+    fn read(value: Option<&Value>) -> Result<Self, String> {
+        match value {
+            None | Some(Value::Null) => Ok(Self::All),
+            Some(Value::String(all)) if all == "all-linear" => Ok(Self::All),
+            Some(Value::String(pattern)) => Regex::new(&format!("^(?:{pattern})$"))
+                .map(Self::Pattern)
+                .map_err(|_| format!("cannot be read: `{pattern}`")),
+            Some(Value::Array(list)) => {
+                let names = list.iter().filter_map(Value::as_str);
+                Ok(Self::Listed(names.map(str::to_owned).collect()))
+            }
+            Some(_) => Err("is neither text nor a list".to_owned()),
+        }
     }
 }
 

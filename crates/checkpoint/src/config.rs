@@ -43,13 +43,8 @@ impl<'a> Keys<'a> {
     ) -> Result<Option<T>, CheckpointError> {
         self.get(key)
             .map(|value| {
-                convert(value).ok_or_else(|| {
-                    let mut shown = value.to_string();
-                    if shown.chars().count() > 60 {
-                        shown = shown.chars().take(60).chain("…".chars()).collect();
-                    }
-                    self.error(key, format!("is not {expected}: {shown}"))
-                })
+                convert(value)
+                    .ok_or_else(|| self.error(key, format!("is not {expected}: {}", short(value))))
             })
             .transpose()
     }
@@ -126,6 +121,21 @@ impl<'a> Keys<'a> {
         })
     }
 
+    /// A length in tokens, which is no size of anything that is kept; bounded by 2^31.
+    pub fn length(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
+        self.read(key, "a number from 1 to 2^31", |value| {
+            value
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok())
+                .filter(|n| (1..=1 << 31).contains(n))
+        })
+    }
+
+    pub fn needed_length(&self, key: &str) -> Result<usize, CheckpointError> {
+        self.length(key)?
+            .ok_or_else(|| self.error(key, "is missing"))
+    }
+
     pub fn needed_count(&self, key: &str) -> Result<usize, CheckpointError> {
         self.count(key)?
             .ok_or_else(|| self.error(key, "is missing"))
@@ -153,7 +163,17 @@ impl<'a> Keys<'a> {
 }
 
 fn unknown_problem(value: &Value) -> String {
-    format!("is not known to this program ({value}) and could change the numbers")
+    let shown = short(value);
+    format!("is not known to this program ({shown}) and could change the numbers")
+}
+
+/// A value for a message.
+fn short(value: &Value) -> String {
+    let mut shown = value.to_string();
+    if shown.chars().count() > 60 {
+        shown = shown.chars().take(60).chain("…".chars()).collect();
+    }
+    shown
 }
 
 /// The config with the family's names and defaults; every key is known, or refused by name.
@@ -179,6 +199,9 @@ pub(crate) fn settled<'a>(
     let inert = Inert::load();
     let rotary = family.defaults.contains_key("rope_theta");
     for (written, value) in object {
+        if family.ignored.contains(written) {
+            continue;
+        }
         let key = family.aliases.get(written).unwrap_or(written);
         if (rotary && ROPE_KEYS.contains(&key.as_str()))
             || family.defaults.contains_key(key)
@@ -193,7 +216,7 @@ pub(crate) fn settled<'a>(
                 ));
             }
             keys.object.insert(key.clone(), value.clone());
-        } else if !value.is_null() && !family.ignored.contains(key) && !inert.keys.contains(key) {
+        } else if !value.is_null() && !inert.keys.contains(key) {
             let harmless = inert
                 .only
                 .get(key)

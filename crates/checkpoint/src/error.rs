@@ -11,6 +11,14 @@ pub enum CheckpointError {
         /// The path.
         path: PathBuf,
     },
+    /// What was named is something else.
+    #[error("{path}: {problem}")]
+    NotACheckpoint {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        problem: String,
+    },
     /// A needed file is absent.
     #[error("{path}: is missing ({needed})")]
     MissingFile {
@@ -133,6 +141,14 @@ pub enum CheckpointError {
         tensor: String,
         /// How it does not fit.
         problem: String,
+    },
+    /// An adapter was put on a GGUF file.
+    #[error(
+        "{path}: adapters are not put on GGUF files, which keep rows and norms in another form"
+    )]
+    AdapterOnGguf {
+        /// The file.
+        path: PathBuf,
     },
     /// Weights stand there as Python pickles only.
     #[error("{path}: weights are pickled, which would run code to read them")]

@@ -46,6 +46,14 @@ pub struct Family {
     pub(crate) names: Names,
 }
 
+impl Family {
+    /// The architectures that are read, the one whose config keeps the decoder's in a part of its own included.
+    pub fn all_architectures(&self) -> impl Iterator<Item = &String> {
+        let nested = self.nested.as_ref().map(|nested| &nested.architecture);
+        self.architectures.iter().chain(nested)
+    }
+}
+
 /// Where a wrapper around a decoder keeps the decoder's config.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,8 @@
 //! What tells two checkpoints apart, whatever they are called.
 
 use crate::CheckpointError;
-use crate::weights::{File, Stored, Weights};
+use crate::stored::{File, Stored};
+use crate::weights::Weights;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ pub struct Fingerprint {
     pub config: String,
     /// Of `tokenizer.json`.
     pub tokenizer: String,
-    /// Of the chat template's text, where there is one.
+    /// Of the chat template's text and the special tokens that it may name, where there is one.
     pub template: Option<String>,
     /// Of the weights' files: headers and content.
     pub weights: String,
@@ -34,19 +35,27 @@ impl Weights {
     /// # Errors
     /// [`CheckpointError::NotFinite`] naming the tensor; [`CheckpointError::Unreadable`].
     pub fn digest(&self) -> Result<String, CheckpointError> {
+        if let Some(digest) = self.known_digest.get() {
+            return Ok(digest.clone());
+        }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed().map_or([0; 8], u64::to_le_bytes));
         for (number, file) in self.files().iter().enumerate() {
             let digest = if let Some(digest) = remembered(file) {
                 digest
             } else {
+                let place = memory_of(file);
                 let digest = self.read_through(number, file)?;
-                remember(file, &digest);
+                // A file that was changed or replaced meanwhile has another place now.
+                if place == memory_of(file) {
+                    remember(place, &digest);
+                }
                 digest
             };
             hasher.update(digest.as_bytes());
         }
-        Ok(hasher.finalize().to_hex().to_string())
+        let digest = hasher.finalize().to_hex().to_string();
+        Ok(self.known_digest.get_or_init(|| digest).clone())
     }
 
     /// Bytes that [`Weights::digest`] would read.
@@ -159,8 +168,8 @@ fn remembered(file: &File) -> Option<String> {
 }
 
 /// Keeps a digest; a cache that cannot be written is no cache, and nothing worse.
-fn remember(file: &File, digest: &str) {
-    let Some(place) = memory_of(file) else {
+fn remember(place: Option<PathBuf>, digest: &str) {
+    let Some(place) = place else {
         return;
     };
     let beside = place.with_extension(std::process::id().to_string());

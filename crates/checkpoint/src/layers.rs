@@ -91,7 +91,7 @@ pub(crate) fn layers(
     let window = if keys.flag("use_sliding_window")? == Some(false) {
         None
     } else {
-        keys.count("sliding_window")?
+        keys.length("sliding_window")?
     };
     let listed_types = keys.texts("layer_types")?;
     if let Some(types) = &listed_types {
@@ -106,9 +106,16 @@ pub(crate) fn layers(
             return Err(keys.error("layer_types", problem));
         }
     }
+    if window.is_none()
+        && let Some(types) = &listed_types
+        && types.iter().any(|kind| kind == "sliding_attention")
+    {
+        let problem = "names sliding_attention, but the config says that there is no window";
+        return Err(keys.error("layer_types", problem));
+    }
     let listed_ropes = keys.counts("no_rope_layers")?;
     if let Some(listed) = &listed_ropes
-        && listed.len() != count
+        && listed.len() < count
     {
         let problem = format!("has {} entries for {count} layers", listed.len());
         return Err(keys.error("no_rope_layers", problem));
@@ -198,8 +205,10 @@ fn mlp(keys: &Keys<'_>, family: &Family, index: usize) -> Result<Mlp, Checkpoint
         None => keys.needed_count("num_local_experts")?,
     };
     let chosen = keys.needed_count("num_experts_per_tok")?;
-    if count > 1 << 12 {
-        return Err(keys.error("num_experts", "is over 2^12"));
+    let layers = keys.needed_count("num_hidden_layers")?;
+    if count > 1 << 12 || count * layers > 1 << 16 {
+        let problem = "is over 2^12, or over 2^16 with all layers together";
+        return Err(keys.error("num_experts", problem));
     }
     if chosen > count {
         return Err(keys.error(

@@ -23,6 +23,7 @@ mod rope;
 mod safetensors_files;
 mod snapshot;
 mod spec;
+mod stored;
 mod template;
 mod tokenizer;
 mod weights;

@@ -168,6 +168,19 @@ impl Order {
 }
 
 impl DecoderSpec {
+    /// The family's name of what a checkpoint calls otherwise.
+    pub(crate) fn renamed(&self, name: &str) -> String {
+        let renamed = self.renames.iter().find_map(|(from, to)| {
+            name.strip_prefix(from.as_str())
+                .map(|rest| format!("{to}{rest}"))
+                // A module is named without the dot that its parts begin with.
+                .or_else(|| {
+                    (format!("{name}.") == *from).then(|| to.trim_end_matches('.').to_owned())
+                })
+        });
+        renamed.unwrap_or_else(|| name.to_owned())
+    }
+
     /// Whether a tensor is stored as `[in, out]`.
     pub(crate) fn is_transposed(&self, name: &str) -> bool {
         let within = name.starts_with(&self.names.layer);

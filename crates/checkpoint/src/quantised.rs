@@ -21,6 +21,17 @@ pub(crate) enum Quantised {
 }
 
 impl Quantised {
+    /// What `ggml` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q4_0 => "Q4_0",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+        }
+    }
+
     /// Numbers and bytes of a block.
     pub fn block(self) -> (usize, usize) {
         match self {

@@ -29,9 +29,7 @@ pub fn config(bytes: &[u8]) -> Result<(), CheckpointError> {
         source,
     })?;
     let spec = DecoderSpec::from_config(path, &config)?;
-    if spec.layers.len() <= 64 {
-        spec.parameters();
-    }
+    spec.parameters();
     spec.length_class(spec.context_length());
     Ok(())
 }

@@ -230,12 +230,12 @@ impl Reader<'_> {
     ) -> Result<Scaling, CheckpointError> {
         let common = ["rope_theta", "rope_type", "type", "partial_rotary_factor"];
         let only = |own: &[&str]| section.only(&[&common[..], own].concat());
-        let max_positions = self.keys.needed_count("max_position_embeddings")?;
+        let max_positions = self.keys.needed_length("max_position_embeddings")?;
         // A key beside `rope_scaling` wins over one inside, as in transformers.
-        let original = match self.keys.count("original_max_position_embeddings")? {
+        let original = match self.keys.length("original_max_position_embeddings")? {
             Some(outer) => outer,
             None => section
-                .count("original_max_position_embeddings")?
+                .length("original_max_position_embeddings")?
                 .unwrap_or(max_positions),
         };
         let stretched = || -> Result<f64, CheckpointError> {
@@ -272,10 +272,16 @@ impl Reader<'_> {
                     "high_freq_factor",
                     "original_max_position_embeddings",
                 ])?;
+                let factor = section.needed_number("factor")?;
+                let low_freq_factor = section.needed_number("low_freq_factor")?;
+                let high_freq_factor = section.needed_number("high_freq_factor")?;
+                if low_freq_factor >= high_freq_factor {
+                    return Err(section.error("low_freq_factor", "is not below `high_freq_factor`"));
+                }
                 Ok(Scaling::Llama3 {
-                    factor: section.needed_number("factor")?,
-                    low_freq_factor: section.needed_number("low_freq_factor")?,
-                    high_freq_factor: section.needed_number("high_freq_factor")?,
+                    factor,
+                    low_freq_factor,
+                    high_freq_factor,
                     original_max_position_embeddings: original as f64,
                 })
             }
@@ -288,8 +294,13 @@ impl Reader<'_> {
                     "mscale",
                     "mscale_all_dim",
                     "truncate",
+                    "finetuned",
                     "original_max_position_embeddings",
                 ])?;
+                if self.family.wiring.local_rope_theta.is_some() && section.get("truncate").is_some() {
+                    let problem = "has no effect in transformers where layers have RoPE of two kinds";
+                    return Err(section.error("truncate", problem));
+                }
                 yarn(section, stretched()?, original)
             }
             "longrope" => {
@@ -350,6 +361,9 @@ fn longrope(
             format!("has {found} numbers where {needed} are needed"),
         ))
     };
+    if original < 2 {
+        return Err(section.error("original_max_position_embeddings", "is below 2"));
+    }
     let attention_factor = match section.number("attention_factor")? {
         Some(stated) => stated,
         None if factor <= 1.0 => 1.0,

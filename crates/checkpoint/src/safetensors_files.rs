@@ -1,7 +1,8 @@
 //! Weights as safetensors: one file, or shards with an index.
 
 use crate::CheckpointError;
-use crate::weights::{Bytes, File, Place, Stored, Weights};
+use crate::stored::{Bytes, File, Place, Stored};
+use crate::weights::Weights;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -132,6 +133,13 @@ fn stored(dtype: Dtype) -> Stored {
 /// Where the tensors begin and what the header says; the safetensors crate checks that they fill the file without gap or
 /// overlap and are as long as their shapes.
 fn metadata(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata), CheckpointError> {
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Err(CheckpointError::BadWeightsFile {
+            path: path.to_owned(),
+            problem: "a git-lfs pointer stands in its place; `git lfs pull` fetches the file"
+                .to_owned(),
+        });
+    }
     let (header, metadata) =
         SafeTensors::read_metadata(bytes).map_err(|error| CheckpointError::BadWeightsFile {
             path: path.to_owned(),

@@ -158,9 +158,21 @@ impl Snapshot {
     /// # Errors
     /// [`CheckpointError`] naming the file, key or tensor.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let is_gguf = |path: &Path| path.extension().is_some_and(|ending| ending == "gguf");
+        let is_gguf = |path: &Path| {
+            let ending = path.extension();
+            ending.is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+        };
+        let other = |problem: String| CheckpointError::NotACheckpoint {
+            path: path.to_owned(),
+            problem,
+        };
         if path.is_file() && is_gguf(path) {
             return Self::from_gguf(path);
+        }
+        if path.is_file() {
+            return Err(other(
+                "is neither a .gguf file nor a checkpoint's folder".to_owned(),
+            ));
         }
         if !path.is_dir() {
             return Err(CheckpointError::NoFolder {
@@ -171,15 +183,24 @@ impl Snapshot {
             && let Ok(entries) = std::fs::read_dir(path)
         {
             let files = entries.flatten().map(|entry| entry.path());
-            let found: Vec<PathBuf> = files.filter(|path| is_gguf(path)).collect();
+            let mut found: Vec<PathBuf> = files.filter(|path| is_gguf(path)).collect();
+            found.sort();
             match &found[..] {
+                [] if path.join("adapter_config.json").exists() => {
+                    return Err(other(
+                        "is an adapter; name its base, and this with --adapter".to_owned(),
+                    ));
+                }
                 [] => {}
                 [one] => return Self::from_gguf(one),
                 _ => {
-                    return Err(CheckpointError::Gguf {
-                        path: path.to_owned(),
-                        problem: format!("{} GGUF files; name the one that is meant", found.len()),
-                    });
+                    let names = found.iter().filter_map(|path| path.file_name());
+                    let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+                    return Err(other(format!(
+                        "holds {} GGUF files; name the one that is meant: {}",
+                        found.len(),
+                        names.join(", ")
+                    )));
                 }
             }
         }
@@ -215,22 +236,20 @@ impl Snapshot {
         let (described, metadata) = gguf::describe(path, gguf::open(path)?)?;
         let gguf::Described {
             config,
-            spec,
+            mut spec,
             mut weights,
         } = described;
-        weights.settle(&spec, &Inert::load().tensors)?;
+        weights.settle(&mut spec, &Inert::load().tensors)?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let beside = optional(folder, "tokenizer.json")?;
-        let (tokenizer, own_settings) = if let Some(bytes) = beside {
-            (bytes, Value::Null)
-        } else {
-            let spoken = gguf::tokenizer(path, &metadata)?;
-            (spoken.tokenizer.to_string().into_bytes(), spoken.settings)
+        let tokenizer = match optional(folder, "tokenizer.json")? {
+            Some(bytes) => bytes,
+            None => gguf::tokenizer(path, &metadata)?.to_string().into_bytes(),
         };
-        let settings = match optional(folder, "tokenizer_config.json")? {
-            Some(bytes) => object(&folder.join("tokenizer_config.json"), &bytes)?,
-            None => own_settings.as_object().cloned().unwrap_or_default(),
-        };
+        // What stands beside the file counts first, key by key.
+        let mut settings = gguf::settings(&metadata);
+        if let Some(bytes) = optional(folder, "tokenizer_config.json")? {
+            settings.extend(object(&folder.join("tokenizer_config.json"), &bytes)?);
+        }
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let config = serde_json::to_vec(&config).unwrap_or_default();
         let words = Words {
@@ -252,8 +271,8 @@ impl Snapshot {
         mut weights: Weights,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
-        let spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
-        weights.settle(&spec, &Inert::load().tensors)?;
+        let mut spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
+        weights.settle(&mut spec, &Inert::load().tensors)?;
         let settings_path = path.join("tokenizer_config.json");
         let settings = tokenizer_config.map(|bytes| object(&settings_path, bytes));
         let name = name_of(&path);
@@ -297,6 +316,11 @@ impl Snapshot {
     /// # Errors
     /// As [`Adapter::open`].
     pub fn with_adapter(&self, folder: &Path) -> Result<Self, CheckpointError> {
+        if self.spec.from_gguf {
+            return Err(CheckpointError::AdapterOnGguf {
+                path: self.path.clone(),
+            });
+        }
         let (adapter, spec) = Adapter::open(folder, &self.spec)?;
         let mut vocabulary = Arc::clone(&self.vocabulary);
         let mut tokenizer_digest = self.tokenizer_digest.clone();
@@ -331,6 +355,19 @@ impl Snapshot {
     /// Whether the checkpoint is asked by messages: it has a chat template.
     pub fn is_aligned(&self) -> bool {
         self.template.is_some()
+    }
+
+    /// Whether this checkpoint and another make the same tokens of the same prompts, and of the same length.
+    pub fn reads_text_as(&self, other: &Self) -> bool {
+        let same_template = match (&self.template, &other.template) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_template
+            && Arc::ptr_eq(&self.vocabulary, &other.vocabulary)
+            && self.spec.positions == other.spec.positions
+            && self.spec.context_length() == other.spec.context_length()
     }
 
     /// Whether a system message is put before the first user message, since the template takes none.
@@ -384,7 +421,7 @@ impl Snapshot {
             template: self
                 .template
                 .as_ref()
-                .map(|template| hash(template.source())),
+                .map(|template| hash(&template.identity())),
             weights: self.weights.digest()?,
             adapter: self
                 .adapter

@@ -102,6 +102,9 @@ pub struct DecoderSpec {
     /// The layers.
     #[serde(serialize_with = "runs_of_layers")]
     pub layers: Vec<LayerSpec>,
+    /// Whether rows and norms are as GGUF files store them.
+    #[serde(skip)]
+    pub(crate) from_gguf: bool,
     /// What tensors are called.
     #[serde(skip)]
     pub(crate) names: Names,
@@ -138,8 +141,11 @@ impl DecoderSpec {
                 "does not divide `num_attention_heads`",
             ));
         }
-        if !head_dim.is_multiple_of(2) {
+        if !head_dim.is_multiple_of(2) && wiring.positions == PositionKind::Rotary {
             return Err(keys.error("head_dim", "is odd; RoPE needs pairs"));
+        }
+        if heads > 1 << 12 {
+            return Err(keys.error("num_attention_heads", "is over 2^12"));
         }
         if heads * head_dim > 1 << 20 {
             return Err(keys.error("head_dim", "times `num_attention_heads` is over 2^20"));
@@ -178,7 +184,11 @@ impl DecoderSpec {
             heads,
             kv_heads,
             head_dim,
-            max_positions: keys.needed_count("max_position_embeddings")?,
+            max_positions: if wiring.positions == PositionKind::Learned {
+                keys.needed_count("max_position_embeddings")?
+            } else {
+                keys.needed_length("max_position_embeddings")?
+            },
             norm: wiring.norm,
             norm_eps,
             block: wiring.block,
@@ -200,12 +210,15 @@ impl DecoderSpec {
                 None => keys.number("logit_scale")?.unwrap_or(1.0),
             },
             logit_softcap: keys.number("final_logit_softcapping")?,
-            // A wrapper around the decoder may have the last word.
-            tied_head: match config.get("tie_word_embeddings").and_then(Value::as_bool) {
-                Some(tied) => tied,
-                None => keys.flag("tie_word_embeddings")?.unwrap_or(true),
+            // A wrapper around the decoder has the last word.
+            tied_head: if prefix.is_empty() {
+                keys.flag("tie_word_embeddings")?.unwrap_or(true)
+            } else {
+                let outer = config.get("tie_word_embeddings").and_then(Value::as_bool);
+                outer.unwrap_or(true)
             },
             architecture,
+            from_gguf: false,
             names: family.names.clone(),
             renames: family.renames.clone(),
             unread: family.unread.clone(),
@@ -307,15 +320,12 @@ fn family_of(
             .unwrap_or_default();
     }
     let belongs = |family: &Family| {
-        family.architectures.contains(&architecture)
-            || family
-                .nested
-                .as_ref()
-                .is_some_and(|nested| nested.architecture == architecture)
+        let mut names = family.all_architectures();
+        names.any(|name| *name == architecture)
     };
     let supported: Vec<&str> = known
         .iter()
-        .flat_map(|family| &family.architectures)
+        .flat_map(Family::all_architectures)
         .map(String::as_str)
         .collect();
     let supported = supported.join(", ");

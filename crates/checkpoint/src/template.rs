@@ -2,7 +2,7 @@
 
 use concord_readings::{Message, Role};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Kwargs, Serde, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, context};
 use regex::{Captures, Regex};
 use serde::Serialize;
@@ -75,11 +75,17 @@ impl ChatTemplate {
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json);
+        environment.add_filter("length", length);
+        environment.add_filter("count", length);
+        environment.add_test("iterable", |value: &Value| {
+            value.len().is_some() || is_endless(value)
+        });
+        environment.add_test("sequence", |value: &Value| value.len().is_some());
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |format: String| date(&format));
         environment.add_function("range", range);
         environment
-            .add_template_owned("chat", without_generation_marks(source))
+            .add_template_owned("chat", without_generation_marks(&one_newline(source)))
             .map_err(|error| one_line(&error))?;
         let tokens = TOKENS.iter().filter_map(|name| {
             let token = settings.get(*name)?;
@@ -104,6 +110,17 @@ impl ChatTemplate {
     /// The template's text.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Its text and the special tokens that it may name: what decides how it renders.
+    pub(crate) fn identity(&self) -> String {
+        let mut tokens: Vec<String> = self
+            .tokens
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        tokens.sort();
+        format!("{}\n{}", tokens.join("\n"), self.source)
     }
 
     /// What it does that a reader of its results should know.
@@ -216,6 +233,27 @@ fn without_generation_marks(source: &str) -> String {
         }
     }
     source
+}
+
+/// Jinja writes one kind of line end, whatever the template has.
+fn one_newline(source: &str) -> String {
+    source.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+/// Something that can be walked through and has no length.
+fn is_endless(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Iterable)
+}
+
+/// Jinja's `length`: nothing has none, and what has no length is an error.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    value.len().ok_or_else(|| {
+        let problem = format!("a value of kind {} has no length", value.kind());
+        Error::new(ErrorKind::InvalidOperation, problem)
+    })
 }
 
 fn raise_exception(message: String) -> Result<String, Error> {

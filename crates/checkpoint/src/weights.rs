@@ -1,188 +1,17 @@
 //! Tensors of a checkpoint's files, one at a time.
 
 use crate::parameters::{Order, Parameter, Source};
-use crate::quantised::Quantised;
+use crate::stored::{File, Number, Place, Stored};
 use crate::{Adapter, CheckpointError, DecoderSpec};
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Numbers that are read and converted by one task.
 const NUMBERS_A_TASK: usize = 1 << 18;
-
-/// Where the bytes of a weights file are.
-pub(crate) enum Bytes {
-    /// Read as they are needed, so that a file costs no memory.
-    File(std::fs::File),
-    Embedded(&'static [u8]),
-}
-
-impl Bytes {
-    pub fn read(&self, at: u64, out: &mut [u8]) -> std::io::Result<()> {
-        match self {
-            Self::File(file) => read_at(file, at, out),
-            Self::Embedded(bytes) => {
-                let start = usize::try_from(at).unwrap_or(usize::MAX);
-                let range = start..start.saturating_add(out.len());
-                let part = bytes.get(range).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-                out.copy_from_slice(part);
-                Ok(())
-            }
-        }
-    }
-}
-
-#[cfg(unix)]
-fn read_at(file: &std::fs::File, at: u64, out: &mut [u8]) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
-}
-
-#[cfg(windows)]
-fn read_at(file: &std::fs::File, mut at: u64, mut out: &mut [u8]) -> std::io::Result<()> {
-    while !out.is_empty() {
-        let read = std::os::windows::fs::FileExt::seek_read(file, out, at)?;
-        if read == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        (at, out) = (at + read as u64, &mut out[read..]);
-    }
-    Ok(())
-}
-
-pub(crate) struct File {
-    pub path: PathBuf,
-    pub bytes: Bytes,
-    pub length: u64,
-}
-
-/// How a tensor's numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stored {
-    F32,
-    F16,
-    BF16,
-    Quantised(Quantised),
-    /// A type that is not read.
-    Other(&'static str),
-}
-
-impl Stored {
-    /// Numbers that are stored together, and their bytes.
-    pub fn block(self) -> (usize, usize) {
-        match self {
-            Self::F32 => (1, 4),
-            Self::F16 | Self::BF16 => (1, 2),
-            Self::Quantised(kind) => kind.block(),
-            Self::Other(_) => (1, 0),
-        }
-    }
-
-    /// Whether whole blocks hold no number that is infinite or none.
-    pub fn is_finite(self, bytes: &[u8]) -> bool {
-        match self {
-            Self::F32 => {
-                let words = bytes.as_chunks::<4>().0.iter();
-                !words.fold(false, |bad, word| {
-                    bad | (u32::from_le_bytes(*word) & 0x7f80_0000 == 0x7f80_0000)
-                })
-            }
-            Self::F16 => no_half_has(bytes, 0x7c00),
-            Self::BF16 => no_half_has(bytes, 0x7f80),
-            Self::Quantised(kind) => {
-                let (numbers, block) = kind.block();
-                let mut wide = vec![0.0f32; bytes.len() / block * numbers];
-                kind.decode(bytes, &mut wide);
-                wide.iter().all(|value| value.is_finite())
-            }
-            Self::Other(_) => true,
-        }
-    }
-
-    /// The numbers of whole blocks.
-    pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        match self {
-            Self::F32 => {
-                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *out = f32::from_le_bytes(*bytes);
-                }
-            }
-            Self::F16 => {
-                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *out = f16::from_le_bytes(*bytes).to_f32();
-                }
-            }
-            Self::BF16 => {
-                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *out = bf16::from_le_bytes(*bytes).to_f32();
-                }
-            }
-            Self::Quantised(kind) => kind.decode(bytes, out),
-            Self::Other(_) => {}
-        }
-    }
-}
-
-fn no_half_has(bytes: &[u8], exponent: u16) -> bool {
-    let words = bytes.as_chunks::<2>().0.iter();
-    !words.fold(false, |bad, word| {
-        bad | (u16::from_le_bytes(*word) & exponent == exponent)
-    })
-}
-
-/// Where a tensor stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub file: usize,
-    pub stored: Stored,
-    pub shape: Vec<usize>,
-    pub start: u64,
-}
-
-/// What weights are held as.
-pub(crate) trait Number: bytemuck::Pod + Send + Sync {
-    /// What files call it.
-    const STORED: Stored;
-    fn narrowed(wide: f32) -> Self;
-    fn widened(self) -> f32;
-}
-
-impl Number for f32 {
-    const STORED: Stored = Stored::F32;
-
-    fn narrowed(wide: f32) -> Self {
-        wide
-    }
-
-    fn widened(self) -> f32 {
-        self
-    }
-}
-
-impl Number for bf16 {
-    const STORED: Stored = Stored::BF16;
-
-    fn narrowed(wide: f32) -> Self {
-        Self::from_f32(wide)
-    }
-
-    fn widened(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-impl Number for f16 {
-    const STORED: Stored = Stored::F16;
-
-    fn narrowed(wide: f32) -> Self {
-        Self::from_f32(wide)
-    }
-
-    fn widened(self) -> f32 {
-        self.to_f32()
-    }
-}
 
 /// The weights of a checkpoint. Files are opened, not read: a tensor costs memory when it is asked for.
 pub struct Weights {
@@ -191,6 +20,7 @@ pub struct Weights {
     places: HashMap<String, Place>,
     /// Set for weights that no file has: they are made up, for benches.
     seed: Option<u64>,
+    pub(crate) known_digest: OnceLock<String>,
 }
 
 impl Weights {
@@ -200,6 +30,7 @@ impl Weights {
             files,
             places,
             seed: None,
+            known_digest: OnceLock::new(),
         }
     }
 
@@ -210,22 +41,32 @@ impl Weights {
             files: Vec::new(),
             places: HashMap::new(),
             seed: Some(seed),
+            known_digest: OnceLock::new(),
         }
     }
 
-    /// What the largest tensor is stored as; 16-bit floats for quantised ones.
+    /// What weights can be held as without loss: the 16-bit type that all matrices are stored as, else 32 bits. Quantised ones
+    /// are held as 16-bit floats, which rounds them.
     pub fn stored_dtype(&self) -> DType {
-        let size = |place: &&Place| place.shape.iter().product::<usize>();
-        match self
-            .places
-            .values()
-            .max_by_key(size)
-            .map(|place| place.stored)
-        {
-            Some(Stored::BF16) => DType::BF16,
-            Some(Stored::F16 | Stored::Quantised(_)) => DType::F16,
-            _ => DType::F32,
+        let mut found = None;
+        for place in self.places.values().filter(|place| place.shape.len() > 1) {
+            let dtype = match place.stored {
+                Stored::BF16 => DType::BF16,
+                Stored::F16 => DType::F16,
+                Stored::Quantised(_) => return DType::F16,
+                Stored::F32 | Stored::Other(_) => DType::F32,
+            };
+            if *found.get_or_insert(dtype) != dtype {
+                found = Some(DType::F32);
+            }
         }
+        found.unwrap_or(DType::F32)
+    }
+
+    /// The types that tensors are stored as, each once, by name.
+    pub fn stored_as(&self) -> Vec<String> {
+        let kinds = self.places.values().map(|place| place.stored.to_string());
+        kinds.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
     /// Bytes of all files.
@@ -253,7 +94,7 @@ impl Weights {
     /// [`CheckpointError::UnknownTensor`].
     pub(crate) fn settle(
         &mut self,
-        spec: &DecoderSpec,
+        spec: &mut DecoderSpec,
         inert: &[String],
     ) -> Result<(), CheckpointError> {
         if self.seed.is_some() {
@@ -261,18 +102,25 @@ impl Weights {
         }
         let mut settled = HashMap::with_capacity(self.places.len());
         for (name, place) in std::mem::take(&mut self.places) {
-            let renamed = spec.renames.iter().find_map(|(from, to)| {
-                name.strip_prefix(from.as_str())
-                    .map(|rest| format!("{to}{rest}"))
-            });
             let file = place.file;
-            let name = renamed.unwrap_or(name);
+            let name = spec.renamed(&name);
             if settled.contains_key(&name) {
                 return Err(self.twice(file, &name));
             }
             settled.insert(name, place);
         }
+        let names = [&spec.names.embedding, &spec.names.head].map(|name| format!("{name}.weight"));
+        if spec.tied_head
+            && !settled.contains_key(&names[0])
+            && let Some(place) = settled.remove(&names[1])
+        {
+            // One tensor for both, stored under the head's name.
+            settled.insert(names[0].clone(), place);
+        }
         self.places = settled;
+        if spec.tied_head && !self.head_is_embedding(spec)? {
+            spec.tied_head = false;
+        }
         let tensors = spec.tensors();
         for (name, shape) in &tensors {
             let (place, file) = self.place(name, shape)?;
@@ -309,6 +157,39 @@ impl Weights {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Whether a head that the config says is the embedding is so in the files: where both stand there and differ, they are
+    /// two, as in transformers.
+    fn head_is_embedding(&self, spec: &DecoderSpec) -> Result<bool, CheckpointError> {
+        let place = |name: &str| self.places.get(&format!("{name}.weight"));
+        let (Some(one), Some(other)) = (place(&spec.names.embedding), place(&spec.names.head))
+        else {
+            return Ok(true);
+        };
+        if one.shape != other.shape || one.stored != other.stored {
+            return Ok(false);
+        }
+        let (numbers, bytes) = one.stored.block();
+        let length = (one.shape.iter().product::<usize>() / numbers * bytes) as u64;
+        let piece = 1u64 << 20;
+        let same = (0..length.div_ceil(piece)).into_par_iter().map(|index| {
+            let at = index * piece;
+            let size = usize::try_from(piece.min(length - at)).unwrap_or(0);
+            let read = |place: &Place| {
+                let file = &self.files[place.file];
+                let mut raw = vec![0u8; size];
+                match file.bytes.read(place.start + at, &mut raw) {
+                    Ok(()) => Ok(raw),
+                    Err(source) => Err(CheckpointError::Unreadable {
+                        path: file.path.clone(),
+                        source,
+                    }),
+                }
+            };
+            Ok(read(one)? == read(other)?)
+        });
+        same.try_reduce(|| true, |a, b| Ok(a && b))
     }
 
     pub(crate) fn twice(&self, file: usize, tensor: &str) -> CheckpointError {
@@ -546,7 +427,7 @@ fn rearrange<T: Copy>(values: &mut [T], from: impl Fn(usize) -> usize) {
     }
 }
 
-/// Norms of one, everything else uniform with a deviation of 0.02 (SplitMix64, Steele et al. 2014).
+/// Norms' weights of one, everything else uniform with a deviation of 0.02 (SplitMix64, Steele et al. 2014).
 fn made_up(seed: u64, name: &str) -> impl Iterator<Item = f32> {
     let is_norm = name.ends_with("norm.weight");
     let digest = blake3::hash(name.as_bytes());

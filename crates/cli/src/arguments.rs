@@ -85,7 +85,7 @@ fn orders(text: &str) -> Result<Orders, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision]); give the base first and the aligned one second. Without any, the demo pair is run
+    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf]); give the base first and the aligned one second. Without any, the demo pair is run
     #[arg(short = 'M', long = "model", value_name = "DIR|FILE|ID")]
     pub models: Vec<String>,
     /// A PEFT adapter of the one --model, a folder or a hub id; may be given many times. The base is run as well, and read once
@@ -139,7 +139,7 @@ pub(crate) struct RunArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArguments {
-    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision])
+    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
     #[arg(short = 'M', long, value_name = "DIR|FILE|ID")]
     pub model: String,
     /// A PEFT adapter of it, a folder or a hub id
@@ -248,7 +248,7 @@ pub(crate) struct ModelsArguments {
 pub(crate) enum ModelsCommand {
     /// What a checkpoint is: its decoder, with what absent keys of its config mean, its tokenizer and its fingerprint
     Show {
-        /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision])
+        /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
         #[arg(value_name = "DIR|FILE|ID")]
         model: String,
         /// A PEFT adapter of it, a folder or a hub id

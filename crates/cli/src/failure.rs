@@ -89,10 +89,22 @@ impl Failure {
     /// One line for what is wrong, one for what to do.
     pub fn render(&self) -> String {
         match &self.help {
-            Some(help) => format!("error: {}\nhelp: {help}", self.message),
-            None => format!("error: {}", self.message),
+            Some(help) => format!("error: {}\nhelp: {}", visible(&self.message), visible(help)),
+            None => format!("error: {}", visible(&self.message)),
         }
     }
+}
+
+/// Text of strangers' files without what would move the cursor or hide a line.
+fn visible(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 impl From<std::io::Error> for Failure {
@@ -144,11 +156,11 @@ impl From<StimuliError> for Failure {
 /// What to do about a checkpoint.
 fn checkpoint_help(error: &CheckpointError) -> &'static str {
     match error {
-        CheckpointError::NoFolder { .. } => {
+        CheckpointError::NoFolder { .. } | CheckpointError::NotACheckpoint { .. } => {
             "name a folder with config.json, a .gguf file, or a hub id (owner/name)"
         }
         CheckpointError::MissingFile { .. } => {
-            "copy the whole checkpoint folder; only safetensors weights and tokenizer.json are read"
+            "copy the whole folder again (a link to nowhere counts as missing); only safetensors weights and tokenizer.json are read"
         }
         CheckpointError::Unreadable { .. } => "check that you may read the file",
         CheckpointError::NotJson { .. } | CheckpointError::BadWeightsFile { .. } => {
@@ -166,6 +178,9 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
         }
         CheckpointError::UnknownTensor { .. } => {
             "config.json and weights are not of one checkpoint, or this version does not know all of its parts"
+        }
+        CheckpointError::AdapterOnGguf { .. } => {
+            "use the checkpoint that the GGUF file was made from (safetensors)"
         }
         CheckpointError::OtherBase { .. } => {
             "name the base that adapter_config.json names (base_model_name_or_path)"
@@ -232,12 +247,14 @@ impl Failure {
                 "wait some minutes; with HF_TOKEN the hub allows more requests"
             }
             HubError::Status { .. } | HubError::Answer { .. } => {
-                "the hub may have a fault of its own: try again later, or check HF_ENDPOINT"
+                "something between here and the hub may answer in its place (a proxy, a login page), or HF_ENDPOINT is wrong; else try again later"
             }
             HubError::Unreachable { .. } => {
                 "check the network, a proxy (HTTPS_PROXY) or HF_ENDPOINT; a folder that was downloaded elsewhere works too"
             }
-            HubError::CutOff { .. } => "the same command goes on from there",
+            HubError::CutOff { .. } | HubError::Stopped { .. } => {
+                "the same command goes on from there"
+            }
             HubError::Checksum { .. } => {
                 "what arrived was thrown away; try again, and if it stays so, something between here and the hub changes it"
             }
@@ -249,7 +266,7 @@ impl Failure {
             }
         };
         let status = match (error, kind) {
-            (HubError::CutOff { .. }, _) => ExitStatus::Incomplete,
+            (HubError::CutOff { .. } | HubError::Stopped { .. }, _) => ExitStatus::Incomplete,
             (HubError::DiskFull { .. }, _) => ExitStatus::Device,
             (_, RepositoryKind::Model) => ExitStatus::Checkpoint,
             (_, RepositoryKind::Dataset) => ExitStatus::QuestionData,

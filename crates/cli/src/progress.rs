@@ -89,6 +89,11 @@ pub(crate) fn stop_on_interrupt() {
     });
 }
 
+/// Whether Ctrl-C was pressed.
+pub(crate) fn was_interrupted() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
 /// Whether Ctrl-C was pressed while there is something left to stop.
 pub(crate) fn stop_wanted(progress: Progress) -> bool {
     STOP.load(Ordering::SeqCst) && progress.rows_done < progress.rows

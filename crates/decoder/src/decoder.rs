@@ -56,8 +56,8 @@ impl Decoder {
         Self::build(snapshot, None, dtype, config)
     }
 
-    /// This decoder with an adapter of `snapshot` merged into it. What the adapter leaves alone is shared; nothing of the
-    /// base is read again but norms and biases.
+    /// This decoder with an adapter of `snapshot` merged into it. What the adapter leaves alone is shared; of the
+    /// base only what is small is read again: norms, biases, routers, learned positions.
     ///
     /// # Errors
     /// [`DecoderError::AnotherBase`] where the snapshot's weights are not this decoder's, or this decoder has an adapter of

@@ -19,6 +19,10 @@ fn table(header: Vec<String>) -> Table {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
+    // A terminal that gives no width, or none to speak of, is no reason to put a letter on each line.
+    if table.width().is_some_and(|width| width < 20) {
+        table.set_width(80);
+    }
     table
 }
 

@@ -12,6 +12,7 @@ use concord_readings::{
     Spelling, TokenReading,
 };
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 /// Tokens kept of each next-token distribution.
 const TOP: usize = 5;
@@ -48,17 +49,22 @@ pub struct Progress {
 pub struct Scorer<'a> {
     snapshot: &'a Snapshot,
     decoder: &'a Decoder,
-    table: LabelTable,
+    table: Arc<LabelTable>,
 }
 
 impl<'a> Scorer<'a> {
     /// Prepares to read labels of the snapshot's vocabulary.
     pub fn new(snapshot: &'a Snapshot, decoder: &'a Decoder) -> Self {
-        Self::with_table(snapshot, decoder, LabelTable::new(&snapshot.vocabulary))
+        let table = LabelTable::new(&snapshot.vocabulary);
+        Self::with_table(snapshot, decoder, Arc::new(table))
     }
 
     /// The same with a table that was made before, to plan without a decoder.
-    pub fn with_table(snapshot: &'a Snapshot, decoder: &'a Decoder, table: LabelTable) -> Self {
+    pub fn with_table(
+        snapshot: &'a Snapshot,
+        decoder: &'a Decoder,
+        table: Arc<LabelTable>,
+    ) -> Self {
         Self {
             snapshot,
             decoder,

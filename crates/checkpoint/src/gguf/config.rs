@@ -4,7 +4,8 @@ use super::container::{Container, Value};
 use super::{Architecture, Table};
 use crate::family::NormKind;
 use crate::rope::Scaling;
-use crate::weights::{File, Place, Weights};
+use crate::stored::{File, Place, Stored};
+use crate::weights::Weights;
 use crate::{CheckpointError, DecoderSpec, Positions};
 use serde_json::{Map, Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
@@ -90,9 +91,12 @@ pub(crate) fn describe(
     }
     keys.scores(architecture);
     let scaling = keys.scaling().map_err(bad)?;
+    let kind = keys.own("rope.scaling.type").and_then(Value::text);
+    let longrope = kind == Some("longrope");
     let config = keys.config;
 
     let mut spec = DecoderSpec::from_config(path, &config)?;
+    spec.from_gguf = true;
     if architecture.norms_hold_one {
         spec.norm = NormKind::Rms;
     }
@@ -104,6 +108,9 @@ pub(crate) fn describe(
     } = &mut spec.positions
     {
         *interleaved = architecture.turned;
+        if longrope && factors.is_none() {
+            return Err(bad("RoPE scaling `longrope` without its factors".to_owned()));
+        }
         if let Some(scaling) = scaling.or(factors.map(|factors| factors.scaling(&metadata, name))) {
             global.scaling = scaling;
         }
@@ -176,8 +183,8 @@ impl Keys<'_> {
                 Value::Whole(number) => json!(u64::try_from(*number).unwrap_or(u64::MAX)),
                 Value::Float(number) => json!(number),
                 Value::List(list) => match list.first() {
-                    Some(first) if list.iter().all(|value| value == first) => {
-                        json!(first.whole().and_then(|n| u64::try_from(n).ok()))
+                    Some(Value::Whole(number)) if list.iter().all(|value| *value == list[0]) => {
+                        json!(u64::try_from(*number).unwrap_or(u64::MAX))
                     }
                     _ => return Err(format!("key `{key}` differs from layer to layer")),
                 },
@@ -262,23 +269,39 @@ impl Keys<'_> {
                 ));
             }
         }
+        let attention = self.number("rope.scaling.attn_factor");
+        if attention.is_some() && kind != Some("longrope") && self.name != "phi3" {
+            let key = format!("{}.rope.scaling.attn_factor", self.name);
+            return Err(format!("key `{key}` is read for longrope alone"));
+        }
+        let positive = |factor: f64| {
+            let sound = factor > 0.0 && factor.is_finite();
+            let problem = || format!("RoPE scaling by {factor}");
+            sound.then_some(factor).ok_or_else(problem)
+        };
         match (kind, factor) {
-            (None | Some("none" | "longrope"), _) | (_, None) => Ok(None),
-            (Some("linear"), Some(factor)) => Ok(Some(Scaling::Linear { factor })),
+            // Tensors say by how much.
+            (Some("longrope" | "none"), _) | (None, None) => Ok(None),
+            // llama.cpp takes a factor without a kind as linear.
+            (None | Some("linear"), Some(factor)) => Ok(Some(Scaling::Linear {
+                factor: positive(factor)?,
+            })),
             (Some("yarn"), Some(factor)) => {
                 let original = self
                     .number("rope.scaling.original_context_length")
                     .ok_or("yarn without `rope.scaling.original_context_length`")?;
                 Ok(Some(Scaling::Yarn {
-                    factor,
+                    factor: positive(factor)?,
                     beta_fast: 32.0,
                     beta_slow: 1.0,
                     truncate: true,
                     attention_factor: 0.1 * factor.max(1.0).ln() + 1.0,
-                    original_max_position_embeddings: original,
+                    original_max_position_embeddings: positive(original)?,
                 }))
             }
-            (Some(other), _) => Err(format!("RoPE scaling `{other}`")),
+            (Some(kind), _) => Err(format!(
+                "RoPE scaling `{kind}` without a factor, or of a kind that is not read"
+            )),
         }
     }
 }
@@ -300,7 +323,7 @@ impl Factors {
             attention_factor: attention.unwrap_or(1.0),
             original_max_position_embeddings: original
                 .and_then(|length| usize::try_from(length).ok())
-                .unwrap_or(usize::MAX - 1),
+                .unwrap_or(1 << 31),
         }
     }
 }
@@ -316,7 +339,7 @@ fn factors(
             return Ok(None);
         };
         let count = place.shape.iter().product::<usize>();
-        if place.stored != crate::weights::Stored::F32 || count > 1 << 16 {
+        if place.stored != Stored::F32 || count > 1 << 16 {
             return Err(CheckpointError::Gguf {
                 path: path.to_owned(),
                 problem: format!("tensor `{name}` is no short list of F32"),
@@ -331,11 +354,19 @@ fn factors(
             .read(place.start, &mut bytes)
             .map_err(unreadable)?;
         let numbers = bytes.as_chunks::<4>().0.iter();
-        Ok(Some(
-            numbers
-                .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
-                .collect(),
-        ))
+        let numbers: Vec<f64> = numbers
+            .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
+            .collect();
+        if numbers
+            .iter()
+            .all(|number| *number > 0.0 && number.is_finite())
+        {
+            return Ok(Some(numbers));
+        }
+        Err(CheckpointError::Gguf {
+            path: path.to_owned(),
+            problem: format!("tensor `{name}` holds a number that is no factor"),
+        })
     };
     if let Some(factors) = read("rope_freqs.weight")? {
         return Ok(Some(Factors {
@@ -347,7 +378,14 @@ fn factors(
         read("rope_factors_short.weight")?,
         read("rope_factors_long.weight")?,
     );
-    Ok(short.zip(long).map(|(short, long)| Factors { short, long }))
+    match (short, long) {
+        (None, None) => Ok(None),
+        (Some(short), Some(long)) => Ok(Some(Factors { short, long })),
+        _ => Err(CheckpointError::Gguf {
+            path: path.to_owned(),
+            problem: "it has one of the two lists of RoPE factors".to_owned(),
+        }),
+    }
 }
 
 /// The tensors under the names of transformers.

@@ -5,7 +5,7 @@
 
 use crate::CheckpointError;
 use crate::quantised::Quantised;
-use crate::weights::{Bytes, File, Place, Stored};
+use crate::stored::{Bytes, File, Place, Stored};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
@@ -168,7 +168,15 @@ impl<R: Read> Reader<'_, R> {
         };
         let data = self.at.next_multiple_of(alignment);
         let mut places = HashMap::new();
+        infos.sort_by_key(|(_, _, offset, _)| *offset);
+        let mut taken = 0;
         for (name, mut place, offset, bytes) in infos {
+            if offset < taken || offset % alignment != 0 {
+                return self.bad(format!(
+                    "tensor `{name}` begins inside another, or out of line"
+                ));
+            }
+            taken = offset.saturating_add(bytes);
             let start = data.checked_add(offset);
             let end = start.and_then(|start| start.checked_add(bytes));
             match (start, end) {
@@ -265,7 +273,7 @@ impl<R: Read> Reader<'_, R> {
 
     fn text(&mut self) -> Result<String, CheckpointError> {
         let length = u64::from_le_bytes(self.take()?);
-        if length > LONGEST_TEXT || length > self.length - self.at {
+        if length > LONGEST_TEXT || length > self.length.saturating_sub(self.at) {
             return self.bad(format!("a text of {length} bytes at byte {}", self.at));
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];

@@ -7,7 +7,7 @@ mod tokenizer;
 
 pub(crate) use config::{Described, describe};
 pub(crate) use container::open;
-pub(crate) use tokenizer::tokenizer;
+pub(crate) use tokenizer::{settings, tokenizer};
 
 use crate::CheckpointError;
 use serde::Deserialize;

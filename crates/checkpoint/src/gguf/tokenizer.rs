@@ -3,22 +3,16 @@
 use super::container::Value;
 use super::{Pre, Table};
 use crate::CheckpointError;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// What the vocabulary of a file gives.
-pub(crate) struct Spoken {
-    /// As `tokenizer.json`.
-    pub tokenizer: Json,
-    /// As `tokenizer_config.json`: special tokens and the chat template.
-    pub settings: Json,
-}
 
 /// Kinds of tokens, as `tokenizer.ggml.token_type` numbers them.
 const UNKNOWN: i128 = 2;
 const CONTROL: i128 = 3;
 const USER_DEFINED: i128 = 4;
+/// Bytes of a token; merges are found by trying every cut.
+const LONGEST_TOKEN: usize = 1 << 10;
 
 /// Builds the tokenizer.
 ///
@@ -31,7 +25,7 @@ const USER_DEFINED: i128 = 4;
 pub(crate) fn tokenizer(
     path: &Path,
     metadata: &BTreeMap<String, Value>,
-) -> Result<Spoken, CheckpointError> {
+) -> Result<Json, CheckpointError> {
     let vocabulary = Vocabulary { metadata };
     vocabulary
         .read(&Table::load())
@@ -39,6 +33,28 @@ pub(crate) fn tokenizer(
             path: path.to_owned(),
             problem,
         })
+}
+
+/// What a `tokenizer_config.json` would say: special tokens and the chat template, as far as the file has them.
+pub(crate) fn settings(metadata: &BTreeMap<String, Value>) -> Map<String, Json> {
+    let vocabulary = Vocabulary { metadata };
+    let tokens = vocabulary.texts("tokens").unwrap_or_default();
+    let special = |key: &str| -> Json {
+        let id = vocabulary.id(key, &tokens).ok().flatten();
+        json!(id.map(|id| tokens[id]))
+    };
+    let template = metadata.get("tokenizer.chat_template");
+    let entries = [
+        ("bos_token", special("bos_token_id")),
+        ("eos_token", special("eos_token_id")),
+        ("unk_token", special("unknown_token_id")),
+        ("pad_token", special("padding_token_id")),
+        ("chat_template", json!(template.and_then(Value::text))),
+    ];
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 struct Vocabulary<'a> {
@@ -70,9 +86,12 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    fn read(&self, table: &Table) -> Result<Spoken, String> {
+    fn read(&self, table: &Table) -> Result<Json, String> {
         let kind = self.get("model").and_then(Value::text).unwrap_or_default();
         let tokens = self.texts("tokens")?;
+        if let Some(long) = tokens.iter().find(|token| token.len() > LONGEST_TOKEN) {
+            return Err(format!("a token of {} bytes", long.len()));
+        }
         let types: Vec<i128> = match self.get("token_type").and_then(Value::list) {
             Some(list) if list.len() == tokens.len() => {
                 list.iter().map(|kind| kind.whole().unwrap_or(1)).collect()
@@ -87,7 +106,6 @@ impl<'a> Vocabulary<'a> {
             None => vec![1; tokens.len()],
         };
         let bos = self.id("bos_token_id", &tokens)?;
-        let eos = self.id("eos_token_id", &tokens)?;
         let unknown = self.id("unknown_token_id", &tokens)?;
         let ids: HashMap<&str, usize> = tokens.iter().copied().zip(0..).collect();
         let special = |kind: i128| kind == CONTROL || kind == UNKNOWN;
@@ -102,7 +120,8 @@ impl<'a> Vocabulary<'a> {
                 })
             })
             .collect();
-        let vocab: HashMap<&str, usize> = ids.clone();
+        // In a fixed order, so that the tokenizer has one digest.
+        let vocab: BTreeMap<&str, usize> = tokens.iter().copied().zip(0..).collect();
         let add_bos = |default: bool| {
             let stated = self.get("add_bos_token").and_then(Value::flag);
             stated.unwrap_or(default)
@@ -152,15 +171,7 @@ impl<'a> Vocabulary<'a> {
                 "special_tokens": { id: { "id": id, "ids": [bos], "tokens": [id] } },
             });
         }
-        let template = self.metadata.get("tokenizer.chat_template");
-        Ok(Spoken {
-            tokenizer,
-            settings: json!({
-                "bos_token": bos.map(|id| tokens[id]),
-                "eos_token": eos.map(|id| tokens[id]),
-                "chat_template": template.and_then(Value::text),
-            }),
-        })
+        Ok(tokenizer)
     }
 
     fn merges(&self) -> Result<Vec<(&'a str, &'a str)>, String> {
@@ -185,7 +196,7 @@ impl<'a> Vocabulary<'a> {
 }
 
 /// Byte-level BPE, as GPT-2 and its successors have it.
-fn byte_level(pre: &Pre, vocab: &HashMap<&str, usize>, merges: &[(&str, &str)]) -> Json {
+fn byte_level(pre: &Pre, vocab: &BTreeMap<&str, usize>, merges: &[(&str, &str)]) -> Json {
     let split = |pattern: Json| json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false });
     let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
     let mut steps = Vec::new();
@@ -210,7 +221,7 @@ fn byte_level(pre: &Pre, vocab: &HashMap<&str, usize>, merges: &[(&str, &str)]) 
 
 /// BPE over pieces with U+2581 for spaces and bytes as a last resort.
 fn sentencepiece(
-    vocab: &HashMap<&str, usize>,
+    vocab: &BTreeMap<&str, usize>,
     merges: &[(&str, &str)],
     unknown: Option<&str>,
     space_first: bool,

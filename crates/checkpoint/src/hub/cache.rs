@@ -3,7 +3,9 @@
 //! A blob is named for its digest; a snapshot is a folder of links to blobs, named for its commit; a ref is a file that holds
 //! the commit of a branch or tag.
 
+use super::selection::complete;
 use super::{HubError, HubName, HubSettings, RepositoryKind};
+use crate::fingerprint::cache_folder;
 use std::path::{Path, PathBuf};
 
 /// One repository's folder in the cache.
@@ -56,8 +58,11 @@ impl Repository {
         make_parent(&path)?;
         let failed = cache_error(&path);
         let file = std::fs::File::create(&path).map_err(&failed)?;
-        file.lock().map_err(&failed)?;
-        Ok(file)
+        match file.lock() {
+            // A file system without locks: two processes may fetch the same, and the later one's is kept.
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(file),
+            other => other.map(|()| file).map_err(&failed),
+        }
     }
 
     /// Remembers what a revision is now.
@@ -67,7 +72,11 @@ impl Repository {
         }
         let path = self.folder.join("refs").join(revision);
         make_parent(&path)?;
-        std::fs::write(&path, commit).map_err(cache_error(&path))
+        let beside = path.with_added_extension(std::process::id().to_string());
+        let written = std::fs::write(&beside, commit);
+        written
+            .and_then(|()| std::fs::rename(&beside, &path))
+            .map_err(cache_error(&path))
     }
 
     /// Puts a blob into a snapshot under the file's name: a link, or a copy where there are no links.
@@ -80,20 +89,18 @@ impl Repository {
         // From the file's folder back to the repository's: snapshots, commit, and the folders of the file's name.
         let up = "../".repeat(2 + file.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{digest}"));
-        let _ = std::fs::remove_file(&path);
+        // Made beside its place and moved there, so that nobody finds it half made.
+        let beside = path.with_added_extension(std::process::id().to_string());
+        let _ = std::fs::remove_file(&beside);
         #[cfg(unix)]
-        let linked = std::os::unix::fs::symlink(&target, &path);
+        let made = std::os::unix::fs::symlink(&target, &beside);
         #[cfg(not(unix))]
-        let linked: std::io::Result<()> = {
+        let made: std::io::Result<()> = {
             let _ = target;
-            std::fs::copy(self.blob(digest), &path).map(|_| ())
+            std::fs::copy(self.blob(digest), &beside).map(|_| ())
         };
-        match linked {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(cache_error(&path)(error))
-            }
-            _ => Ok(()),
-        }
+        made.and_then(|()| std::fs::rename(&beside, &path))
+            .map_err(cache_error(&path))
     }
 }
 
@@ -123,6 +130,8 @@ pub struct Cached {
     pub repository: String,
     /// Commits that there are snapshots of, with the branches and tags that they were.
     pub snapshots: Vec<(String, Vec<String>)>,
+    /// Commits whose snapshot has all that is needed.
+    pub whole: Vec<String>,
     /// Bytes of all blobs.
     pub bytes: u64,
     /// What the newest snapshot's model card gives as its licence.
@@ -150,6 +159,11 @@ pub fn cached(settings: &HubSettings) -> Vec<Cached> {
                 })
                 .collect();
             snapshots.sort();
+            let id = HubName::parse(RepositoryKind::Model, &repository)?;
+            let commits = snapshots.iter().map(|(commit, _)| commit.clone());
+            let whole = commits
+                .filter(|commit| complete(&folder.join("snapshots").join(commit), &id).is_some())
+                .collect();
             let blobs = folder.join("blobs");
             let sizes = names(&blobs)
                 .into_iter()
@@ -160,6 +174,7 @@ pub fn cached(settings: &HubSettings) -> Vec<Cached> {
             });
             Some(Cached {
                 repository,
+                whole,
                 bytes: sizes.sum(),
                 licence: cards.next_back(),
                 snapshots,
@@ -186,14 +201,31 @@ fn licence(card: &str) -> Option<String> {
     (!licence.is_empty()).then(|| licence.to_owned())
 }
 
-/// Whether a kind of repository is one, for names in the cache.
-impl RepositoryKind {
-    /// What a name in messages is called.
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::Model => "checkpoint",
-            Self::Dataset => "data set",
-        }
+/// Where it is noted that everything needed of a commit was fetched: beside this program's own cache, since the hub's is
+/// shared.
+fn note_of(settings: &HubSettings, name: &HubName, commit: &str) -> Option<PathBuf> {
+    let text = format!(
+        "{}\n{:?}\n{}\n{:?}\n{commit}",
+        settings.cache.display(),
+        name.kind,
+        name.repository,
+        name.file
+    );
+    let digest = blake3::hash(text.as_bytes()).to_hex();
+    Some(cache_folder()?.join("fetched").join(digest.as_str()))
+}
+
+/// Whether everything needed of a commit was fetched by this program. What another client fetched may be less.
+pub(crate) fn is_whole(settings: &HubSettings, name: &HubName, commit: &str) -> bool {
+    note_of(settings, name, commit).is_some_and(|note| note.is_file())
+}
+
+/// Notes that everything needed of a commit is there; without a place for notes the hub is asked again.
+pub(crate) fn note_whole(settings: &HubSettings, name: &HubName, commit: &str) {
+    if let Some(note) = note_of(settings, name, commit)
+        && make_parent(&note).is_ok()
+    {
+        let _ = std::fs::write(note, "");
     }
 }
 
@@ -235,6 +267,7 @@ mod tests {
         let found = cached(&settings);
         assert_eq!(found[0].repository, "a/b--c");
         assert_eq!(found[0].bytes, 5);
+        assert!(found[0].whole.is_empty());
         assert_eq!(found[0].snapshots, [(commit, vec!["main".to_owned()])]);
     }
 }

@@ -1,6 +1,6 @@
 //! What is fetched, and how.
 
-use super::cache::{Repository, cache_error, is_commit, make_parent};
+use super::cache::{Repository, cache_error, is_commit, is_whole, make_parent, note_whole};
 use super::selection::{Listing, Remote, Sibling, complete};
 use super::{HubError, HubName, HubSettings, Origin};
 use sha1::Sha1;
@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::Response;
@@ -32,14 +33,14 @@ pub struct Transfer<'a> {
 }
 
 /// A repository that is in the cache.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Fetched {
     /// The snapshot's folder, or the one file that was asked for.
     pub path: PathBuf,
     /// Where it came from.
     pub origin: Origin,
-    /// Whether the hub was out of reach and the cache stood in.
-    pub stale: bool,
+    /// Why the cache stood in for the hub, where it did.
+    pub stands_in: Option<HubError>,
 }
 
 /// A client of the hub.
@@ -55,7 +56,8 @@ impl Hub {
             .http_status_as_error(false)
             .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_mins(1)))
+            .timeout_recv_response(Some(Duration::from_secs(20)))
+            .timeout_per_read(Some(Duration::from_mins(1)))
             .user_agent(concat!("concord/", env!("CARGO_PKG_VERSION")))
             .tls_config(
                 ureq::tls::TlsConfig::builder()
@@ -74,25 +76,30 @@ impl Hub {
         &self.settings
     }
 
-    /// Brings what is needed of a repository into the cache. A commit that is complete there costs no request.
+    /// Brings what is needed of a repository into the cache. A commit that is complete there costs no request; where the hub
+    /// gives no answer, what the cache has of the revision is taken. `observe` ends the transfer by
+    /// [`ControlFlow::Break`], and what arrived is kept.
     ///
     /// # Errors
     /// [`HubError`], by what can be done about it.
     pub fn fetch(
         &self,
         name: &HubName,
-        observe: &mut dyn FnMut(Transfer<'_>),
+        observe: &mut dyn FnMut(Transfer<'_>) -> ControlFlow<()>,
     ) -> Result<Fetched, HubError> {
         let repository = Repository::new(&self.settings, name);
         let kept = || {
             let commit = repository.commit(name.revision())?;
             let path = complete(&repository.snapshot(&commit), name)?;
-            Some(self.fetched(name, commit, path, true))
+            Some(fetched(name, commit, path))
         };
-        if self.settings.offline || is_commit(name.revision()) {
+        let whole = || {
+            let commit = repository.commit(name.revision());
+            commit.is_some_and(|commit| is_whole(&self.settings, name, &commit))
+        };
+        if self.settings.offline || (is_commit(name.revision()) && whole()) {
             if let Some(kept) = kept() {
-                let stale = false;
-                return Ok(Fetched { stale, ..kept });
+                return Ok(kept);
             }
             if self.settings.offline {
                 return Err(HubError::Offline {
@@ -101,16 +108,22 @@ impl Hub {
                 });
             }
         }
-        let remote = match self.listing(name) {
-            Err(error @ HubError::Unreachable { .. }) => return kept().ok_or(error),
-            other => other?,
+        let kept = kept();
+        let remote = match (self.listing(name, kept.is_none()), kept) {
+            (Err(error), Some(kept)) if error.is_about_the_hub() => {
+                let stands_in = Some(error);
+                return Ok(Fetched { stands_in, ..kept });
+            }
+            (other, _) => other?,
         };
         let mut wanted = remote.wanted()?;
         let index = wanted
             .iter()
             .find(|file| file.rfilename.ends_with(".index.json"));
         if let Some(index) = index.cloned() {
-            self.bring(&remote, &repository, &index, &mut |_| ())?;
+            self.bring(&remote, &repository, &index, &mut |_| {
+                ControlFlow::Continue(())
+            })?;
             let path = repository.snapshot(&remote.commit).join(&index.rfilename);
             wanted.extend(remote.shards(&path)?);
         }
@@ -122,31 +135,18 @@ impl Hub {
                     file: &file.rfilename,
                     done: before + done,
                     total,
-                });
+                })
             })?;
             before += file.length();
         }
         repository.remember(name.revision(), &remote.commit)?;
+        note_whole(&self.settings, name, &remote.commit);
         let snapshot = repository.snapshot(&remote.commit);
         let path = complete(&snapshot, name).unwrap_or(snapshot);
-        Ok(self.fetched(name, remote.commit, path, false))
+        Ok(fetched(name, remote.commit, path))
     }
 
-    #[expect(clippy::unused_self, reason = "reads as the other steps do")]
-    fn fetched(&self, name: &HubName, commit: String, path: PathBuf, stale: bool) -> Fetched {
-        let origin = Origin {
-            repository: name.repository.clone(),
-            revision: name.revision().to_owned(),
-            commit,
-        };
-        Fetched {
-            path,
-            origin,
-            stale,
-        }
-    }
-
-    fn listing<'a>(&self, name: &'a HubName) -> Result<Remote<'a>, HubError> {
+    fn listing<'a>(&self, name: &'a HubName, patient: bool) -> Result<Remote<'a>, HubError> {
         let url = format!(
             "{}/api/{}/{}/revision/{}?blobs=true",
             self.settings.endpoint,
@@ -156,7 +156,7 @@ impl Hub {
         );
         let mut response = match self.get(name, &url, None) {
             // Once more, for a connection or a server that was away for a moment.
-            Err(HubError::Unreachable { .. }) | Ok(Err(_)) => {
+            Err(HubError::Unreachable { .. }) | Ok(Err(_)) if patient => {
                 std::thread::sleep(FIRST_WAIT);
                 self.get(name, &url, None)??
             }
@@ -285,7 +285,7 @@ impl Hub {
         remote: &Remote<'_>,
         repository: &Repository,
         file: &Sibling,
-        done: &mut dyn FnMut(u64),
+        done: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), HubError> {
         let digest = file.digest();
         let blob = repository.blob(digest);
@@ -295,8 +295,12 @@ impl Hub {
                 self.download(remote, file, &repository.incomplete(digest), &blob, done)?;
             }
         }
-        done(file.length());
-        repository.link(&remote.commit, &file.rfilename, digest)
+        let flow = done(file.length());
+        repository.link(&remote.commit, &file.rfilename, digest)?;
+        match flow {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(stopped(remote.name)),
+        }
     }
 
     fn download(
@@ -305,7 +309,7 @@ impl Hub {
         file: &Sibling,
         incomplete: &Path,
         blob: &Path,
-        done: &mut dyn FnMut(u64),
+        done: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), HubError> {
         let name = remote.name;
         let url = format!(
@@ -353,6 +357,25 @@ impl Hub {
     }
 }
 
+fn stopped(name: &HubName) -> HubError {
+    HubError::Stopped {
+        name: name.to_string(),
+    }
+}
+
+fn fetched(name: &HubName, commit: String, path: PathBuf) -> Fetched {
+    let origin = Origin {
+        repository: name.repository.clone(),
+        revision: name.revision().to_owned(),
+        commit,
+    };
+    Fetched {
+        path,
+        origin,
+        stands_in: None,
+    }
+}
+
 /// A file that is being put together.
 struct Partial<'a> {
     name: &'a HubName,
@@ -388,7 +411,7 @@ impl<'a> Partial<'a> {
     fn receive(
         &mut self,
         response: Response<Body>,
-        done: &mut dyn FnMut(u64),
+        done: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<String, HubError> {
         match response.status().as_u16() {
             206 => {}
@@ -413,7 +436,9 @@ impl<'a> Partial<'a> {
                 Ok(length) => {
                     self.out.write_all(&buffer[..length]).map_err(&failed)?;
                     self.at += length as u64;
-                    done(self.at);
+                    if done(self.at).is_break() {
+                        return Err(stopped(self.name));
+                    }
                     if self.at == self.size {
                         return Ok(String::new());
                     }

@@ -99,6 +99,12 @@ pub enum HubError {
         /// What went wrong.
         problem: String,
     },
+    /// The caller wanted to stop.
+    #[error("{name}: stopped; what arrived is kept")]
+    Stopped {
+        /// What was asked for.
+        name: String,
+    },
     /// The connection was cut again and again.
     #[error("{name}: {file} was cut off at {received} of {size} bytes: {problem}")]
     CutOff {
@@ -137,4 +143,17 @@ pub enum HubError {
         /// What the operating system said.
         source: std::io::Error,
     },
+}
+
+impl HubError {
+    /// Whether the hub gave no answer, or none that says anything of the repository.
+    pub(crate) fn is_about_the_hub(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::RateLimited { .. }
+                | Self::Status { .. }
+                | Self::Answer { .. }
+        )
+    }
 }

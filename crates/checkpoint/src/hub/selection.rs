@@ -85,6 +85,16 @@ impl Remote<'_> {
             if tables.is_empty() {
                 return Err(self.without("the data set holds no .jsonl file".to_owned()));
             }
+            let folder = |file: &Sibling| Path::new(&file.rfilename).parent().map(Path::to_owned);
+            if let Some(other) = tables
+                .iter()
+                .find(|file| folder(file) != folder(&tables[0]))
+            {
+                return Err(self.without(format!(
+                    "its .jsonl files stand in several folders ({} and {}); download the one that is meant",
+                    tables[0].rfilename, other.rfilename
+                )));
+            }
             return Ok(tables);
         }
         let mut names: Vec<&str> = WORDS.to_vec();
@@ -93,20 +103,20 @@ impl Remote<'_> {
             if self.file(file).is_none() {
                 return Err(self.without(format!("the repository holds no {file}")));
             }
-        } else if self.file("config.json").is_some() {
+        } else if self.file("config.json").is_some() && !self.is_gguf_alone() {
             names.push("config.json");
-            if self.file("tokenizer.json").is_none() {
-                return Err(self.without(
-                    "the repository holds no tokenizer.json, only what older libraries read"
-                        .to_owned(),
-                ));
-            }
             if self.file(WEIGHTS).is_some() {
                 names.push(WEIGHTS);
             } else if self.file(INDEX).is_some() {
                 names.push(INDEX);
             } else {
                 return Err(self.no_weights());
+            }
+            if self.file("tokenizer.json").is_none() {
+                return Err(self.without(
+                    "the repository holds no tokenizer.json, only what older libraries read"
+                        .to_owned(),
+                ));
             }
         } else if self.file(ADAPTER[0]).is_some() {
             names.extend(ADAPTER);
@@ -119,10 +129,14 @@ impl Remote<'_> {
                 [one] => names.push(one),
                 [] => return Err(self.no_weights()),
                 _ => {
+                    let ids: Vec<String> = ggufs
+                        .iter()
+                        .map(|file| format!("{}:{file}", self.name))
+                        .collect();
                     return Err(self.without(format!(
-                        "{} GGUF files; name one after a colon: {}",
-                        ggufs.len(),
-                        ggufs.join(", ")
+                        "{} GGUF files; name the one that is meant: {}",
+                        ids.len(),
+                        ids.join(", ")
                     )));
                 }
             }
@@ -131,6 +145,11 @@ impl Remote<'_> {
             .into_iter()
             .filter_map(|name| self.file(name).cloned())
             .collect())
+    }
+
+    /// Whether the weights are GGUF files and nothing else; some such repositories hold a config.json as well.
+    fn is_gguf_alone(&self) -> bool {
+        self.file(WEIGHTS).is_none() && self.file(INDEX).is_none() && !self.gguf_names().is_empty()
     }
 
     fn gguf_names(&self) -> Vec<&str> {
@@ -217,22 +236,29 @@ pub(crate) fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
     one.is_file().then_some(one)
 }
 
-/// The folder of a data set's tables: the snapshot, or the one folder below it that has them all.
+/// The folder that holds a data set's tables, where one holds all of them.
 fn table_folder(folder: &Path) -> Option<PathBuf> {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    let is_table =
-        |path: &PathBuf| path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file();
-    if entries.iter().any(is_table) {
-        return Some(folder.to_owned());
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder)
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_str().is_some_and(|name| has_ending(name, "jsonl"))
+                && !found.contains(&folder)
+            {
+                found.push(folder.clone());
+            }
+        }
     }
-    entries
-        .iter()
-        .filter(|path| path.is_dir())
-        .find_map(|path| table_folder(path))
+    match &found[..] {
+        [one] => Some(one.clone()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -290,7 +316,10 @@ mod tests {
             ["README.md", "x.gguf"]
         );
         let problem = |files: &[&str]| remote(&plain, files).unwrap_err();
-        assert!(problem(&["x.gguf", "y.gguf"]).contains("name one after a colon: x.gguf, y.gguf"));
+        assert!(
+            problem(&["x.gguf", "y.gguf"])
+                .contains("name the one that is meant: a/b:x.gguf, a/b:y.gguf")
+        );
         assert!(
             problem(&["config.json", "tokenizer.json", "pytorch_model.bin"]).contains("pickled")
         );

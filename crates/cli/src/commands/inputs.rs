@@ -3,11 +3,12 @@
 use crate::arguments::Dtype;
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::BytesBar;
+use crate::progress::{BytesBar, stop_on_interrupt, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
 use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
 use concord_questions::{QuestionSet, Stimuli};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// The named questions, or the demo's.
@@ -106,12 +107,36 @@ pub(super) fn adapter(base: &Snapshot, name: &str) -> Result<Snapshot, Failure> 
     let (path, origin) = locate(name)?;
     let mut snapshot = base.with_adapter(&path)?;
     name_by(&mut snapshot, origin);
+    let made_for = snapshot
+        .adapter
+        .as_ref()
+        .and_then(|adapter| adapter.made_for());
+    if let Some(made_for) = made_for.filter(|made_for| !is_same(made_for, base)) {
+        output::message(&format!(
+            "{}: made for {made_for}, put on {}",
+            snapshot.name, base.name
+        ));
+    }
     Ok(snapshot)
+}
+
+/// Whether a base is what an adapter's maker called it: by its hub id, or by the last part of its path.
+fn is_same(made_for: &str, base: &Snapshot) -> bool {
+    if let Some(origin) = &base.origin {
+        return made_for.trim_end_matches('/') == origin.repository;
+    }
+    Path::new(made_for)
+        .file_name()
+        .is_some_and(|name| *name == *base.name)
 }
 
 /// A repository's snapshots are folders named for commits: the repository's name says more.
 fn name_by(snapshot: &mut Snapshot, origin: Option<Origin>) {
     if let Some(origin) = origin {
+        if !snapshot.path.is_dir() {
+            snapshot.origin = Some(origin);
+            return;
+        }
         let name = origin.repository.rsplit('/').next();
         name.unwrap_or(&origin.repository)
             .clone_into(&mut snapshot.name);
@@ -128,7 +153,8 @@ fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
     if path.exists() {
         return Ok((path, None));
     }
-    match HubName::parse(RepositoryKind::Model, name) {
+    let id = name.strip_prefix("https://huggingface.co/").unwrap_or(name);
+    match HubName::parse(RepositoryKind::Model, id) {
         Some(id) => {
             let Fetched { path, origin, .. } = fetch(&id)?;
             Ok((path, Some(origin)))
@@ -141,18 +167,24 @@ fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
 pub(super) fn fetch(name: &HubName) -> Result<Fetched, Failure> {
     let failed = |error| Failure::hub(&error, name.kind);
     let hub = Hub::new(HubSettings::from_environment().map_err(failed)?);
+    stop_on_interrupt();
     let mut bar: Option<BytesBar> = None;
     let fetched = hub.fetch(name, &mut |transfer| {
         let bar = bar.get_or_insert_with(|| BytesBar::new(&name.to_string(), transfer.total));
         bar.show(transfer);
+        if was_interrupted() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     if let Some(bar) = bar {
         bar.finish();
     }
     let fetched = fetched.map_err(failed)?;
-    if fetched.stale {
+    if let Some(error) = &fetched.stands_in {
         output::message(&format!(
-            "{name}: the hub cannot be reached; commit {} is in the cache and taken",
+            "{error}; commit {} is in the cache and taken",
             fetched.origin.commit
         ));
     }

@@ -4,7 +4,7 @@ use super::inputs;
 use crate::arguments::{ModelsArguments, ModelsCommand, OutputFormat};
 use crate::failure::Failure;
 use crate::output;
-use concord_checkpoint::hub::{HubName, HubSettings, RepositoryKind, cached};
+use concord_checkpoint::hub::{Cached, HubName, HubSettings, RepositoryKind, cached};
 use concord_checkpoint::{demo_pair, families, pairs, presets};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ fn list(format: OutputFormat) -> Result<(), Failure> {
     if format == OutputFormat::Json {
         let families: Vec<Value> = families
             .iter()
-            .map(|family| json!({ "family": family.family, "architectures": family.architectures }))
+            .map(|family| json!({ "family": family.family, "architectures": family.all_architectures().collect::<Vec<_>>() }))
             .collect();
         let demo: Vec<Value> = demo
             .iter()
@@ -47,8 +47,8 @@ fn list(format: OutputFormat) -> Result<(), Failure> {
                     .map(|(commit, names)| (commit.clone(), json!(names)))
                     .collect();
                 json!({
-                    "repository": entry.repository, "snapshots": snapshots, "bytes": entry.bytes,
-                    "licence": entry.licence,
+                    "repository": entry.repository, "snapshots": snapshots, "whole": entry.whole,
+                    "bytes": entry.bytes, "licence": entry.licence,
                 })
             })
             .collect();
@@ -56,52 +56,58 @@ fn list(format: OutputFormat) -> Result<(), Failure> {
             "families": families, "pairs": pairs, "cache": in_cache, "demo": demo, "presets": presets(),
         }));
     }
-    let families: Vec<[String; 2]> = families
+    let families = families.into_iter().map(|family| {
+        (
+            family.family.clone(),
+            family.all_architectures().cloned().collect(),
+        )
+    });
+    let pairs = pairs.into_iter().map(|pair| {
+        let ids = std::iter::once(pair.base).chain(pair.aligned).collect();
+        let gated = if pair.gated { ", gated" } else { "" };
+        (pair.name, ids, format!("[{}{gated}]", pair.licence))
+    });
+    let demo = demo
         .into_iter()
-        .map(|family| [family.family, family.architectures.join(", ")])
-        .collect();
-    let pairs: Vec<[String; 4]> = pairs
-        .into_iter()
-        .map(|pair| {
-            let licence = if pair.gated {
-                format!("{} (gated)", pair.licence)
-            } else {
-                pair.licence
-            };
-            [pair.name, pair.base, pair.aligned.join("\n"), licence]
-        })
-        .collect();
-    let in_cache: Vec<[String; 4]> = in_cache
-        .into_iter()
-        .map(|entry| {
-            let snapshots = entry.snapshots.iter().map(|(commit, names)| {
-                let short = commit.get(..8).unwrap_or(commit);
-                if names.is_empty() {
-                    short.to_owned()
-                } else {
-                    format!("{short} {}", names.join(" "))
-                }
-            });
-            let snapshots: Vec<String> = snapshots.collect();
-            let licence = entry.licence.unwrap_or_else(|| "unknown".to_owned());
-            let size = format!("{:.1} MiB", entry.bytes as f64 / f64::from(1 << 20));
-            [entry.repository, size, snapshots.join("\n"), licence]
-        })
-        .collect();
-    let demo: Vec<[String; 2]> = demo
-        .into_iter()
-        .map(|(name, parameters)| [name, format!("{parameters} weights")])
-        .collect();
+        .map(|(name, parameters)| (name, format!("{parameters} weights")));
     output::data(&concord_report::models(&concord_report::ModelList {
-        families,
-        pairs,
         cache_place: settings
             .map(|settings| settings.cache.display().to_string())
             .ok(),
-        in_cache,
-        demo,
+        in_cache: in_cache.iter().map(cache_lines).collect(),
+        demo: demo.collect(),
+        pairs: pairs.collect(),
+        families: families.collect(),
         presets: presets().iter().map(|name| (*name).to_owned()).collect(),
     }))
+}
+
+/// A repository of the cache, and lines about it.
+fn cache_lines(entry: &Cached) -> (String, Vec<String>) {
+    let licence = entry.licence.as_deref().unwrap_or("unknown");
+    let mut lines = vec![format!("{}, licence {licence}", size(entry.bytes))];
+    lines.extend(entry.snapshots.iter().map(|(commit, names)| {
+        let mut line = commit.get(..8).unwrap_or(commit).to_owned();
+        for name in names {
+            line.push(' ');
+            line.push_str(name);
+        }
+        if !entry.whole.contains(commit) {
+            line.push_str(" (incomplete)");
+        }
+        line
+    }));
+    (entry.repository.clone(), lines)
+}
+
+/// Bytes in the unit that fits.
+fn size(bytes: u64) -> String {
+    let exact = bytes as f64;
+    match bytes {
+        0..0x10_0000 => format!("{:.1} KiB", exact / f64::from(1 << 10)),
+        0x10_0000..0x4000_0000 => format!("{:.1} MiB", exact / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", exact / f64::from(1 << 30)),
+    }
 }
 
 fn show(name: &str, adapter: Option<&str>, format: OutputFormat) -> Result<(), Failure> {
@@ -114,8 +120,11 @@ fn show(name: &str, adapter: Option<&str>, format: OutputFormat) -> Result<(), F
         "origin": snapshot.origin,
         "parameters": snapshot.spec.parameters(),
         "weights_bytes": snapshot.weights.bytes(),
-        "adapter_bytes": snapshot.adapter.as_ref().map(|adapter| adapter.bytes()),
-        "stored_as": snapshot.weights.stored_dtype().as_str(),
+        "adapter": snapshot.adapter.as_ref().map(|adapter| json!({
+            "made_for": adapter.made_for(), "bytes": adapter.bytes(),
+        })),
+        "stored_as": snapshot.weights.stored_as(),
+        "held_as": snapshot.weights.stored_dtype().as_str(),
         "context_length": snapshot.spec.context_length(),
         "spec": snapshot.spec,
         "vocabulary": snapshot.vocabulary.size(),

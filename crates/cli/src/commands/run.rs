@@ -6,8 +6,9 @@ use crate::bench::processor;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
+use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::Decoder;
+use concord_decoder::{Decoder, DecoderError};
 use concord_kernels::KernelConfig;
 use concord_questions::{QuestionSet, Stimuli};
 use concord_readings::Prompt;
@@ -20,6 +21,8 @@ use concord_suites::valueconsistency::{
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Runs the study.
@@ -67,17 +70,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         config,
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
-    let mut asked: Vec<Asked> = Vec::new();
-    for (snapshot, form) in snapshots.iter().zip(&forms) {
-        let prompts = study.prompts(snapshot, *form)?;
-        let table = LabelTable::new(&snapshot.vocabulary);
-        let plan = lay_out(snapshot, &table, &prompts)?;
-        asked.push(Asked {
-            prompts,
-            table,
-            plan,
-        });
-    }
+    let asked = study.asked(&snapshots, &forms)?;
     let mut manifest = study.manifest(arguments, settings, &snapshots, &forms)?;
     manifest.insert("started".into(), json!(started.to_string()));
     let directory = RunDirectory::begin(&out, &manifest, &set)?;
@@ -85,18 +78,15 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 
     let mut measured: Vec<Measured> = Vec::new();
     let mut results = Map::new();
-    // What adapters are put on stays loaded.
-    let mut base: Option<Decoder> = None;
-    for (snapshot, asked) in snapshots.iter().zip(asked) {
+    let mut base = Base {
+        snapshot: &snapshots[0],
+        kept: !arguments.adapters.is_empty(),
+        decoder: None,
+    };
+    for (snapshot, asked) in snapshots.iter().zip(&asked) {
         let journal = directory.journal(&snapshot.name)?;
         let (journal, result) = study
-            .read(
-                snapshot,
-                asked,
-                journal,
-                &mut base,
-                !arguments.adapters.is_empty(),
-            )
+            .read(snapshot, asked, journal, &mut base)
             .map_err(|failure| kept(failure, directory.partial(), &out))?;
         results.insert(snapshot.name.clone(), result);
         let answers = from_readings(&set, &options, &journal.close()?)?;
@@ -308,11 +298,59 @@ fn kept(failure: Failure, partial: &Path, out: &Path) -> Failure {
     ))
 }
 
-/// What one checkpoint is asked, laid out before any is asked anything.
+/// What checkpoints that read text alike are asked, laid out before any is asked anything.
 struct Asked {
     prompts: Vec<Prompt>,
-    table: LabelTable,
+    table: Arc<LabelTable>,
     plan: Plan,
+}
+
+/// The first checkpoint, which stays loaded where adapters are put on it.
+struct Base<'a> {
+    snapshot: &'a Snapshot,
+    kept: bool,
+    decoder: Option<Decoder>,
+}
+
+/// A decoder for one checkpoint of a run.
+enum Loaded<'a> {
+    Own(Box<Decoder>),
+    Base(&'a Decoder),
+}
+
+impl Base<'_> {
+    /// The decoder of a checkpoint: the base itself, an adapter put on it, or another.
+    fn decoder(
+        &mut self,
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Loaded<'_>, DecoderError> {
+        if !self.kept {
+            return Ok(Loaded::Own(Box::new(Decoder::load(
+                snapshot, dtype, config,
+            )?)));
+        }
+        let decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => Decoder::load(self.snapshot, dtype, config)?,
+        };
+        let base = self.decoder.insert(decoder);
+        Ok(if base.is_base_of(snapshot) {
+            Loaded::Own(Box::new(base.adapted(snapshot)?))
+        } else {
+            Loaded::Base(base)
+        })
+    }
+}
+
+impl Loaded<'_> {
+    fn get(&self) -> &Decoder {
+        match self {
+            Self::Own(decoder) => decoder,
+            Self::Base(decoder) => decoder,
+        }
+    }
 }
 
 /// What every checkpoint of a run is asked.
@@ -393,6 +431,30 @@ impl Study<'_> {
         }
     }
 
+    /// What each checkpoint is asked. Adapters that leave tokenizer and template alone share it with their base.
+    fn asked(&self, snapshots: &[Snapshot], forms: &[Form]) -> Result<Vec<Rc<Asked>>, Failure> {
+        let mut all: Vec<Rc<Asked>> = Vec::new();
+        for (index, (snapshot, form)) in snapshots.iter().zip(forms).enumerate() {
+            let alike = |(other, other_form): (&Snapshot, &Form)| {
+                form == other_form && snapshot.reads_text_as(other)
+            };
+            let before = snapshots[..index].iter().zip(forms).position(alike);
+            if let Some(before) = before {
+                all.push(Rc::clone(&all[before]));
+                continue;
+            }
+            let prompts = self.prompts(snapshot, *form)?;
+            let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
+            let plan = lay_out(snapshot, &table, &prompts)?;
+            all.push(Rc::new(Asked {
+                prompts,
+                table,
+                plan,
+            }));
+        }
+        Ok(all)
+    }
+
     fn prompts(&self, snapshot: &Snapshot, form: Form) -> Result<Vec<Prompt>, Failure> {
         let lead = match form {
             Form::Completion if !snapshot.vocabulary.begins_with_space() => " ",
@@ -405,38 +467,36 @@ impl Study<'_> {
     fn read(
         &self,
         snapshot: &Snapshot,
-        asked: Asked,
+        asked: &Asked,
         mut journal: Journal,
-        base: &mut Option<Decoder>,
-        keep: bool,
+        base: &mut Base<'_>,
     ) -> Result<(Journal, Value), Failure> {
-        let Asked {
-            mut prompts,
-            table,
-            plan: mut planned,
-        } = asked;
-        let asked = prompts.len();
-        prompts.retain(|prompt| !journal.readings.contains_key(&prompt.id));
-        let resumed = asked - prompts.len();
-        if prompts.is_empty() {
-            return Ok((journal, json!({ "prompts": asked, "resumed": resumed })));
+        let count = asked.prompts.len();
+        let is_left = |prompt: &&Prompt| !journal.readings.contains_key(&prompt.id);
+        let left = asked.prompts.iter().filter(is_left).count();
+        let resumed = count - left;
+        if left == 0 {
+            return Ok((journal, json!({ "prompts": count, "resumed": resumed })));
         }
-        if resumed > 0 {
-            planned = lay_out(snapshot, &table, &prompts)?;
-        }
+        let rest;
+        let planned = if resumed > 0 {
+            let prompts: Vec<Prompt> = asked.prompts.iter().filter(is_left).cloned().collect();
+            rest = lay_out(snapshot, &asked.table, &prompts)?;
+            &rest
+        } else {
+            &asked.plan
+        };
         let begun = Instant::now();
         let dtype = inputs::dtype(self.dtype, snapshot);
-        let loaded = match &*base {
-            Some(base) if base.is_base_of(snapshot) => base.adapted(snapshot),
-            _ => Decoder::load(snapshot, dtype, self.config),
-        };
-        let decoder = loaded.map_err(|error| Failure::from(error).of(&snapshot.name))?;
-        let scorer = Scorer::with_table(snapshot, &decoder, table);
+        let decoder = base
+            .decoder(snapshot, dtype, self.config)
+            .map_err(|error| Failure::from(error).of(&snapshot.name))?;
+        let scorer = Scorer::with_table(snapshot, decoder.get(), Arc::clone(&asked.table));
         let loaded = begun.elapsed().as_secs_f64();
         let begun = Instant::now();
         let bar = Bar::new(&snapshot.name, planned.trie.len() as u64);
         let mut failed: Option<RunError> = None;
-        let outcome = scorer.run(&planned, |progress, done| {
+        let outcome = scorer.run(planned, |progress, done| {
             bar.show(progress);
             if let Err(error) = journal.append(done.into_iter().map(|(_, reading)| reading)) {
                 failed = Some(error);
@@ -456,10 +516,7 @@ impl Study<'_> {
             other => Failure::from(other).of(&snapshot.name),
         })?;
         let seconds = begun.elapsed().as_secs_f64();
-        if keep && snapshot.adapter.is_none() {
-            *base = Some(decoder);
-        }
-        Ok((journal, cost(&counts, asked, resumed, loaded, seconds)))
+        Ok((journal, cost(&counts, count, resumed, loaded, seconds)))
     }
 }
 

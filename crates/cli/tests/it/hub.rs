@@ -1,202 +1,13 @@
 //! Checkpoints and data sets by hub id, from a server on this machine that speaks the hub's protocol.
 
+use crate::hub_server::{Asked, COMMIT, Manners, Server, hex};
 use crate::{Outcome, golden};
+use concord_checkpoint::hub::{Hub, HubError, HubName, HubSettings, RepositoryKind};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// How the server behaves.
-#[derive(Clone, Default)]
-struct Manners {
-    /// Who may see the repository.
-    token: Option<&'static str>,
-    /// `X-Error-Code` and status of every answer.
-    refuse: Option<(u16, &'static str)>,
-    /// Weights are cut off after so many bytes, this often.
-    cuts: Vec<usize>,
-    /// A byte of the weights arrives wrong.
-    wrong: bool,
-    /// The server does not know ranges.
-    whole_only: bool,
-}
-
-/// What the server was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
-    path: String,
-    range: Option<String>,
-    token: Option<String>,
-    host: String,
-}
-
-struct Server {
-    address: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-impl Server {
-    /// Serves the files of one repository until a hundred connections came or a minute passed without one.
-    fn start(prefix: &'static str, files: BTreeMap<String, Vec<u8>>, manners: Manners) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            let mut manners = manners;
-            listener.set_nonblocking(true).unwrap();
-            let (mut connections, mut idle) = (0, 0);
-            while connections < 100 && idle < 3000 {
-                let Ok((stream, _)) = listener.accept() else {
-                    idle += 1;
-                    std::thread::sleep(Duration::from_millis(20));
-                    continue;
-                };
-                (connections, idle) = (connections + 1, 0);
-                stream.set_nonblocking(false).unwrap();
-                // A client that goes away is its own affair.
-                let _ = answer(stream, prefix, &files, &mut manners, &log);
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-fn answer(
-    stream: TcpStream,
-    prefix: &str,
-    files: &BTreeMap<String, Vec<u8>>,
-    manners: &mut Manners,
-    log: &Mutex<Vec<Asked>>,
-) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let path = line.split(' ').nth(1).unwrap_or("").to_owned();
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header)?;
-        let Some((name, value)) = header.trim().split_once(':') else {
-            break;
-        };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let asked = Asked {
-        path: path.clone(),
-        range: headers.get("range").cloned(),
-        token: headers.get("authorization").cloned(),
-        host: headers.get("host").cloned().unwrap_or_default(),
-    };
-    log.lock().unwrap().push(asked.clone());
-    let mut stream = stream;
-    let mut reply = |status: &str, extra: &str, body: &[u8], sent: usize| {
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{extra}\r\n",
-            body.len()
-        )?;
-        stream.write_all(&body[..sent.min(body.len())])?;
-        stream.flush()
-    };
-    if let Some((status, code)) = manners.refuse {
-        return reply(
-            &format!("{status} x"),
-            &format!("X-Error-Code: {code}\r\n"),
-            b"no",
-            2,
-        );
-    }
-    let from_cdn = path.starts_with("/cdn/");
-    let allowed = manners
-        .token
-        .is_none_or(|token| from_cdn || asked.token.as_deref() == Some(&format!("Bearer {token}")));
-    if !allowed {
-        return reply("401 x", "X-Error-Code: RepoNotFound\r\n", b"no", 2);
-    }
-    if path.starts_with("/api/") {
-        return reply("200 OK", "", listing(files).as_bytes(), usize::MAX);
-    }
-    let resolve = format!("/{prefix}tiny/model/resolve/{COMMIT}/");
-    let name = path.strip_prefix(&resolve).or(path.strip_prefix("/cdn/"));
-    let Some((name, content)) = name.and_then(|name| files.get_key_value(name)) else {
-        return reply("404 x", "X-Error-Code: EntryNotFound\r\n", b"no", 2);
-    };
-    let is_weights = name.ends_with(".safetensors");
-    if is_weights && !from_cdn {
-        // As the hub does for large files: elsewhere, by another name of this machine.
-        let host = asked.host.replace("127.0.0.1", "localhost");
-        return reply(
-            "302 x",
-            &format!("Location: http://{host}/cdn/{name}\r\n"),
-            b"",
-            0,
-        );
-    }
-    let mut content = content.clone();
-    if manners.wrong && is_weights {
-        let last = content.len() - 1;
-        content[last] ^= 1;
-    }
-    let start = asked.range.as_deref().filter(|_| !manners.whole_only);
-    let start = start.and_then(|range| {
-        range
-            .strip_prefix("bytes=")?
-            .strip_suffix('-')?
-            .parse()
-            .ok()
-    });
-    let (status, from) = match start {
-        Some(start) => ("206 x", start),
-        None => ("200 OK", 0usize),
-    };
-    let sent = if is_weights {
-        manners.cuts.pop().unwrap_or(usize::MAX)
-    } else {
-        usize::MAX
-    };
-    reply(status, "", &content[from..], sent)
-}
-
-/// The API's answer. Git's digest of small files, SHA-256 of large ones.
-fn listing(files: &BTreeMap<String, Vec<u8>>) -> String {
-    let siblings: Vec<serde_json::Value> = files
-        .iter()
-        .map(|(name, content)| {
-            let sha256 = hex(&Sha256::digest(content));
-            let mut git = sha1::Sha1::new();
-            git.update(format!("blob {}\0", content.len()));
-            git.update(content);
-            let git = hex(&git.finalize());
-            let mut entry = serde_json::json!({ "rfilename": name, "size": content.len(), "blobId": git });
-            if name.ends_with(".safetensors") {
-                entry["lfs"] = serde_json::json!({ "sha256": sha256, "size": content.len(), "pointerSize": 1 });
-            }
-            entry
-        })
-        .collect();
-    serde_json::json!({ "sha": COMMIT, "siblings": siblings, "id": "tiny/model" }).to_string()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
 
 fn checkpoint(name: &str) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(golden(name)).unwrap();
@@ -295,7 +106,9 @@ fn a_checkpoint_is_fetched_once_into_the_shared_cache() {
     assert_eq!(server.asked().len(), asked.len() + 1);
     let list = home.run(&["models"], &[]).ok().stdout;
     assert!(
-        list.contains("tiny/model") && list.contains("01234567 main") && list.contains("mit"),
+        list.contains("tiny/model")
+            && list.contains("01234567 main\n")
+            && list.contains("licence mit"),
         "{list}"
     );
 
@@ -304,10 +117,59 @@ fn a_checkpoint_is_fetched_once_into_the_shared_cache() {
         .run(&SHOW, &[("HF_ENDPOINT", "http://127.0.0.1:9")])
         .ok();
     assert!(
-        away.stderr.contains("cannot be reached; commit 0123"),
+        away.stderr.contains("cannot be reached") && away.stderr.contains("; commit 0123"),
         "{}",
         away.stderr
     );
+    // So it does where something else answers than the hub.
+    let refuse = Some((503, ""));
+    let ill = Manners {
+        refuse,
+        ..Manners::default()
+    };
+    let ill = Server::start("", BTreeMap::new(), ill);
+    let away = home.run(&SHOW, &[("HF_ENDPOINT", &ill.address)]).ok();
+    assert!(
+        away.stderr.contains("answered 503") && away.stderr.contains("; commit 0123"),
+        "{}",
+        away.stderr
+    );
+    assert_eq!(ill.asked().len(), 1);
+}
+
+#[test]
+fn a_transfer_that_is_stopped_goes_on_later() {
+    let server = Server::start("", checkpoint("biased-tied-sharded"), Manners::default());
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::new(HubSettings {
+        endpoint: server.address.clone(),
+        cache: folder.path().to_owned(),
+        token: None,
+        offline: false,
+    });
+    let name = HubName::parse(RepositoryKind::Model, "tiny/model").unwrap();
+    let mut done = 0;
+    let stopped = hub.fetch(&name, &mut |transfer| {
+        done = transfer.done;
+        match done {
+            0..20_000 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    });
+    assert!(
+        matches!(stopped, Err(HubError::Stopped { .. })),
+        "{stopped:?}"
+    );
+    let before = server.asked().len();
+    let mut first = None;
+    let whole = hub.fetch(&name, &mut |transfer| {
+        first.get_or_insert(transfer.done);
+        ControlFlow::Continue(())
+    });
+    assert!(whole.unwrap().stands_in.is_none());
+    assert!(first.is_some_and(|first| first > 0));
+    let again = server.asked().split_off(before);
+    assert!(count(&again, "/resolve/") < 8, "{again:#?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod bad_input;
 mod commands;
 mod hub;
+mod hub_server;
 mod runs;
 
 use serde_json::Value;

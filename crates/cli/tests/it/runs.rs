@@ -367,7 +367,30 @@ fn a_base_and_its_adapters_are_run_together() {
     let readings = |name: &str| readings(&folder.path().join(format!("r/readings/{name}.jsonl")));
     assert_ne!(readings("multi-query-wide-heads"), readings("wild"));
 
-    // Each alone gives the same readings as in the sweep.
+    // Cut off after the base and half of the first adapter, the sweep goes on to the same readings.
+    let half = folder.path().join("h.partial");
+    std::fs::create_dir_all(half.join("readings")).unwrap();
+    for name in [
+        "manifest.json",
+        "questions.json",
+        "readings/multi-query-wide-heads.jsonl",
+    ] {
+        std::fs::copy(folder.path().join("r").join(name), half.join(name)).unwrap();
+    }
+    let mild = std::fs::read_to_string(folder.path().join("r/readings/mild.jsonl")).unwrap();
+    let lines: Vec<&str> = mild.lines().collect();
+    let kept = lines[..lines.len() / 2].join("\n") + "\n";
+    std::fs::write(half.join("readings/mild.jsonl"), kept).unwrap();
+    let again: Vec<&str> = arguments
+        .iter()
+        .map(|word| if *word == "r" { "h" } else { word })
+        .collect();
+    concord(folder.path(), &again).ok();
+    for name in ["mild", "wild"] {
+        let resumed = folder.path().join(format!("h/readings/{name}.jsonl"));
+        assert_eq!(crate::runs::readings(&resumed), readings(name), "{name}");
+    }
+
     let alone = ["score", "-M", model, "-A", "wild", "--prompts", "p"];
     std::fs::write(
         folder.path().join("p"),
@@ -481,7 +504,7 @@ fn what_weights_are_held_as_is_chosen_and_recorded() {
             "json",
         ],
     );
-    assert_eq!(shown.ok().json()["stored_as"], "bf16");
+    assert_eq!(shown.ok().json()["held_as"], "bf16");
 }
 
 #[test]
@@ -505,4 +528,34 @@ fn known_pairs_are_named() {
     );
     let both = concord(folder.path(), &["run", "--pair", "olmo2-7b", "-M", "x"]);
     assert_eq!(both.code, 2);
+}
+
+/// A template that takes no system message: the run says what becomes of it, and the manifest has it.
+#[test]
+fn a_folded_system_message_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("multi-query-wide-heads", folder.path());
+    let template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('none') }}{% endif %}{{ m.content }}{% endfor %}";
+    std::fs::write(model.join("chat_template.jinja"), template).unwrap();
+    let model = model.to_str().unwrap();
+    let arguments = [
+        "run",
+        "-M",
+        model,
+        "-L",
+        "1",
+        "--languages",
+        "english",
+        "-o",
+        "r",
+    ];
+    let outcome = concord(folder.path(), &arguments).ok();
+    assert!(
+        outcome.stderr.contains("takes no system message"),
+        "{}",
+        outcome.stderr
+    );
+    let manifest = read(&folder.path().join("r/manifest.json"));
+    assert_eq!(manifest["checkpoints"][0]["template"]["system"], "folded");
+    assert_eq!(manifest["checkpoints"][0]["dtype"], "f32");
 }
