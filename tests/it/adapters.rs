@@ -82,7 +82,7 @@ fn refused() {
     };
     // GPT-2's modules are none of Llama's; Cohere's are, in other widths than some.
     assert!(problem("transposed").contains("is no tensor of the base"));
-    assert!(problem("nowhere").contains("no such checkpoint folder"));
+    assert!(problem("nowhere").contains("no such folder or file"));
     let temporary = tempfile::tempdir().unwrap();
     let copy = |change: &dyn Fn(&mut serde_json::Value)| {
         let from = folder("adapters/patterns");

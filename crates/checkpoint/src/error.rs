@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The folder does not exist.
-    #[error("{path}: no such checkpoint folder")]
+    #[error("{path}: no such folder or file")]
     NoFolder {
         /// The path.
         path: PathBuf,

@@ -3,8 +3,33 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Memory that one call may hold at a time, in bytes.
+const ROOM: i64 = 1 << 28;
+
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
+    /// What is left of a call's memory, in bytes.
+    static ROOM_LEFT: Cell<i64> = const { Cell::new(i64::MAX) };
+}
+
+/// Counts bytes that this thread takes (or gives back, where negative), and says whether it may: no where a call that
+/// carries out a stranger's program holds more than 256 MiB. Meant for a program's allocator, since the libraries that
+/// carry such programs out have no bound of their own; allocates nothing.
+pub fn may_take(bytes: i64) -> bool {
+    let left = ROOM_LEFT.get();
+    if left == i64::MAX {
+        return true;
+    }
+    ROOM_LEFT.set(left.saturating_sub(bytes).min(i64::MAX - 1));
+    bytes <= left
+}
+
+/// Calls with the memory that [`may_take`] allows.
+pub(crate) fn bounded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    let before = ROOM_LEFT.replace(ROOM);
+    let outcome = guarded(call);
+    ROOM_LEFT.set(before);
+    outcome
 }
 
 /// Whether this thread is in a call whose panic becomes an error: a program's panic hook has nothing to say about it.

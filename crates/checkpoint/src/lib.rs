@@ -32,7 +32,7 @@ pub use adapter::Adapter;
 pub use error::CheckpointError;
 pub use family::{Block, Family, MlpLayout, NormKind, QkNorm, QkvLayout, families};
 pub use fingerprint::Fingerprint;
-pub use guard::is_guarded;
+pub use guard::{is_guarded, may_take};
 pub use layers::{LayerSpec, Mlp};
 pub use pair::{Pair, pairs};
 pub use parameters::{

@@ -1,5 +1,6 @@
 //! The checkpoint's own chat template.
 
+use crate::guard::bounded;
 use concord_readings::{Message, Role};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind};
@@ -84,8 +85,8 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |format: String| date(&format));
         environment.add_function("range", range);
-        environment
-            .add_template_owned("chat", without_generation_marks(&one_newline(source)))
+        let plain = without_generation_marks(&one_newline(source));
+        bounded(|| environment.add_template_owned("chat", plain))?
             .map_err(|error| one_line(&error))?;
         let tokens = TOKENS.iter().filter_map(|name| {
             let token = settings.get(*name)?;
@@ -145,8 +146,8 @@ impl ChatTemplate {
             .environment
             .get_template("chat")
             .map_err(|error| one_line(&error))?;
-        template
-            .render(context! {
+        let render = || {
+            template.render(context! {
                 messages => Serde(messages),
                 add_generation_prompt => true,
                 enable_thinking => false,
@@ -156,7 +157,8 @@ impl ChatTemplate {
                 documents => (),
                 ..Value::from(Serde(&self.tokens))
             })
-            .map_err(|error| one_line(&error))
+        };
+        bounded(render)?.map_err(|error| one_line(&error))
     }
 
     /// Finds out what the template does with a system message, and without one.

@@ -2,8 +2,9 @@
 //!
 //! Data goes to stdout, progress and messages to stderr. Exit codes are those of [`ExitStatus`].
 
+pub mod allocator;
 mod arguments;
-pub mod bench;
+mod bench;
 mod commands;
 mod failure;
 mod output;

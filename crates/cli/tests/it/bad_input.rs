@@ -392,3 +392,22 @@ fn wrong_flags_and_folders() {
         "not among the question files",
     );
 }
+
+#[test]
+fn a_template_that_grows_without_end_takes_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("biased-tied-sharded", folder.path());
+    let grow = "{% set n = namespace(x='xxxxxxxx') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
+    std::fs::write(model.join("chat_template.jinja"), grow).unwrap();
+    let model = model.to_str().unwrap();
+    let outcome = concord(folder.path(), &["models", "show", model]);
+    assert_eq!(outcome.code, 4, "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .starts_with("error: a checkpoint's chat template asks for more than 256 MiB"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stdout.is_empty());
+}

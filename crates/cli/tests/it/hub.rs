@@ -408,7 +408,7 @@ fn no_network_and_wrong_settings_are_said() {
     );
     let path = home.run(&["models", "show", "./tiny/model"], &[]);
     assert!(
-        path.stderr.contains("no such checkpoint folder"),
+        path.stderr.contains("no such folder or file"),
         "{}",
         path.stderr
     );

@@ -1,0 +1,60 @@
+//! Memory: the system's, with a bound on what a stranger's template may take.
+
+use crate::failure::ExitStatus;
+use concord_checkpoint::may_take;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+
+struct Bounded;
+
+#[global_allocator]
+static ALLOCATOR: Bounded = Bounded;
+
+#[expect(
+    unsafe_code,
+    reason = "SAFETY: every call goes on to the system's allocator with the arguments it came with; counting allocates nothing"
+)]
+unsafe impl GlobalAlloc for Bounded {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        take(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        take(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        give_back(layout.size());
+        take(size);
+        unsafe { System.realloc(place, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        give_back(layout.size());
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+// No allocation is longer than `i64::MAX` bytes.
+fn take(bytes: usize) {
+    if !may_take(bytes.cast_signed() as i64) {
+        too_much();
+    }
+}
+
+fn give_back(bytes: usize) {
+    may_take(-(bytes.cast_signed() as i64));
+}
+
+/// Unwinding out of an allocator is not allowed: the program ends here.
+#[cold]
+#[expect(clippy::exit, reason = "the only way out of an allocator")]
+fn too_much() -> ! {
+    let text = b"error: a checkpoint's chat template asks for more than 256 MiB of memory\n\
+        help: correct the template, or ask by the completion prompt (--apply-chat-template=never)\n";
+    // Nothing can be done about a stderr that takes nothing.
+    let _ = std::io::stderr().write_all(text);
+    std::process::exit(ExitStatus::Checkpoint as i32)
+}
