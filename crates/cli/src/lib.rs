@@ -2,9 +2,9 @@
 //!
 //! Data goes to stdout, progress and messages to stderr. Exit codes are those of [`ExitStatus`].
 
-pub mod allocator;
+mod allocator;
 mod arguments;
-mod bench;
+pub mod bench;
 mod commands;
 mod failure;
 mod output;
