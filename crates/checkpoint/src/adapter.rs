@@ -2,6 +2,7 @@
 
 use crate::adapter_config::Settings;
 use crate::parameters::{Order, Source};
+use crate::snapshot::needed;
 use crate::weights::{Weights, put_in_order};
 use crate::{CheckpointError, DecoderSpec, safetensors_files};
 use candle_core::{Device, Tensor};
@@ -79,18 +80,8 @@ impl Adapter {
                 path: folder.to_owned(),
             });
         }
-        let config_path = folder.join("adapter_config.json");
-        let config = std::fs::read(&config_path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => CheckpointError::MissingFile {
-                path: config_path.clone(),
-                needed: "it says what the adapter is",
-            },
-            _ => CheckpointError::Unreadable {
-                path: config_path.clone(),
-                source,
-            },
-        })?;
-        let settings = Settings::read(&config_path, &config)?;
+        let config = needed(folder, "adapter_config.json", "it says what the adapter is")?;
+        let settings = Settings::read(&folder.join("adapter_config.json"), &config)?;
         let path = folder.join("adapter_model.safetensors");
         if !path.is_file() && folder.join("adapter_model.bin").is_file() {
             return Err(CheckpointError::Pickled {
@@ -381,13 +372,7 @@ impl Adapter {
             return Ok(());
         };
         if let Some(replaced) = &change.replaced {
-            let stored = Source {
-                name: replaced.name.clone(),
-                shape: replaced.shape.clone(),
-                order: source.order,
-            };
-            self.weights.fill(&stored, values)?;
-            put_in_order(&stored, values);
+            self.fill(replaced, source.order, values)?;
         }
         for pair in &change.low_rank {
             let mut delta = self.product(pair)?;
@@ -431,14 +416,21 @@ impl Adapter {
         multiply(a, b).map_err(failed)
     }
 
-    fn tensor(&self, stored: &Stored) -> Result<Tensor, CheckpointError> {
-        let mut values = vec![0.0f32; stored.shape.iter().product()];
+    /// The numbers of a tensor of the adapter's file, in the order of a parameter.
+    fn fill(&self, stored: &Stored, order: Order, out: &mut [f32]) -> Result<(), CheckpointError> {
         let source = Source {
             name: stored.name.clone(),
             shape: stored.shape.clone(),
-            order: Order::AsStored,
+            order,
         };
-        self.weights.fill(&source, &mut values)?;
+        self.weights.fill(&source, out)?;
+        put_in_order(&source, out);
+        Ok(())
+    }
+
+    fn tensor(&self, stored: &Stored) -> Result<Tensor, CheckpointError> {
+        let mut values = vec![0.0f32; stored.shape.iter().product()];
+        self.fill(stored, Order::AsStored, &mut values)?;
         Tensor::from_vec(values, stored.shape.as_slice(), &Device::Cpu).map_err(|source| {
             CheckpointError::Device {
                 path: self.path.clone(),
@@ -459,13 +451,7 @@ impl Adapter {
         values: &mut [f32],
     ) -> Result<(), CheckpointError> {
         let mut lengths = vec![0.0f32; magnitude.shape.iter().product()];
-        let stored = Source {
-            name: magnitude.name.clone(),
-            shape: magnitude.shape.clone(),
-            order: source.order.of_vector(),
-        };
-        self.weights.fill(&stored, &mut lengths)?;
-        put_in_order(&stored, &mut lengths);
+        self.fill(magnitude, source.order.of_vector(), &mut lengths)?;
         let columns = values.len() / lengths.len();
         for (row, length) in values.chunks_exact_mut(columns).zip(&lengths) {
             let found = row

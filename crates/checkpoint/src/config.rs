@@ -113,21 +113,25 @@ impl<'a> Keys<'a> {
 
     /// A size; bounded, so that a hostile file cannot make later arithmetic overflow (2^20 squared, times 2^12 layers).
     pub fn count(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
-        self.read(key, "a number from 1 to 2^20", |value| {
-            value
-                .as_u64()
-                .and_then(|number| usize::try_from(number).ok())
-                .filter(|n| (1..=1 << 20).contains(n))
-        })
+        self.up_to(1 << 20, key, "a number from 1 to 2^20")
     }
 
     /// A length in tokens, which is no size of anything that is kept; bounded by 2^31.
     pub fn length(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
-        self.read(key, "a number from 1 to 2^31", |value| {
+        self.up_to(1 << 31, key, "a number from 1 to 2^31")
+    }
+
+    fn up_to(
+        &self,
+        most: usize,
+        key: &str,
+        wanted: &'static str,
+    ) -> Result<Option<usize>, CheckpointError> {
+        self.read(key, wanted, |value| {
             value
                 .as_u64()
                 .and_then(|number| usize::try_from(number).ok())
-                .filter(|n| (1..=1 << 31).contains(n))
+                .filter(|n| (1..=most).contains(n))
         })
     }
 

@@ -204,18 +204,13 @@ impl Snapshot {
                 }
             }
         }
-        let needed = |name: &str, needed| {
-            optional(path, name)?.ok_or_else(|| CheckpointError::MissingFile {
-                path: path.join(name),
-                needed,
-            })
-        };
-        let config = needed("config.json", "it says what the checkpoint is")?;
+        let config = needed(path, "config.json", "it says what the checkpoint is")?;
         let piece = path.join("tokenizer.model");
         if piece.is_file() && !path.join("tokenizer.json").is_file() {
             return Err(CheckpointError::SentencePiece { path: piece });
         }
         let tokenizer = needed(
+            path,
             "tokenizer.json",
             "a fast tokenizer is needed to turn text into tokens",
         )?;
@@ -496,6 +491,18 @@ fn optional(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, CheckpointErro
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CheckpointError::Unreadable { path, source }),
     }
+}
+
+/// The bytes of a file of a folder that has to be there, for the reason given.
+pub(crate) fn needed(
+    folder: &Path,
+    name: &str,
+    needed: &'static str,
+) -> Result<Vec<u8>, CheckpointError> {
+    optional(folder, name)?.ok_or_else(|| CheckpointError::MissingFile {
+        path: folder.join(name),
+        needed,
+    })
 }
 
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, CheckpointError> {

@@ -227,27 +227,11 @@ impl Weights {
             return Ok(base.clone());
         }
         let adapter = adapter.filter(|_| !untouched);
-        let shape = parameter.shape.as_slice();
-        let failed = |source| CheckpointError::Device {
-            path: self.checkpoint.clone(),
-            tensor: parameter.sources[0].name.clone(),
-            source: Box::new(source),
-        };
-        let tensor = match dtype {
-            DType::BF16 => {
-                let values = self.assembled::<bf16>(parameter, adapter, base);
-                Tensor::from_vec(values?, shape, device)
-            }
-            DType::F16 => {
-                let values = self.assembled::<f16>(parameter, adapter, base);
-                Tensor::from_vec(values?, shape, device)
-            }
-            _ => {
-                let values = self.assembled::<f32>(parameter, adapter, base);
-                Tensor::from_vec(values?, shape, device)
-            }
-        };
-        tensor.map_err(failed)
+        match dtype {
+            DType::BF16 => self.assembled::<bf16>(parameter, adapter, base, device),
+            DType::F16 => self.assembled::<f16>(parameter, adapter, base, device),
+            _ => self.assembled::<f32>(parameter, adapter, base, device),
+        }
     }
 
     fn assembled<T: Number + WithDType>(
@@ -255,7 +239,13 @@ impl Weights {
         parameter: &Parameter,
         adapter: Option<&Adapter>,
         base: Option<&Tensor>,
-    ) -> Result<Vec<T>, CheckpointError> {
+        device: &Device,
+    ) -> Result<Tensor, CheckpointError> {
+        let failed = |source| CheckpointError::Device {
+            path: self.checkpoint.clone(),
+            tensor: parameter.sources[0].name.clone(),
+            source: Box::new(source),
+        };
         let count: usize = parameter.shape.iter().product();
         // A table that the adapter made longer is not the base's.
         let held = base.filter(|base| base.elem_count() == count);
@@ -263,11 +253,7 @@ impl Weights {
             Some(base) => base
                 .flatten_all()
                 .and_then(|base| base.to_vec1())
-                .map_err(|source| CheckpointError::Device {
-                    path: self.checkpoint.clone(),
-                    tensor: parameter.sources[0].name.clone(),
-                    source: Box::new(source),
-                })?,
+                .map_err(failed)?,
             None => bytemuck::zeroed_vec(count),
         };
         let mut rest = &mut out[..];
@@ -289,7 +275,7 @@ impl Weights {
                 }
             }
         }
-        Ok(out)
+        Tensor::from_vec(out, parameter.shape.as_slice(), device).map_err(failed)
     }
 
     /// Reads a tensor as stored.
