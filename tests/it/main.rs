@@ -10,6 +10,7 @@
 )]
 
 mod adapters;
+mod generation;
 mod gguf;
 mod golden_logits;
 mod second_opinion;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     trials.extend(templates::trials());
     trials.extend(second_opinion::trials());
     trials.extend(theorems::trials());
+    trials.extend(generation::trials());
     trials.extend(study::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -176,6 +176,7 @@ fn trie_and_no_trie() {
                         let ids = text.tokens.iter().map(|token| token.token).collect();
                         vec![(ids, text.log_prob.get())]
                     }
+                    Answer::Generation(text) => panic!("nobody asked for {text:?}"),
                 };
                 for (after, expected) in sequences {
                     let whole = [&tokens[..], &after].concat();

@@ -6,7 +6,7 @@ use crate::{
     Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, SystemRole, Vocabulary,
     Weights, gguf, safetensors_files,
 };
-use concord_readings::{Input, Message};
+use concord_readings::{Input, Message, Role};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub origin: Option<Origin>,
     /// `tokenizer_config.json`, or what stands for it.
     settings: Map<String, Value>,
+    /// Tokens that `config.json` and `generation_config.json` say a text ends with.
+    end_ids: Vec<u32>,
     config_digest: String,
     tokenizer_digest: String,
 }
@@ -42,6 +44,30 @@ struct Words<'a> {
     tokenizer: &'a [u8],
     settings: Map<String, Value>,
     jinja: Option<Vec<u8>>,
+    /// `generation_config.json` and where it would be.
+    generation: (PathBuf, Option<Vec<u8>>),
+}
+
+impl Words<'_> {
+    /// What `eos_token_id` says, a number or a list of them.
+    fn end_ids(&self) -> Result<Vec<u32>, CheckpointError> {
+        let config: Map<String, Value> = serde_json::from_slice(self.config).unwrap_or_default();
+        let generation = match &self.generation {
+            (path, Some(bytes)) => object(path, bytes)?,
+            (_, None) => Map::new(),
+        };
+        let ids = [&config, &generation].into_iter().flat_map(|object| {
+            let value = object.get("eos_token_id");
+            match value {
+                Some(Value::Array(list)) => list.as_slice(),
+                Some(one) => std::slice::from_ref(one),
+                None => &[],
+            }
+        });
+        Ok(ids
+            .filter_map(|id| u32::try_from(id.as_u64()?).ok())
+            .collect())
+    }
 }
 
 /// The files of an embedded checkpoint.
@@ -86,6 +112,7 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
             files.config,
             files.tokenizer,
             Some(files.tokenizer_config),
+            None,
             None,
             weights,
         )
@@ -147,6 +174,7 @@ impl Snapshot {
             adapter: None,
             origin: None,
             settings: Map::new(),
+            end_ids: Vec::new(),
             config_digest: blake3::hash(config.as_bytes()).to_hex().to_string(),
             tokenizer_digest: String::new(),
             path,
@@ -221,6 +249,7 @@ impl Snapshot {
             &tokenizer,
             optional(path, "tokenizer_config.json")?.as_deref(),
             template_file(path)?,
+            optional(path, "generation_config.json")?,
             weights,
         )
     }
@@ -253,6 +282,10 @@ impl Snapshot {
             tokenizer: &tokenizer,
             settings,
             jinja: template_file(folder)?,
+            generation: (
+                folder.join("generation_config.json"),
+                optional(folder, "generation_config.json")?,
+            ),
         };
         Self::put_together(path.to_owned(), name.into_owned(), spec, words, weights)
     }
@@ -263,6 +296,7 @@ impl Snapshot {
         tokenizer: &[u8],
         tokenizer_config: Option<&[u8]>,
         jinja: Option<Vec<u8>>,
+        generation: Option<Vec<u8>>,
         mut weights: Weights,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
@@ -277,6 +311,7 @@ impl Snapshot {
             tokenizer,
             settings: settings.transpose()?.unwrap_or_default(),
             jinja,
+            generation: (path.join("generation_config.json"), generation),
         };
         Self::put_together(path, name, spec, words, weights)
     }
@@ -288,6 +323,7 @@ impl Snapshot {
         words: Words<'_>,
         weights: Weights,
     ) -> Result<Self, CheckpointError> {
+        let end_ids = words.end_ids()?;
         let vocabulary =
             Vocabulary::parse(&words.tokenizer_path, words.tokenizer, spec.vocab_size)?;
         Ok(Self {
@@ -299,6 +335,7 @@ impl Snapshot {
             adapter: None,
             origin: None,
             settings: words.settings,
+            end_ids,
             config_digest: blake3::hash(words.config).to_hex().to_string(),
             tokenizer_digest: blake3::hash(words.tokenizer).to_hex().to_string(),
             path,
@@ -342,6 +379,7 @@ impl Snapshot {
             adapter: Some(Arc::new(adapter)),
             origin: None,
             settings,
+            end_ids: self.end_ids.clone(),
             config_digest: self.config_digest.clone(),
             tokenizer_digest,
         })
@@ -402,6 +440,41 @@ impl Snapshot {
                 Ok((text, tokens))
             }
         }
+    }
+
+    /// The tokens that end a text: those that the checkpoint's files call so, and the one that its chat template puts after
+    /// an assistant's turn. By rising id.
+    pub fn end_tokens(&self) -> Vec<u32> {
+        let named = ["eos_token", "eot_token"].iter().filter_map(|key| {
+            let token = self.settings.get(*key)?;
+            let text = token.as_str().or_else(|| token.get("content")?.as_str())?;
+            self.vocabulary.token(text)
+        });
+        let mut ends: Vec<u32> = named
+            .chain(self.end_ids.iter().copied())
+            .chain(self.turn_end())
+            .filter(|token| (*token as usize) < self.spec.vocab_size)
+            .collect();
+        ends.sort_unstable();
+        ends.dedup();
+        ends
+    }
+
+    /// The special token after an assistant's words, where the template writes one.
+    fn turn_end(&self) -> Option<u32> {
+        // Words that no template has of its own.
+        let words = "turnendprobe";
+        let turns = [
+            (Role::User, "a"),
+            (Role::Assistant, words),
+            (Role::User, "a"),
+        ];
+        let turns = turns.map(|(role, content)| Message::new(role, content));
+        let text = self.template.as_ref()?.render(&turns).ok()?;
+        let (_, after) = text.rsplit_once(words)?;
+        let tokens = self.vocabulary.continuation(after.trim_start()).ok()?;
+        let first = *tokens.first()?;
+        self.vocabulary.is_special(first).then_some(first)
     }
 
     /// Digests of everything that decides the numbers. Reads every byte of the weights once, the first time.

@@ -200,6 +200,32 @@ impl Vocabulary {
         piece.replace('▁', " ")
     }
 
+    /// Tokens as text, special ones left out. Bytes that are no UTF-8 become replacement characters.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tokenise`].
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, CheckpointError> {
+        let bad = |problem| CheckpointError::Tokenise {
+            path: self.path.clone(),
+            problem,
+        };
+        guarded(|| self.tokenizer.decode(tokens, true))
+            .map_err(bad)?
+            .map_err(|error| bad(error.to_string()))
+    }
+
+    /// The id of the token that is written like this.
+    pub(crate) fn token(&self, text: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(text)
+    }
+
+    /// Whether a token is no text but a mark, such as the end of a turn.
+    pub(crate) fn is_special(&self, token: u32) -> bool {
+        let added = self.tokenizer.get_added_vocabulary();
+        let tokens = added.get_added_tokens_decoder();
+        tokens.get(&token).is_some_and(|added| added.special)
+    }
+
     /// The text of every token of the embedding, by id.
     pub fn texts(&self) -> Vec<String> {
         (0..self.vocab_size)

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Exact log-probabilities of continuations and labels after prompts of your own
     Score(ScoreArguments),
+    /// Write texts after prompts of your own
+    Generate(GenerateArguments),
     /// Compute the measures again from a stored run, or from answers that come from anywhere
     Measure(MeasureArguments),
     /// Show prompts as messages, as text and as tokens
@@ -151,6 +153,37 @@ pub(crate) struct ScoreArguments {
     /// `openings` may list texts that open a label, such as "(": where "(A" is no token, "(" and then "A" is read too.
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
+    /// What weights are held as
+    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
+    pub dtype: Dtype,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
+    #[arg(short = 'M', long, value_name = "DIR|FILE|ID")]
+    pub model: String,
+    /// A PEFT adapter of it, a folder or a hub id
+    #[arg(short = 'A', long, value_name = "DIR|ID")]
+    pub adapter: Option<String>,
+    /// JSON lines of {"id", "prompt" or "messages"}; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub prompts: PathBuf,
+    /// The most tokens of a text
+    #[arg(long, value_name = "N", default_value_t = 256, alias = "max_tokens")]
+    pub max_tokens: usize,
+    /// Logits are divided by it before a token is drawn; 0 takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f64,
+    /// Tokens are drawn from the fewest that have this share of the probability
+    #[arg(long, value_name = "P", default_value_t = 1.0, alias = "top_p")]
+    pub top_p: f64,
+    /// Seed of the draws; each text has draws of its own, by seed and id
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// A text to stop at, not part of what is written; may be given many times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
     /// What weights are held as
     #[arg(long, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,

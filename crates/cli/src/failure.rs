@@ -334,6 +334,9 @@ impl From<ScorerError> for Failure {
                 text,
                 "shorten the prompt, or use a checkpoint with a longer context",
             ),
+            ScorerError::Mixed { .. } | ScorerError::Sampling { .. } => {
+                Self::new(ExitStatus::Usage, text, "see `concord generate --help`")
+            }
             ScorerError::Stopped => Self::new(ExitStatus::Unexpected, text, "nothing was written"),
             ScorerError::Tensor(_) => {
                 Self::new(ExitStatus::Device, text, "there may be too little memory")

@@ -33,6 +33,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
+        Command::Generate(arguments) => commands::generate::generate(&arguments),
         Command::Measure(arguments) => commands::measure::measure(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),

@@ -1,11 +1,12 @@
 //! A bar on stderr, and the wish to stop.
 
 use concord_checkpoint::hub::Transfer;
-use concord_scorer::Progress;
+use concord_scorer::{GenerationProgress, Progress};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// A progress bar with rate and time left; draws nothing where stderr is not a terminal.
 pub(crate) struct Bar(ProgressBar);
@@ -32,6 +33,38 @@ impl Bar {
 
     pub fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// A bar of texts that are written, with tokens a second and time left; draws nothing where stderr is not a terminal.
+pub(crate) struct TextBar {
+    bar: ProgressBar,
+    begun: Instant,
+}
+
+impl TextBar {
+    pub fn new(name: &str, texts: u64) -> Self {
+        let bar = ProgressBar::new(texts);
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} texts {msg} {eta} left")
+        {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        Self {
+            bar,
+            begun: Instant::now(),
+        }
+    }
+
+    pub fn show(&self, progress: GenerationProgress) {
+        let rate = progress.tokens as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+        self.bar.set_message(format!("{rate:.0} tokens/s"));
+        self.bar.set_position(progress.texts_done);
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

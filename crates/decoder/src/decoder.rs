@@ -2,13 +2,14 @@
 
 use crate::DecoderError;
 use crate::frequencies::{Frequencies, frequencies};
-use crate::layer::{Around, Layer, Ropes, Stream};
+use crate::layer::{Around, Attending, Layer, Ropes, Stream};
 use crate::parameters::Loader;
 use crate::pass::Pass;
+use crate::tree::{KvBranch, KvPlace, KvTree};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot, Weights};
 use concord_kernels::{
-    KernelConfig, Norm, Normed, RopeTable, linear, norm, residual_norm, softcap,
+    KernelConfig, Norm, Normed, PageRows, RopeTable, linear, norm, residual_norm, softcap,
 };
 use std::sync::Arc;
 
@@ -207,10 +208,127 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::NotFinite`] naming the layer; [`DecoderError::Tensor`]. The session is then of no further use.
     pub fn pass(&self, session: &mut Session, pass: &Pass) -> Result<Option<Tensor>, DecoderError> {
-        let spec = &self.spec;
+        self.pass_and_keep(session, pass, &mut |_, _| Ok(()))
+    }
+
+    /// [`Decoder::pass`], keeping the K/V of its rows in a tree.
+    ///
+    /// # Shapes
+    /// `places`: one for each row of the pass.
+    ///
+    /// # Errors
+    /// As [`Decoder::pass`].
+    pub fn pass_into(
+        &self,
+        session: &mut Session,
+        pass: &Pass,
+        tree: &mut KvTree,
+        places: &[KvPlace],
+    ) -> Result<Option<Tensor>, DecoderError> {
+        self.pass_and_keep(session, pass, &mut |layer, qkv| {
+            tree.layers[layer].put_rows(qkv, places)
+        })
+    }
+
+    fn pass_and_keep(
+        &self,
+        session: &mut Session,
+        pass: &Pass,
+        keep: &mut dyn FnMut(usize, &Tensor) -> candle_core::Result<()>,
+    ) -> Result<Option<Tensor>, DecoderError> {
         let last = self.layers.len() - 1;
-        let mut hidden = self.embed(pass)?; // [rows, hidden]
-        let mut normed = match self.layers[0].input_norm() {
+        let around = Around {
+            spec: &self.spec,
+            ropes: &session.ropes,
+            depths: pass.rows.depths(),
+        };
+        let mut state = self.begin(&pass.tokens, around.depths)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let qkv = layer.qkv(&state.normed, &around)?;
+            keep(index, &qkv)?;
+            let carried = self.next_path(&session.carried[index], &qkv, pass)?;
+            let before = std::mem::replace(&mut session.carried[index], carried);
+            let mut rows = &pass.rows;
+            if index == last {
+                // In the last layer the rows that nobody reads are needed for their keys and values alone.
+                let Some(readers) = &pass.readers else {
+                    return Ok(None);
+                };
+                let kept =
+                    Tensor::from_slice(readers.queries(), readers.queries().len(), &self.device)?;
+                state.hidden = state.hidden.index_select(&kept, 0)?;
+                state.normed = state.normed.index_select(&kept, 0)?;
+                rows = readers;
+            }
+            let carried = &before;
+            state = self.through(
+                index,
+                state,
+                &qkv,
+                Attending::Trie { carried, rows },
+                &around,
+            )?;
+        }
+        Ok(Some(state.normed))
+    }
+
+    /// Runs one new row of each of some branches, and adds it to them.
+    ///
+    /// # Shapes
+    /// `tokens`: one a branch; returns the normed hidden states, `[branches or more, hidden]` (filled up to
+    /// [`KernelConfig::minimum_rows`]).
+    ///
+    /// # Numerics
+    /// The bits of [`Decoder::pass`] over the same path.
+    ///
+    /// # Errors
+    /// [`DecoderError::NotFinite`] naming the layer; [`DecoderError::Tensor`]. The tree is then of no further use.
+    ///
+    /// # Panics
+    /// Where the tree has no page left for a branch that needs one.
+    pub fn step(
+        &self,
+        session: &Session,
+        tree: &mut KvTree,
+        branches: &mut [&mut KvBranch],
+        tokens: &[u32],
+    ) -> Result<Tensor, DecoderError> {
+        let rows = PageRows {
+            depths: branches.iter().map(|branch| branch.depth()).collect(),
+            tables: branches
+                .iter_mut()
+                .map(|branch| {
+                    tree.extend(branch);
+                    branch.pages.clone()
+                })
+                .collect(),
+        };
+        let count = tokens.len().max(self.config.minimum_rows);
+        let filled = |values: &[u32]| {
+            let mut filled = values.to_vec();
+            filled.resize(count, 0);
+            filled
+        };
+        let depths: Arc<[u32]> = filled(&rows.depths).into();
+        let around = Around {
+            spec: &self.spec,
+            ropes: &session.ropes,
+            depths: &depths,
+        };
+        let mut state = self.begin(&filled(tokens), &depths)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let qkv = layer.qkv(&state.normed, &around)?;
+            let pages = &mut tree.layers[index];
+            let attending = Attending::Pages { pages, rows: &rows };
+            state = self.through(index, state, &qkv, attending, &around)?;
+        }
+        Ok(state.normed)
+    }
+
+    /// The embedded tokens, and their norm for the first layer.
+    fn begin(&self, tokens: &[u32], depths: &[u32]) -> Result<State, DecoderError> {
+        let hidden = self.embed(tokens, depths)?; // [rows, hidden]
+        let normed = match self.layers[0].input_norm() {
             Some(own) => {
                 let (normed, broken) = norm(&hidden, own)?;
                 finite(broken, || "in the embedding".to_owned())?;
@@ -218,48 +336,41 @@ impl Decoder {
             }
             None => hidden.clone(),
         };
-        for (index, layer) in self.layers.iter().enumerate() {
-            let mut around = Around {
-                spec,
-                ropes: &session.ropes,
-                rows: &pass.rows,
-            };
-            let qkv = layer.qkv(&normed, &around)?;
-            let carried = self.next_path(&session.carried[index], &qkv, pass)?;
-            let before = std::mem::replace(&mut session.carried[index], carried);
-            if index == last {
-                // In the last layer the rows that nobody reads are needed for their keys and values alone.
-                let Some(readers) = &pass.readers else {
-                    return Ok(None);
-                };
-                let rows =
-                    Tensor::from_slice(readers.queries(), readers.queries().len(), &self.device)?;
-                hidden = hidden.index_select(&rows, 0)?;
-                normed = normed.index_select(&rows, 0)?;
-                around.rows = readers;
-            }
-            let (stream, broken) = layer.finish(&hidden, &normed, &qkv, &before, &around)?;
-            finite(broken, || format!("in layer {index}"))?;
-            let next = match self.layers.get(index + 1) {
-                Some(next) => next.input_norm(),
-                None => Some(&self.norm),
-            };
-            let Stream { hidden: sum, delta } = stream;
-            if let Some(next) = next {
-                let after = residual_norm(&sum, &delta, spec.residual_scale, next)?;
-                finite(after.non_finite, || format!("after layer {index}"))?;
-                Normed { hidden, normed, .. } = after;
-            } else {
-                hidden = (sum + (delta * spec.residual_scale)?)?;
-                normed = hidden.clone();
-            }
-        }
-        Ok(Some(normed))
+        Ok(State { hidden, normed })
     }
 
-    /// The embeddings of a pass's tokens at their depths.
-    fn embed(&self, pass: &Pass) -> candle_core::Result<Tensor> {
-        let tokens = Tensor::from_slice(&pass.tokens, pass.tokens.len(), &self.device)?;
+    /// The querying rows through one layer, up to the norm of the next.
+    fn through(
+        &self,
+        index: usize,
+        state: State,
+        qkv: &Tensor,
+        attending: Attending<'_>,
+        around: &Around<'_>,
+    ) -> Result<State, DecoderError> {
+        let State { hidden, normed } = state;
+        let (stream, broken) =
+            self.layers[index].finish(&hidden, &normed, qkv, attending, around)?;
+        finite(broken, || format!("in layer {index}"))?;
+        let next = match self.layers.get(index + 1) {
+            Some(next) => next.input_norm(),
+            None => Some(&self.norm),
+        };
+        let (Stream { hidden, delta }, scale) = (stream, self.spec.residual_scale);
+        let Some(next) = next else {
+            let hidden = (hidden + (delta * scale)?)?;
+            let normed = hidden.clone();
+            return Ok(State { hidden, normed });
+        };
+        let after = residual_norm(&hidden, &delta, scale, next)?;
+        finite(after.non_finite, || format!("after layer {index}"))?;
+        let Normed { hidden, normed, .. } = after;
+        Ok(State { hidden, normed })
+    }
+
+    /// The embeddings of tokens at their depths.
+    fn embed(&self, tokens: &[u32], depths: &[u32]) -> candle_core::Result<Tensor> {
+        let tokens = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
         let mut hidden = self
             .embedding
             .index_select(&tokens, 0)?
@@ -268,7 +379,6 @@ impl Decoder {
             hidden = (hidden * self.spec.embedding_scale)?;
         }
         if let Some(positions) = &self.positions {
-            let depths = pass.rows.depths();
             let depths = Tensor::from_slice(depths, depths.len(), &self.device)?;
             hidden = (hidden + positions.index_select(&depths, 0)?.to_dtype(DType::F32)?)?;
         }
@@ -349,6 +459,14 @@ impl Decoder {
             Tensor::cat(&parts, 0)?
         })
     }
+}
+
+/// Rows between two layers.
+struct State {
+    /// `[rows, hidden]`: the residual stream.
+    hidden: Tensor,
+    /// The same, normed for what comes next.
+    normed: Tensor,
 }
 
 fn finite(broken: Option<usize>, place: impl Fn() -> String) -> Result<(), DecoderError> {

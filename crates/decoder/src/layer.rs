@@ -6,8 +6,8 @@ use crate::parameters::{Linear, Loader};
 use candle_core::Tensor;
 use concord_checkpoint::{DecoderSpec, LayerSpec, QkNorm};
 use concord_kernels::{
-    AttentionShape, Norm, Normed, PassRows, RopeTable, Scores, norm, norm_groups, residual_norm,
-    rotate, trie_attention,
+    AttentionShape, KvPages, Norm, Normed, PageRows, PassRows, RopeTable, Scores, norm,
+    norm_groups, page_attention, residual_norm, rotate, trie_attention,
 };
 use std::sync::Arc;
 
@@ -30,7 +30,22 @@ pub(crate) struct Layer {
 pub(crate) struct Around<'a> {
     pub spec: &'a DecoderSpec,
     pub ropes: &'a Ropes,
-    pub rows: &'a Arc<PassRows>,
+    /// The depth of each row.
+    pub depths: &'a Arc<[u32]>,
+}
+
+/// Where queries find keys and values.
+pub(crate) enum Attending<'a> {
+    /// Among the rows of a pass and the path that it was handed.
+    Trie {
+        carried: &'a Tensor,
+        rows: &'a Arc<PassRows>,
+    },
+    /// On paths that are kept in pages.
+    Pages {
+        pages: &'a mut KvPages,
+        rows: &'a PageRows,
+    },
 }
 
 /// Cosines and sines of the layers without a window and of those with one.
@@ -107,7 +122,7 @@ impl Layer {
                 &around.ropes.global
             };
             let heads = spec.heads + spec.kv_heads;
-            rotate(&qkv, heads, spec.head_dim, table, around.rows.depths())?;
+            rotate(&qkv, heads, spec.head_dim, table, around.depths)?;
         }
         Ok(qkv)
     }
@@ -121,16 +136,17 @@ impl Layer {
         hidden: &Tensor,
         normed: &Tensor,
         qkv: &Tensor,
-        carried: &Tensor,
+        attending: Attending<'_>,
         around: &Around<'_>,
     ) -> candle_core::Result<(Stream, Option<usize>)> {
         let spec = around.spec;
-        let shape = AttentionShape {
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
+        let shape = attention_shape(spec);
+        let attended = match attending {
+            Attending::Trie { carried, rows } => {
+                trie_attention(qkv, carried, rows, shape, self.scores)?
+            }
+            Attending::Pages { pages, rows } => page_attention(qkv, pages, rows, self.scores)?,
         };
-        let attended = trie_attention(qkv, carried, around.rows, shape, self.scores)?;
         let delta = self.output.forward(&attended)?; // [queries, hidden]
         let (attention, broken) = after(delta, self.attention_out_norm.as_ref())?;
         if spec.parallel.is_some() {
@@ -155,6 +171,14 @@ impl Layer {
         };
         let (delta, last) = after(self.mlp.forward(&input)?, self.mlp_out_norm.as_ref())?;
         Ok((Stream { hidden, delta }, broken.or(later).or(last)))
+    }
+}
+
+pub(crate) fn attention_shape(spec: &DecoderSpec) -> AttentionShape {
+    AttentionShape {
+        heads: spec.heads,
+        kv_heads: spec.kv_heads,
+        head_dim: spec.head_dim,
     }
 }
 

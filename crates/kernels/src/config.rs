@@ -14,6 +14,10 @@ pub struct KernelConfig {
     pub attention_rows: usize,
     /// Rows that go through the head at once.
     pub head_rows: usize,
+    /// Texts that are written at once.
+    pub texts: usize,
+    /// The most memory that keys and values of texts may take, in MiB.
+    pub kv_mib: usize,
 }
 
 impl KernelConfig {
@@ -24,6 +28,8 @@ impl KernelConfig {
             minimum_rows: 65,
             attention_rows: 64,
             head_rows: 256,
+            texts: 128,
+            kv_mib: 2048,
         };
         // The embedded table parses, or this module's test fails.
         toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap_or(fallback)

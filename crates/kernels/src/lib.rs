@@ -19,6 +19,7 @@
 
 mod activation;
 mod attention;
+mod choice;
 mod config;
 mod exp;
 mod linear;
@@ -28,7 +29,11 @@ mod softmax;
 mod storage;
 
 pub use activation::{Activation, activate, activation_reference, gated};
-pub use attention::{AttentionShape, PassRows, Scores, trie_attention, trie_attention_reference};
+pub use attention::{
+    AttentionShape, KvPages, PageRows, PassRows, Scores, page_attention, trie_attention,
+    trie_attention_reference,
+};
+pub use choice::{Choice, Chosen, choose};
 pub use config::KernelConfig;
 pub use linear::linear;
 pub use norm::{Norm, Normed, norm, norm_groups, norm_reference, residual_norm};

@@ -43,7 +43,7 @@ pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Su
         .map(|(row, asked)| {
             let largest = best(row, top);
             let centre = largest.first().map_or(0.0, |&(_, logit)| logit);
-            let (mass, moment) = Arch::new().dispatch(Sums { row, centre });
+            let (mass, moment) = sums(row, centre);
             let log_prob = |logit: f32| f64::from(logit) - f64::from(centre) - mass.ln();
             Summary {
                 entropy: mass.ln() - moment / mass,
@@ -136,8 +136,8 @@ pub fn summarise_reference(row: &[f32], asked: &[u32], top: usize) -> Summary {
     }
 }
 
-/// The largest values with their places, best first.
-fn best(row: &[f32], count: usize) -> Vec<(u32, f32)> {
+/// The largest values with their places, best first; ties by lower place.
+pub(crate) fn best(row: &[f32], count: usize) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
     for (block, token) in row.chunks(64).zip((0u32..).step_by(64)) {
         let threshold = if best.len() < count {
@@ -159,7 +159,12 @@ fn best(row: &[f32], count: usize) -> Vec<(u32, f32)> {
     best
 }
 
-/// `Σ e^(x − centre)` and `Σ (x − centre) e^(x − centre)`. A struct, so that it is inlined into the vector context.
+/// `Σ e^(x − centre)` and `Σ (x − centre) e^(x − centre)`.
+pub(crate) fn sums(row: &[f32], centre: f32) -> (f64, f64) {
+    Arch::new().dispatch(Sums { row, centre })
+}
+
+/// [`sums`]. A struct, so that it is inlined into the vector context.
 struct Sums<'a> {
     row: &'a [f32],
     centre: f32,

@@ -9,6 +9,9 @@ mod prompt;
 mod reading;
 mod units;
 
-pub use prompt::{Input, Message, Prompt, Read, Role};
-pub use reading::{Answer, Continuation, LabelReading, NextToken, Reading, Spelling, TokenReading};
+pub use prompt::{Input, Message, Prompt, Read, Role, Sampling};
+pub use reading::{
+    Answer, Continuation, Finish, Generation, LabelReading, NextToken, Reading, Spelling,
+    TokenReading,
+};
 pub use units::{LogProb, Nats, OutOfDomain, Probability};

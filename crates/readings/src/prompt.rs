@@ -45,7 +45,7 @@ pub enum Input {
 }
 
 /// What to read after a prompt.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Read {
     /// The next-token distribution, and in it every spelling of each label.
@@ -62,10 +62,64 @@ pub enum Read {
         /// The text, tokenised on its own and appended.
         text: String,
     },
+    /// A text that the checkpoint writes after the prompt.
+    Generation(Sampling),
+}
+
+/// How a text is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// The most tokens that are written.
+    pub max_tokens: usize,
+    /// Logits are divided by it before a token is drawn; 0 takes the most probable token.
+    #[serde(default)]
+    pub temperature: f64,
+    /// Tokens are drawn from the fewest that have this share of the probability; 1 for all.
+    #[serde(default = "all")]
+    pub top_p: f64,
+    /// With the prompt's id, what the draws follow from.
+    #[serde(default)]
+    pub seed: u64,
+    /// Texts that end the writing; they are not part of the text.
+    #[serde(default)]
+    pub stop: Vec<String>,
+}
+
+fn all() -> f64 {
+    1.0
+}
+
+impl Sampling {
+    /// The most probable token each time, at most `max_tokens`.
+    pub fn greedy(max_tokens: usize) -> Self {
+        Self {
+            max_tokens,
+            temperature: 0.0,
+            top_p: 1.0,
+            seed: 0,
+            stop: Vec::new(),
+        }
+    }
+
+    /// What is wrong with the settings, if anything is.
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.max_tokens == 0 {
+            Some("`max_tokens` is 0")
+        } else if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            Some("`temperature` is not 0 or more")
+        } else if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            Some("`top_p` is not above 0 and at most 1")
+        } else if self.stop.iter().any(String::is_empty) {
+            Some("a text in `stop` is empty")
+        } else {
+            None
+        }
+    }
 }
 
 /// One prompt with everything to read after it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
     /// Unique in a run.
     pub id: String,

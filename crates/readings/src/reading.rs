@@ -81,6 +81,33 @@ impl Continuation {
     }
 }
 
+/// Why a text ends where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The checkpoint wrote a token that ends texts.
+    EndOfText,
+    /// It wrote one of the texts to stop at.
+    StopText,
+    /// It had not ended when the most tokens, or the context, were reached.
+    Length,
+    /// It repeated itself: the same few tokens, over and over.
+    Repetition,
+}
+
+/// A text that the checkpoint wrote after a prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The text, without what ended it.
+    pub text: String,
+    /// Its tokens; what ended it is among them.
+    pub tokens: Vec<u32>,
+    /// The log-probability of each token given those before it, at temperature 1 over the whole vocabulary.
+    pub log_probs: Vec<LogProb>,
+    /// Why it ends.
+    pub finish: Finish,
+}
+
 /// The answer to one [`Read`](crate::Read).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,6 +116,8 @@ pub enum Answer {
     NextToken(NextToken),
     /// To [`Read::Continuation`](crate::Read::Continuation).
     Continuation(Continuation),
+    /// To [`Read::Generation`](crate::Read::Generation).
+    Generation(Generation),
 }
 
 /// Everything that was read after one prompt.
@@ -107,7 +136,7 @@ impl Reading {
     pub fn next_token(&self) -> Option<&NextToken> {
         self.answers.iter().find_map(|answer| match answer {
             Answer::NextToken(next) => Some(next),
-            Answer::Continuation(_) => None,
+            _ => None,
         })
     }
 
@@ -115,7 +144,15 @@ impl Reading {
     pub fn continuations(&self) -> impl Iterator<Item = &Continuation> {
         self.answers.iter().filter_map(|answer| match answer {
             Answer::Continuation(continuation) => Some(continuation),
-            Answer::NextToken(_) => None,
+            _ => None,
+        })
+    }
+
+    /// The first text that was written, if one was asked for.
+    pub fn generation(&self) -> Option<&Generation> {
+        self.answers.iter().find_map(|answer| match answer {
+            Answer::Generation(generation) => Some(generation),
+            _ => None,
         })
     }
 }

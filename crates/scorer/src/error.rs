@@ -38,6 +38,20 @@ pub enum ScorerError {
         /// The context length.
         limit: usize,
     },
+    /// A prompt asks for a written text and for something else, or for the wrong one of the two.
+    #[error("prompt `{id}`: a text is written after a prompt that asks for nothing else")]
+    Mixed {
+        /// The prompt.
+        id: String,
+    },
+    /// A text is to be written in a way that makes no sense.
+    #[error("prompt `{id}`: {problem}")]
+    Sampling {
+        /// The prompt.
+        id: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// No token of the vocabulary spells a label.
     #[error("prompt `{id}`: no token of the vocabulary spells the label {label:?}")]
     LabelNotCovered {

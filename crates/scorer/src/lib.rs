@@ -2,17 +2,20 @@
 //!
 //! All token sequences of a run become one [`Trie`]; its rows are cut into passes of a fixed size; rows that are read go
 //! through the head, and their distributions are summarised at once ([`Scorer`]). No token of a shared prefix is computed
-//! twice, and what a prompt reads never depends on what else is in the run.
+//! twice, and what a prompt reads never depends on what else is in the run. Texts are written after prompts in the same way
+//! ([`Scorer::generate`]): what they begin with in common is computed and kept once.
 //!
 //! Invariant: nothing here knows a study.
 
 mod error;
+mod generate;
 mod labels;
 mod plan;
 mod scorer;
 mod trie;
 
 pub use error::ScorerError;
+pub use generate::{GenerationCounts, GenerationProgress};
 pub use labels::LabelTable;
 pub use plan::Plan;
 pub use scorer::{Counts, Progress, Scorer};

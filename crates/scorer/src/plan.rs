@@ -239,6 +239,8 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
                 }
                 answers.push(AnswerPlan::NextToken { labels: planned });
             }
+            // Refused when the prompt was tokenised.
+            Read::Generation(_) => {}
             Read::Continuation { text } => {
                 let Some((tokens, joint_tokens_differ)) = continuations.next() else {
                     continue;
@@ -283,14 +285,14 @@ fn tokenise(snapshot: &Snapshot, prompt: &Prompt) -> Result<Tokenised, ScorerErr
         id: prompt.id.clone(),
         source,
     };
-    let (text, tokens) = snapshot.tokens(&prompt.input).map_err(named)?;
-    if tokens.is_empty() {
-        return Err(ScorerError::EmptyPrompt {
-            id: prompt.id.clone(),
-        });
-    }
+    let (text, tokens) = tokens_of(snapshot, prompt)?;
     let mut continuations = Vec::new();
     for read in &prompt.reads {
+        if matches!(read, Read::Generation(_)) {
+            return Err(ScorerError::Mixed {
+                id: prompt.id.clone(),
+            });
+        }
         if let Read::Continuation { text: more } = read {
             let alone = snapshot.vocabulary.continuation(more).map_err(named)?;
             if alone.is_empty() {
@@ -311,4 +313,19 @@ fn tokenise(snapshot: &Snapshot, prompt: &Prompt) -> Result<Tokenised, ScorerErr
         prompt: tokens,
         continuations,
     })
+}
+
+/// A prompt as text and as tokens, at least one.
+pub(crate) fn tokens_of(
+    snapshot: &Snapshot,
+    prompt: &Prompt,
+) -> Result<(String, Vec<u32>), ScorerError> {
+    let id = || prompt.id.clone();
+    let (text, tokens) = snapshot
+        .tokens(&prompt.input)
+        .map_err(|source| ScorerError::Prompt { id: id(), source })?;
+    if tokens.is_empty() {
+        return Err(ScorerError::EmptyPrompt { id: id() });
+    }
+    Ok((text, tokens))
 }

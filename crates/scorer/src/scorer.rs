@@ -47,8 +47,8 @@ pub struct Progress {
 
 /// Scores prompts with one decoder.
 pub struct Scorer<'a> {
-    snapshot: &'a Snapshot,
-    decoder: &'a Decoder,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) decoder: &'a Decoder,
     table: Arc<LabelTable>,
 }
 
@@ -145,7 +145,7 @@ impl<'a> Scorer<'a> {
         Ok(counts)
     }
 
-    /// Puts the read rows of a pass through the head, a slice at a time, and fills the slots that wait for them.
+    /// Puts the read rows of a pass through the head and fills the slots that wait for them.
     fn read(
         &self,
         plan: &Plan,
@@ -153,23 +153,14 @@ impl<'a> Scorer<'a> {
         hidden: &Tensor,
         slots: &mut Slots,
     ) -> Result<u64, ScorerError> {
-        let config = self.decoder.config();
-        let filled = hidden.dim(0)?;
-        let mut flops = 0;
-        for first in (0..groups.len()).step_by(config.head_rows) {
-            let wanted = &groups[first..groups.len().min(first + config.head_rows)];
-            // A short slice begins earlier, so that it has the rows that keep bits stable.
-            let length = wanted.len().max(config.minimum_rows).min(filled);
-            let begin = first.min(filled - length);
-            let logits = self.decoder.head(&hidden.narrow(0, begin, length)?)?; // [length, vocabulary]
-            flops += self.decoder.head_flops(length);
-            let logits = logits.narrow(0, first - begin, wanted.len())?;
+        self.heads(hidden, groups.len(), |rows, logits| {
+            let wanted = &groups[rows];
             let asked: Vec<Vec<u32>> = wanted
                 .iter()
                 .map(|group| group.probes.iter().map(|probe| probe.token).collect())
                 .collect();
             let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
-            for (group, summary) in wanted.iter().zip(summarise(&logits, &asked, TOP)?) {
+            for (group, summary) in wanted.iter().zip(summarise(logits, &asked, TOP)?) {
                 if !summary.entropy.is_finite() {
                     let prompt = group
                         .probes
@@ -183,6 +174,40 @@ impl<'a> Scorer<'a> {
                 }
                 slots.fill(group, &summary);
             }
+            Ok(())
+        })
+    }
+
+    /// Puts the first `wanted` rows through the head, a slice at a time; `each` is given the rows and their logits,
+    /// `[rows, vocabulary]`. Returns the operations that this took.
+    pub(crate) fn heads(
+        &self,
+        hidden: &Tensor,
+        wanted: usize,
+        mut each: impl FnMut(Range<usize>, &Tensor) -> Result<(), ScorerError>,
+    ) -> Result<u64, ScorerError> {
+        let config = self.decoder.config();
+        let few = hidden.dim(0)?;
+        let padded;
+        let hidden = if few < config.minimum_rows {
+            let zeros = (config.minimum_rows - few, hidden.dim(1)?);
+            let zeros = Tensor::zeros(zeros, hidden.dtype(), hidden.device())?;
+            padded = Tensor::cat(&[hidden, &zeros], 0)?;
+            &padded
+        } else {
+            hidden
+        };
+        let filled = hidden.dim(0)?;
+        let mut flops = 0;
+        for first in (0..wanted).step_by(config.head_rows) {
+            let rows = first..wanted.min(first + config.head_rows);
+            // A short slice begins earlier, so that it has the rows that keep bits stable.
+            let length = rows.len().max(config.minimum_rows);
+            let begin = first.min(filled - length);
+            let logits = self.decoder.head(&hidden.narrow(0, begin, length)?)?; // [length, vocabulary]
+            flops += self.decoder.head_flops(length);
+            let logits = logits.narrow(0, first - begin, rows.len())?;
+            each(rows, &logits)?;
         }
         Ok(flops)
     }

@@ -47,6 +47,7 @@ pub(crate) fn settings(metadata: &BTreeMap<String, Value>) -> Map<String, Json> 
     let entries = [
         ("bos_token", special("bos_token_id")),
         ("eos_token", special("eos_token_id")),
+        ("eot_token", special("eot_token_id")),
         ("unk_token", special("unknown_token_id")),
         ("pad_token", special("padding_token_id")),
         ("chat_template", json!(template.and_then(Value::text))),

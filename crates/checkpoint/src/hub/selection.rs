@@ -50,11 +50,12 @@ pub(crate) struct Remote<'a> {
 }
 
 /// Files that are taken where they are there.
-const WORDS: [&str; 6] = [
+const WORDS: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "chat_template.json",
+    "generation_config.json",
     "README.md",
     "LICENSE",
 ];

@@ -1,7 +1,9 @@
 //! One file a subcommand.
 
 pub mod bench;
+pub mod generate;
 mod inputs;
+mod lines;
 pub mod measure;
 pub mod models;
 pub mod prompts;

@@ -1,30 +1,25 @@
 //! `concord score`: exact log-probabilities after prompts of the user's own.
 
 use super::inputs;
+use super::lines::{self, Line};
 use crate::arguments::ScoreArguments;
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::Failure;
 use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use concord_decoder::Decoder;
 use concord_kernels::KernelConfig;
-use concord_readings::{
-    Answer, Continuation, Input, LabelReading, Message, Prompt, Read, Reading, TokenReading,
-};
+use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
 use concord_scorer::Scorer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-/// A line of input.
+/// What is asked after a prompt.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
-    id: Option<Value>,
-    prompt: Option<String>,
-    messages: Option<Vec<Message>>,
+struct Asked {
     #[serde(default)]
     continuations: Vec<String>,
     #[serde(default)]
@@ -60,7 +55,7 @@ struct ScoredContinuation<'a> {
 
 /// Scores every line and answers in input order.
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
-    let (ids, prompts) = read_prompts(&arguments.prompts)?;
+    let (ids, prompts) = prompts(&arguments.prompts)?;
     let mut snapshot = inputs::checkpoint(&arguments.model)?;
     if let Some(adapter) = &arguments.adapter {
         snapshot = inputs::adapter(&snapshot, adapter)?;
@@ -104,6 +99,24 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     lines.finish()
 }
 
+/// The prompts of a file, with their ids.
+fn prompts(path: &Path) -> Result<(Vec<Value>, Vec<Prompt>), Failure> {
+    let help = ", \"continuations\": [texts] and/or \"labels\": [texts]";
+    let lines: Vec<Line<Asked>> = lines::read(path, help)?;
+    let prompts = lines.into_iter().map(|line| {
+        let id = line.name();
+        let mut reads = vec![Read::NextToken {
+            labels: line.asked.labels,
+            openings: line.asked.openings,
+        }];
+        let texts = line.asked.continuations.into_iter();
+        reads.extend(texts.map(|text| Read::Continuation { text }));
+        let input = line.input;
+        (line.id, Prompt { id, input, reads })
+    });
+    Ok(prompts.unzip())
+}
+
 fn scored<'a>(id: &'a Value, reading: &'a Reading) -> Scored<'a> {
     let next = reading.next_token();
     let labels = next.map_or(&[][..], |next| &next.labels);
@@ -119,7 +132,7 @@ fn scored<'a>(id: &'a Value, reading: &'a Reading) -> Scored<'a> {
                     log_prob_per_token: continuation.per_token(),
                     log_prob_per_byte: continuation.per_byte(),
                 }),
-                Answer::NextToken(_) => None,
+                _ => None,
             })
             .collect(),
         labels,
@@ -132,64 +145,4 @@ fn scored<'a>(id: &'a Value, reading: &'a Reading) -> Scored<'a> {
         entropy: next.map_or(0.0, |next| next.entropy.get()),
         top: next.map_or(&[][..], |next| &next.top),
     }
-}
-
-/// The lines of a file or of stdin, with their ids (their numbers from 0 where they have none).
-fn read_prompts(path: &Path) -> Result<(Vec<Value>, Vec<Prompt>), Failure> {
-    let bad = |problem: String| {
-        let help = "a line is {\"id\": …, \"prompt\": text or \"messages\": [{\"role\", \"content\"}], \
-                    \"continuations\": [texts] and/or \"labels\": [texts]}";
-        Failure::new(
-            ExitStatus::QuestionData,
-            format!("{}{problem}", path.display()),
-            help,
-        )
-    };
-    let mut text = String::new();
-    let outcome = if path.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
-    };
-    outcome.map_err(|error| bad(format!(": cannot be read: {error}")))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let (mut ids, mut prompts) = (Vec::new(), Vec::new());
-    for (index, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let at = |problem: String| bad(format!(":{}: {problem}", index + 1));
-        let line: Line = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
-        let input = match (line.prompt, line.messages) {
-            (Some(text), None) => Input::Text(text),
-            (None, Some(messages)) if !messages.is_empty() => Input::Conversation(messages),
-            (None, Some(_)) => return Err(at("`messages` is empty".to_owned())),
-            (Some(_), Some(_)) => {
-                return Err(at("both `prompt` and `messages` are given".to_owned()));
-            }
-            (None, None) => return Err(at("neither `prompt` nor `messages` is given".to_owned())),
-        };
-        let mut reads = vec![Read::NextToken {
-            labels: line.labels,
-            openings: line.openings,
-        }];
-        reads.extend(
-            line.continuations
-                .into_iter()
-                .map(|text| Read::Continuation { text }),
-        );
-        let id = line.id.unwrap_or_else(|| prompts.len().into());
-        let name = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        prompts.push(Prompt {
-            id: name,
-            input,
-            reads,
-        });
-        ids.push(id);
-    }
-    if prompts.is_empty() {
-        return Err(bad(": no prompt in it".to_owned()));
-    }
-    Ok((ids, prompts))
 }

@@ -1,0 +1,449 @@
+//! Writes texts after prompts.
+//!
+//! Prompts are laid out as a trie and computed like any others; their K/V stay in a tree of pages, from which every text
+//! goes on by itself, a row a step. As many texts are written at once as there is room for; where some have ended, others
+//! take their place. A text never depends on which others are written with it.
+
+use crate::plan::tokens_of;
+use crate::{Scorer, ScorerError, Trie};
+use candle_core::Tensor;
+use concord_decoder::{KvBranch, KvTree, Pass, Session};
+use concord_kernels::{Choice, choose};
+use concord_readings::{Answer, Finish, Generation, LogProb, Prompt, Read, Reading, Sampling};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// What writing cost, in counts that do not depend on the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GenerationCounts {
+    /// Texts written.
+    pub texts: u64,
+    /// Tokens written, those that end texts included.
+    pub tokens: u64,
+    /// Rows computed for prompts: distinct prefixes among those computed together.
+    pub prompt_rows: u64,
+    /// Steps, each a row of every text in hand.
+    pub steps: u64,
+}
+
+/// How far the writing is.
+#[derive(Clone, Copy, Debug)]
+pub struct GenerationProgress {
+    /// Texts that have ended.
+    pub texts_done: u64,
+    /// Texts asked for.
+    pub texts: u64,
+    /// Tokens written.
+    pub tokens: u64,
+}
+
+/// A prompt to write after.
+struct Task {
+    number: usize,
+    tokens: Vec<u32>,
+    sampling: Sampling,
+    /// The most tokens that are written: what is asked for, as far as the context holds it.
+    most: usize,
+    length_class: usize,
+}
+
+impl Task {
+    /// Pages that the prompt and its text come to need at most.
+    fn pages(&self) -> usize {
+        KvTree::pages_of(self.tokens.len() + self.most)
+    }
+}
+
+/// A text that is being written.
+struct Text {
+    task: Task,
+    branch: KvBranch,
+    random: ChaCha8Rng,
+    tokens: Vec<u32>,
+    log_probs: Vec<LogProb>,
+}
+
+impl Text {
+    fn new(task: Task, branch: KvBranch, id: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&task.sampling.seed.to_le_bytes());
+        hasher.update(id.as_bytes());
+        Self {
+            random: ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()),
+            task,
+            branch,
+            tokens: Vec::new(),
+            log_probs: Vec::new(),
+        }
+    }
+
+    /// How the next token is chosen.
+    fn choice(&mut self) -> Choice {
+        let sampling = &self.task.sampling;
+        let draw = if sampling.temperature > 0.0 {
+            // 53 bits are what an f64 holds.
+            (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        } else {
+            0.0
+        };
+        Choice {
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            draw,
+        }
+    }
+
+    /// Why the text ends with its last token, if it does.
+    fn finish(&self, scorer: &Scorer<'_>, ends: &[u32]) -> Result<Option<Finish>, ScorerError> {
+        let last = self.tokens.last();
+        if last.is_some_and(|last| ends.contains(last)) {
+            return Ok(Some(Finish::EndOfText));
+        }
+        let stops = &self.task.sampling.stop;
+        if let Some(longest) = stops.iter().map(String::len).max() {
+            // A stop text is no more tokens than bytes; a few more in front make whole characters.
+            let tail = self.tokens.len().saturating_sub(longest + 4);
+            let tail = scorer.decoded(&self.tokens[tail..])?;
+            if stops.iter().any(|stop| tail.contains(stop)) {
+                return Ok(Some(Finish::StopText));
+            }
+        }
+        if self.tokens.len() >= self.task.most {
+            return Ok(Some(Finish::Length));
+        }
+        Ok(repeats(&self.tokens).then_some(Finish::Repetition))
+    }
+
+    fn reading(
+        self,
+        scorer: &Scorer<'_>,
+        id: &str,
+        finish: Finish,
+    ) -> Result<Reading, ScorerError> {
+        let written = match finish {
+            Finish::EndOfText => &self.tokens[..self.tokens.len() - 1],
+            _ => &self.tokens[..],
+        };
+        let mut text = scorer.decoded(written)?;
+        if finish == Finish::StopText {
+            let stops = self.task.sampling.stop.iter();
+            let first = stops.filter_map(|stop| text.find(stop)).min();
+            text.truncate(first.unwrap_or(text.len()));
+        }
+        Ok(Reading {
+            id: id.to_owned(),
+            tokens: self.task.tokens.len(),
+            answers: vec![Answer::Generation(Generation {
+                text,
+                tokens: self.tokens,
+                log_probs: self.log_probs,
+                finish,
+            })],
+        })
+    }
+}
+
+/// The longest run of tokens whose repetition is looked for.
+const LONGEST_PERIOD: usize = 64;
+/// A run counts as repeated when it stands this often in a row...
+const REPEATS: usize = 4;
+/// ...and takes up this many tokens.
+const REPEATED_TOKENS: usize = 48;
+
+/// Whether a text ends in the same few tokens over and over.
+fn repeats(tokens: &[u32]) -> bool {
+    (1..=LONGEST_PERIOD).any(|period| {
+        let span = (REPEATS * period).max(REPEATED_TOKENS);
+        tokens.len().checked_sub(span).is_some_and(|first| {
+            let tail = &tokens[first..];
+            tail[period..] == tail[..span - period]
+        })
+    })
+}
+
+/// What is asked, what is being written and where its K/V are.
+struct Desk<'a> {
+    scorer: &'a Scorer<'a>,
+    prompts: &'a [Prompt],
+    ends: Vec<u32>,
+    waiting: VecDeque<Task>,
+    texts: Vec<Text>,
+    tree: KvTree,
+    pages: usize,
+    /// Pages that the texts in hand come to need at most.
+    promised: usize,
+    counts: GenerationCounts,
+}
+
+/// The number of a prompt and what was written after it.
+type Ended = Vec<(usize, Reading)>;
+
+impl Scorer<'_> {
+    /// Writes a text after each prompt. As texts end, `observe` is given them (the prompt's number and its reading) and
+    /// may stop the writing.
+    ///
+    /// # Numerics
+    /// A text depends on its prompt, its [`Sampling`] and the prompt's id alone. Its log-probabilities are the bits that
+    /// scoring the same tokens after the same prompt would read, as long as the length class of the RoPE is the same.
+    ///
+    /// # Errors
+    /// [`ScorerError::Mixed`], [`ScorerError::Sampling`], [`ScorerError::TooLong`] before anything is computed;
+    /// [`ScorerError::NotFinite`], [`ScorerError::Decoder`]; [`ScorerError::Stopped`] where `observe` says so.
+    pub fn generate(
+        &self,
+        prompts: &[Prompt],
+        mut observe: impl FnMut(GenerationProgress, Ended) -> ControlFlow<()>,
+    ) -> Result<GenerationCounts, ScorerError> {
+        let tasks = prompts.par_iter().enumerate();
+        let tasks = tasks.map(|(number, prompt)| self.task(number, prompt));
+        let mut tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+        // Prompts that begin alike come together, and so are computed together.
+        tasks.sort_by(|a, b| {
+            let class = a.length_class.cmp(&b.length_class);
+            class.then_with(|| a.tokens.cmp(&b.tokens))
+        });
+        let config = self.decoder.config();
+        let room = (config.kv_mib << 20) / KvTree::page_bytes(self.decoder.spec());
+        let largest = tasks.iter().map(Task::pages).max().unwrap_or(1);
+        let pages = room.clamp(largest, largest * config.texts.min(tasks.len()).max(1));
+        let positions = tasks.iter().map(|task| task.tokens.len() + task.most).max();
+        let mut session = self.decoder.session(positions.unwrap_or(1))?;
+        let mut desk = Desk {
+            scorer: self,
+            prompts,
+            ends: self.snapshot.end_tokens(),
+            waiting: tasks.into(),
+            texts: Vec::new(),
+            tree: KvTree::new(self.decoder.spec(), pages),
+            pages,
+            promised: 0,
+            counts: GenerationCounts::default(),
+        };
+        while !(desk.waiting.is_empty() && desk.texts.is_empty()) {
+            let mut ended = desk.begin(&mut session)?;
+            ended.extend(desk.step(&session)?);
+            let progress = GenerationProgress {
+                texts_done: desk.counts.texts,
+                texts: prompts.len() as u64,
+                tokens: desk.counts.tokens,
+            };
+            if observe(progress, ended).is_break() {
+                return Err(ScorerError::Stopped);
+            }
+        }
+        Ok(desk.counts)
+    }
+
+    fn decoded(&self, tokens: &[u32]) -> Result<String, ScorerError> {
+        let decoded = self.snapshot.vocabulary.decode(tokens);
+        decoded.map_err(|source| ScorerError::Prompt {
+            id: self.snapshot.name.clone(),
+            source,
+        })
+    }
+
+    fn task(&self, number: usize, prompt: &Prompt) -> Result<Task, ScorerError> {
+        let id = || prompt.id.clone();
+        let [Read::Generation(sampling)] = &prompt.reads[..] else {
+            return Err(ScorerError::Mixed { id: id() });
+        };
+        if let Some(problem) = sampling.problem() {
+            return Err(ScorerError::Sampling { id: id(), problem });
+        }
+        let (_, tokens) = tokens_of(self.snapshot, prompt)?;
+        let limit = self.snapshot.spec.context_length();
+        if tokens.len() >= limit {
+            return Err(ScorerError::TooLong {
+                id: id(),
+                tokens: tokens.len() + 1,
+                limit,
+            });
+        }
+        let most = sampling.max_tokens.min(limit - tokens.len());
+        Ok(Task {
+            number,
+            length_class: self.snapshot.spec.length_class(tokens.len() + most),
+            tokens,
+            sampling: sampling.clone(),
+            most,
+        })
+    }
+}
+
+impl Desk<'_> {
+    /// Takes prompts that there is room for, computes them and writes the first token after each. Returns the texts that
+    /// end there.
+    fn begin(&mut self, session: &mut Session) -> Result<Ended, ScorerError> {
+        let room = self.scorer.decoder.config().texts;
+        let free = room - self.texts.len();
+        // A few prompts alone would waste a pass: a quarter of the places is freed first.
+        if !self.texts.is_empty() && free * 4 < room {
+            return Ok(Vec::new());
+        }
+        let mut taken: Vec<Task> = Vec::new();
+        while let Some(task) = self.waiting.front() {
+            let in_hand = self
+                .texts
+                .iter()
+                .map(|text| &text.task)
+                .chain(&taken)
+                .next();
+            let alike = in_hand.is_none_or(|other| other.length_class == task.length_class);
+            if taken.len() == free || !alike || self.promised + task.pages() > self.pages {
+                break;
+            }
+            self.promised += task.pages();
+            taken.extend(self.waiting.pop_front());
+        }
+        let Some(first) = taken.first() else {
+            return Ok(Vec::new());
+        };
+        self.scorer.decoder.enter(session, first.length_class);
+        let first = self.texts.len();
+        let last_rows = self.compute(session, taken)?;
+        self.write(first, &last_rows)
+    }
+
+    /// Computes prompts (in the order of a trie), keeps their K/V, takes them in hand, and returns the hidden states after
+    /// each.
+    ///
+    /// # Shapes
+    /// Returns `[prompts or more, hidden]`.
+    fn compute(&mut self, session: &mut Session, tasks: Vec<Task>) -> Result<Tensor, ScorerError> {
+        let decoder = self.scorer.decoder;
+        let sequences: Vec<(&[u32], &[u32])> = tasks
+            .iter()
+            .map(|task| (&task.tokens[..], &[][..]))
+            .collect();
+        let (mut places, mut copies, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut branches: Vec<KvBranch> = Vec::new();
+        let mut before: &[u32] = &[];
+        let tree = &mut self.tree;
+        let trie = Trie::new(
+            &sequences,
+            |_| 0,
+            |index, path| {
+                let tokens = sequences[index].0;
+                let shared = tokens
+                    .iter()
+                    .zip(before)
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                let root = KvBranch::default();
+                let (mut branch, copy) = tree.fork(branches.last().unwrap_or(&root), shared);
+                copies.extend(copy);
+                places.extend(tokens[shared..].iter().map(|_| tree.extend(&mut branch)));
+                lasts.extend(path.last().copied());
+                branches.push(branch);
+                before = tokens;
+            },
+        );
+        let config = decoder.config();
+        let mut states: Vec<Tensor> = Vec::new();
+        for (range, _) in trie.cuts(config.rows_per_pass) {
+            let (start, end) = (range.start, range.end);
+            let next_depth = trie.depths.get(end).copied().unwrap_or(0);
+            let begin = u32::try_from(start).unwrap_or(u32::MAX);
+            let in_pass = lasts.iter().filter(|row| range.contains(&(**row as usize)));
+            let of_texts: Vec<u32> = in_pass.map(|row| row - begin).collect();
+            let mut read = of_texts.clone();
+            read.dedup();
+            let (tokens, depths) = (&trie.tokens[range.clone()], &trie.depths[range]);
+            let pass = Pass::new(tokens, depths, next_depth, &read, config);
+            let hidden = decoder.pass_into(session, &pass, tree, &places[start..end])?;
+            let Some(hidden) = hidden else { continue };
+            // Equal prompts read one row.
+            let rows = of_texts
+                .iter()
+                .map(|row| read.partition_point(|read| read < row));
+            let rows: Vec<u32> = rows.filter_map(|row| u32::try_from(row).ok()).collect();
+            let rows = Tensor::from_slice(&rows, rows.len(), hidden.device())?;
+            states.push(hidden.index_select(&rows, 0)?);
+        }
+        for copy in copies {
+            tree.copy(copy);
+        }
+        self.counts.prompt_rows += trie.len() as u64;
+        for (task, branch) in tasks.into_iter().zip(branches) {
+            let id = &self.prompts[task.number].id;
+            self.texts.push(Text::new(task, branch, id));
+        }
+        Ok(Tensor::cat(&states, 0)?)
+    }
+
+    /// Computes the last token of every text and writes the next. Returns the texts that end there.
+    fn step(&mut self, session: &Session) -> Result<Ended, ScorerError> {
+        if self.texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tokens = self.texts.iter().filter_map(|text| text.tokens.last());
+        let tokens: Vec<u32> = tokens.copied().collect();
+        let mut branches: Vec<&mut KvBranch> =
+            self.texts.iter_mut().map(|text| &mut text.branch).collect();
+        let decoder = self.scorer.decoder;
+        let hidden = decoder.step(session, &mut self.tree, &mut branches, &tokens)?;
+        self.counts.steps += 1;
+        self.write(0, &hidden)
+    }
+
+    /// Writes a token of each text from `first` on, whose hidden states are given, and takes those that end out of hand.
+    ///
+    /// # Shapes
+    /// `hidden`: `[texts or more, hidden]`.
+    fn write(&mut self, first: usize, hidden: &Tensor) -> Result<Ended, ScorerError> {
+        let texts = &mut self.texts[first..];
+        let mut chosen = Vec::with_capacity(texts.len());
+        let scorer = self.scorer;
+        scorer.heads(hidden, texts.len(), |rows, logits| {
+            let choices: Vec<Choice> = texts[rows].iter_mut().map(Text::choice).collect();
+            chosen.extend(choose(logits, &choices)?);
+            Ok(())
+        })?;
+        let mut ended = Vec::new();
+        let mut kept: Vec<Text> = self.texts.drain(..first).collect();
+        for (mut text, chosen) in self.texts.drain(..).zip(chosen) {
+            let id = &self.prompts[text.task.number].id;
+            let log_prob = LogProb::new(chosen.log_prob)
+                .map_err(|_| ScorerError::NotFinite { id: id.clone() })?;
+            text.tokens.push(chosen.token);
+            text.log_probs.push(log_prob);
+            self.counts.tokens += 1;
+            let Some(finish) = text.finish(scorer, &self.ends)? else {
+                kept.push(text);
+                continue;
+            };
+            self.promised -= text.task.pages();
+            self.counts.texts += 1;
+            self.tree.release(std::mem::take(&mut text.branch));
+            ended.push((text.task.number, text.reading(scorer, id, finish)?));
+        }
+        self.texts = kept;
+        Ok(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repeats;
+
+    #[test]
+    fn what_stands_over_and_over_is_a_repetition() {
+        let varied: Vec<u32> = (0..400).map(|i| i * i % 97).collect();
+        assert!(!repeats(&varied));
+        let mut text = varied.clone();
+        text.extend([7; 47]);
+        assert!(!repeats(&text));
+        text.push(7);
+        assert!(repeats(&text));
+        let mut text = varied;
+        for _ in 0..3 {
+            text.extend(0..20);
+        }
+        assert!(!repeats(&text));
+        text.extend(0..20);
+        assert!(repeats(&text));
+    }
+}
