@@ -96,6 +96,24 @@ impl Distribution {
         Self::from_weights(sum)
     }
 
+    /// The geometric mean of distributions over the same answers, normalised: what multiplies an answer in one of them and
+    /// divides it in another falls out.
+    ///
+    /// # Errors
+    /// [`DistributionError::Empty`] where there are none; [`DistributionError::NoMass`] where every answer is impossible
+    /// in one of them.
+    pub fn geometric_mean(distributions: &[Self]) -> Result<Self, DistributionError> {
+        let first = distributions.first().ok_or(DistributionError::Empty)?;
+        let count = distributions.len() as f64;
+        let logs: Vec<f64> = (0..first.0.len())
+            .map(|answer| {
+                let logs = distributions.iter().map(|d| d.0[answer].ln());
+                logs.sum::<f64>() / count
+            })
+            .collect();
+        Self::from_log_weights(&logs)
+    }
+
     /// The probabilities.
     pub fn probabilities(&self) -> &[f64] {
         &self.0
@@ -137,6 +155,16 @@ mod tests {
         );
         assert!(Distribution::from_weights(vec![0.5, f64::NAN]).is_err());
         assert!(Distribution::binary(1.5).is_err());
+    }
+
+    #[test]
+    fn a_factor_that_turns_around_falls_out_of_the_geometric_mean() {
+        // Odds of 3 to 1, made 6 to 1 by one order and 1.5 to 1 by the other.
+        let orders =
+            [[6.0, 1.0], [1.5, 1.0]].map(|w| Distribution::from_weights(w.into()).unwrap());
+        let mean = Distribution::geometric_mean(&orders).unwrap();
+        assert!((mean.probabilities()[0] - 0.75).abs() < 1e-12);
+        assert!(Distribution::geometric_mean(&[]).is_err());
     }
 
     #[test]

@@ -4,15 +4,21 @@
 //!
 //! Invariant: nothing here knows a question, a checkpoint or a file.
 
+mod agreement;
 mod bootstrap;
 mod consistency;
+mod difference;
 mod distribution;
 mod divergence;
 
+pub use agreement::fleiss_kappa;
 pub use bootstrap::{Interval, bca_mean, mean};
 pub use consistency::{
     CentroidDiverged, Distance, centroid, centroid_distances, generalized_divergence,
     mean_distances, pairwise_distances,
+};
+pub use difference::{
+    benjamini_hochberg, chosen_place_test, median, paired_effect_size, sign_flip_test,
 };
 pub use distribution::{Distribution, DistributionError};
 pub use divergence::{entropy_bits, entropy_nats, jensen_shannon_distance, relative_entropy};
@@ -28,3 +34,12 @@ pub const TWO_OPTION_MAXIMUM: f64 = 0.464_501_402_8;
 /// # Source
 /// `THREE_LABEL_MAX` of the VALUECONSISTENCY study.
 pub const THREE_OPTION_MAXIMUM: f64 = 0.564_142_785_0;
+
+/// The largest mean centroid distance of a group whose answers are over so many stances; absent for others than 2 and 3.
+pub fn maximum_distance(stances: usize) -> Option<f64> {
+    match stances {
+        2 => Some(TWO_OPTION_MAXIMUM),
+        3 => Some(THREE_OPTION_MAXIMUM),
+        _ => None,
+    }
+}
