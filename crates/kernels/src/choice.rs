@@ -31,8 +31,8 @@ pub struct Chosen {
 /// `logits`: `[rows or more, vocabulary]`; returns one token a choice.
 ///
 /// # Numerics
-/// Weights and their sums in `f64`, in order of falling weight and then of rising id: a row's token depends on the row and
-/// its choice alone.
+/// Weights and their sums in `f64`; by rising id where all tokens are drawn from, else by falling weight and then by rising
+/// id. A row's token depends on the row and its choice alone.
 ///
 /// # Errors
 /// candle's, where the tensor is not contiguous `f32` on the CPU.
@@ -65,28 +65,43 @@ pub fn choose(logits: &Tensor, choices: &[Choice]) -> Result<Vec<Chosen>> {
 
 /// A token drawn from the nucleus.
 fn drawn(row: &[f32], largest: f32, choice: &Choice) -> u32 {
-    let weight = |logit: f32| ((f64::from(logit) - f64::from(largest)) / choice.temperature).exp();
-    let mass: f64 = row.iter().map(|logit| weight(*logit)).sum();
-    // Tokens below this together have less than what the nucleus leaves out.
-    let least = mass * (1.0 - choice.top_p).max(0.0) / row.len() as f64;
-    let mut candidates: Vec<(u32, f64)> = (0u32..)
-        .zip(row)
-        .map(|(token, logit)| (token, weight(*logit)))
-        .filter(|(_, weight)| *weight >= least)
+    let weights: Vec<f64> = row
+        .iter()
+        .map(|logit| ((f64::from(*logit) - f64::from(largest)) / choice.temperature).exp())
         .collect();
+    let mass: f64 = weights.iter().sum();
+    let weighted = || (0u32..).zip(weights.iter().copied());
+    if choice.top_p >= 1.0 {
+        return hit(weighted(), choice.draw * mass);
+    }
+    // Tokens below this have together less than what the nucleus leaves out.
+    let least = mass * (1.0 - choice.top_p) / row.len() as f64;
+    let mut candidates: Vec<(u32, f64)> =
+        weighted().filter(|(_, weight)| *weight >= least).collect();
     candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let mut kept = 0.0;
-    let nucleus = candidates.iter().position(|(_, weight)| {
+    let last = candidates.iter().position(|(_, weight)| {
         kept += weight;
         kept >= choice.top_p * mass
     });
-    candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
-    let mut left = choice.draw * candidates.iter().map(|(_, weight)| weight).sum::<f64>();
-    let hit = candidates.iter().find(|(_, weight)| {
-        left -= weight;
-        left < 0.0
-    });
-    hit.or(candidates.last()).map_or(0, |(token, _)| *token)
+    candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
+    let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
+    hit(candidates.into_iter(), choice.draw * kept)
+}
+
+/// The token at which the running sum of weights passes `at`; the last one where rounding keeps it below.
+fn hit(weighted: impl Iterator<Item = (u32, f64)>, at: f64) -> u32 {
+    let (mut sum, mut last) = (0.0, 0);
+    for (token, weight) in weighted {
+        sum += weight;
+        if weight > 0.0 {
+            last = token;
+        }
+        if sum > at {
+            return token;
+        }
+    }
+    last
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub enum Kind {
     CompletionFewShot,
     /// Asks for a paragraph.
     OpenEnded,
+    /// Asks for a paragraph that argues for an answer.
+    Argued,
     /// Asks which answer a passage leans to.
     StanceOfPassage,
 }
@@ -111,7 +113,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Renders one kind. `example_reversed` shows the one-shot example's answers in the opposite order; `passage` is the text
-    /// whose stance is asked. Each is used by its own kind alone.
+    /// whose stance is asked, or the answer that a paragraph is to argue for. Each is used by its own kind alone.
     ///
     /// # Errors
     /// [`StimuliError::Missing`].
@@ -133,26 +135,59 @@ impl<'a> Ask<'a> {
                 messages.push(Message::new(Role::Assistant, follow_up));
                 conversation(messages)
             }
-            Kind::CompletionFewShot => self.completion(example_reversed)?,
-            Kind::OpenEnded => {
-                let template = self.stimuli.text("question_generate", self.language)?;
-                let question = self.question;
-                let values = [
-                    ("question", question),
-                    ("value_statement", &self.value_text),
-                    ("context_statement", ""),
-                ];
-                conversation(self.opening(fill(template, &values))?)
+            Kind::CompletionFewShot => self.completion(&self.body(), example_reversed)?,
+            Kind::OpenEnded | Kind::Argued => {
+                conversation(self.opening(self.open(kind, passage)?)?)
             }
             Kind::StanceOfPassage => {
-                let template = self.stimuli.text("stance_prompt", self.language)?;
-                let body = fill(
-                    template,
-                    &[("question", self.question), ("passage", passage)],
-                );
+                let body = self.stance_body(passage)?;
                 conversation(self.opening(self.lettered(&body, &self.options)?)?)
             }
         })
+    }
+
+    /// Renders a kind as plain text, for checkpoints without a chat template: the dialogue with every turn but the
+    /// assistant's spoken by a human; where the answer is a letter, after one answered example.
+    ///
+    /// # Errors
+    /// [`StimuliError::Missing`].
+    pub fn render_as_text(&self, kind: Kind, passage: &str) -> Result<Rendered, StimuliError> {
+        match kind {
+            Kind::OpenEnded | Kind::Argued => {
+                let system = self.stimuli.text("system", self.language)?;
+                let asked = self.open(kind, passage)?;
+                let text = format!("Human: {system}\n\nHuman: {}\n\nAssistant:", asked.trim());
+                Ok(Rendered {
+                    input: Input::Text(text),
+                    example_answer: None,
+                })
+            }
+            Kind::StanceOfPassage => self.completion(&self.stance_body(passage)?, false),
+            Kind::Chat | Kind::ChatFollowUp | Kind::CompletionFewShot => {
+                self.completion(&self.body(), false)
+            }
+        }
+    }
+
+    /// What asks for a paragraph; `answer` is what it is to argue for, where that is asked.
+    fn open(&self, kind: Kind, answer: &str) -> Result<String, StimuliError> {
+        let name = match kind {
+            Kind::Argued => "question_ans_generate",
+            _ => "question_generate",
+        };
+        let values = [
+            ("question", self.question),
+            ("answer", answer),
+            ("value_statement", &self.value_text),
+            ("context_statement", ""),
+        ];
+        Ok(fill(self.stimuli.text(name, self.language)?, &values))
+    }
+
+    fn stance_body(&self, passage: &str) -> Result<String, StimuliError> {
+        let template = self.stimuli.text("stance_prompt", self.language)?;
+        let values = [("question", self.question), ("passage", passage)];
+        Ok(fill(template, &values))
     }
 
     fn body(&self) -> String {
@@ -182,7 +217,7 @@ impl<'a> Ask<'a> {
     }
 
     /// The dialogue as text: every turn but the assistant's is spoken by a human, the system line included.
-    fn completion(&self, example_reversed: bool) -> Result<Rendered, StimuliError> {
+    fn completion(&self, body: &str, example_reversed: bool) -> Result<Rendered, StimuliError> {
         let (answers, correct) = self.stimuli.example_answers(self.language)?;
         let mut options: Vec<SpokenOption> = answers
             .iter()
@@ -210,7 +245,7 @@ impl<'a> Ask<'a> {
             .text("few_shot_example_question", self.language)?;
         let system = self.stimuli.text("system", self.language)?;
         let example = self.lettered(example, &options)?;
-        let asked = self.lettered(&self.body(), &self.options)?;
+        let asked = self.lettered(body, &self.options)?;
         let text = format!(
             "Human: {system}\n\nHuman: {example}\n\nAssistant: {letter}\n\nHuman: {asked}\n\nAssistant:"
         );

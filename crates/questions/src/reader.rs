@@ -98,7 +98,8 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     Ok(set)
 }
 
-/// The embedded demo set: eight everyday topics, half of them uncontroversial, in four languages.
+/// The embedded demo set: eight everyday topics, half of them uncontroversial, in four languages, and 21 portraits of the
+/// project's own, in the form of the PVQ, in three.
 ///
 /// # Errors
 /// None in a program that passed its tests.
@@ -114,7 +115,10 @@ pub fn demo() -> Result<QuestionSet, QuestionError> {
         "uncontroversial_chinese_world.jsonl",
         "uncontroversial_english_world.jsonl",
         "uncontroversial_german_world.jsonl",
-        "uncontroversial_japanese_world.jsonl"
+        "uncontroversial_japanese_world.jsonl",
+        "pvq_chinese.jsonl",
+        "pvq_english.jsonl",
+        "pvq_german.jsonl"
     ];
     let mut set = QuestionSet::default();
     for (name, text) in files {

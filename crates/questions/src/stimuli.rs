@@ -38,8 +38,8 @@ pub enum StimuliError {
 ///
 /// The names are those of the VALUECONSISTENCY study's own tables in lower case, so that the study's wording and ours are
 /// files of one format. Used are `system`, `single_letter`, `follow_up_completions`, `few_shot_example_question`,
-/// `few_shot_example_answer`, `abstain_answer`, `stance_prompt`, `question_generate`, `value_statement` and `value_part`;
-/// placeholders stand in braces.
+/// `few_shot_example_answer`, `abstain_answer`, `stance_prompt`, `question_generate`, `question_ans_generate`,
+/// `value_statement` and `value_part`; placeholders stand in braces.
 #[derive(Clone, Debug)]
 pub struct Stimuli {
     name: String,
@@ -57,6 +57,18 @@ impl Stimuli {
             "concord",
             Path::new("stimuli/concord.json"),
             include_str!("../stimuli/concord.json"),
+        )
+    }
+
+    /// The project's instructions in other words: what is needed to ask for letters, to see how much the wording matters.
+    ///
+    /// # Errors
+    /// None in a program that passed its tests.
+    pub fn paraphrased() -> Result<Self, StimuliError> {
+        Self::parse(
+            "paraphrased",
+            Path::new("stimuli/paraphrased.json"),
+            include_str!("../stimuli/paraphrased.json"),
         )
     }
 
@@ -205,6 +217,7 @@ mod tests {
                 "abstain_answer",
                 "stance_prompt",
                 "question_generate",
+                "question_ans_generate",
                 "value_statement",
                 "value_part",
             ] {
@@ -214,6 +227,17 @@ mod tests {
                 );
             }
             assert_eq!(own.example_answers(language).unwrap().0.len(), 2);
+        }
+        let paraphrased = Stimuli::paraphrased().unwrap();
+        for language in ["english", "chinese", "german", "japanese"] {
+            for stimulus in ["system", "single_letter", "few_shot_example_question"] {
+                let (a, b) = (
+                    own.text(stimulus, language),
+                    paraphrased.text(stimulus, language),
+                );
+                assert_ne!(a.unwrap(), b.unwrap());
+            }
+            assert!(paraphrased.example_answers(language).is_ok());
         }
         assert_eq!(own.label_openings("japanese"), ["(", "（"]);
         let bare = Stimuli::parse("bare", Path::new("bare.json"), "{}").unwrap();

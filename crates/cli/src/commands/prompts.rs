@@ -301,6 +301,7 @@ fn title(kind: Kind) -> &'static str {
         Kind::ChatFollowUp => "chat with follow-up",
         Kind::CompletionFewShot => "completion with one example",
         Kind::OpenEnded => "open-ended",
+        Kind::Argued => "argued for an answer",
         Kind::StanceOfPassage => "stance of a passage",
     }
 }
