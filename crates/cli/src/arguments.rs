@@ -1,7 +1,8 @@
 //! What the user may type.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use concord_suites::valueconsistency::{Format, Orders};
+use concord_questions::{Question, QuestionFile};
+use concord_suites::valueconsistency::{Abstention, Format, Orders};
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 question data, 4 checkpoint, 5 device or memory, \
@@ -72,7 +73,69 @@ fn format(text: &str) -> Result<Format, String> {
     match text {
         "letter" => Ok(Format::Letter),
         "cloze" => Ok(Format::Cloze),
-        other => Err(format!("`{other}` is neither `letter` nor `cloze`")),
+        "open" => Ok(Format::Open),
+        other => Err(format!("`{other}` is none of `letter`, `cloze` and `open`")),
+    }
+}
+
+fn abstention(text: &str) -> Result<Abstention, String> {
+    match text {
+        "off" => Ok(Abstention::Off),
+        "one" => Ok(Abstention::One),
+        "all" => Ok(Abstention::All),
+        other => Err(format!("`{other}` is none of `off`, `one` and `all`")),
+    }
+}
+
+/// A condition that questions are chosen by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    key: ConditionKey,
+    value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConditionKey {
+    File,
+    Language,
+    Country,
+    Controversy,
+    Topic,
+    Question,
+}
+
+impl Condition {
+    fn parse(text: &str) -> Result<Self, String> {
+        let keys = "language, country, controversy, topic, question or file";
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not KEY=VALUE, KEY being {keys}"))?;
+        let key = match key {
+            "file" => ConditionKey::File,
+            "language" => ConditionKey::Language,
+            "country" => ConditionKey::Country,
+            "controversy" => ConditionKey::Controversy,
+            "topic" => ConditionKey::Topic,
+            "question" => ConditionKey::Question,
+            other => return Err(format!("`{other}` is not {keys}")),
+        };
+        let value = value.to_owned();
+        Ok(Self { key, value })
+    }
+
+    /// Whether a question is chosen. Topics and originals are known by their own and their English text.
+    pub fn chooses(&self, file: &QuestionFile, question: &Question) -> bool {
+        let is = |text: &str| text == self.value;
+        match self.key {
+            ConditionKey::File => is(&file.name),
+            ConditionKey::Language => is(&file.origin.language),
+            ConditionKey::Country => is(&file.origin.country),
+            ConditionKey::Controversy => is(file.origin.controversy()),
+            ConditionKey::Topic => is(&question.topic) || is(question.topic_name()),
+            ConditionKey::Question => {
+                is(&question.original) || question.original_english.as_deref().is_some_and(is)
+            }
+        }
     }
 }
 
@@ -82,6 +145,28 @@ fn orders(text: &str) -> Result<Orders, String> {
         "given" => Ok(Orders::Given),
         "seeded" => Ok(Orders::Seeded),
         other => Err(format!("`{other}` is none of `both`, `given` and `seeded`")),
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("not a number of 0 or more".to_owned()),
+    }
+}
+
+fn top_p(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("not a number above 0 and at most 1".to_owned()),
     }
 }
 
@@ -107,12 +192,42 @@ pub(crate) struct RunArguments {
     /// Another wording of everything around the questions
     #[arg(long, value_name = "FILE")]
     pub stimuli: Option<PathBuf>,
-    /// How answers are read: from letters, from the likelihood of the answer texts (cloze)
+    /// How answers are read: from letters, from the likelihood of the answer texts (cloze), from passages that the checkpoint writes and a reader reads (open; slow)
     #[arg(long, value_delimiter = ',', default_value = "letter,cloze", value_parser = format, value_name = "FORMATS")]
     pub formats: Vec<Format>,
     /// In which orders the options are shown: both, given, seeded
     #[arg(long, default_value = "both", value_parser = orders, value_name = "ORDERS")]
     pub orders: Orders,
+    /// Ask letters once more with an option that declines: off, in one order a question, in all orders
+    #[arg(long, default_value = "one", value_parser = abstention, value_name = "ORDERS")]
+    pub abstention: Abstention,
+    /// Do not ask the portraits of the PVQ
+    #[arg(long)]
+    pub no_steering: bool,
+    /// Questions that are asked in other wordings as well, and whose text after the letter is read; 0 for none
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub sampled: u32,
+    /// One more wording that the sampled questions are asked in; may be given many times
+    #[arg(long, value_name = "FILE")]
+    pub also_stimuli: Vec<PathBuf>,
+    /// Who reads the passages: a checkpoint, or `itself` for each its own; may be given many times
+    #[arg(long = "reader", value_name = "DIR|FILE|ID|itself")]
+    pub readers: Vec<String>,
+    /// The most tokens of a passage
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = positive)]
+    pub passage_tokens: usize,
+    /// How passages are drawn: 0 takes the most probable token each time
+    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = temperature)]
+    pub temperature: f64,
+    /// Passages are drawn from the fewest tokens that have this share of the probability
+    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = top_p)]
+    pub top_p: f64,
+    /// Questions for which a passage is written for each option, to see how readers read what is known
+    #[arg(long, default_value_t = 24, value_name = "N")]
+    pub argued: u32,
+    /// Put the study's published values beside the results
+    #[arg(long)]
+    pub with_published: bool,
     /// Only these languages, for example english,german
     #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
     pub languages: Vec<String>,
@@ -170,13 +285,13 @@ pub(crate) struct GenerateArguments {
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
     /// The most tokens of a text
-    #[arg(long, value_name = "N", default_value_t = 256, alias = "max_tokens")]
+    #[arg(long, value_name = "N", default_value_t = 256, alias = "max_tokens", value_parser = positive)]
     pub max_tokens: usize,
     /// Logits are divided by it before a token is drawn; 0 takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     pub temperature: f64,
     /// Tokens are drawn from the fewest that have this share of the probability
-    #[arg(long, value_name = "P", default_value_t = 1.0, alias = "top_p")]
+    #[arg(long, value_name = "P", default_value_t = 1.0, alias = "top_p", value_parser = top_p)]
     pub top_p: f64,
     /// Seed of the draws; each text has draws of its own, by seed and id
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -200,6 +315,12 @@ pub(crate) struct MeasureArguments {
     /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
     #[arg(long, value_name = "FILE", requires = "questions")]
     pub answers: Option<PathBuf>,
+    /// Only questions with KEY=VALUE, KEY being language, country, controversy, topic, question or file; may be given many times, and all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = Condition::parse)]
+    pub selection: Vec<Condition>,
+    /// Put the study's published values beside the results
+    #[arg(long)]
+    pub with_published: bool,
     /// Seed of resampled intervals; without it, the run's own, or 0
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

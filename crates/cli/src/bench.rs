@@ -9,7 +9,7 @@ use concord_kernels::{KernelConfig, linear};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::Input;
 use concord_scorer::Scorer;
-use concord_suites::valueconsistency::{Form, Format, Options, Orders, plan};
+use concord_suites::valueconsistency::{Form, Format, Options, Voice, plan};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -147,10 +147,13 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     }
     let options = Options {
         formats,
-        orders: Orders::Both,
-        seed: 0,
+        ..Options::letters()
     };
-    let prompts = plan(set, &stimuli, Form::Chat, "", &options)?;
+    let voice = Voice {
+        form: Form::Chat,
+        lead: "",
+    };
+    let prompts = plan(set, &stimuli, &[], voice, &options)?;
     let config = KernelConfig::cpu();
     let decoder = Decoder::load(&snapshot, bench.dtype, config)?;
     let scorer = Scorer::new(&snapshot, &decoder);

@@ -15,7 +15,7 @@ mod stimuli;
 pub use check::{FileCheck, Oddity, check};
 pub use conversation::{Ask, Kind, Rendered, SpokenOption, option_letter};
 pub use question::{
-    Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
+    Chosen, Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
 };
 pub use reader::{QuestionError, demo, load};
 pub use stimuli::{Stimuli, StimuliError};

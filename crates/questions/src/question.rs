@@ -1,7 +1,7 @@
 //! What a question is.
 
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where an answer stands towards the topic.
 ///
@@ -41,14 +41,18 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The file name (without ending) that stands for this origin.
-    pub fn file_name(&self) -> String {
-        let controversy = if self.controversial {
+    /// `controversial` or `uncontroversial`.
+    pub fn controversy(&self) -> &'static str {
+        if self.controversial {
             "controversial"
         } else {
             "uncontroversial"
-        };
-        format!("{controversy}_{}_{}", self.language, self.country)
+        }
+    }
+
+    /// The file name (without ending) that stands for this origin.
+    pub fn file_name(&self) -> String {
+        format!("{}_{}_{}", self.controversy(), self.language, self.country)
     }
 
     /// Reads `{controversial|uncontroversial}_{language}_{country}`.
@@ -160,6 +164,9 @@ pub struct QuestionSet {
     pub files: Vec<QuestionFile>,
     /// PVQ files, by name.
     pub pvq: Vec<PvqFile>,
+    /// By file, the originals whose paraphrases people found to ask the same. Files that nobody was asked about are absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub validated: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl QuestionSet {
@@ -189,6 +196,26 @@ impl QuestionSet {
     pub fn keep_languages(&mut self, languages: &[String]) {
         self.files
             .retain(|file| languages.contains(&file.origin.language));
+        self.pvq.retain(|file| languages.contains(&file.language));
+    }
+
+    /// The questions that a test chooses.
+    pub fn choose(&self, test: impl Fn(&QuestionFile, &Question) -> bool) -> Chosen {
+        let rows = |file: &QuestionFile| file.questions.iter().map(|q| test(file, q)).collect();
+        let files = self
+            .files
+            .iter()
+            .map(|file| (file.name.clone(), rows(file)));
+        Chosen(Some(files.collect()))
+    }
+
+    /// Keeps what was chosen of these questions, and portraits in the languages that are left.
+    pub fn keep(&mut self, chosen: &Chosen) {
+        for file in &mut self.files {
+            chosen.retain(&file.name, &mut file.questions);
+        }
+        self.files.retain(|file| !file.questions.is_empty());
+        let languages = self.languages();
         self.pvq.retain(|file| languages.contains(&file.language));
     }
 
@@ -249,6 +276,41 @@ impl QuestionSet {
             }
         }
         hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// Which questions of a set were chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chosen(Option<BTreeMap<String, Vec<bool>>>);
+
+impl Chosen {
+    /// All of them.
+    pub fn all() -> Self {
+        Self(None)
+    }
+
+    /// Whether a row of a file is among them.
+    pub fn has(&self, file: &str, row: usize) -> bool {
+        let Some(files) = &self.0 else { return true };
+        files
+            .get(file)
+            .and_then(|rows| rows.get(row))
+            .is_some_and(|chosen| *chosen)
+    }
+
+    /// Keeps what belongs to the chosen rows of a file.
+    pub fn retain<T>(&self, file: &str, rows: &mut Vec<T>) {
+        let mut row = 0;
+        rows.retain(|_| {
+            row += 1;
+            self.has(file, row - 1)
+        });
+    }
+
+    /// Whether nothing was chosen.
+    pub fn is_empty(&self) -> bool {
+        let Some(files) = &self.0 else { return false };
+        !files.values().flatten().any(|chosen| *chosen)
     }
 }
 

@@ -97,9 +97,35 @@ impl Stimuli {
         })
     }
 
+    /// Stimuli as they were stored with a run.
+    pub fn stored(name: &str, table: serde_json::Map<String, Value>) -> Self {
+        let table = Value::Object(table);
+        Self {
+            name: name.to_owned(),
+            digest: blake3::hash(table.to_string().as_bytes())
+                .to_hex()
+                .to_string(),
+            table,
+        }
+    }
+
+    /// Stimulus → language → text, as it was read.
+    pub fn table(&self) -> &Value {
+        &self.table
+    }
+
     /// The file, or `concord`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A short name for results: the file's without its ending, or `concord`.
+    pub fn wording(&self) -> String {
+        let stem = Path::new(&self.name).file_stem();
+        stem.map_or_else(
+            || self.name.clone(),
+            |stem| stem.to_string_lossy().into_owned(),
+        )
     }
 
     /// The digest of the file's bytes.

@@ -21,11 +21,13 @@ pub struct RunReport<'a> {
     /// The checkpoints; the first is what the others are compared with.
     pub models: Vec<ModelReport<'a>>,
     /// Comparisons of the second and later checkpoints with the first.
-    pub comparisons: Vec<Vec<Comparison>>,
+    pub comparisons: &'a [Vec<Comparison>],
     /// Originals that each file was cut to.
     pub limit: Option<u64>,
     /// The run directory.
     pub out: Option<String>,
+    /// Whether the study's published values stand beside.
+    pub with_published: bool,
 }
 
 /// The measures by their name in findings and in words.
@@ -119,7 +121,7 @@ impl RunReport<'_> {
                     .iter()
                     .map(|found| found.map_or_else(String::new, |c| estimate(c.mean, c.ci95))),
             );
-            for comparison in &self.comparisons {
+            for comparison in self.comparisons {
                 let hit = comparison
                     .iter()
                     .find(|comparison| comparison.measure == key);

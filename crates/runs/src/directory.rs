@@ -13,6 +13,30 @@ use std::path::{Path, PathBuf};
 /// Keys of the manifest that may differ between two attempts at one run.
 const NOT_SETTINGS: [&str; 4] = ["started", "paths", "threads", "results"];
 
+/// What a journal holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What<'a> {
+    /// What was read of a checkpoint at once.
+    Readings,
+    /// What it wrote.
+    Texts,
+    /// What a reader of this name made of that.
+    Stances(&'a str),
+}
+
+impl What<'_> {
+    /// The journal of a checkpoint, in the run's folder.
+    fn file(self, model: &str) -> PathBuf {
+        match self {
+            Self::Readings => Path::new("readings").join(format!("{model}.jsonl")),
+            Self::Texts => Path::new("texts").join(format!("{model}.jsonl")),
+            Self::Stances(reader) => Path::new("stances")
+                .join(model)
+                .join(format!("{reader}.jsonl")),
+        }
+    }
+}
+
 /// A run that is being written.
 pub struct RunDirectory {
     out: PathBuf,
@@ -29,6 +53,7 @@ impl RunDirectory {
         out: &Path,
         manifest: &Map<String, Value>,
         questions: &impl Serialize,
+        stimuli: &impl Serialize,
     ) -> Result<Self, RunError> {
         if out.exists() {
             return Err(RunError::Exists {
@@ -63,12 +88,12 @@ impl RunDirectory {
             }
             return Ok(run);
         }
-        let readings = run.partial.join("readings");
-        std::fs::create_dir_all(&readings).map_err(|source| RunError::File {
-            path: readings,
+        std::fs::create_dir_all(&run.partial).map_err(|source| RunError::File {
+            path: run.partial.clone(),
             source,
         })?;
         write(&run.partial.join("questions.json"), questions)?;
+        write(&run.partial.join("stimuli.json"), stimuli)?;
         write(&path, manifest)?;
         Ok(run)
     }
@@ -78,12 +103,14 @@ impl RunDirectory {
         &self.partial
     }
 
-    /// The journal of one checkpoint.
+    /// A journal of one checkpoint.
     ///
     /// # Errors
-    /// As [`Journal::open`].
-    pub fn journal(&self, model: &str) -> Result<Journal, RunError> {
-        Journal::open(&self.partial.join("readings").join(format!("{model}.jsonl")))
+    /// As [`Journal::open`]; [`RunError::File`].
+    pub fn journal(&self, what: What<'_>, model: &str) -> Result<Journal, RunError> {
+        let path = self.partial.join(what.file(model));
+        make_folder_of(&path)?;
+        Journal::open(&path)
     }
 
     /// Writes findings and the finished manifest, and gives the folder its name.
@@ -145,16 +172,35 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         })
     }
 
-    /// The readings of one checkpoint, by prompt.
+    /// The wording that was asked in, as it was stored; `None` in runs of before it was.
+    ///
+    /// # Errors
+    /// [`RunError::Damaged`], [`RunError::File`].
+    pub fn stimuli<S: DeserializeOwned>(&self) -> Result<Option<S>, RunError> {
+        let path = self.folder.join("stimuli.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        read(&path).map(Some)
+    }
+
+    /// The readings of a journal, by prompt; none where there is no such journal.
     ///
     /// # Errors
     /// [`RunError::Damaged`] naming the line; [`RunError::File`].
-    pub fn readings(&self, model: &str) -> Result<HashMap<String, Reading>, RunError> {
-        let path = self.folder.join("readings").join(format!("{model}.jsonl"));
-        let text = std::fs::read_to_string(&path).map_err(|source| RunError::File {
-            path: path.clone(),
-            source,
-        })?;
+    pub fn readings(
+        &self,
+        what: What<'_>,
+        model: &str,
+    ) -> Result<HashMap<String, Reading>, RunError> {
+        let path = self.folder.join(what.file(model));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(HashMap::new());
+            }
+            Err(source) => return Err(RunError::File { path, source }),
+        };
         let mut readings = HashMap::new();
         for (index, line) in text.lines().enumerate() {
             let reading: Reading =
@@ -167,6 +213,80 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         }
         Ok(readings)
     }
+
+    /// The names of those who read what a checkpoint wrote, sorted.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn readers(&self, model: &str) -> Result<Vec<String>, RunError> {
+        let path = self.folder.join("stances").join(model);
+        let failed = |source| RunError::File {
+            path: path.clone(),
+            source,
+        };
+        if !path.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut readers = Vec::new();
+        for entry in std::fs::read_dir(&path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let name = name.to_string_lossy();
+            readers.extend(name.strip_suffix(".jsonl").map(str::to_owned));
+        }
+        readers.sort();
+        Ok(readers)
+    }
+
+    /// Where a reader that is added writes until it has read everything a checkpoint wrote.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; [`RunError::File`].
+    pub fn added_journal(&self, reader: &str, model: &str) -> Result<Journal, RunError> {
+        let path = self.added(reader, model);
+        make_folder_of(&path)?;
+        Journal::open(&path)
+    }
+
+    fn added(&self, reader: &str, model: &str) -> PathBuf {
+        let file = self.folder.join(What::Stances(reader).file(model));
+        file.with_extension("jsonl.partial")
+    }
+
+    /// Makes what an added reader read part of the run, for every checkpoint.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn add(&self, reader: &str, models: &[&str]) -> Result<(), RunError> {
+        for model in models {
+            let (from, to) = (
+                self.added(reader, model),
+                self.folder.join(What::Stances(reader).file(model)),
+            );
+            std::fs::rename(&from, &to).map_err(|source| RunError::File { path: to, source })?;
+        }
+        Ok(())
+    }
+
+    /// Writes manifest and findings anew.
+    ///
+    /// # Errors
+    /// [`RunError::File`], [`RunError::Encode`].
+    pub fn update(
+        &self,
+        manifest: &Map<String, Value>,
+        findings: &impl Serialize,
+    ) -> Result<(), RunError> {
+        write(&self.folder.join("findings.json"), findings)?;
+        write(&self.folder.join("manifest.json"), manifest)
+    }
+}
+
+fn make_folder_of(path: &Path) -> Result<(), RunError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|source| RunError::File {
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
@@ -209,13 +329,55 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_is_added_when_it_has_read_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let settings = manifest(&json!({}));
+        let run = RunDirectory::begin(&out, &settings, &json!([]), &json!({})).unwrap();
+        let reading = |id: &str| Reading {
+            id: id.into(),
+            tokens: 1,
+            answers: vec![],
+        };
+        run.journal(What::Stances("itself"), "m")
+            .unwrap()
+            .append([reading("a")])
+            .unwrap();
+        run.finish(&settings, &json!({})).unwrap();
+        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        stored
+            .added_journal("other", "m")
+            .unwrap()
+            .append([reading("b")])
+            .unwrap();
+        assert_eq!(stored.readers("m").unwrap(), ["itself"]);
+        stored.add("other", &["m"]).unwrap();
+        assert_eq!(stored.readers("m").unwrap(), ["itself", "other"]);
+        assert!(
+            stored
+                .readings(What::Stances("other"), "m")
+                .unwrap()
+                .contains_key("b")
+        );
+        assert!(stored.readers("nobody").unwrap().is_empty());
+        stored
+            .update(&manifest(&json!({"readers": 2})), &json!({}))
+            .unwrap();
+        assert_eq!(
+            StoredRun::<Vec<u8>>::open(&out).unwrap().manifest["readers"],
+            2
+        );
+    }
+
+    #[test]
     fn a_run_has_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         // A trailing slash names the same folder.
         let out = folder.path().join("run/");
         let settings = manifest(&json!({ "seed": 1, "started": "now" }));
-        let run = RunDirectory::begin(&out, &settings, &json!([1, 2])).unwrap();
-        run.journal("m")
+        let run =
+            RunDirectory::begin(&out, &settings, &json!([1, 2]), &json!({"system": {}})).unwrap();
+        run.journal(What::Readings, "m")
             .unwrap()
             .append([Reading {
                 id: "a".into(),
@@ -229,12 +391,12 @@ mod tests {
         // The same settings go on; others are refused.
         let other = manifest(&json!({ "seed": 2, "started": "later" }));
         assert!(matches!(
-            RunDirectory::begin(&out, &other, &json!([])),
+            RunDirectory::begin(&out, &other, &json!([]), &json!({})),
             Err(RunError::OtherSettings { key, .. }) if key == "seed"
         ));
         let later = manifest(&json!({ "seed": 1, "started": "later" }));
-        let run = RunDirectory::begin(&out, &later, &json!([])).unwrap();
-        assert_eq!(run.journal("m").unwrap().readings.len(), 1);
+        let run = RunDirectory::begin(&out, &later, &json!([]), &json!({})).unwrap();
+        assert_eq!(run.journal(What::Readings, "m").unwrap().readings.len(), 1);
         assert!(matches!(
             StoredRun::<Vec<u8>>::open(run.partial()),
             Err(RunError::Incomplete { .. })
@@ -243,9 +405,14 @@ mod tests {
 
         let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
         assert_eq!(stored.questions, [1, 2]);
-        assert_eq!(stored.readings("m").unwrap().len(), 1);
+        assert_eq!(
+            stored.stimuli::<Value>().unwrap(),
+            Some(json!({"system": {}}))
+        );
+        assert!(stored.readings(What::Texts, "m").unwrap().is_empty());
+        assert_eq!(stored.readings(What::Readings, "m").unwrap().len(), 1);
         assert!(matches!(
-            RunDirectory::begin(&out, &settings, &json!([])),
+            RunDirectory::begin(&out, &settings, &json!([]), &json!({})),
             Err(RunError::Exists { .. })
         ));
         assert!(matches!(

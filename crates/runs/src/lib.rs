@@ -3,8 +3,11 @@
 //! ```text
 //! <out>/manifest.json            what was run on what, by which program
 //! <out>/questions.json           the questions as they were asked
-//! <out>/readings/<model>.jsonl   one reading a line
-//! <out>/findings.json            what was made of them
+//! <out>/stimuli.json             the wording around them
+//! <out>/readings/<model>.jsonl   what was read of a checkpoint at once, one reading a line
+//! <out>/texts/<model>.jsonl      what it wrote
+//! <out>/stances/<model>/<reader>.jsonl   what a reader made of that
+//! <out>/findings.json            what was made of it all
 //! ```
 //!
 //! While a run goes on the folder is called `<out>.partial`; readings are appended as they come. It gets its name when
@@ -15,6 +18,6 @@ mod directory;
 mod error;
 mod journal;
 
-pub use directory::{RunDirectory, StoredRun};
+pub use directory::{RunDirectory, StoredRun, What};
 pub use error::RunError;
 pub use journal::Journal;

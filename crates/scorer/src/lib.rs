@@ -17,6 +17,6 @@ mod trie;
 pub use error::ScorerError;
 pub use generate::{GenerationCounts, GenerationProgress};
 pub use labels::LabelTable;
-pub use plan::Plan;
+pub use plan::{Plan, lengths};
 pub use scorer::{Counts, Progress, Scorer};
 pub use trie::Trie;

@@ -329,3 +329,32 @@ pub(crate) fn tokens_of(
     }
     Ok((text, tokens))
 }
+
+/// The length in tokens of each prompt, with the longest text that is read or may be written after it. A prompt whose length is
+/// within the context can be asked.
+///
+/// # Errors
+/// [`ScorerError`] naming the prompt that cannot be rendered or tokenised.
+pub fn lengths(snapshot: &Snapshot, prompts: &[Prompt]) -> Result<Vec<usize>, ScorerError> {
+    prompts
+        .par_iter()
+        .map(|prompt| {
+            let (_, tokens) = tokens_of(snapshot, prompt)?;
+            let after = prompt.reads.iter().map(|read| match read {
+                // An opening may come between prompt and label.
+                Read::NextToken { .. } | Read::Generation(_) => Ok(1),
+                Read::Continuation { text } => {
+                    snapshot.vocabulary.continuation(text).map(|t| t.len())
+                }
+            });
+            let after =
+                after
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|source| ScorerError::Prompt {
+                        id: prompt.id.clone(),
+                        source,
+                    })?;
+            Ok(tokens.len() + after.into_iter().max().unwrap_or(0))
+        })
+        .collect()
+}

@@ -1,13 +1,15 @@
 //! Questions, stimuli and checkpoints as the flags name them.
 
-use crate::arguments::Dtype;
-use crate::failure::Failure;
+use crate::arguments::{ChatTemplateUse, Dtype};
+use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{BytesBar, stop_on_interrupt, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
 use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
 use concord_questions::{QuestionSet, Stimuli};
+use concord_suites::valueconsistency::Form;
+use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -215,4 +217,40 @@ pub(super) fn fingerprint(snapshot: &Snapshot) -> Result<Fingerprint, Failure> {
         ));
     }
     Ok(snapshot.fingerprint()?)
+}
+
+/// How a checkpoint is asked.
+pub(super) fn form(snapshot: &Snapshot, template: ChatTemplateUse) -> Result<Form, Failure> {
+    match template {
+        ChatTemplateUse::Always if !snapshot.is_aligned() => {
+            let message = format!(
+                "{}: --apply-chat-template, but it has no chat template",
+                snapshot.path.display()
+            );
+            let help = "add chat_template.jinja to the folder, or use --apply-chat-template=auto";
+            Err(Failure::new(ExitStatus::Checkpoint, message, help))
+        }
+        ChatTemplateUse::Always => Ok(Form::Chat),
+        ChatTemplateUse::Never => Ok(Form::Completion),
+        ChatTemplateUse::Auto => Ok(if snapshot.is_aligned() {
+            Form::Chat
+        } else {
+            Form::Completion
+        }),
+    }
+}
+
+/// What is stored of a checkpoint.
+pub(super) fn described(snapshot: &Snapshot, form: Form, wanted: Dtype) -> Result<Value, Failure> {
+    Ok(json!({
+        "name": snapshot.name,
+        "form": form,
+        "origin": snapshot.origin,
+        "template": snapshot.template.as_ref().map(|template| template.traits()),
+        "dtype": dtype(wanted, snapshot).as_str(),
+        "parameters": snapshot.spec.parameters(),
+        "spec": snapshot.spec,
+        "bos_token": snapshot.vocabulary.bos(),
+        "fingerprint": fingerprint(snapshot)?,
+    }))
 }

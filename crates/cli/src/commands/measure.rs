@@ -1,37 +1,31 @@
 //! `concord measure`: the measures again, from what is stored or given.
 
-use super::{inputs, run};
-use crate::arguments::{MeasureArguments, OutputFormat};
+use super::inputs;
+use super::results::{Opened, Results, settings_of};
+use crate::arguments::{Condition, MeasureArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_questions::QuestionSet;
-use concord_runs::{RunError, StoredRun};
-use concord_suites::valueconsistency::{
-    AnswerTable, Answers, Measured, Options, Settings, from_given, from_readings,
-    measure as measure_answers,
-};
+use concord_questions::{Chosen, QuestionSet};
+use concord_suites::valueconsistency::{AnswerTable, Answers, from_given};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Measures a run, or answers of a file.
 pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
-    let settings = Settings {
-        resamples: arguments.resamples.map(|count| count as usize),
-        seed: arguments.seed.unwrap_or(0),
-    };
     match (&arguments.run, &arguments.questions, &arguments.answers) {
-        (Some(folder), _, _) => measure_run(folder, arguments, settings),
+        (Some(folder), _, _) => measure_run(folder, arguments),
         (None, Some(questions), Some(answers)) => {
-            let set = inputs::questions(Some(questions))?;
-            let answers = given(&set, answers)?;
-            let measured = measure_answers(&set, &answers, settings)?;
+            let mut set = inputs::questions(Some(questions))?;
+            let mut answers = [given(&set, answers)?];
+            let chosen = chosen(&set, &arguments.selection)?;
+            keep(&mut set, &mut answers, &chosen);
+            let settings = settings_of(&Map::new(), arguments.seed, arguments.resamples);
+            let results = Results::of_answers(&set, &["answers"], &answers, settings)?;
             match arguments.format {
-                OutputFormat::Json => output::json(&measured.findings),
+                OutputFormat::Json => output::json(&results.measured[0].findings),
                 OutputFormat::Human => {
-                    let measured = [measured];
-                    let report =
-                        run::report(&["answers"], &measured, Vec::new(), &Map::new(), None);
+                    let report = results.report(&Map::new(), None, arguments.with_published);
                     output::data(&report.human())
                 }
             }
@@ -43,60 +37,45 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
     }
 }
 
-fn measure_run(
-    folder: &Path,
-    arguments: &MeasureArguments,
-    settings: Settings,
-) -> Result<(), Failure> {
-    let stored: StoredRun<QuestionSet> = StoredRun::open(folder)?;
-    let damaged = |source| RunError::Damaged {
-        path: folder.join("manifest.json"),
-        line: 0,
-        source,
-    };
-    let options: Options =
-        serde_json::from_value(stored.manifest.get("options").cloned().unwrap_or_default())
-            .map_err(damaged)?;
-    let settings = Settings {
-        // What the run was measured with, unless this command says otherwise.
-        resamples: settings.resamples.or_else(|| {
-            let stored = stored
-                .manifest
-                .get("statistics")?
-                .get("resamples")?
-                .as_u64()?;
-            usize::try_from(stored).ok()
-        }),
-        seed: arguments.seed.unwrap_or(options.seed),
-    };
-    let checkpoints = stored
-        .manifest
-        .get("checkpoints")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let names: Vec<&str> = checkpoints
-        .iter()
-        .filter_map(|checkpoint| checkpoint.get("name").and_then(Value::as_str))
-        .collect();
-    let mut measured: Vec<Measured> = Vec::new();
-    for name in &names {
-        let answers = from_readings(&stored.questions, &options, &stored.readings(name)?)?;
-        measured.push(measure_answers(&stored.questions, &answers, settings)?);
-    }
-    let comparisons = run::comparisons(&measured, settings);
+fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failure> {
+    let opened = Opened::open(folder)?;
+    let settings = settings_of(&opened.run.manifest, arguments.seed, arguments.resamples);
+    let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
+    let mut set = opened.run.questions.clone();
+    let chosen = chosen(&set, &arguments.selection)?;
+    let answers = names.iter().map(|name| opened.answers(name, &chosen));
+    let mut answers = answers.collect::<Result<Vec<_>, _>>()?;
+    keep(&mut set, &mut answers, &chosen);
+    let results = Results::of_answers(&set, &names, &answers, settings)?;
     match arguments.format {
-        OutputFormat::Json => output::json(&run::findings(&names, &measured, &comparisons)),
-        OutputFormat::Human => output::data(
-            &run::report(
-                &names,
-                &measured,
-                comparisons,
-                &stored.manifest,
-                Some(folder),
-            )
-            .human(),
-        ),
+        OutputFormat::Json => output::json(&results.findings()),
+        OutputFormat::Human => {
+            let report =
+                results.report(&opened.run.manifest, Some(folder), arguments.with_published);
+            output::data(&report.human())
+        }
+    }
+}
+
+/// The questions that every condition chooses.
+fn chosen(set: &QuestionSet, selection: &[Condition]) -> Result<Chosen, Failure> {
+    if selection.is_empty() {
+        return Ok(Chosen::all());
+    }
+    let chosen =
+        set.choose(|file, question| selection.iter().all(|one| one.chooses(file, question)));
+    if chosen.is_empty() {
+        let help = "see `concord questions check` for languages, countries and topics";
+        return Err(Failure::usage("no question is selected", help));
+    }
+    Ok(chosen)
+}
+
+/// Keeps chosen questions and the answers to them.
+pub(super) fn keep(set: &mut QuestionSet, answers: &mut [Answers], chosen: &Chosen) {
+    set.keep(chosen);
+    for answers in answers {
+        answers.keep(set, chosen);
     }
 }
 

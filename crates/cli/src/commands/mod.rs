@@ -8,5 +8,7 @@ pub mod measure;
 pub mod models;
 pub mod prompts;
 pub mod questions;
+mod results;
 pub mod run;
 pub mod score;
+mod study;

@@ -161,33 +161,58 @@ fn json(
                         if kind == Kind::OpenEnded && (abstention || reversed) {
                             continue;
                         }
-                        let rendered = ask.render(kind, example_reversed, &arguments.passage)?;
-                        lines.write(&line(
-                            source,
-                            &ask,
+                        let passage = arguments.passage.as_str();
+                        let rendered = ask.render(kind, example_reversed, passage)?;
+                        let shown = Shown {
+                            ask: &ask,
                             kind,
-                            (reversed, abstention),
-                            &rendered,
-                            arguments,
-                            model,
-                        )?)?;
+                            reversed,
+                            abstention,
+                            passage: (kind == Kind::StanceOfPassage).then_some(passage),
+                        };
+                        lines.write(&line(source, &shown, &rendered, model)?)?;
                     }
                 }
+            }
+            for (option, _) in &plain.options {
+                let rendered = plain.render(Kind::Argued, false, option)?;
+                let shown = Shown {
+                    ask: plain,
+                    kind: Kind::Argued,
+                    reversed: false,
+                    abstention: false,
+                    passage: Some(option),
+                };
+                lines.write(&line(source, &shown, &rendered, model)?)?;
             }
         }
     }
     lines.finish()
 }
 
+/// One way to put a question.
+struct Shown<'a> {
+    ask: &'a Ask<'a>,
+    kind: Kind,
+    reversed: bool,
+    abstention: bool,
+    /// The passage, or the answer to argue for.
+    passage: Option<&'a str>,
+}
+
 fn line<'a>(
     source: &'a Source<'_>,
-    ask: &'a Ask<'_>,
-    kind: Kind,
-    (reversed, abstention): (bool, bool),
+    shown: &'a Shown<'_>,
     rendered: &'a Rendered,
-    arguments: &'a PromptsArguments,
     model: Option<&Snapshot>,
 ) -> Result<impl Serialize, Failure> {
+    let Shown {
+        ask,
+        kind,
+        reversed,
+        abstention,
+        passage,
+    } = *shown;
     let seen = model
         .map(|model| model.tokens(&rendered.input))
         .transpose()?;
@@ -210,7 +235,7 @@ fn line<'a>(
         abstention,
         value_text: &ask.value_text,
         example_answer: rendered.example_answer,
-        passage: (kind == Kind::StanceOfPassage).then_some(arguments.passage.as_str()),
+        passage,
         messages,
         text: text.or(rendered_text.as_deref()),
         tokens,

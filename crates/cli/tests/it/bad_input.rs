@@ -72,6 +72,7 @@ fn checkpoint_fails(part: &str, code: i32, damage: impl Fn(&Path)) {
         "1",
         "--languages",
         "english",
+        "--no-steering",
         "--out",
         "r",
     ];
@@ -337,7 +338,7 @@ fn wrong_flags_and_folders() {
     fails(
         &["run", "--formats", "letters"],
         2,
-        "neither `letter` nor `cloze`",
+        "none of `letter`, `cloze` and `open`",
     );
     fails(
         &["run", "--languages", "latin"],

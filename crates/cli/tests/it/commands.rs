@@ -88,8 +88,8 @@ fn prompts_are_shown_as_messages_text_and_tokens() {
     let lines = concord(folder.path(), &[&row[..], &["--format", "json"]].concat())
         .ok()
         .lines();
-    // Five lettered forms in two orders with and without abstention, and one open question.
-    assert_eq!(lines.len(), 21);
+    // Five lettered forms in two orders with and without abstention, one open question and two argued answers.
+    assert_eq!(lines.len(), 23);
     assert!(
         lines
             .iter()
@@ -98,7 +98,7 @@ fn prompts_are_shown_as_messages_text_and_tokens() {
     let all = concord(folder.path(), &["prompts", "--format", "json"])
         .ok()
         .lines();
-    assert_eq!(all.len(), 480 * 21);
+    assert_eq!(all.len(), (480 + 63 * 12) * 23);
     let wrong = concord(folder.path(), &["prompts", "--file", "x"]);
     assert_eq!(wrong.code, 2);
     let wrong = concord(

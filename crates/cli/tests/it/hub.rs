@@ -184,6 +184,7 @@ fn a_run_records_the_commit() {
         "1",
         "--languages",
         "english",
+        "--no-steering",
         "-o",
         "r",
     ];

@@ -60,7 +60,10 @@ fn the_demo_pair_runs_from_nothing_to_a_comparison() {
     assert_eq!(manifest["checkpoints"][1]["form"], "chat");
     let cost = &manifest["results"]["demo-aligned"];
     assert_eq!(cost["rows_computed"], cost["trie_rows"]);
-    assert_eq!(cost["prompts"], 160);
+    // Questions in two orders; once more with an option that declines; 63 portraits by 13 conditions in two orders; all 80
+    // in another wording.
+    assert_eq!(cost["prompts"], 160 + 80 + 63 * 13 * 2 + 160);
+    assert_eq!(cost["texts"]["texts"], 80);
 }
 
 #[test]
@@ -174,6 +177,11 @@ fn formats_orders_and_languages_narrow_what_is_asked() {
         "given",
         "--languages",
         "german,english",
+        "--abstention",
+        "off",
+        "--no-steering",
+        "--sampled",
+        "0",
         "--out",
         "a",
     ]);
@@ -227,6 +235,7 @@ fn two_folders_are_compared_and_the_template_can_be_overridden() {
         wide.to_str().unwrap(),
         "--limit",
         "1",
+        "--no-steering",
         "--languages",
         "english",
         "--apply-chat-template",
@@ -349,6 +358,7 @@ fn a_base_and_its_adapters_are_run_together() {
         "1",
         "--languages",
         "english",
+        "--no-steering",
         "-o",
         "r",
     ];
@@ -546,6 +556,7 @@ fn a_folded_system_message_is_said() {
         "1",
         "--languages",
         "english",
+        "--no-steering",
         "-o",
         "r",
     ];

@@ -1,14 +1,17 @@
 //! From readings to one answer distribution a question.
 
-use super::plan::{Format, Options, prompt_id};
-use concord_questions::{Question, QuestionSet, Stance};
+use super::name;
+use super::open::{OpenAnswers, open_answers};
+use super::plan::{Format, Options};
+use super::portraits::{PortraitAnswers, portrait_answers};
+use super::robustness::{Gathered, Robustness, RowTrust};
+use super::shown::{Shown, letters, next_token, truncated_letters};
+use concord_questions::{Chosen, Question, QuestionSet, Stance};
 use concord_readings::Reading;
-use concord_stats::{Distribution, mean};
-use serde::Serialize;
+use concord_stats::Distribution;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
 
-/// Distributions over the sorted stances of each question, by file name, in file order; `None` where there is no answer.
+/// Distributions over the set's stances, by file name, in file order; `None` where there is no answer.
 pub type AnswerTable = BTreeMap<String, Vec<Option<Distribution>>>;
 
 /// Why answers do not fit the questions.
@@ -58,97 +61,269 @@ pub enum AnswersError {
     },
 }
 
-/// What is read of a checkpoint, by format.
+/// Everything that was read of one checkpoint, by prompt.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// What was read from logits at once.
+    pub answers: HashMap<String, Reading>,
+    /// What it wrote.
+    pub texts: HashMap<String, Reading>,
+    /// What each reader made of it, by the reader's name.
+    pub stances: BTreeMap<String, HashMap<String, Reading>>,
+}
+
+/// What the answers of a checkpoint are, by format and way of reading.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// From letters.
+    /// From letters, both orders averaged.
     pub letter: Option<AnswerTable>,
+    /// From letters, by the geometric mean of the orders: what a letter gains by its place falls out.
+    pub debiased: Option<AnswerTable>,
+    /// From letters as far as they are among the five most probable tokens, as the study's code reads them.
+    pub top_five: Option<AnswerTable>,
     /// From the likelihood of the answer texts: the sum over tokens, a probability like any other.
     pub cloze: Option<AnswerTable>,
     /// The same from the mean over tokens.
     pub cloze_per_token: Option<AnswerTable>,
     /// The same from the mean over bytes.
     pub cloze_per_byte: Option<AnswerTable>,
-    /// How far the letters can be trusted.
+    /// From letters with an option that declines, and without it in the same orders.
+    pub abstaining: Option<Abstaining>,
+    /// From written passages, by reader.
+    pub open: Option<OpenAnswers>,
+    /// Of the portraits.
+    pub portraits: Vec<PortraitAnswers>,
+    /// How far letters can be trusted, by question.
+    pub trust_by_row: BTreeMap<String, Vec<Option<RowTrust>>>,
+    /// How far letters can be trusted.
     pub robustness: Option<Robustness>,
 }
 
-/// How far letters can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Robustness {
-    /// Prompts read.
-    pub prompts: usize,
-    /// Mean probability of all spellings of all letters.
-    pub label_mass: f64,
-    /// Share of prompts with a label mass below one half.
-    pub low_label_mass: f64,
-    /// Share of prompts whose most probable token spells a letter.
-    pub first_token_valid: f64,
-    /// Mean probability of the first letter against the others, over both orders: 1 over the number of options without
-    /// bias. Absent where only one order was asked.
-    pub letter_prior: Option<f64>,
-    /// Share of questions whose most probable option changes with the order. Absent where only one order was asked.
-    pub flip_rate: Option<f64>,
-    /// Mean entropy of the whole next-token distribution, in nats.
-    pub entropy: f64,
-    /// Share of answer texts whose tokens would differ if tokenised together with the prompt. Absent without cloze.
-    pub joint_tokens_differ: Option<f64>,
+/// Answers where declining is allowed, and where it is not.
+#[derive(Clone, Debug, Default)]
+pub struct Abstaining {
+    /// Over the set's stances and neutral.
+    pub allowed: AnswerTable,
+    /// Over the set's stances, in the same orders.
+    pub not_allowed: AnswerTable,
 }
 
-/// Averages the orders of every question.
+/// The stances that answers to a set are laid out over: all that its options have, sorted. A stance that one question does
+/// not offer has no probability there.
+pub fn layout(set: &QuestionSet) -> Vec<Stance> {
+    let questions = set.files.iter().flat_map(|file| &file.questions);
+    let mut stances: Vec<Stance> = questions.flat_map(Question::stances).collect();
+    stances.sort_unstable();
+    stances.dedup();
+    stances
+}
+
+/// The same with neutral among them.
+pub(crate) fn with_neutral(layout: &[Stance]) -> Vec<Stance> {
+    let mut layout = layout.to_vec();
+    if !layout.contains(&Stance::Neutral) {
+        layout.insert(0, Stance::Neutral);
+    }
+    layout
+}
+
+/// A prompt's reading.
+pub(crate) fn reading<'a>(
+    readings: &'a HashMap<String, Reading>,
+    id: &str,
+) -> Result<&'a Reading, AnswersError> {
+    readings
+        .get(id)
+        .ok_or_else(|| AnswersError::NoReading { id: id.to_owned() })
+}
+
+/// What answers are made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub set: &'a QuestionSet,
+    pub options: &'a Options,
+    pub stored: &'a Stored,
+    pub chosen: &'a Chosen,
+    /// The stances that answers are laid out over.
+    pub layout: &'a [Stance],
+}
+
+impl Answers {
+    /// Keeps the answers to chosen questions, as [`QuestionSet::keep`] keeps the questions.
+    pub fn keep(&mut self, set: &QuestionSet, chosen: &Chosen) {
+        let tables = [
+            &mut self.letter,
+            &mut self.debiased,
+            &mut self.top_five,
+            &mut self.cloze,
+            &mut self.cloze_per_token,
+            &mut self.cloze_per_byte,
+        ];
+        let abstaining = self.abstaining.iter_mut();
+        let abstaining = abstaining.flat_map(|both| [&mut both.allowed, &mut both.not_allowed]);
+        let readers = self
+            .open
+            .iter_mut()
+            .flat_map(|open| open.readers.values_mut());
+        let readers = readers
+            .flat_map(|reader| std::iter::once(&mut reader.table).chain(&mut reader.allowed));
+        for table in tables
+            .into_iter()
+            .flatten()
+            .chain(abstaining)
+            .chain(readers)
+        {
+            keep_rows(table, chosen);
+        }
+        keep_rows(&mut self.trust_by_row, chosen);
+        let known = |language: &String| set.pvq.iter().any(|file| file.language == *language);
+        self.portraits
+            .retain(|portraits| known(&portraits.language));
+    }
+}
+
+fn keep_rows<T>(table: &mut BTreeMap<String, Vec<T>>, chosen: &Chosen) {
+    for (file, rows) in table.iter_mut() {
+        chosen.retain(file, rows);
+    }
+    table.retain(|_, rows| !rows.is_empty());
+}
+
+/// Makes answers of readings, of the chosen questions alone: the others have no answer.
 ///
 /// # Errors
 /// [`AnswersError::NoReading`], [`AnswersError::Incomplete`].
 pub fn from_readings(
     set: &QuestionSet,
     options: &Options,
-    readings: &HashMap<String, Reading, impl BuildHasher>,
+    stored: &Stored,
+    chosen: &Chosen,
 ) -> Result<Answers, AnswersError> {
-    let mut tables: [AnswerTable; 4] = Default::default();
-    let mut trust = Trust::default();
+    let layout = layout(set);
+    let source = Source {
+        set,
+        options,
+        stored,
+        chosen,
+        layout: &layout,
+    };
+    let mut answers = Answers {
+        open: open_answers(source)?,
+        portraits: portrait_answers(set, options, &stored.answers)?,
+        ..Answers::default()
+    };
+    if options.has(Format::Letter) {
+        from_letters(source, &mut answers)?;
+    }
+    if options.has(Format::Cloze) {
+        let [sum, per_token, per_byte] = from_texts(source)?;
+        answers.cloze = Some(sum);
+        answers.cloze_per_token = Some(per_token);
+        answers.cloze_per_byte = Some(per_byte);
+    }
+    let asked = |row: usize, name: &str| !options.abstention_orders_of(name, row).is_empty();
+    if set.files.iter().any(|file| asked(0, &file.name)) && options.has(Format::Letter) {
+        answers.abstaining = Some(abstaining(source)?);
+    }
+    Ok(answers)
+}
+
+fn from_letters(source: Source<'_>, answers: &mut Answers) -> Result<(), AnswersError> {
+    let Source {
+        set,
+        options,
+        stored,
+        chosen,
+        layout,
+    } = source;
+    let mut tables: [AnswerTable; 3] = Default::default();
+    let mut gathered = Gathered::default();
     for file in &set.files {
-        let mut rows: [Vec<Option<Distribution>>; 4] = Default::default();
+        let mut rows: [Vec<Option<Distribution>>; 3] = Default::default();
+        let mut trusted = Vec::new();
         for (row, question) in file.questions.iter().enumerate() {
-            let mut by_order: [Vec<Distribution>; 4] = Default::default();
-            let mut favourites = Vec::new();
-            for reversed in options.orders_of(&file.name, row) {
-                let id = prompt_id(&file.name, row, reversed);
-                let reading = readings
-                    .get(&id)
-                    .ok_or_else(|| AnswersError::NoReading { id: id.clone() })?;
-                let order = Shown { question, reversed };
-                if options.formats.contains(&Format::Letter) {
-                    let letters = letters(reading, &id)?;
-                    trust.add_letters(reading, &letters);
-                    favourites.push(letters.mode().map(|index| order.option(index)));
-                    by_order[0].push(order.stances(&letters));
+            let (mut exact, mut truncated) = (Vec::new(), Vec::new());
+            let mut of_row = Vec::new();
+            let orders = options.orders_of(&file.name, row).into_iter();
+            for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
+                let id = name::question(&file.name, row, reversed);
+                let reading = reading(&stored.answers, &id)?;
+                let next = next_token(reading, &id)?;
+                let letters = letters(next, &id)?;
+                let shown = Shown {
+                    options: &question.options,
+                    reversed,
+                    layout,
+                };
+                gathered.add(reading, next, &letters);
+                of_row.push((
+                    next.label_mass.get(),
+                    letters.mode().and_then(|at| shown.option(at)),
+                ));
+                exact.push(shown.stances(&letters));
+                truncated.extend(truncated_letters(next).map(|letters| shown.stances(&letters)));
+            }
+            trusted.push(gathered.add_row(&of_row));
+            rows[0].push(Distribution::average(&exact).ok());
+            rows[1].push(Distribution::geometric_mean(&exact).ok());
+            rows[2].push(Distribution::average(&truncated).ok());
+        }
+        for (table, rows) in tables.iter_mut().zip(rows) {
+            table.insert(file.name.clone(), rows);
+        }
+        answers.trust_by_row.insert(file.name.clone(), trusted);
+    }
+    let [letter, debiased, top_five] = tables;
+    gathered.add_sampled(source, &letter)?;
+    answers.robustness = Some(gathered.summary());
+    answers.letter = Some(letter);
+    answers.debiased = Some(debiased);
+    answers.top_five = Some(top_five);
+    Ok(())
+}
+
+/// From answer texts: by the sum, the mean over tokens and the mean over bytes.
+fn from_texts(source: Source<'_>) -> Result<[AnswerTable; 3], AnswersError> {
+    let Source {
+        set,
+        options,
+        chosen,
+        layout,
+        ..
+    } = source;
+    let readings = &source.stored.answers;
+    let mut tables: [AnswerTable; 3] = Default::default();
+    for file in &set.files {
+        let mut rows: [Vec<Option<Distribution>>; 3] = Default::default();
+        for (row, question) in file.questions.iter().enumerate() {
+            let mut by_order: [Vec<Distribution>; 3] = Default::default();
+            let orders = options.orders_of(&file.name, row).into_iter();
+            for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
+                let id = name::question(&file.name, row, reversed);
+                let texts: Vec<_> = reading(readings, &id)?.continuations().collect();
+                let incomplete = |what| AnswersError::Incomplete {
+                    id: id.clone(),
+                    what,
+                };
+                if texts.len() != question.options.len() {
+                    return Err(incomplete("likelihood for each answer text"));
                 }
-                if options.formats.contains(&Format::Cloze) {
-                    let texts: Vec<_> = reading.continuations().collect();
-                    if texts.len() != question.options.len() {
-                        return Err(AnswersError::Incomplete {
-                            id,
-                            what: "likelihood for each answer text",
-                        });
-                    }
-                    trust.add_texts(reading);
-                    let scores: [Vec<f64>; 3] = [
-                        texts.iter().map(|text| text.log_prob.get()).collect(),
-                        texts.iter().map(|text| text.per_token()).collect(),
-                        texts.iter().map(|text| text.per_byte()).collect(),
-                    ];
-                    for (scores, by_order) in scores.iter().zip(&mut by_order[1..]) {
-                        let options = Distribution::from_log_weights(scores).map_err(|_| {
-                            AnswersError::Incomplete {
-                                id: id.clone(),
-                                what: "finite likelihood",
-                            }
-                        })?;
-                        by_order.push(order.stances(&options));
-                    }
+                let scores: [Vec<f64>; 3] = [
+                    texts.iter().map(|text| text.log_prob.get()).collect(),
+                    texts.iter().map(|text| text.per_token()).collect(),
+                    texts.iter().map(|text| text.per_byte()).collect(),
+                ];
+                let shown = Shown {
+                    options: &question.options,
+                    reversed,
+                    layout,
+                };
+                for (scores, by_order) in scores.iter().zip(&mut by_order) {
+                    let options = Distribution::from_log_weights(scores)
+                        .map_err(|_| incomplete("finite likelihood"))?;
+                    by_order.push(shown.stances(&options));
                 }
             }
-            trust.add_order(&favourites);
             for (rows, by_order) in rows.iter_mut().zip(&by_order) {
                 rows.push(Distribution::average(by_order).ok());
             }
@@ -157,19 +332,58 @@ pub fn from_readings(
             table.insert(file.name.clone(), rows);
         }
     }
-    let [letter, cloze, per_token, per_byte] = tables;
-    let letters = options.formats.contains(&Format::Letter);
-    let texts = options.formats.contains(&Format::Cloze);
-    Ok(Answers {
-        letter: letters.then_some(letter),
-        cloze: texts.then_some(cloze),
-        cloze_per_token: texts.then_some(per_token),
-        cloze_per_byte: texts.then_some(per_byte),
-        robustness: letters.then(|| trust.summary()),
-    })
+    Ok(tables)
 }
 
-/// Takes given probabilities of support as answers.
+fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
+    let Source {
+        set,
+        options,
+        chosen,
+        layout,
+        ..
+    } = source;
+    let readings = &source.stored.answers;
+    let wide = with_neutral(layout);
+    let mut tables = Abstaining::default();
+    for file in &set.files {
+        let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
+        for (row, question) in file.questions.iter().enumerate() {
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            let orders = options.abstention_orders_of(&file.name, row).into_iter();
+            for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
+                let kinds = [
+                    (
+                        name::abstaining(&file.name, row, reversed),
+                        &wide[..],
+                        &mut with,
+                    ),
+                    (
+                        name::question(&file.name, row, reversed),
+                        layout,
+                        &mut without,
+                    ),
+                ];
+                for (id, layout, answers) in kinds {
+                    let letters = letters(next_token(reading(readings, &id)?, &id)?, &id)?;
+                    let shown = Shown {
+                        options: &question.options,
+                        reversed,
+                        layout,
+                    };
+                    answers.push(shown.stances(&letters));
+                }
+            }
+            allowed.push(Distribution::average(&with).ok());
+            not_allowed.push(Distribution::average(&without).ok());
+        }
+        tables.allowed.insert(file.name.clone(), allowed);
+        tables.not_allowed.insert(file.name.clone(), not_allowed);
+    }
+    Ok(tables)
+}
+
+/// Takes given probabilities of support as answers; what is left opposes.
 ///
 /// # Errors
 /// [`AnswersError`] where files or counts do not fit the questions, or a value is no probability.
@@ -177,6 +391,12 @@ pub fn from_given(
     set: &QuestionSet,
     given: &BTreeMap<String, Vec<Option<f64>>>,
 ) -> Result<AnswerTable, AnswersError> {
+    let layout = layout(set);
+    let weight = |stance: &Stance, p: f64| match stance {
+        Stance::Neutral => 0.0,
+        Stance::Opposes => 1.0 - p,
+        Stance::Supports => p,
+    };
     let mut table = AnswerTable::new();
     for (name, values) in given {
         let Some(file) = set.files.iter().find(|file| file.name == *name) else {
@@ -194,201 +414,59 @@ pub fn from_given(
                 questions,
             });
         }
-        let rows =
-            values.iter().enumerate().map(|(row, value)| match value {
-                Some(value) => Distribution::binary(*value).map(Some).map_err(|_| {
-                    AnswersError::NotAProbability {
-                        file: name.clone(),
-                        row,
-                        value: *value,
-                    }
-                }),
-                None => Ok(None),
-            });
+        let rows = values.iter().enumerate().map(|(row, value)| {
+            let Some(p) = *value else { return Ok(None) };
+            let weights = layout.iter().map(|stance| weight(stance, p)).collect();
+            let answer =
+                Distribution::from_weights(weights).map_err(|_| AnswersError::NotAProbability {
+                    file: name.clone(),
+                    row,
+                    value: p,
+                });
+            answer.map(Some)
+        });
         table.insert(name.clone(), rows.collect::<Result<_, _>>()?);
     }
     Ok(table)
 }
-
-/// The distribution over letters, renormalised over all spellings.
-fn letters(reading: &Reading, id: &str) -> Result<Distribution, AnswersError> {
-    let incomplete = |what| AnswersError::Incomplete {
-        id: id.to_owned(),
-        what,
-    };
-    let next = reading.next_token().ok_or_else(|| incomplete("letters"))?;
-    let scores: Vec<f64> = next
-        .labels
-        .iter()
-        .map(|label| label.log_prob.get())
-        .collect();
-    Distribution::from_log_weights(&scores).map_err(|_| incomplete("letters"))
-}
-
-/// A question with its options in the order shown.
-struct Shown<'a> {
-    question: &'a Question,
-    reversed: bool,
-}
-
-impl Shown<'_> {
-    /// The option, in file order, that stands at a place of the order shown.
-    fn option(&self, shown: usize) -> usize {
-        if self.reversed {
-            self.question.options.len() - 1 - shown
-        } else {
-            shown
-        }
-    }
-
-    /// A distribution over options as shown, as one over sorted stances.
-    fn stances(&self, shown: &Distribution) -> Distribution {
-        let stances: Vec<Stance> = self.question.stances();
-        let mut weights = vec![0.0; stances.len()];
-        for (place, p) in shown.probabilities().iter().enumerate() {
-            let stance = self
-                .question
-                .options
-                .get(self.option(place))
-                .map(|(_, stance)| *stance);
-            if let Some(at) = stances.iter().position(|known| Some(*known) == stance) {
-                weights[at] += p;
-            }
-        }
-        Distribution::from_weights(weights).unwrap_or_else(|_| shown.clone())
-    }
-}
-
-#[derive(Default)]
-struct Trust {
-    mass: Vec<f64>,
-    valid: Vec<f64>,
-    first: Vec<f64>,
-    flips: Vec<f64>,
-    entropy: Vec<f64>,
-    differ: Vec<f64>,
-}
-
-fn share(is: bool) -> f64 {
-    if is { 1.0 } else { 0.0 }
-}
-
-impl Trust {
-    fn add_letters(&mut self, reading: &Reading, letters: &Distribution) {
-        if let Some(next) = reading.next_token() {
-            self.mass.push(next.label_mass.get());
-            self.valid.push(share(next.top_is_label));
-            self.entropy.push(next.entropy.get());
-        }
-        self.first.push(letters.probabilities()[0]);
-    }
-
-    fn add_texts(&mut self, reading: &Reading) {
-        self.differ.extend(
-            reading
-                .continuations()
-                .map(|text| share(text.joint_tokens_differ)),
-        );
-    }
-
-    fn add_order(&mut self, favourites: &[Option<usize>]) {
-        if let [Some(given), Some(reversed)] = favourites {
-            self.flips.push(share(given != reversed));
-        } else if favourites.len() == 2 {
-            self.flips.push(0.0);
-        }
-    }
-
-    fn summary(&self) -> Robustness {
-        let both = !self.flips.is_empty();
-        Robustness {
-            prompts: self.mass.len(),
-            label_mass: mean(&self.mass),
-            low_label_mass: mean(
-                &self
-                    .mass
-                    .iter()
-                    .map(|mass| share(*mass < 0.5))
-                    .collect::<Vec<_>>(),
-            ),
-            first_token_valid: mean(&self.valid),
-            letter_prior: both.then(|| mean(&self.first)),
-            flip_rate: both.then(|| mean(&self.flips)),
-            entropy: mean(&self.entropy),
-            joint_tokens_differ: (!self.differ.is_empty()).then(|| mean(&self.differ)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Orders;
+    use super::super::made_up::{MadeUp, readings};
     use super::*;
-    use concord_readings::{
-        Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability,
-    };
+    use crate::valueconsistency::plan::Orders;
 
-    /// A reader that says `A` with probability `a` whatever is asked, and "yes" with probability `yes`.
-    fn readings(set: &QuestionSet, a: f64, yes: f64) -> HashMap<String, Reading> {
-        let log = |p: f64| LogProb::new(p.ln()).unwrap();
-        let mut readings = HashMap::new();
-        for file in &set.files {
-            for (row, question) in file.questions.iter().enumerate() {
-                for reversed in [false, true] {
-                    let label = |name: &str, p| LabelReading {
-                        label: name.into(),
-                        log_prob: log(p),
-                        spellings: vec![],
-                    };
-                    let next = NextToken {
-                        labels: vec![label("A", 0.5 * a), label("B", 0.5 * (1.0 - a))],
-                        label_mass: Probability::new(0.5).unwrap(),
-                        entropy: Nats::new(1.0).unwrap(),
-                        top: vec![],
-                        top_is_label: true,
-                    };
-                    let text = |index: usize| Continuation {
-                        text: question.options[index].0.clone(),
-                        log_prob: log(if index == 0 { yes } else { 1.0 - yes }),
-                        tokens: vec![],
-                        bytes: 3,
-                        joint_tokens_differ: false,
-                    };
-                    let texts = if reversed { [1, 0] } else { [0, 1] };
-                    let answers = [Answer::NextToken(next)]
-                        .into_iter()
-                        .chain(texts.map(|index| Answer::Continuation(text(index))))
-                        .collect();
-                    let id = prompt_id(&file.name, row, reversed);
-                    readings.insert(
-                        id.clone(),
-                        Reading {
-                            id,
-                            tokens: 9,
-                            answers,
-                        },
-                    );
-                }
-            }
+    fn options() -> Options {
+        Options {
+            formats: vec![Format::Letter, Format::Cloze],
+            ..Options::letters()
         }
-        readings
     }
 
     #[test]
     fn a_bias_to_a_letter_averages_out_and_shows_as_prior_and_flips() {
         let set = concord_questions::demo().unwrap();
-        let formats = vec![Format::Letter, Format::Cloze];
-        let options = Options {
-            formats,
-            orders: Orders::Both,
-            seed: 0,
+        let made_up = MadeUp {
+            letter: |shown, _| if shown == 0 { 0.9 } else { 0.1 },
+            text: |question, option| {
+                if question.options[option].1 == question.options[0].1 {
+                    0.8
+                } else {
+                    0.2
+                }
+            },
+            ..MadeUp::default()
         };
-        let answers = from_readings(&set, &options, &readings(&set, 0.9, 0.8)).unwrap();
-        for rows in answers.letter.unwrap().values() {
-            assert!(
-                rows.iter()
-                    .all(|row| (row.as_ref().unwrap().probabilities()[0] - 0.5).abs() < 1e-12)
-            );
+        let answers = from_readings(
+            &set,
+            &options(),
+            &readings(&set, &options(), &made_up),
+            &Chosen::all(),
+        )
+        .unwrap();
+        for table in [answers.letter.unwrap(), answers.debiased.unwrap()] {
+            for answer in table.values().flatten().flatten() {
+                assert!((answer.probabilities()[0] - 0.5).abs() < 1e-12);
+            }
         }
         let trust = answers.robustness.unwrap();
         assert!((trust.letter_prior.unwrap() - 0.9).abs() < 1e-12);
@@ -405,16 +483,61 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let set = concord_questions::demo().unwrap();
-        let options = Options {
-            formats: vec![Format::Letter],
-            orders: Orders::Both,
-            seed: 0,
-        };
-        let mut readings = readings(&set, 0.9, 0.8);
-        let id = prompt_id("controversial_german_world", 7, true);
-        readings.remove(&id);
-        let error = from_readings(&set, &options, &readings).unwrap_err();
+        let mut stored = readings(&set, &options(), &MadeUp::default());
+        let id = name::question("controversial_german_world", 7, true);
+        stored.answers.remove(&id);
+        let error = from_readings(&set, &options(), &stored, &Chosen::all()).unwrap_err();
         assert_eq!(error.to_string(), format!("no reading for prompt `{id}`"));
+    }
+
+    #[test]
+    fn declining_is_compared_in_the_same_order() {
+        let set = concord_questions::demo().unwrap();
+        let options = Options {
+            abstention: crate::valueconsistency::Abstention::One,
+            ..options()
+        };
+        // Leans to the first letter; declines with one half where it may.
+        let made_up = MadeUp {
+            letter: |shown, count| match (shown, count) {
+                (2, _) => 0.5,
+                (0, 3) => 0.4,
+                (1, 3) => 0.1,
+                (0, _) => 0.8,
+                _ => 0.2,
+            },
+            ..MadeUp::default()
+        };
+        let answers = from_readings(
+            &set,
+            &options,
+            &readings(&set, &options, &made_up),
+            &Chosen::all(),
+        )
+        .unwrap();
+        let found = answers.abstaining.unwrap();
+        let (mut first, mut second) = (0, 0);
+        for (allowed, not) in found
+            .allowed
+            .values()
+            .flatten()
+            .zip(found.not_allowed.values().flatten())
+        {
+            let (allowed, not) = (allowed.as_ref().unwrap(), not.as_ref().unwrap());
+            let (allowed, not) = (allowed.probabilities(), not.probabilities());
+            assert!((allowed[0] - 0.5).abs() < 1e-12);
+            // The same order: what opposes leans the same way in both.
+            assert!(
+                (allowed[1] * 2.0 - not[0]).abs() < 1e-12,
+                "{allowed:?} {not:?}"
+            );
+            if not[0] > 0.5 {
+                first += 1;
+            } else {
+                second += 1;
+            }
+        }
+        assert!(first > 150 && second > 150, "{first} {second}");
     }
 
     #[test]
@@ -437,5 +560,26 @@ mod tests {
             from_given(&set, &given(name, 1.3, 60)),
             Err(AnswersError::NotAProbability { .. })
         ));
+    }
+
+    #[test]
+    fn one_order_has_neither_prior_nor_flips() {
+        let set = concord_questions::demo().unwrap();
+        let options = Options {
+            orders: Orders::Given,
+            ..options()
+        };
+        let answers = from_readings(
+            &set,
+            &options,
+            &readings(&set, &options, &MadeUp::default()),
+            &Chosen::all(),
+        )
+        .unwrap();
+        let trust = answers.robustness.unwrap();
+        assert_eq!(
+            (trust.letter_prior, trust.flip_rate, trust.prompts),
+            (None, None, 480)
+        );
     }
 }

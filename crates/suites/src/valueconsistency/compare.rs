@@ -1,8 +1,15 @@
-//! Two checkpoints that answered the same questions.
+//! Checkpoints that answered the same questions, base against aligned.
 
-use super::findings::{Measured, Settings};
-use concord_stats::{bca_mean, mean};
+use super::answers::{AnswerTable, Answers};
+use super::consistency::{Cell, Cells, MeasureError, Settings};
+use super::findings::Measured;
+use super::plan::Place;
+use concord_questions::QuestionSet;
+use concord_stats::{
+    Distance, bca_mean, benjamini_hochberg, mean, paired_effect_size, sign_flip_test,
+};
 use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
 
 /// How one measure differs between two checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,27 +28,274 @@ pub struct Comparison {
     pub ratio: Option<f64>,
     /// How many pairs.
     pub pairs: usize,
+    /// Distances of either that the other lacks, which are left out.
+    pub left_out: usize,
+    /// The sign-flip test that nothing differs, groups of answers flipping as a whole. Absent where nothing differs at all.
+    pub p_value: Option<f64>,
+    /// Groups that the test flips.
+    pub groups: usize,
+    /// Cohen's d of the differences of groups.
+    pub effect_size: Option<f64>,
+    /// By topic, for measures within a topic.
+    pub topics: Vec<TopicComparison>,
+    /// What remains of the difference where letters can be trusted. Absent for measures without letters.
+    pub artefacts: Option<Artefacts>,
 }
 
-/// Compares by paired differences, answer by answer. Measures that do not pair up are left out.
-pub fn compare(first: &Measured, second: &Measured, settings: Settings) -> Vec<Comparison> {
+/// How one measure differs on one topic.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TopicComparison {
+    /// The file.
+    pub file: String,
+    /// The topic.
+    pub topic: String,
+    /// The first checkpoint's mean.
+    pub first: f64,
+    /// The second checkpoint's mean.
+    pub second: f64,
+    /// Second minus first.
+    pub difference: f64,
+    /// How many pairs.
+    pub pairs: usize,
+    /// The sign-flip test over the topic's questions, which it takes for independent.
+    pub p_value: Option<f64>,
+    /// The p-value among those of all topics (Benjamini and Hochberg).
+    pub adjusted_p_value: Option<f64>,
+}
+
+/// A difference where letters can be trusted: what changed is then the answer, not how it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Artefacts {
+    /// Over questions where both checkpoints put at least half of the probability on letters.
+    pub label_mass: Option<Stratum>,
+    /// Over questions where neither answer changes with the order.
+    pub order: Option<Stratum>,
+    /// Over all questions, from answers without what a letter gains by its place.
+    pub debiased: Option<Stratum>,
+}
+
+/// A difference over some of the questions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Stratum {
+    /// Distances in it.
+    pub pairs: usize,
+    /// The first checkpoint's mean.
+    pub first: f64,
+    /// The second checkpoint's mean.
+    pub second: f64,
+    /// Second minus first.
+    pub difference: f64,
+    /// The ends of the 95 % BCa interval.
+    pub ci95: [f64; 2],
+}
+
+/// One checkpoint's answers and what was measured of them.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// The answers.
+    pub answers: &'a Answers,
+    /// The measures.
+    pub measured: &'a Measured,
+}
+
+/// A label mass below this is no answer by letter.
+const TRUSTED_MASS: f64 = 0.5;
+
+/// Two distances of one question in one measure.
+struct Pair {
+    place: Place,
+    /// Which answer of the group: a measure may have several of one question.
+    group: usize,
+    first: f64,
+    second: f64,
+}
+
+impl Pair {
+    fn difference(&self) -> f64 {
+        self.second - self.first
+    }
+}
+
+/// Compares by paired differences, answer by answer.
+///
+/// # Errors
+/// [`MeasureError`], where de-biased answers have no centroid.
+pub fn compare(
+    set: &QuestionSet,
+    first: Side<'_>,
+    second: Side<'_>,
+    settings: Settings,
+) -> Result<Vec<Comparison>, MeasureError> {
     let mut comparisons = Vec::new();
-    for (measure, a) in &first.distances {
-        let Some(b) = second.distances.get(measure).filter(|b| b.len() == a.len()) else {
+    for (measure, a) in &first.measured.cells {
+        let Some(b) = second.measured.cells.get(measure) else {
             continue;
         };
-        let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
-        let interval = bca_mean(&differences, 0.95, settings.resamples, settings.seed);
-        let (a, b) = (mean(a), mean(b));
+        let pairs = paired(a, b);
+        if pairs.is_empty() {
+            continue;
+        }
+        let whole = stratum(&pairs, |_| true, settings);
+        let Some(whole) = whole else { continue };
+        let grouped = differences_of_groups(&pairs);
+        let within_topics = matches!(*measure, "paraphrase" | "topic");
         comparisons.push(Comparison {
             measure,
-            first: a,
-            second: b,
-            difference: b - a,
-            ci95: [interval.low, interval.high],
-            ratio: (a > 0.0).then_some(b / a),
-            pairs: differences.len(),
+            first: whole.first,
+            second: whole.second,
+            difference: whole.difference,
+            ci95: whole.ci95,
+            ratio: (whole.first > 0.0).then(|| whole.second / whole.first),
+            pairs: pairs.len(),
+            left_out: a.cells.len() + b.cells.len() - 2 * pairs.len(),
+            p_value: sign_flip_test(&grouped, settings.seed),
+            groups: grouped.len(),
+            effect_size: paired_effect_size(&grouped),
+            topics: if within_topics {
+                topics(set, &pairs, settings)
+            } else {
+                Vec::new()
+            },
+            artefacts: if within_topics {
+                artefacts(
+                    set,
+                    first.answers,
+                    second.answers,
+                    &pairs,
+                    *measure == "paraphrase",
+                    settings,
+                )?
+            } else {
+                None
+            },
         });
     }
-    comparisons
+    Ok(comparisons)
+}
+
+/// Distances of the same answers, in the order of the first. An answer is known by its question and how often the measure had
+/// it before.
+fn paired(first: &Cells, second: &Cells) -> Vec<Pair> {
+    fn keys(cells: &[Cell]) -> impl Iterator<Item = ((Place, usize), &Cell)> {
+        let mut seen: HashMap<Place, usize> = HashMap::new();
+        cells.iter().map(move |cell| {
+            let times = seen.entry(cell.place).or_default();
+            *times += 1;
+            ((cell.place, *times), cell)
+        })
+    }
+    let others: HashMap<(Place, usize), f64> = keys(&second.cells)
+        .map(|(key, cell)| (key, cell.distance))
+        .collect();
+    let pairs = keys(&first.cells).filter_map(|(key, cell)| {
+        Some(Pair {
+            place: cell.place,
+            group: cell.group,
+            first: cell.distance,
+            second: *others.get(&key)?,
+        })
+    });
+    pairs.collect()
+}
+
+fn stratum(pairs: &[Pair], chosen: impl Fn(Place) -> bool, settings: Settings) -> Option<Stratum> {
+    let kept: Vec<&Pair> = pairs.iter().filter(|pair| chosen(pair.place)).collect();
+    if kept.is_empty() {
+        return None;
+    }
+    let of = |read: fn(&Pair) -> f64| -> Vec<f64> { kept.iter().map(|pair| read(pair)).collect() };
+    let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
+    let interval = bca_mean(
+        &of(Pair::difference),
+        0.95,
+        settings.resamples,
+        settings.seed,
+    );
+    Some(Stratum {
+        pairs: kept.len(),
+        first,
+        second,
+        difference: second - first,
+        ci95: [interval.low, interval.high],
+    })
+}
+
+/// The sum of differences of each group: answers of one group are distances to one centroid, and not independent.
+fn differences_of_groups(pairs: &[Pair]) -> Vec<f64> {
+    let mut groups: BTreeMap<usize, f64> = BTreeMap::new();
+    for pair in pairs {
+        *groups.entry(pair.group).or_default() += pair.difference();
+    }
+    groups.into_values().collect()
+}
+
+fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicComparison> {
+    let mut by_topic: BTreeMap<(usize, &str), Vec<&Pair>> = BTreeMap::new();
+    for pair in pairs {
+        let (file, row) = pair.place;
+        let topic = set.files[file].questions[row].topic.as_str();
+        by_topic.entry((file, topic)).or_default().push(pair);
+    }
+    let mut topics: Vec<TopicComparison> = by_topic
+        .into_iter()
+        .map(|((file, topic), pairs)| {
+            let of = |read: fn(&Pair) -> f64| -> Vec<f64> {
+                pairs.iter().map(|pair| read(pair)).collect()
+            };
+            let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
+            TopicComparison {
+                file: set.files[file].name.clone(),
+                topic: topic.to_owned(),
+                first,
+                second,
+                difference: second - first,
+                pairs: pairs.len(),
+                p_value: sign_flip_test(&of(Pair::difference), settings.seed),
+                adjusted_p_value: None,
+            }
+        })
+        .collect();
+    let tested: Vec<usize> = (0..topics.len())
+        .filter(|at| topics[*at].p_value.is_some())
+        .collect();
+    let p_values: Vec<f64> = tested.iter().filter_map(|at| topics[*at].p_value).collect();
+    for (at, adjusted) in tested.into_iter().zip(benjamini_hochberg(&p_values)) {
+        topics[at].adjusted_p_value = Some(adjusted);
+    }
+    topics
+}
+
+fn artefacts(
+    set: &QuestionSet,
+    first: &Answers,
+    second: &Answers,
+    pairs: &[Pair],
+    paraphrases: bool,
+    settings: Settings,
+) -> Result<Option<Artefacts>, MeasureError> {
+    if first.trust_by_row.is_empty() || second.trust_by_row.is_empty() {
+        return Ok(None);
+    }
+    let trust = |answers: &Answers, (file, row): Place| {
+        let rows = answers.trust_by_row.get(&set.files[file].name)?;
+        *rows.get(row)?
+    };
+    let both = |place: Place| Some([trust(first, place)?, trust(second, place)?]);
+    let massive = |place| {
+        both(place).is_some_and(|sides| sides.iter().all(|side| side.label_mass >= TRUSTED_MASS))
+    };
+    let steady =
+        |place| both(place).is_some_and(|sides| sides.iter().all(|side| side.flips == Some(false)));
+    let cells = |table: &AnswerTable| Cells::of_table(Distance::Centroid, table, set, paraphrases);
+    let debiased = match (&first.debiased, &second.debiased) {
+        (Some(first), Some(second)) => {
+            stratum(&paired(&cells(first)?, &cells(second)?), |_| true, settings)
+        }
+        _ => None,
+    };
+    Ok(Some(Artefacts {
+        label_mass: stratum(pairs, massive, settings),
+        order: stratum(pairs, steady, settings),
+        debiased,
+    }))
 }

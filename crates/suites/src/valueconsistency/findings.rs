@@ -1,46 +1,21 @@
 //! What the answers say.
 
-use super::answers::{AnswerTable, Answers, Robustness};
-use super::groups::{countries, join, of_file};
+use super::answers::{Abstaining, AnswerTable, Answers};
+use super::consistency::{
+    ByGrouping, Cells, Consistency, MeasureError, Settings, across, by_grouping,
+};
+use super::groups::{countries, join, join_translations, of_file, shared_originals};
+use super::open::OpenAnswers;
+use super::plan::Place;
+use super::portraits::{Steering, steering};
+use super::readers::{OpenFindings, open_findings};
+use super::robustness::Robustness;
+use super::support::{Support, support, support_by_topic};
 use concord_questions::{QuestionFile, QuestionSet};
-use concord_stats::{CentroidDiverged, Distance, Distribution, bca_mean, entropy_bits, mean};
+use concord_stats::{Distance, Distribution, entropy_bits, mean};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Why answers could not be measured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MeasureError {
-    /// A centroid did not settle.
-    #[error(transparent)]
-    Centroid(#[from] CentroidDiverged),
-    /// Answers of one group have different numbers of stances.
-    #[error("answers about `{topic}` have different numbers of stances and cannot be compared")]
-    MixedStances {
-        /// The topic or country.
-        topic: String,
-    },
-}
-
-/// Settings of the statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Bootstrap resamples; `None` for their limit ([`concord_stats::bca_mean`]).
-    pub resamples: Option<usize>,
-    /// Seed of the bootstrap.
-    pub seed: u64,
-}
-
-/// A mean distance with its interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Consistency {
-    /// The mean over all answers, each counted once.
-    pub mean: f64,
-    /// The ends of the 95 % BCa bootstrap interval.
-    pub ci95: [f64; 2],
-    /// How many distances it is the mean of.
-    pub distances: usize,
-}
 
 /// What one file's answers say. Distances are square roots of nats.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,6 +30,8 @@ pub struct FileFindings {
     pub paraphrase_ci95: [f64; 2],
     /// The same by topic.
     pub paraphrase_by_topic: BTreeMap<String, f64>,
+    /// The same by original.
+    pub paraphrase_by_question: BTreeMap<String, f64>,
     /// Mean distance to the centroid of a topic's questions, phrasings included.
     pub topic: f64,
     /// Its interval.
@@ -69,6 +46,21 @@ pub struct FileFindings {
     pub support_by_topic: BTreeMap<String, f64>,
     /// The other distances, as `{name: {paraphrase, topic}}`.
     pub other_distances: BTreeMap<&'static str, BTreeMap<&'static str, f64>>,
+    /// Phrasings of originals whose paraphrases people found to ask the same; absent where nobody was asked.
+    pub validated: Option<Validated>,
+}
+
+/// The phrasings that stay where only validated paraphrases count.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Validated {
+    /// Originals that stay.
+    pub originals: usize,
+    /// Questions that stay.
+    pub questions: usize,
+    /// The mean distance over them.
+    pub paraphrase: Consistency,
+    /// The mean distance within topics over them.
+    pub topic: Consistency,
 }
 
 /// What the answers of one country say across languages.
@@ -86,6 +78,10 @@ pub struct Multilingual {
     pub ci95: [f64; 2],
     /// The means of the other distances, by name.
     pub other_distances: BTreeMap<&'static str, f64>,
+    /// Originals alone, and only those that every language has; absent where there is none.
+    pub translations: Option<Consistency>,
+    /// Files that share no original with another, and so are compared with nothing there.
+    pub apart: Vec<[String; 2]>,
 }
 
 /// How far two formats lie apart.
@@ -99,30 +95,96 @@ pub struct TaskFormat {
     pub distances: usize,
 }
 
+/// Controversial against uncontroversial topics of one language and country.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Controversy {
+    /// The language.
+    pub language: String,
+    /// The country.
+    pub country: String,
+    /// Controversial topics.
+    pub controversial: ByGrouping,
+    /// Uncontroversial topics.
+    pub uncontroversial: ByGrouping,
+    /// Controversial over uncontroversial, across phrasings; absent where the latter is 0.
+    pub paraphrase_ratio: Option<f64>,
+    /// The same across topics.
+    pub topic_ratio: Option<f64>,
+}
+
+/// Answers where declining is allowed against answers where it is not, in the same orders.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AbstentionFindings {
+    /// Questions asked both ways.
+    pub questions: usize,
+    /// Mean probability of declining (or of another neutral option).
+    pub declined: f64,
+    /// Share of questions whose most probable answer declines.
+    pub mostly_declined: f64,
+    /// Where it is allowed.
+    pub allowed: ByGrouping,
+    /// Where it is not.
+    pub not_allowed: ByGrouping,
+    /// Mean probability of declining, by file.
+    pub declined_by_file: BTreeMap<String, f64>,
+}
+
+/// How many questions there are, and how many have an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QuestionCounts {
+    /// Questions asked.
+    pub asked: usize,
+    /// Questions with an answer.
+    pub answered: usize,
+    /// Questions without one.
+    pub left_out: usize,
+    /// Topics, counted by file.
+    pub topics: usize,
+    /// Topics with one question, which agree with themselves whatever is answered.
+    pub topics_of_one: usize,
+}
+
 /// Everything measured of one set of answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Findings {
-    /// Over all answers.
+    /// How many questions there are.
+    pub questions: QuestionCounts,
+    /// Over all answers, by measure.
     pub overall: BTreeMap<&'static str, Consistency>,
     /// By file.
     pub files: BTreeMap<String, FileFindings>,
+    /// By language, by country and by controversy, over all files that have it.
+    pub selections: BTreeMap<&'static str, BTreeMap<String, ByGrouping>>,
+    /// Controversial against uncontroversial topics, where a language and country have both.
+    pub controversy: Vec<Controversy>,
     /// By country with several languages.
     pub multilingual: BTreeMap<String, Multilingual>,
     /// By file with two formats.
     pub task_format: BTreeMap<String, TaskFormat>,
     /// Letters against the likelihood of answer texts by mean over tokens and over bytes.
     pub task_format_variants: BTreeMap<&'static str, Consistency>,
+    /// Across phrasings and topics, from other ways of reading: de-biased letters, the five most probable tokens, answer
+    /// texts.
+    pub other_readings: BTreeMap<&'static str, ByGrouping>,
+    /// With an option that declines.
+    pub abstention: Option<AbstentionFindings>,
+    /// From written passages.
+    pub open: Option<OpenFindings>,
+    /// What portraits show, by language.
+    pub steering: BTreeMap<String, Steering>,
+    /// What is supported.
+    pub support: Support,
     /// How far letters can be trusted.
     pub robustness: Option<Robustness>,
 }
 
-/// Findings and the distances they are means of, in a fixed order, for paired comparison.
+/// Findings and the distances they are means of, for paired comparison.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// The findings.
     pub findings: Findings,
     /// Distances by measure.
-    pub distances: BTreeMap<&'static str, Vec<f64>>,
+    pub cells: BTreeMap<&'static str, Cells>,
 }
 
 /// Measures answers.
@@ -134,209 +196,411 @@ pub fn measure(
     answers: &Answers,
     settings: Settings,
 ) -> Result<Measured, MeasureError> {
-    let first = answers.letter.as_ref().or(answers.cloze.as_ref());
     let empty = AnswerTable::new();
-    let table = first.unwrap_or(&empty);
-    let interval = |data: &[f64]| interval(data, settings);
+    let readers = answers.open.as_ref().map(OpenAnswers::first_reader);
+    let open = readers.flatten();
+    let table = answers.letter.as_ref().or(answers.cloze.as_ref()).or(open);
+    let table = table.unwrap_or(&empty);
 
-    let asked: Vec<&QuestionFile> = set
-        .files
-        .iter()
-        .filter(|file| table.contains_key(&file.name))
-        .collect();
-    let by_file: Vec<(FileFindings, Vec<f64>, Vec<f64>)> = asked
+    let mut cells: BTreeMap<&'static str, Cells> = BTreeMap::new();
+    for (name, paraphrases) in [("paraphrase", true), ("topic", false)] {
+        let found = Cells::of_table(Distance::Centroid, table, set, paraphrases)?;
+        if !found.cells.is_empty() {
+            cells.insert(name, found);
+        }
+    }
+    let numbered: Vec<(usize, &QuestionFile)> = set.files.iter().enumerate().collect();
+    let files = numbered
         .par_iter()
-        .map(|file| of_one_file(file, &table[&file.name], settings))
-        .collect::<Result<_, _>>()?;
-    let mut distances: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    let mut files = BTreeMap::new();
-    for (file, (findings, paraphrase, topic)) in asked.iter().zip(by_file) {
-        distances
-            .entry("paraphrase")
-            .or_default()
-            .extend(paraphrase);
-        distances.entry("topic").or_default().extend(topic);
-        files.insert(file.name.clone(), findings);
-    }
+        .filter(|(_, file)| table.contains_key(&file.name))
+        .map(|(number, file)| {
+            let found = of_one_file(set, *number, table, &cells, settings)?;
+            Ok((file.name.clone(), found))
+        })
+        .collect::<Result<BTreeMap<_, _>, MeasureError>>()?;
 
-    let mut multilingual = BTreeMap::new();
-    for country in countries(set, table) {
-        let groups = join(&country, table);
-        let by = |distance: Distance| -> Result<Vec<f64>, MeasureError> {
-            let of_groups = groups
-                .par_iter()
-                .map(|group| of_group(distance, group, &country.name));
-            Ok(of_groups.collect::<Result<Vec<_>, _>>()?.concat())
-        };
-        let found = by(Distance::Centroid)?;
-        let mut other_distances = BTreeMap::new();
-        for distance in &Distance::ALL[1..] {
-            other_distances.insert(distance.name(), mean(&by(*distance)?));
-        }
-        multilingual.insert(
-            country.name.clone(),
-            Multilingual {
-                files: country.files.iter().map(|file| file.name.clone()).collect(),
-                groups: groups.len(),
-                distances: found.len(),
-                mean: mean(&found),
-                ci95: interval(&found),
-                other_distances,
-            },
-        );
-        distances.entry("multilingual").or_default().extend(found);
+    let (multilingual, across_languages) = across_languages(set, table, settings)?;
+    if !across_languages.cells.is_empty() {
+        cells.insert("multilingual", across_languages);
     }
+    let (task_format, variants) = formats(set, answers, open, settings, &mut cells)?;
 
-    let mut task_format = BTreeMap::new();
-    let mut variants = BTreeMap::new();
-    if let Some(letters) = &answers.letter {
-        if let Some(texts) = &answers.cloze {
-            for (name, found) in between(letters, texts)? {
-                let finding = TaskFormat {
-                    mean: mean(&found),
-                    ci95: interval(&found),
-                    distances: found.len(),
-                };
-                task_format.insert(name, finding);
-                distances.entry("task_format").or_default().extend(found);
-            }
-        }
-        let others = [
-            ("per_token", &answers.cloze_per_token),
-            ("per_byte", &answers.cloze_per_byte),
-        ];
-        for (name, texts) in others {
-            if let Some(texts) = texts {
-                let found: Vec<f64> = between(letters, texts)?
-                    .into_iter()
-                    .flat_map(|(_, found)| found)
-                    .collect();
-                variants.insert(name, consistency(&found, settings));
-            }
+    let mut other_readings = BTreeMap::new();
+    let others = [
+        ("debiased", &answers.debiased),
+        ("top_five", &answers.top_five),
+        ("cloze", &answers.cloze),
+        ("cloze_per_token", &answers.cloze_per_token),
+        ("cloze_per_byte", &answers.cloze_per_byte),
+    ];
+    for (name, other) in others {
+        if let Some(other) = other.as_ref().filter(|other| !std::ptr::eq(*other, table)) {
+            other_readings.insert(name, by_grouping(other, set, settings)?);
         }
     }
-    let overall = distances
+    let abstention = answers.abstaining.as_ref();
+    let abstention = abstention.map(|answers| abstaining(set, answers, settings));
+    let open = answers.open.as_ref();
+    let open = open.map(|open| open_findings(set, open, settings));
+    let overall = cells
         .iter()
-        .map(|(name, found)| (*name, consistency(found, settings)))
+        .map(|(name, found)| (*name, found.consistency(settings)))
         .collect();
     let findings = Findings {
+        questions: counts(set, table),
         overall,
+        selections: selections(set, &cells, settings),
+        controversy: controversy(set, &cells, settings),
         files,
         multilingual,
         task_format,
         task_format_variants: variants,
-        robustness: answers.robustness,
+        other_readings,
+        abstention: abstention.transpose()?,
+        open: open.transpose()?,
+        steering: answers
+            .portraits
+            .iter()
+            .map(|answers| (answers.language.clone(), steering(answers, settings.seed)))
+            .collect(),
+        support: support(set, table, &cells, settings),
+        robustness: answers.robustness.clone(),
     };
-    Ok(Measured {
-        findings,
-        distances,
+    Ok(Measured { findings, cells })
+}
+
+fn counts(set: &QuestionSet, table: &AnswerTable) -> QuestionCounts {
+    let (mut answered, mut topics, mut topics_of_one) = (0, 0, 0);
+    for (number, file) in set.files.iter().enumerate() {
+        let Some(rows) = table.get(&file.name) else {
+            continue;
+        };
+        answered += rows.iter().flatten().count();
+        let groups = of_file(number, file, rows, false);
+        topics += groups.len();
+        topics_of_one += groups
+            .iter()
+            .filter(|group| group.places.len() == 1)
+            .count();
+    }
+    QuestionCounts {
+        asked: set.len(),
+        answered,
+        left_out: set.len() - answered,
+        topics,
+        topics_of_one,
+    }
+}
+
+/// Paraphrase and topic cells of the questions that a key of their file puts together.
+fn grouped_by<K: Ord>(
+    set: &QuestionSet,
+    cells: &BTreeMap<&'static str, Cells>,
+    key: impl Fn(&QuestionFile) -> K,
+    settings: Settings,
+) -> BTreeMap<K, ByGrouping> {
+    let (Some(paraphrase), Some(topic)) = (cells.get("paraphrase"), cells.get("topic")) else {
+        return BTreeMap::new();
+    };
+    let by = |(file, _): Place| key(&set.files[file]);
+    let parts = paraphrase.by(by).into_iter().zip(topic.by(by));
+    parts
+        .map(|((key, paraphrase), (_, topic))| {
+            let found = ByGrouping {
+                paraphrase: paraphrase.consistency(settings),
+                topic: topic.consistency(settings),
+            };
+            (key, found)
+        })
+        .collect()
+}
+
+fn selections(
+    set: &QuestionSet,
+    cells: &BTreeMap<&'static str, Cells>,
+    settings: Settings,
+) -> BTreeMap<&'static str, BTreeMap<String, ByGrouping>> {
+    type Key = fn(&QuestionFile) -> String;
+    let keys: [(&'static str, Key); 3] = [
+        ("language", |file| file.origin.language.clone()),
+        ("country", |file| file.origin.country.clone()),
+        ("controversy", |file| file.origin.controversy().to_owned()),
+    ];
+    keys.into_iter()
+        .map(|(name, key)| (name, grouped_by(set, cells, key, settings)))
+        .collect()
+}
+
+fn controversy(
+    set: &QuestionSet,
+    cells: &BTreeMap<&'static str, Cells>,
+    settings: Settings,
+) -> Vec<Controversy> {
+    let key = |file: &QuestionFile| {
+        let origin = &file.origin;
+        (
+            origin.language.clone(),
+            origin.country.clone(),
+            origin.controversial,
+        )
+    };
+    let parts = grouped_by(set, cells, key, settings);
+    let pairs = parts
+        .iter()
+        .filter_map(|((language, country, controversial), first)| {
+            let other = (language.clone(), country.clone(), true);
+            let second = parts.get(&other).filter(|_| !controversial)?;
+            let ratio = |a: Consistency, b: Consistency| (b.mean > 0.0).then(|| a.mean / b.mean);
+            Some(Controversy {
+                language: language.clone(),
+                country: country.clone(),
+                paraphrase_ratio: ratio(second.paraphrase, first.paraphrase),
+                topic_ratio: ratio(second.topic, first.topic),
+                controversial: *second,
+                uncontroversial: *first,
+            })
+        });
+    pairs.collect()
+}
+
+fn across_languages(
+    set: &QuestionSet,
+    table: &AnswerTable,
+    settings: Settings,
+) -> Result<(BTreeMap<String, Multilingual>, Cells), MeasureError> {
+    let mut found = BTreeMap::new();
+    let mut all = Cells::default();
+    let mut groups_before = 0;
+    for country in countries(set, table) {
+        let groups = join(&country, table);
+        let named = || {
+            groups
+                .iter()
+                .map(|group| (country.name.as_str(), &group[..]))
+        };
+        let cells = Cells::of(Distance::Centroid, table, set, named())?;
+        let mut other_distances = BTreeMap::new();
+        for distance in &Distance::ALL[1..] {
+            let cells = Cells::of(*distance, table, set, named())?;
+            other_distances.insert(distance.name(), cells.mean());
+        }
+        let strict = join_translations(&country, table);
+        let strict = strict
+            .iter()
+            .map(|group| (country.name.as_str(), &group[..]));
+        let translations = Cells::of(Distance::Centroid, table, set, strict)?;
+        let mut apart = Vec::new();
+        for (index, (_, a)) in country.files.iter().enumerate() {
+            for (_, b) in &country.files[index + 1..] {
+                if shared_originals(a, b) == 0 {
+                    apart.push([a.name.clone(), b.name.clone()]);
+                }
+            }
+        }
+        let consistency = cells.consistency(settings);
+        let languages = Multilingual {
+            files: country
+                .files
+                .iter()
+                .map(|(_, file)| file.name.clone())
+                .collect(),
+            groups: groups.len(),
+            distances: consistency.distances,
+            mean: consistency.mean,
+            ci95: consistency.ci95,
+            other_distances,
+            translations: (!translations.cells.is_empty())
+                .then(|| translations.consistency(settings)),
+            apart,
+        };
+        all.stances = cells.stances;
+        all.cells.extend(cells.cells.into_iter().map(|mut cell| {
+            cell.group += groups_before;
+            cell
+        }));
+        groups_before += groups.len();
+        found.insert(country.name, languages);
+    }
+    Ok((found, all))
+}
+
+type Formats = (
+    BTreeMap<String, TaskFormat>,
+    BTreeMap<&'static str, Consistency>,
+);
+
+/// Two formats of one question against each other, and all three.
+fn formats(
+    set: &QuestionSet,
+    answers: &Answers,
+    open: Option<&AnswerTable>,
+    settings: Settings,
+    cells: &mut BTreeMap<&'static str, Cells>,
+) -> Result<Formats, MeasureError> {
+    let (letter, cloze) = (answers.letter.as_ref(), answers.cloze.as_ref());
+    let pairs: [(&'static str, Vec<Option<&AnswerTable>>); 4] = [
+        ("task_format", vec![letter, cloze]),
+        ("task_format_letter_open", vec![letter, open]),
+        ("task_format_cloze_open", vec![cloze, open]),
+        ("task_format_all", vec![letter, cloze, open]),
+    ];
+    let mut by_file = BTreeMap::new();
+    for (name, tables) in pairs {
+        let Some(tables) = tables.into_iter().collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let found = across(&tables, set)?;
+        if name == "task_format" {
+            for (file, part) in found.by(|(file, _)| file) {
+                let Consistency {
+                    mean,
+                    ci95,
+                    distances,
+                    ..
+                } = part.consistency(settings);
+                let finding = TaskFormat {
+                    mean,
+                    ci95,
+                    distances,
+                };
+                by_file.insert(set.files[file].name.clone(), finding);
+            }
+        }
+        if !found.cells.is_empty() {
+            cells.insert(name, found);
+        }
+    }
+    let mut variants = BTreeMap::new();
+    let others = [
+        ("per_token", &answers.cloze_per_token),
+        ("per_byte", &answers.cloze_per_byte),
+    ];
+    for (name, texts) in others {
+        if let (Some(letters), Some(texts)) = (letter, texts) {
+            variants.insert(name, across(&[letters, texts], set)?.consistency(settings));
+        }
+    }
+    Ok((by_file, variants))
+}
+
+fn abstaining(
+    set: &QuestionSet,
+    answers: &Abstaining,
+    settings: Settings,
+) -> Result<AbstentionFindings, MeasureError> {
+    let declined = |rows: &[Option<Distribution>]| -> Vec<f64> {
+        let answers = rows.iter().flatten();
+        answers.map(|answer| answer.probabilities()[0]).collect()
+    };
+    let all: Vec<f64> = answers
+        .allowed
+        .values()
+        .flat_map(|rows| declined(rows))
+        .collect();
+    let mostly = answers.allowed.values().flatten().flatten();
+    let mostly = mostly.filter(|answer| answer.mode() == Some(0)).count();
+    Ok(AbstentionFindings {
+        questions: all.len(),
+        declined: mean(&all),
+        mostly_declined: mostly as f64 / all.len().max(1) as f64,
+        allowed: by_grouping(&answers.allowed, set, settings)?,
+        not_allowed: by_grouping(&answers.not_allowed, set, settings)?,
+        declined_by_file: answers
+            .allowed
+            .iter()
+            .map(|(file, rows)| (file.clone(), mean(&declined(rows))))
+            .collect(),
     })
 }
 
-fn interval(data: &[f64], settings: Settings) -> [f64; 2] {
-    let interval = bca_mean(data, 0.95, settings.resamples, settings.seed);
-    [interval.low, interval.high]
-}
-
-fn consistency(data: &[f64], settings: Settings) -> Consistency {
-    Consistency {
-        mean: mean(data),
-        ci95: interval(data, settings),
-        distances: data.len(),
-    }
-}
-
-/// The distances of one group.
-fn of_group(
-    distance: Distance,
-    group: &[&Distribution],
-    topic: &str,
-) -> Result<Vec<f64>, MeasureError> {
-    let group: Vec<&[f64]> = group.iter().map(|answer| answer.probabilities()).collect();
-    if group.iter().any(|answer| answer.len() != group[0].len()) {
-        return Err(MeasureError::MixedStances {
-            topic: topic.to_owned(),
-        });
-    }
-    Ok(distance.of_group(&group)?)
-}
-
-/// The findings of one file, and its paraphrase and topic distances.
+/// The findings of one file.
 fn of_one_file(
-    file: &QuestionFile,
-    answers: &[Option<Distribution>],
+    set: &QuestionSet,
+    number: usize,
+    table: &AnswerTable,
+    cells: &BTreeMap<&'static str, Cells>,
     settings: Settings,
-) -> Result<(FileFindings, Vec<f64>, Vec<f64>), MeasureError> {
-    let grouped = |distance: Distance,
-                   paraphrases: bool|
-     -> Result<(Vec<f64>, BTreeMap<String, f64>), MeasureError> {
-        let mut all = Vec::new();
-        let mut by_topic: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-        for group in of_file(file, answers, paraphrases) {
-            let members: Vec<&Distribution> = group
-                .rows
-                .iter()
-                .filter_map(|row| answers[*row].as_ref())
-                .collect();
-            let found = of_group(distance, &members, &group.topic)?;
-            all.extend_from_slice(&found);
-            by_topic.entry(group.topic).or_default().extend(found);
-        }
-        Ok((
-            all,
-            by_topic
-                .into_iter()
-                .map(|(topic, found)| (topic, mean(&found)))
-                .collect(),
-        ))
+) -> Result<FileFindings, MeasureError> {
+    let file = &set.files[number];
+    let answers = &table[&file.name];
+    let of = |name: &str| {
+        let cells = cells.get(name).cloned().unwrap_or_default();
+        cells.only(|(file, _)| file == number)
     };
-    let (paraphrase, paraphrase_by_topic) = grouped(Distance::Centroid, true)?;
-    let (topic, topic_by_topic) = grouped(Distance::Centroid, false)?;
+    let (paraphrase, topic) = (of("paraphrase"), of("topic"));
+    let means = |cells: &Cells, key: &dyn Fn(usize) -> String| -> BTreeMap<String, f64> {
+        let parts = cells.by(|(_, row)| key(row)).into_iter();
+        parts.map(|(key, part)| (key, part.mean())).collect()
+    };
+    let topic_of = |row: usize| file.questions[row].topic.clone();
+    let original_of = |row: usize| file.questions[row].original.clone();
     let mut other_distances = BTreeMap::new();
+    let alone = AnswerTable::from([(file.name.clone(), answers.clone())]);
     for distance in &Distance::ALL[1..] {
+        let of = |paraphrases| Cells::of_table(*distance, &alone, set, paraphrases);
         let values = BTreeMap::from([
-            ("paraphrase", mean(&grouped(*distance, true)?.0)),
-            ("topic", mean(&grouped(*distance, false)?.0)),
+            ("paraphrase", of(true)?.mean()),
+            ("topic", of(false)?.mean()),
         ]);
         other_distances.insert(distance.name(), values);
     }
-    let mut support: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (question, answer) in file.questions.iter().zip(answers) {
-        // Support is the last of the sorted stances.
-        if let Some(p) = answer
-            .as_ref()
-            .and_then(|answer| answer.probabilities().last())
-        {
-            support.entry(question.topic.clone()).or_default().push(*p);
-        }
-    }
-    let findings = FileFindings {
+    let validated = set.validated.get(&file.name).map(|kept| {
+        let rows: AnswerTable = AnswerTable::from([(
+            file.name.clone(),
+            file.questions
+                .iter()
+                .zip(answers)
+                .map(|(question, answer)| {
+                    answer.clone().filter(|_| kept.contains(&question.original))
+                })
+                .collect(),
+        )]);
+        let ByGrouping { paraphrase, topic } = by_grouping(&rows, set, settings)?;
+        Ok(Validated {
+            originals: paraphrase.groups,
+            questions: paraphrase.distances,
+            paraphrase,
+            topic,
+        })
+    });
+    let paraphrased = paraphrase.consistency(settings);
+    let topical = topic.consistency(settings);
+    Ok(FileFindings {
         questions: file.questions.len(),
         answered: answers.iter().flatten().count(),
-        paraphrase: mean(&paraphrase),
-        paraphrase_ci95: interval(&paraphrase, settings),
-        paraphrase_by_topic,
-        topic: mean(&topic),
-        topic_ci95: interval(&topic, settings),
-        topic_by_topic,
-        rephrase_entropy_bits: stance_entropy(file, answers, true),
-        topic_entropy_bits: stance_entropy(file, answers, false),
-        support_by_topic: support
+        paraphrase: paraphrased.mean,
+        paraphrase_ci95: paraphrased.ci95,
+        paraphrase_by_topic: means(&paraphrase, &topic_of),
+        paraphrase_by_question: means(&paraphrase, &original_of),
+        topic: topical.mean,
+        topic_ci95: topical.ci95,
+        topic_by_topic: means(&topic, &topic_of),
+        rephrase_entropy_bits: stance_entropy(number, file, answers, true),
+        topic_entropy_bits: stance_entropy(number, file, answers, false),
+        support_by_topic: support_by_topic(file, answers)
             .into_iter()
             .map(|(topic, found)| (topic, mean(&found)))
             .collect(),
         other_distances,
-    };
-    Ok((findings, paraphrase, topic))
+        validated: validated.transpose()?,
+    })
 }
 
 /// The mean over originals, or over topics, of the entropy of the most probable stance; a tie counts for the first stance.
-fn stance_entropy(file: &QuestionFile, answers: &[Option<Distribution>], paraphrases: bool) -> f64 {
-    let entropies: Vec<f64> = of_file(file, answers, paraphrases)
+fn stance_entropy(
+    number: usize,
+    file: &QuestionFile,
+    answers: &[Option<Distribution>],
+    paraphrases: bool,
+) -> f64 {
+    let entropies: Vec<f64> = of_file(number, file, answers, paraphrases)
         .iter()
         .map(|group| {
             let mut counts: BTreeMap<usize, f64> = BTreeMap::new();
-            for answer in group.rows.iter().filter_map(|row| answers[*row].as_ref()) {
+            for (_, row) in &group.places {
+                let Some(answer) = &answers[*row] else {
+                    continue;
+                };
                 *counts.entry(answer.mode().unwrap_or(0)).or_default() += 1.0;
             }
             let total: f64 = counts.values().sum();
@@ -349,29 +613,4 @@ fn stance_entropy(file: &QuestionFile, answers: &[Option<Distribution>], paraphr
         })
         .collect();
     mean(&entropies)
-}
-
-/// By file, the distances of each question's two answers to their centroid.
-fn between(
-    first: &AnswerTable,
-    second: &AnswerTable,
-) -> Result<Vec<(String, Vec<f64>)>, MeasureError> {
-    let mut by_file = Vec::new();
-    for (name, second) in second {
-        let Some(first) = first.get(name) else {
-            continue;
-        };
-        let pairs: Vec<(&Distribution, &Distribution)> = first
-            .iter()
-            .zip(second)
-            .filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?)))
-            .collect();
-        let found = pairs
-            .par_iter()
-            .map(|(a, b)| of_group(Distance::Centroid, &[a, b], name))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat();
-        by_file.push((name.clone(), found));
-    }
-    Ok(by_file)
 }

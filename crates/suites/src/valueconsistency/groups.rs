@@ -1,18 +1,21 @@
 //! Which answers belong together.
 
 use super::answers::AnswerTable;
+use super::plan::Place;
 use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::Distribution;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-/// Answered rows that belong together, by number; groups in order of first sight.
+/// Answered questions that belong together.
 pub(crate) struct Group {
     pub topic: String,
-    pub rows: Vec<usize>,
+    pub places: Vec<Place>,
 }
 
-/// Groups the answered rows of a file by topic, and within it by original where `paraphrases` says so.
+/// Groups the answered rows of a file by topic, and within it by original where `paraphrases` says so. Groups stand in order
+/// of first sight.
 pub(crate) fn of_file(
+    number: usize,
     file: &QuestionFile,
     answers: &[Option<Distribution>],
     paraphrases: bool,
@@ -33,11 +36,11 @@ pub(crate) fn of_file(
             .or_insert_with(|| {
                 groups.push(Group {
                     topic: question.topic.clone(),
-                    rows: Vec::new(),
+                    places: Vec::new(),
                 });
                 groups.len() - 1
             });
-        groups[place].rows.push(row);
+        groups[place].places.push((number, row));
     }
     groups
 }
@@ -46,17 +49,18 @@ pub(crate) fn of_file(
 pub(crate) struct Country<'a> {
     /// The country; uncontroversial files are kept apart by a prefix.
     pub name: String,
-    pub files: Vec<&'a QuestionFile>,
+    /// Each with its number in the set.
+    pub files: Vec<(usize, &'a QuestionFile)>,
 }
 
 /// Countries with at least two languages among the answered files.
 pub(crate) fn countries<'a>(set: &'a QuestionSet, table: &AnswerTable) -> Vec<Country<'a>> {
     let mut countries: Vec<Country<'a>> = Vec::new();
-    for file in set
-        .files
-        .iter()
-        .filter(|file| table.contains_key(&file.name))
-    {
+    let answered = |rows: &Vec<Option<Distribution>>| rows.iter().any(Option::is_some);
+    for (number, file) in set.files.iter().enumerate() {
+        if !table.get(&file.name).is_some_and(answered) {
+            continue;
+        }
         let country = &file.origin.country;
         let name = if file.origin.controversial {
             country.clone()
@@ -64,10 +68,10 @@ pub(crate) fn countries<'a>(set: &'a QuestionSet, table: &AnswerTable) -> Vec<Co
             format!("uncontroversial_{country}")
         };
         match countries.iter_mut().find(|known| known.name == name) {
-            Some(known) => known.files.push(file),
+            Some(known) => known.files.push((number, file)),
             None => countries.push(Country {
                 name,
-                files: vec![file],
+                files: vec![(number, file)],
             }),
         }
     }
@@ -82,16 +86,13 @@ pub(crate) fn countries<'a>(set: &'a QuestionSet, table: &AnswerTable) -> Vec<Co
 ///
 /// # Source
 /// `notebooks/valueconsistency.py` of the study: `pandas.merge(how="outer")` over all files.
-pub(crate) fn join<'a>(
-    country: &Country<'_>,
-    table: &'a AnswerTable,
-) -> Vec<Vec<&'a Distribution>> {
+pub(crate) fn join(country: &Country<'_>, table: &AnswerTable) -> Vec<Vec<Place>> {
     type Key<'k> = (Option<&'k str>, Option<&'k str>, usize);
     let mut order: Vec<Key<'_>> = Vec::new();
-    let mut joined: HashMap<Key<'_>, Vec<Vec<&Distribution>>> = HashMap::new();
-    for file in &country.files {
+    let mut joined: HashMap<Key<'_>, Vec<Vec<Place>>> = HashMap::new();
+    for (number, file) in &country.files {
         let mut places: HashMap<&str, usize> = HashMap::new();
-        let mut mine: HashMap<Key<'_>, Vec<Option<&Distribution>>> = HashMap::new();
+        let mut mine: HashMap<Key<'_>, Vec<Option<Place>>> = HashMap::new();
         for (row, question) in file.questions.iter().enumerate() {
             let place = places.entry(&question.original).or_insert(0);
             let key = (
@@ -100,14 +101,13 @@ pub(crate) fn join<'a>(
                 *place,
             );
             *place += 1;
-            let answer = table
-                .get(&file.name)
-                .and_then(|rows| rows.get(row))
-                .and_then(Option::as_ref);
+            let answered = is_answered(table, file, row);
             if !joined.contains_key(&key) && !mine.contains_key(&key) {
                 order.push(key);
             }
-            mine.entry(key).or_default().push(answer);
+            mine.entry(key)
+                .or_default()
+                .push(answered.then_some((*number, row)));
         }
         for (key, answers) in mine {
             let before = joined.remove(&key).unwrap_or_else(|| vec![Vec::new()]);
@@ -121,4 +121,44 @@ pub(crate) fn join<'a>(
     }
     let groups = order.iter().filter_map(|key| joined.remove(key)).flatten();
     groups.filter(|group| !group.is_empty()).collect()
+}
+
+/// The stricter grouping: originals alone, which are translations of each other, and only those that every language of the
+/// country has answered.
+pub(crate) fn join_translations(country: &Country<'_>, table: &AnswerTable) -> Vec<Vec<Place>> {
+    let mut groups: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    for (number, file) in &country.files {
+        for (row, question) in file.questions.iter().enumerate() {
+            let english = question.original_english.as_deref().unwrap_or_default();
+            let group = groups.entry(english).or_default();
+            let is_first = group.last().is_none_or(|(file, _)| file != number);
+            if !question.rephrase
+                && !english.is_empty()
+                && is_first
+                && is_answered(table, file, row)
+            {
+                group.push((*number, row));
+            }
+        }
+    }
+    let whole = |group: &Vec<Place>| group.len() == country.files.len();
+    groups.into_values().filter(whole).collect()
+}
+
+/// How many originals two files have in common, by their English text.
+pub(crate) fn shared_originals(a: &QuestionFile, b: &QuestionFile) -> usize {
+    let originals = |file: &'_ QuestionFile| -> std::collections::BTreeSet<String> {
+        let english = file
+            .questions
+            .iter()
+            .filter_map(|q| q.original_english.clone());
+        english.collect()
+    };
+    originals(a).intersection(&originals(b)).count()
+}
+
+fn is_answered(table: &AnswerTable, file: &QuestionFile, row: usize) -> bool {
+    let rows = table.get(&file.name);
+    rows.and_then(|rows| rows.get(row))
+        .is_some_and(Option::is_some)
 }

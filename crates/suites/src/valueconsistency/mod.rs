@@ -7,14 +7,37 @@
 
 mod answers;
 mod compare;
+mod consistency;
 mod findings;
 mod groups;
+mod language;
+#[cfg(test)]
+mod made_up;
+pub mod name;
+mod open;
 mod plan;
+mod portraits;
+mod readers;
+mod robustness;
+mod shown;
+mod support;
 
-pub use answers::{AnswerTable, Answers, AnswersError, Robustness, from_given, from_readings};
-pub use compare::{Comparison, compare};
-pub use findings::{
-    Consistency, FileFindings, Findings, MeasureError, Measured, Multilingual, Settings,
-    TaskFormat, measure,
+pub use answers::{
+    Abstaining, AnswerTable, Answers, AnswersError, Stored, from_given, from_readings, layout,
 };
-pub use plan::{Form, Format, Options, Orders, plan, prompt_id};
+pub use compare::{Artefacts, Comparison, Side, Stratum, TopicComparison, compare};
+pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError, Settings};
+pub use findings::{
+    AbstentionFindings, Controversy, FileFindings, Findings, Measured, Multilingual,
+    QuestionCounts, TaskFormat, Validated, measure,
+};
+pub use open::{OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
+pub use plan::{
+    Abstention, Form, Format, Options, Orders, Passages, Voice, plan, plan_stances, plan_texts,
+};
+pub use portraits::{
+    PortraitAnswer, PortraitAnswers, RankSummary, Steering, ValueSteering, steering,
+};
+pub use readers::{Agreement, OpenFindings, PairAgreement, ReaderFindings, SELF_READER};
+pub use robustness::{Followed, Robustness, RowTrust, SpellingShare, TopFive, WordingEffect};
+pub use support::{FirstOption, Support, TopicRank, TopicSupport};

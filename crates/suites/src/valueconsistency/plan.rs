@@ -1,8 +1,17 @@
 //! What is asked.
+//!
+//! In three goes: what is read from logits at once ([`plan`]), texts that the checkpoint writes ([`plan_texts`]), and what a
+//! reader makes of those texts ([`plan_stances`]).
 
-use concord_questions::{Ask, Kind, QuestionSet, Stimuli, StimuliError, option_letter};
-use concord_readings::{Prompt, Read};
+use super::name;
+use concord_questions::{
+    Ask, Kind, PvqFile, PvqValue, Question, QuestionSet, SpokenOption, Stimuli, StimuliError,
+    option_letter,
+};
+use concord_readings::{Input, Prompt, Read, Reading, Sampling};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 /// How an answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +21,8 @@ pub enum Format {
     Letter,
     /// From the likelihood of an option's text.
     Cloze,
+    /// From a paragraph that the checkpoint writes, whose stance a reader reads.
+    Open,
 }
 
 /// In which orders the options are shown.
@@ -26,6 +37,19 @@ pub enum Orders {
     Seeded,
 }
 
+/// Whether questions are asked once more with an option that declines to answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Abstention {
+    /// They are not.
+    #[default]
+    Off,
+    /// In one order a question, drawn by the seed; compared with the answer without the option in the same order.
+    One,
+    /// In every order in which the question is asked.
+    All,
+}
+
 /// The form that suits a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,24 +60,90 @@ pub enum Form {
     Completion,
 }
 
+/// How a checkpoint is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voice {
+    /// Messages or plain text.
+    pub form: Form,
+    /// What goes before each answer text: a space where plain text goes on after a colon, nothing where a conversation begins
+    /// a turn of its own or the tokenizer puts a space there itself.
+    pub lead: &'static str,
+}
+
+/// How passages are written for the open format.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Passages {
+    /// The most tokens of a passage.
+    pub max_tokens: usize,
+    /// 0 for the most probable token each time.
+    pub temperature: f64,
+    /// The share of the probability that is drawn from.
+    pub top_p: f64,
+    /// Questions for which a passage is written for each option as well, to see how a reader reads what is known.
+    pub argued: usize,
+}
+
 /// Settings of the study.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// How answers are read.
     pub formats: Vec<Format>,
     /// The orders asked.
     pub orders: Orders,
-    /// Draws the order where [`Orders::Seeded`] asks for it.
+    /// Whether questions are asked with an option that declines as well.
+    #[serde(default)]
+    pub abstention: Abstention,
+    /// Whether the portraits of the PVQ are asked, with and without a value to answer by.
+    #[serde(default)]
+    pub steering: bool,
+    /// Questions that are asked in other wordings as well, and after whose letter the text is read on.
+    #[serde(default)]
+    pub sampled: usize,
+    /// How passages are written, where the format is open.
+    #[serde(default)]
+    pub passages: Option<Passages>,
+    /// Draws orders, and what is written where it is not greedy.
     pub seed: u64,
 }
 
+/// Tokens of the text after a letter that are read to see what it says.
+const FOLLOWED_TOKENS: usize = 24;
+
 impl Options {
+    /// Letters in both orders and nothing else.
+    pub fn letters() -> Self {
+        Self {
+            formats: vec![Format::Letter],
+            orders: Orders::Both,
+            abstention: Abstention::Off,
+            steering: false,
+            sampled: 0,
+            passages: None,
+            seed: 0,
+        }
+    }
+
+    /// Whether a format is asked for.
+    pub fn has(&self, format: Format) -> bool {
+        self.formats.contains(&format)
+    }
+
     /// Whether a question's options are shown as given, reversed, or both.
     pub(crate) fn orders_of(&self, file: &str, row: usize) -> Vec<bool> {
         match self.orders {
             Orders::Both => vec![false, true],
             Orders::Given => vec![false],
             Orders::Seeded => vec![draw(self.seed, file, row)],
+        }
+    }
+
+    /// The orders in which a question is asked with an option that declines.
+    pub(crate) fn abstention_orders_of(&self, file: &str, row: usize) -> Vec<bool> {
+        match self.abstention {
+            _ if !self.has(Format::Letter) => Vec::new(),
+            Abstention::Off => Vec::new(),
+            Abstention::One if self.orders == Orders::Both => vec![draw(self.seed, file, row)],
+            Abstention::One | Abstention::All => self.orders_of(file, row),
         }
     }
 }
@@ -74,27 +164,44 @@ fn draw(seed: u64, file: &str, row: usize) -> bool {
     (hash ^ (hash >> 33)) & 1 == 1
 }
 
-/// The name of a prompt: file, row, and the order its options are shown in.
-pub fn prompt_id(file: &str, row: usize, reversed: bool) -> String {
-    format!(
-        "{file}:{row}:{}",
-        if reversed { "reversed" } else { "given" }
-    )
+/// A question's place: the number of its file and its row.
+pub(crate) type Place = (usize, usize);
+
+/// Questions spread evenly over a set, by place.
+pub(crate) fn sampled(set: &QuestionSet, count: usize) -> Vec<Place> {
+    let files = set.files.iter().enumerate();
+    let places: Vec<Place> = files
+        .flat_map(|(file, questions)| (0..questions.questions.len()).map(move |row| (file, row)))
+        .collect();
+    let count = count.min(places.len());
+    (0..count)
+        .map(|index| places[index * places.len() / count])
+        .collect()
 }
 
-/// Every prompt of the study, in file order. One prompt serves both formats.
+/// The value that is no value of its own: a portrait is asked by "the value of value", to see what a sentence about any value
+/// does.
+pub(crate) fn static_value(file: &PvqFile) -> Option<PvqValue> {
+    let first = file.items.first()?.values.first()?;
+    Some(PvqValue {
+        vrd: first.vrd.clone(),
+        text: first.vrd.clone(),
+        text_english: "Static".to_owned(),
+    })
+}
+
+/// Everything that is read from logits at once, in file order: letters and answer texts, letters with an option that
+/// declines, portraits, and the sampled questions in other wordings. One prompt serves letters and texts.
 ///
-/// The answers of the one-shot example stand in given order in every prompt, so that the example is shared. `lead` goes before
-/// each answer text: a space where plain text goes on after a colon, nothing where a conversation begins a turn of its own or
-/// the tokenizer puts a space there itself.
+/// The answers of the one-shot example stand in given order in every prompt, so that the example is shared.
 ///
 /// # Errors
-/// [`StimuliError::Missing`] where the wording has nothing for a language.
+/// [`StimuliError::Missing`] where a wording has nothing for a language.
 pub fn plan(
     set: &QuestionSet,
     stimuli: &Stimuli,
-    form: Form,
-    lead: &str,
+    others: &[Stimuli],
+    voice: Voice,
     options: &Options,
 ) -> Result<Vec<Prompt>, StimuliError> {
     let mut prompts = Vec::new();
@@ -102,57 +209,277 @@ pub fn plan(
         let language = &file.origin.language;
         for (row, question) in file.questions.iter().enumerate() {
             for reversed in options.orders_of(&file.name, row) {
-                let ask = Ask::question(stimuli, language, question);
-                let ask = if reversed { ask.reversed() } else { ask };
-                let kind = match form {
-                    Form::Chat => Kind::Chat,
-                    Form::Completion => Kind::CompletionFewShot,
-                };
+                let ask = ask(stimuli, language, question, reversed);
                 let mut reads = Vec::new();
-                if options.formats.contains(&Format::Letter) {
-                    reads.push(Read::NextToken {
-                        labels: (0..ask.options.len())
-                            .map(|index| option_letter(index).to_string())
-                            .collect(),
-                        openings: stimuli.label_openings(language),
-                    });
+                if options.has(Format::Letter) {
+                    reads.push(letters(stimuli, language, &ask.options));
                 }
-                if options.formats.contains(&Format::Cloze) {
+                if options.has(Format::Cloze) {
                     let text = |option: &str| Read::Continuation {
-                        text: format!("{lead}{option}"),
+                        text: format!("{}{option}", voice.lead),
                     };
                     reads.extend(ask.options.iter().map(|(option, _)| text(option)));
                 }
-                prompts.push(Prompt {
-                    id: prompt_id(&file.name, row, reversed),
-                    input: ask.render(kind, false, "")?.input,
-                    reads,
-                });
+                if !reads.is_empty() {
+                    let id = name::question(&file.name, row, reversed);
+                    let input = said(&ask, voice.form, Kind::Chat, "")?;
+                    prompts.push(Prompt { id, input, reads });
+                }
+            }
+            for reversed in options.abstention_orders_of(&file.name, row) {
+                let ask = ask(stimuli, language, question, reversed).with_abstention()?;
+                let id = name::abstaining(&file.name, row, reversed);
+                prompts.push(letter_prompt(id, &ask, voice.form)?);
+            }
+        }
+    }
+    if options.steering {
+        for file in &set.pvq {
+            portraits(file, stimuli, voice.form, options, &mut prompts)?;
+        }
+    }
+    let worded = if options.has(Format::Letter) {
+        options.sampled
+    } else {
+        0
+    };
+    for (file, row) in sampled(set, worded) {
+        let file = &set.files[file];
+        for other in others {
+            for reversed in options.orders_of(&file.name, row) {
+                let ask = ask(other, &file.origin.language, &file.questions[row], reversed);
+                let id = name::worded(&file.name, row, reversed, &other.wording());
+                prompts.push(letter_prompt(id, &ask, voice.form)?);
             }
         }
     }
     Ok(prompts)
 }
 
+/// The texts that a checkpoint writes: after the letter of each sampled question, and the passages of the open format.
+///
+/// # Errors
+/// [`StimuliError::Missing`] where the wording has nothing for a language.
+pub fn plan_texts(
+    set: &QuestionSet,
+    stimuli: &Stimuli,
+    voice: Voice,
+    options: &Options,
+) -> Result<Vec<Prompt>, StimuliError> {
+    let mut prompts = Vec::new();
+    // A base checkpoint goes on with the dialogue when it has answered.
+    let stop: Vec<String> = match voice.form {
+        Form::Chat => Vec::new(),
+        Form::Completion => ["\nHuman:", "\n\nAssistant:"].map(str::to_owned).into(),
+    };
+    let mut push = |id: String, input: Input, sampling: Sampling| {
+        let reads = vec![Read::Generation(sampling)];
+        prompts.push(Prompt { id, input, reads });
+    };
+    if options.has(Format::Letter) {
+        for (file, row) in sampled(set, options.sampled) {
+            let file = &set.files[file];
+            let ask = ask(stimuli, &file.origin.language, &file.questions[row], false);
+            let sampling = Sampling {
+                stop: stop.clone(),
+                ..Sampling::greedy(FOLLOWED_TOKENS)
+            };
+            let input = said(&ask, voice.form, Kind::Chat, "")?;
+            push(name::followed(&file.name, row), input, sampling);
+        }
+    }
+    let Some(passages) = options.passages.filter(|_| options.has(Format::Open)) else {
+        return Ok(prompts);
+    };
+    let sampling = Sampling {
+        max_tokens: passages.max_tokens,
+        temperature: passages.temperature,
+        top_p: passages.top_p,
+        seed: options.seed,
+        stop,
+    };
+    for file in &set.files {
+        for (row, question) in file.questions.iter().enumerate() {
+            let ask = ask(stimuli, &file.origin.language, question, false);
+            let input = said(&ask, voice.form, Kind::OpenEnded, "")?;
+            push(name::passage(&file.name, row), input, sampling.clone());
+        }
+    }
+    for (file, row) in sampled(set, passages.argued) {
+        let file = &set.files[file];
+        let ask = ask(stimuli, &file.origin.language, &file.questions[row], false);
+        for (option, (text, _)) in ask.options.iter().enumerate() {
+            let input = said(&ask, voice.form, Kind::Argued, text)?;
+            let id = name::argued(&file.name, row, option);
+            push(id, input, sampling.clone());
+        }
+    }
+    Ok(prompts)
+}
+
+/// What a reader is asked about written passages: which option each leans to, in every order, and with an option that
+/// declines where the study asks with one. Empty passages are not asked about.
+///
+/// # Errors
+/// [`StimuliError::Missing`] where the wording has nothing for a language.
+pub fn plan_stances(
+    set: &QuestionSet,
+    stimuli: &Stimuli,
+    voice: Voice,
+    options: &Options,
+    texts: &HashMap<String, Reading, impl BuildHasher>,
+) -> Result<Vec<Prompt>, StimuliError> {
+    let mut prompts = Vec::new();
+    let mut push = |id: &str, question: &Question, language: &str, place: (&str, usize)| {
+        let written = texts.get(id).and_then(Reading::generation);
+        let Some(passage) = written
+            .map(|text| text.text.trim())
+            .filter(|text| !text.is_empty())
+        else {
+            return Ok(());
+        };
+        for reversed in options.orders_of(place.0, place.1) {
+            for abstention in [false, true] {
+                if abstention && options.abstention == Abstention::Off {
+                    continue;
+                }
+                let mut ask = ask(stimuli, language, question, reversed);
+                if abstention {
+                    ask = ask.with_abstention()?;
+                }
+                prompts.push(Prompt {
+                    id: name::stance(id, reversed, abstention),
+                    input: said(&ask, voice.form, Kind::StanceOfPassage, passage)?,
+                    reads: vec![letters(stimuli, language, &ask.options)],
+                });
+            }
+        }
+        Ok::<(), StimuliError>(())
+    };
+    for file in &set.files {
+        for (row, question) in file.questions.iter().enumerate() {
+            let language = &file.origin.language;
+            let place = (file.name.as_str(), row);
+            push(&name::passage(&file.name, row), question, language, place)?;
+        }
+    }
+    let argued = options.passages.map_or(0, |passages| passages.argued);
+    for (number, row) in sampled(set, argued) {
+        let file = &set.files[number];
+        let question = &file.questions[row];
+        for option in 0..question.options.len() {
+            let id = name::argued(&file.name, row, option);
+            push(&id, question, &file.origin.language, (&file.name, row))?;
+        }
+    }
+    Ok(prompts)
+}
+
+/// A portrait by no value, by each of its values and by the one that is none, in every order.
+fn portraits(
+    file: &PvqFile,
+    stimuli: &Stimuli,
+    form: Form,
+    options: &Options,
+    prompts: &mut Vec<Prompt>,
+) -> Result<(), StimuliError> {
+    let no_value = static_value(file);
+    for (row, item) in file.items.iter().enumerate() {
+        let values = item.values.iter().chain(&no_value);
+        for value in std::iter::once(None).chain(values.map(Some)) {
+            for reversed in options.orders_of(&file.name, row) {
+                let mut ask = Ask::item(stimuli, &file.language, item);
+                if let Some(value) = value {
+                    ask = ask.with_value(value)?;
+                }
+                if reversed {
+                    ask = ask.reversed();
+                }
+                let value = value.map(|value| value.text_english.as_str());
+                let id = name::portrait(&file.name, row, value, reversed);
+                prompts.push(letter_prompt(id, &ask, form)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ask<'a>(
+    stimuli: &'a Stimuli,
+    language: &'a str,
+    question: &'a Question,
+    reversed: bool,
+) -> Ask<'a> {
+    let ask = Ask::question(stimuli, language, question);
+    if reversed { ask.reversed() } else { ask }
+}
+
+/// What is said in a form; `text` is the passage, or the answer to argue for.
+fn said(ask: &Ask<'_>, form: Form, kind: Kind, text: &str) -> Result<Input, StimuliError> {
+    Ok(match form {
+        Form::Chat => ask.render(kind, false, text)?.input,
+        Form::Completion => ask.render_as_text(kind, text)?.input,
+    })
+}
+
+fn letter_prompt(id: String, ask: &Ask<'_>, form: Form) -> Result<Prompt, StimuliError> {
+    Ok(Prompt {
+        id,
+        input: said(ask, form, Kind::Chat, "")?,
+        reads: vec![letters(ask.stimuli, ask.language, &ask.options)],
+    })
+}
+
+fn letters(stimuli: &Stimuli, language: &str, options: &[SpokenOption]) -> Read {
+    Read::NextToken {
+        labels: (0..options.len())
+            .map(|index| option_letter(index).to_string())
+            .collect(),
+        openings: stimuli.label_openings(language),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use concord_readings::{Answer, Finish, Generation};
+
+    const CHAT: Voice = Voice {
+        form: Form::Chat,
+        lead: "",
+    };
+    const TEXT: Voice = Voice {
+        form: Form::Completion,
+        lead: " ",
+    };
 
     fn options(orders: Orders) -> Options {
         Options {
             formats: vec![Format::Letter, Format::Cloze],
             orders,
             seed: 3,
+            ..Options::letters()
         }
+    }
+
+    fn planned(voice: Voice, options: &Options) -> Vec<Prompt> {
+        let (set, stimuli) = (concord_questions::demo().unwrap(), Stimuli::own().unwrap());
+        plan(
+            &set,
+            &stimuli,
+            &[Stimuli::paraphrased().unwrap()],
+            voice,
+            options,
+        )
+        .unwrap()
     }
 
     #[test]
     fn orders_and_formats_are_what_was_asked() {
-        let (set, stimuli) = (concord_questions::demo().unwrap(), Stimuli::own().unwrap());
-        let both = plan(&set, &stimuli, Form::Chat, "", &options(Orders::Both)).unwrap();
+        let both = planned(CHAT, &options(Orders::Both));
         assert_eq!(both.len(), 960);
         assert!(both.iter().all(|prompt| prompt.reads.len() == 3));
-        let seeded = plan(&set, &stimuli, Form::Chat, "", &options(Orders::Seeded)).unwrap();
+        let seeded = planned(CHAT, &options(Orders::Seeded));
         let reversed = seeded
             .iter()
             .filter(|prompt| prompt.id.ends_with(":reversed"))
@@ -166,14 +493,7 @@ mod tests {
                 &Read::Continuation { text: "是".into() }
             ]
         );
-        let completion = plan(
-            &set,
-            &stimuli,
-            Form::Completion,
-            " ",
-            &options(Orders::Given),
-        )
-        .unwrap();
+        let completion = planned(TEXT, &options(Orders::Given));
         assert_eq!(
             completion[0].reads[1],
             Read::Continuation {
@@ -183,10 +503,103 @@ mod tests {
     }
 
     #[test]
+    fn everything_beside_the_questions_has_a_name_of_its_own() {
+        let everything = Options {
+            abstention: Abstention::One,
+            steering: true,
+            sampled: 50,
+            ..options(Orders::Both)
+        };
+        let prompts = planned(TEXT, &everything);
+        let mut names: Vec<&str> = prompts.iter().map(|prompt| prompt.id.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), prompts.len());
+        // Questions twice, once with an option that declines; 63 portraits by 13 conditions twice; 50 questions twice.
+        assert_eq!(prompts.len(), 960 + 480 + 63 * 13 * 2 + 100);
+        let with = |part: &str| {
+            prompts
+                .iter()
+                .filter(|prompt| prompt.id.contains(part))
+                .count()
+        };
+        assert_eq!(with(":abstention"), 480);
+        assert_eq!(with("value=Static"), 63 * 2);
+        assert_eq!(with("wording=paraphrased"), 100);
+        let reversed = prompts
+            .iter()
+            .filter(|prompt| prompt.id.ends_with(":reversed:abstention"));
+        assert!((180..300).contains(&reversed.count()));
+    }
+
+    #[test]
+    fn passages_are_written_and_then_read() {
+        let (set, stimuli) = (concord_questions::demo().unwrap(), Stimuli::own().unwrap());
+        let options = Options {
+            formats: vec![Format::Open],
+            abstention: Abstention::One,
+            passages: Some(Passages {
+                max_tokens: 40,
+                temperature: 0.0,
+                top_p: 1.0,
+                argued: 10,
+            }),
+            ..Options::letters()
+        };
+        assert!(
+            plan(
+                &set,
+                &stimuli,
+                &[],
+                TEXT,
+                &Options {
+                    abstention: Abstention::Off,
+                    ..options.clone()
+                }
+            )
+            .unwrap()
+            .is_empty()
+        );
+        let texts = plan_texts(&set, &stimuli, TEXT, &options).unwrap();
+        assert_eq!(texts.len(), 480 + 20);
+        let written = texts.iter().enumerate().map(|(index, prompt)| {
+            let text = if index == 7 {
+                " \n".into()
+            } else {
+                format!("passage {index}")
+            };
+            let generation = Generation {
+                text,
+                tokens: vec![],
+                log_probs: vec![],
+                finish: Finish::EndOfText,
+            };
+            let reading = Reading {
+                id: prompt.id.clone(),
+                tokens: 1,
+                answers: vec![Answer::Generation(generation)],
+            };
+            (prompt.id.clone(), reading)
+        });
+        let written: HashMap<String, Reading> = written.collect();
+        let stances = plan_stances(&set, &stimuli, CHAT, &options, &written).unwrap();
+        // Two orders, with and without an option that declines; the empty passage is not asked about.
+        assert_eq!(stances.len(), 499 * 4);
+        let labels: Vec<usize> = stances[..4]
+            .iter()
+            .map(|prompt| match &prompt.reads[0] {
+                Read::NextToken { labels, .. } => labels.len(),
+                _ => 0,
+            })
+            .collect();
+        assert_eq!(labels, [2, 3, 2, 3]);
+    }
+
+    #[test]
     fn a_language_without_stimuli_is_an_error() {
         let mut set = concord_questions::demo().unwrap();
         set.files[0].origin.language = "klingon".into();
         let stimuli = Stimuli::own().unwrap();
-        assert!(plan(&set, &stimuli, Form::Chat, "", &options(Orders::Both)).is_err());
+        assert!(plan(&set, &stimuli, &[], CHAT, &options(Orders::Both)).is_err());
     }
 }

@@ -1,0 +1,194 @@
+//! What is made of readings, whether they were just read or stored long ago.
+
+use crate::failure::{ExitStatus, Failure};
+use concord_questions::{Chosen, QuestionSet};
+use concord_report::{ModelReport, RunReport};
+use concord_runs::{RunError, StoredRun, What};
+use concord_suites::valueconsistency::{
+    Answers, Comparison, Measured, Options, Settings, Side, Stored, compare, from_readings, measure,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The measures of checkpoints that were asked the same, and how they compare with the first.
+pub(super) struct Results {
+    pub names: Vec<String>,
+    pub measured: Vec<Measured>,
+    pub comparisons: Vec<Vec<Comparison>>,
+}
+
+impl Results {
+    /// Measures what was read.
+    pub fn of(
+        set: &QuestionSet,
+        options: &Options,
+        names: &[&str],
+        stored: &[Stored],
+        settings: Settings,
+    ) -> Result<Self, Failure> {
+        let answers = stored
+            .iter()
+            .map(|stored| from_readings(set, options, stored, &Chosen::all()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::of_answers(set, names, &answers, settings)
+    }
+
+    /// Measures answers.
+    pub fn of_answers(
+        set: &QuestionSet,
+        names: &[&str],
+        answers: &[Answers],
+        settings: Settings,
+    ) -> Result<Self, Failure> {
+        let measured = answers
+            .iter()
+            .map(|answers| measure(set, answers, settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let sides: Vec<Side<'_>> = answers
+            .iter()
+            .zip(&measured)
+            .map(|(answers, measured)| Side { answers, measured })
+            .collect();
+        let others = sides.iter().skip(1);
+        let comparisons = others
+            .map(|second| compare(set, sides[0], *second, settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            measured,
+            comparisons,
+        })
+    }
+
+    /// What is stored and printed.
+    pub fn findings(&self) -> Value {
+        let models: Map<String, Value> = self
+            .names
+            .iter()
+            .zip(&self.measured)
+            .map(|(name, measured)| (name.clone(), json!(measured.findings)))
+            .collect();
+        let comparisons: Vec<Value> = self
+            .comparisons
+            .iter()
+            .zip(self.names.iter().skip(1))
+            .map(|(measures, second)| {
+                json!({ "first": self.names[0], "second": second, "measures": measures })
+            })
+            .collect();
+        json!({ "models": models, "comparisons": comparisons })
+    }
+
+    /// The tables.
+    pub fn report<'a>(
+        &'a self,
+        manifest: &Map<String, Value>,
+        out: Option<&Path>,
+        with_published: bool,
+    ) -> RunReport<'a> {
+        let models = self
+            .names
+            .iter()
+            .zip(&self.measured)
+            .map(|(name, measured)| ModelReport {
+                name,
+                findings: &measured.findings,
+                cost: manifest
+                    .get("results")
+                    .and_then(|results| results.get(name))
+                    .cloned(),
+            });
+        RunReport {
+            models: models.collect(),
+            comparisons: &self.comparisons,
+            limit: manifest.get("limit").and_then(Value::as_u64),
+            out: out.map(|out| out.display().to_string()),
+            with_published,
+        }
+    }
+}
+
+/// A stored run with what is needed to measure it.
+pub(super) struct Opened {
+    pub run: StoredRun<QuestionSet>,
+    pub options: Options,
+    /// The checkpoints, in the order in which they were asked.
+    pub names: Vec<String>,
+}
+
+impl Opened {
+    /// Opens a run directory.
+    pub fn open(folder: &Path) -> Result<Self, Failure> {
+        let run: StoredRun<QuestionSet> = StoredRun::open(folder)?;
+        let options = run.manifest.get("options").cloned().unwrap_or_default();
+        let options = serde_json::from_value(options).map_err(|source| RunError::Damaged {
+            path: folder.join("manifest.json"),
+            line: 0,
+            source,
+        })?;
+        let checkpoints = run.manifest.get("checkpoints").and_then(Value::as_array);
+        let names = checkpoints
+            .into_iter()
+            .flatten()
+            .filter_map(|checkpoint| Some(checkpoint.get("name")?.as_str()?.to_owned()));
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            let message = format!(
+                "{}: names no checkpoint",
+                folder.join("manifest.json").display()
+            );
+            return Err(Failure::new(
+                ExitStatus::Usage,
+                message,
+                "it was changed; run the study again",
+            ));
+        }
+        Ok(Self {
+            run,
+            options,
+            names,
+        })
+    }
+
+    /// Everything that was read of a checkpoint.
+    pub fn stored(&self, name: &str) -> Result<Stored, Failure> {
+        let mut stances = BTreeMap::new();
+        for reader in self.run.readers(name)? {
+            let read = self.run.readings(What::Stances(&reader), name)?;
+            stances.insert(reader, read);
+        }
+        Ok(Stored {
+            answers: self.run.readings(What::Readings, name)?,
+            texts: self.run.readings(What::Texts, name)?,
+            stances,
+        })
+    }
+
+    /// The answers of a checkpoint to the chosen questions.
+    pub fn answers(&self, name: &str, chosen: &Chosen) -> Result<Answers, Failure> {
+        let set = &self.run.questions;
+        Ok(from_readings(
+            set,
+            &self.options,
+            &self.stored(name)?,
+            chosen,
+        )?)
+    }
+}
+
+/// What a run was measured with, unless a flag says otherwise.
+pub(super) fn settings_of(
+    manifest: &Map<String, Value>,
+    seed: Option<u64>,
+    resamples: Option<u32>,
+) -> Settings {
+    let statistics = manifest.get("statistics");
+    let stored = |key: &str| statistics?.get(key)?.as_u64();
+    Settings {
+        resamples: resamples
+            .map(|count| count as usize)
+            .or_else(|| usize::try_from(stored("resamples")?).ok()),
+        seed: seed.or_else(|| stored("seed")).unwrap_or(0),
+    }
+}

@@ -1,0 +1,410 @@
+//! What is asked of checkpoints, stage by stage: what is read at once, what they write, what readers make of it.
+//!
+//! Each stage goes on where its journal ends, and loads the decoder only where something is left to do.
+
+use super::inputs;
+use crate::arguments::Dtype;
+use crate::failure::{ExitStatus, Failure};
+use crate::output;
+use crate::progress::{Bar, TextBar, stop_wanted, was_interrupted};
+use candle_core::DType;
+use concord_checkpoint::Snapshot;
+use concord_decoder::{Decoder, DecoderError};
+use concord_kernels::KernelConfig;
+use concord_questions::{QuestionSet, Stimuli};
+use concord_readings::{Prompt, Reading};
+use concord_runs::{Journal, RunError};
+use concord_scorer::{Counts, LabelTable, Plan, Scorer, ScorerError, lengths};
+use concord_suites::valueconsistency::{Form, Options, Voice, plan, plan_stances, plan_texts};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What was read, by prompt, and what it cost.
+pub(super) type Stage = (HashMap<String, Reading>, Value);
+
+/// What checkpoints that read text alike are asked, laid out before any is asked anything.
+pub(super) struct Asked {
+    prompts: Vec<Prompt>,
+    table: Arc<LabelTable>,
+    plan: Plan,
+    /// What is written after.
+    pub texts: Vec<Prompt>,
+}
+
+/// The first checkpoint, which stays loaded where adapters are put on it.
+pub(super) struct Base<'a> {
+    snapshot: &'a Snapshot,
+    kept: bool,
+    decoder: Option<Decoder>,
+}
+
+/// A decoder for one checkpoint of a run.
+enum Loaded<'a> {
+    Own(Box<Decoder>),
+    Base(&'a Decoder),
+}
+
+impl<'a> Base<'a> {
+    /// `kept` where adapters are put on it.
+    pub fn new(snapshot: &'a Snapshot, kept: bool) -> Self {
+        Self {
+            snapshot,
+            kept,
+            decoder: None,
+        }
+    }
+
+    /// The decoder of a checkpoint: the base itself, an adapter put on it, or another.
+    fn decoder(
+        &mut self,
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Loaded<'_>, DecoderError> {
+        if !self.kept {
+            return Ok(Loaded::Own(Box::new(Decoder::load(
+                snapshot, dtype, config,
+            )?)));
+        }
+        let decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => Decoder::load(self.snapshot, dtype, config)?,
+        };
+        let base = self.decoder.insert(decoder);
+        Ok(if base.is_base_of(snapshot) {
+            Loaded::Own(Box::new(base.adapted(snapshot)?))
+        } else {
+            Loaded::Base(base)
+        })
+    }
+}
+
+impl Loaded<'_> {
+    fn get(&self) -> &Decoder {
+        match self {
+            Self::Own(decoder) => decoder,
+            Self::Base(decoder) => decoder,
+        }
+    }
+}
+
+/// The decoder of a checkpoint, loaded when it is first needed.
+pub(super) struct OnDemand<'b, 'a> {
+    base: Option<&'b mut Base<'a>>,
+    snapshot: &'a Snapshot,
+    dtype: DType,
+    config: KernelConfig,
+    loaded: Option<Loaded<'b>>,
+    table: Option<Arc<LabelTable>>,
+    seconds: f64,
+}
+
+impl<'b, 'a> OnDemand<'b, 'a> {
+    pub fn new(base: &'b mut Base<'a>, snapshot: &'a Snapshot, study: &Study<'_>) -> Self {
+        Self {
+            base: Some(base),
+            snapshot,
+            dtype: inputs::dtype(study.dtype, snapshot),
+            config: study.config,
+            loaded: None,
+            table: None,
+            seconds: 0.0,
+        }
+    }
+
+    fn load(&mut self) -> Result<(), Failure> {
+        if let Some(base) = self.base.take() {
+            let begun = Instant::now();
+            let loaded = base.decoder(self.snapshot, self.dtype, self.config);
+            self.loaded = Some(loaded.map_err(|e| Failure::from(e).of(&self.snapshot.name))?);
+            self.seconds = begun.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    /// The spellings of labels in the checkpoint's vocabulary.
+    fn table(&mut self) -> Arc<LabelTable> {
+        let table = self
+            .table
+            .get_or_insert_with(|| Arc::new(LabelTable::new(&self.snapshot.vocabulary)));
+        Arc::clone(table)
+    }
+
+    fn scorer(&mut self) -> Result<Scorer<'_>, Failure> {
+        self.load()?;
+        let table = self.table();
+        match &self.loaded {
+            Some(loaded) => Ok(Scorer::with_table(self.snapshot, loaded.get(), table)),
+            // A failed load was an error, and ended the run.
+            None => Err(Failure::new(
+                ExitStatus::Unexpected,
+                "no decoder is loaded",
+                "",
+            )),
+        }
+    }
+}
+
+/// What every checkpoint of a run is asked.
+pub(super) struct Study<'a> {
+    pub set: &'a QuestionSet,
+    pub stimuli: &'a Stimuli,
+    /// Other wordings that a sample is asked in.
+    pub wordings: &'a [Stimuli],
+    pub options: &'a Options,
+    pub dtype: Dtype,
+    pub config: KernelConfig,
+}
+
+impl Study<'_> {
+    /// What each checkpoint is asked. Adapters that leave tokenizer and template alone share it with their base.
+    pub fn asked(&self, snapshots: &[Snapshot], forms: &[Form]) -> Result<Vec<Rc<Asked>>, Failure> {
+        let mut all: Vec<Rc<Asked>> = Vec::new();
+        for (index, (snapshot, form)) in snapshots.iter().zip(forms).enumerate() {
+            let alike = |(other, other_form): (&Snapshot, &Form)| {
+                form == other_form && snapshot.reads_text_as(other)
+            };
+            let before = snapshots[..index].iter().zip(forms).position(alike);
+            if let Some(before) = before {
+                all.push(Rc::clone(&all[before]));
+                continue;
+            }
+            let voice = voice(snapshot, *form);
+            let prompts = plan(self.set, self.stimuli, self.wordings, voice, self.options)?;
+            let texts = plan_texts(self.set, self.stimuli, voice, self.options)?;
+            let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
+            let plan = lay_out(snapshot, &table, &prompts)?;
+            check_lengths(snapshot, &texts)?;
+            all.push(Rc::new(Asked {
+                prompts,
+                table,
+                plan,
+                texts,
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Lets a reader read every passage that the journal does not have yet. Passages that are too long for it are left out,
+    /// and that is said.
+    pub fn stances(
+        &self,
+        reader: &Snapshot,
+        form: Form,
+        texts: &HashMap<String, Reading>,
+        journal: Journal,
+        decoder: &mut OnDemand<'_, '_>,
+    ) -> Result<Stage, Failure> {
+        let voice = voice(reader, form);
+        let mut prompts = plan_stances(self.set, self.stimuli, voice, self.options, texts)?;
+        let lengths = lengths(reader, &prompts).map_err(|e| Failure::from(e).of(&reader.name))?;
+        let limit = reader.spec.context_length();
+        let passage = |id: &str| passage_of(id).to_owned();
+        let too_long: HashSet<String> = prompts
+            .iter()
+            .zip(&lengths)
+            .filter(|(_, length)| **length > limit)
+            .map(|(prompt, _)| passage(&prompt.id))
+            .collect();
+        if !too_long.is_empty() {
+            output::message(&format!(
+                "{}: {} passages are longer than its context of {limit} tokens and are left out",
+                reader.name,
+                too_long.len()
+            ));
+            prompts.retain(|prompt| !too_long.contains(passage_of(&prompt.id)));
+        }
+        score(
+            &format!("{} reads", reader.name),
+            &prompts,
+            None,
+            journal,
+            decoder,
+        )
+    }
+}
+
+/// Reads every prompt that the journal does not have yet.
+pub(super) fn read(
+    snapshot: &Snapshot,
+    asked: &Asked,
+    journal: Journal,
+    decoder: &mut OnDemand<'_, '_>,
+) -> Result<Stage, Failure> {
+    decoder.table = Some(Arc::clone(&asked.table));
+    score(
+        &snapshot.name,
+        &asked.prompts,
+        Some(&asked.plan),
+        journal,
+        decoder,
+    )
+}
+
+/// Writes every text that the journal does not have yet.
+pub(super) fn write(
+    snapshot: &Snapshot,
+    asked: &Asked,
+    mut journal: Journal,
+    decoder: &mut OnDemand<'_, '_>,
+) -> Result<Stage, Failure> {
+    let left: Vec<Prompt> = left(&asked.texts, &journal);
+    let resumed = asked.texts.len() - left.len();
+    if left.is_empty() {
+        let cost = json!({ "texts": asked.texts.len(), "resumed": resumed });
+        return Ok((journal.close()?, cost));
+    }
+    let scorer = decoder.scorer()?;
+    let begun = Instant::now();
+    let bar = TextBar::new(&snapshot.name, left.len() as u64);
+    let mut failed: Option<RunError> = None;
+    let outcome = scorer.generate(&left, |progress, ended| {
+        bar.show(progress);
+        if let Err(error) = journal.append(ended.into_iter().map(|(_, reading)| reading)) {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        if was_interrupted() && progress.texts_done < progress.texts {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    bar.finish();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let counts = outcome.map_err(|error| stopped_or(error, &snapshot.name))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let cost = json!({
+        "texts": asked.texts.len(),
+        "resumed": resumed,
+        "tokens": counts.tokens,
+        "prompt_rows": counts.prompt_rows,
+        "steps": counts.steps,
+        "seconds": seconds,
+        "tokens_per_s": counts.tokens as f64 / seconds,
+    });
+    Ok((journal.close()?, cost))
+}
+
+/// The passage that a prompt asks about: the name without the order.
+fn passage_of(id: &str) -> &str {
+    let end = id.find(":given").or_else(|| id.find(":reversed"));
+    &id[..end.unwrap_or(id.len())]
+}
+
+/// How a checkpoint is spoken to.
+fn voice(snapshot: &Snapshot, form: Form) -> Voice {
+    let lead = match form {
+        Form::Completion if !snapshot.vocabulary.begins_with_space() => " ",
+        _ => "",
+    };
+    Voice { form, lead }
+}
+
+/// What the journal does not have yet.
+fn left(prompts: &[Prompt], journal: &Journal) -> Vec<Prompt> {
+    let is_left = |prompt: &&Prompt| !journal.readings.contains_key(&prompt.id);
+    prompts.iter().filter(is_left).cloned().collect()
+}
+
+/// Reads what the journal does not have yet. `plan` is of all prompts.
+fn score(
+    name: &str,
+    prompts: &[Prompt],
+    plan: Option<&Plan>,
+    mut journal: Journal,
+    decoder: &mut OnDemand<'_, '_>,
+) -> Result<Stage, Failure> {
+    let count = prompts.len();
+    let left = left(prompts, &journal);
+    let resumed = count - left.len();
+    if left.is_empty() {
+        let cost = json!({ "prompts": count, "resumed": resumed });
+        return Ok((journal.close()?, cost));
+    }
+    let rest;
+    let planned = match plan {
+        Some(plan) if resumed == 0 => plan,
+        _ => {
+            let table = decoder.table();
+            rest = lay_out(decoder.snapshot, &table, &left)?;
+            &rest
+        }
+    };
+    let checkpoint = decoder.snapshot.name.clone();
+    let scorer = decoder.scorer()?;
+    let begun = Instant::now();
+    let bar = Bar::new(name, planned.trie.len() as u64);
+    let mut failed: Option<RunError> = None;
+    let outcome = scorer.run(planned, |progress, done| {
+        bar.show(progress);
+        if let Err(error) = journal.append(done.into_iter().map(|(_, reading)| reading)) {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        if stop_wanted(progress) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    bar.finish();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let counts = outcome.map_err(|error| stopped_or(error, &checkpoint))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let cost = cost(&counts, count, resumed, decoder.seconds, seconds);
+    Ok((journal.close()?, cost))
+}
+
+fn stopped_or(error: ScorerError, checkpoint: &str) -> Failure {
+    match error {
+        ScorerError::Stopped => Failure::new(ExitStatus::Incomplete, "stopped", ""),
+        other => Failure::from(other).of(checkpoint),
+    }
+}
+
+/// Refuses texts whose prompt leaves no room to write.
+fn check_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<(), Failure> {
+    let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
+    let limit = snapshot.spec.context_length();
+    let lengths = lengths(snapshot, texts).map_err(failed)?;
+    match texts
+        .iter()
+        .zip(lengths)
+        .find(|(_, length)| *length > limit)
+    {
+        Some((prompt, tokens)) => Err(failed(ScorerError::TooLong {
+            id: prompt.id.clone(),
+            tokens,
+            limit,
+        })),
+        None => Ok(()),
+    }
+}
+
+/// Tokenises prompts and lays out their trie.
+fn lay_out(snapshot: &Snapshot, table: &LabelTable, prompts: &[Prompt]) -> Result<Plan, Failure> {
+    Plan::new(snapshot, table, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))
+}
+
+fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64) -> Value {
+    json!({
+        "prompts": asked,
+        "resumed": resumed,
+        "tokens_asked": counts.tokens_asked,
+        "trie_rows": counts.trie_rows,
+        "rows_computed": counts.rows_computed,
+        "rows_read": counts.rows_read,
+        "passes": counts.passes,
+        "load_seconds": loaded,
+        "seconds": seconds,
+        "prompts_per_s": counts.prompts as f64 / seconds,
+        "rows_per_s": counts.rows_computed as f64 / seconds,
+    })
+}

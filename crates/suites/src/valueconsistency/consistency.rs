@@ -1,0 +1,259 @@
+//! Distances of answers within their groups, and means over them.
+
+use super::answers::AnswerTable;
+use super::groups::{Group, of_file};
+use super::plan::Place;
+use concord_questions::QuestionSet;
+use concord_stats::{CentroidDiverged, Distance, bca_mean, maximum_distance, mean};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Why answers could not be measured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MeasureError {
+    /// A centroid did not settle.
+    #[error("{topic}: {source}")]
+    Centroid {
+        /// The topic or country.
+        topic: String,
+        /// What went wrong.
+        source: CentroidDiverged,
+    },
+}
+
+/// Settings of the statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bootstrap resamples; `None` for their limit ([`concord_stats::bca_mean`]).
+    pub resamples: Option<usize>,
+    /// Seed of the bootstrap.
+    pub seed: u64,
+}
+
+/// A mean distance with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Consistency {
+    /// The mean over all answers, each counted once.
+    pub mean: f64,
+    /// The ends of the 95 % BCa bootstrap interval.
+    pub ci95: [f64; 2],
+    /// The mean as a share of the largest that such groups can have ([`maximum_distance`]); absent where that is unknown.
+    pub of_maximum: Option<f64>,
+    /// How many distances it is the mean of.
+    pub distances: usize,
+    /// How many groups they come from.
+    pub groups: usize,
+    /// Groups of one answer, whose distance is 0 whatever it says.
+    pub alone: usize,
+}
+
+/// The distance of one answer within its group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cell {
+    /// The question.
+    pub place: Place,
+    /// The group, counted over the measure.
+    pub group: usize,
+    /// Square root of nats.
+    pub distance: f64,
+}
+
+/// The distances of one measure.
+#[derive(Clone, Debug, Default)]
+pub struct Cells {
+    /// By group.
+    pub cells: Vec<Cell>,
+    /// How many stances the answers are over.
+    pub stances: usize,
+}
+
+/// Across the phrasings of a question and across the questions of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ByGrouping {
+    /// Phrasings of one original.
+    pub paraphrase: Consistency,
+    /// All questions of a topic, phrasings included.
+    pub topic: Consistency,
+}
+
+impl Cells {
+    /// The distances of groups of answers; a group is named for errors.
+    pub(crate) fn of<'a>(
+        distance: Distance,
+        table: &AnswerTable,
+        set: &QuestionSet,
+        groups: impl IntoIterator<Item = (&'a str, &'a [Place])>,
+    ) -> Result<Self, MeasureError> {
+        let groups: Vec<(&str, &[Place])> = groups.into_iter().collect();
+        let measured: Vec<Vec<f64>> = groups
+            .par_iter()
+            .map(|(topic, places)| {
+                let answers: Vec<&[f64]> = places
+                    .iter()
+                    .filter_map(|(file, row)| {
+                        let rows = table.get(&set.files[*file].name)?;
+                        Some(rows.get(*row)?.as_ref()?.probabilities())
+                    })
+                    .collect();
+                distance
+                    .of_group(&answers)
+                    .map_err(|source| MeasureError::Centroid {
+                        topic: (*topic).to_owned(),
+                        source,
+                    })
+            })
+            .collect::<Result<_, _>>()?;
+        let cells = groups.iter().zip(&measured).enumerate();
+        let cells = cells.flat_map(|(group, ((_, places), distances))| {
+            places
+                .iter()
+                .zip(distances)
+                .map(move |(place, distance)| Cell {
+                    place: *place,
+                    group,
+                    distance: *distance,
+                })
+        });
+        Ok(Self {
+            cells: cells.collect(),
+            stances: stances(table),
+        })
+    }
+
+    /// The phrasings of each question, or all questions of each topic.
+    pub(crate) fn of_table(
+        distance: Distance,
+        table: &AnswerTable,
+        set: &QuestionSet,
+        paraphrases: bool,
+    ) -> Result<Self, MeasureError> {
+        let answered = set.files.iter().enumerate();
+        let groups: Vec<Group> = answered
+            .filter_map(|(number, file)| {
+                Some(of_file(number, file, table.get(&file.name)?, paraphrases))
+            })
+            .flatten()
+            .collect();
+        let named = groups
+            .iter()
+            .map(|group| (group.topic.as_str(), &group.places[..]));
+        Self::of(distance, table, set, named)
+    }
+
+    /// The distances alone.
+    pub fn distances(&self) -> Vec<f64> {
+        self.cells.iter().map(|cell| cell.distance).collect()
+    }
+
+    /// Their mean.
+    pub(crate) fn mean(&self) -> f64 {
+        mean(&self.distances())
+    }
+
+    /// Those of questions that a test chooses.
+    pub(crate) fn only(&self, chosen: impl Fn(Place) -> bool) -> Self {
+        let cells = self.cells.iter().filter(|cell| chosen(cell.place));
+        Self {
+            cells: cells.copied().collect(),
+            stances: self.stances,
+        }
+    }
+
+    /// Split by a key of their questions.
+    pub(crate) fn by<K: Ord>(&self, key: impl Fn(Place) -> K) -> BTreeMap<K, Self> {
+        let mut parts: BTreeMap<K, Self> = BTreeMap::new();
+        for cell in &self.cells {
+            let part = parts.entry(key(cell.place)).or_default();
+            part.cells.push(*cell);
+            part.stances = self.stances;
+        }
+        parts
+    }
+
+    /// Their mean and its interval.
+    pub fn consistency(&self, settings: Settings) -> Consistency {
+        let distances = self.distances();
+        let interval = bca_mean(&distances, 0.95, settings.resamples, settings.seed);
+        let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
+        for cell in &self.cells {
+            *sizes.entry(cell.group).or_default() += 1;
+        }
+        let mean = mean(&distances);
+        Consistency {
+            mean,
+            ci95: [interval.low, interval.high],
+            of_maximum: maximum_distance(self.stances).map(|most| mean / most),
+            distances: distances.len(),
+            groups: sizes.len(),
+            alone: sizes.values().filter(|size| **size == 1).count(),
+        }
+    }
+}
+
+/// How many stances the answers of a table are over.
+fn stances(table: &AnswerTable) -> usize {
+    let mut answers = table.values().flatten().flatten();
+    answers
+        .next()
+        .map_or(0, |answer| answer.probabilities().len())
+}
+
+/// The consistency of a table across phrasings and across topics.
+pub(crate) fn by_grouping(
+    table: &AnswerTable,
+    set: &QuestionSet,
+    settings: Settings,
+) -> Result<ByGrouping, MeasureError> {
+    let of = |paraphrases| Cells::of_table(Distance::Centroid, table, set, paraphrases);
+    Ok(ByGrouping {
+        paraphrase: of(true)?.consistency(settings),
+        topic: of(false)?.consistency(settings),
+    })
+}
+
+/// The distances of each question's answers in several tables to their centroid: a group a question that all have answered.
+/// Each question counts once for each table.
+pub(crate) fn across(tables: &[&AnswerTable], set: &QuestionSet) -> Result<Cells, MeasureError> {
+    let mut places: Vec<Place> = Vec::new();
+    for (number, file) in set.files.iter().enumerate() {
+        for row in 0..file.questions.len() {
+            let answered = |table: &&AnswerTable| {
+                table
+                    .get(&file.name)
+                    .is_some_and(|rows| rows[row].is_some())
+            };
+            if tables.iter().all(answered) {
+                places.push((number, row));
+            }
+        }
+    }
+    let measured: Vec<Vec<f64>> = places
+        .par_iter()
+        .map(|(file, row)| {
+            let name = &set.files[*file].name;
+            let answers: Vec<&[f64]> = tables
+                .iter()
+                .filter_map(|table| Some(table[name][*row].as_ref()?.probabilities()))
+                .collect();
+            Distance::Centroid
+                .of_group(&answers)
+                .map_err(|source| MeasureError::Centroid {
+                    topic: set.files[*file].questions[*row].topic.clone(),
+                    source,
+                })
+        })
+        .collect::<Result<_, _>>()?;
+    let cells = places.iter().zip(measured).enumerate();
+    let cells = cells.flat_map(|(group, (place, distances))| {
+        distances.into_iter().map(move |distance| Cell {
+            place: *place,
+            group,
+            distance,
+        })
+    });
+    Ok(Cells {
+        cells: cells.collect(),
+        stances: tables.first().map_or(0, |table| stances(table)),
+    })
+}

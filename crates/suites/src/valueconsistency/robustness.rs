@@ -1,0 +1,297 @@
+//! How far letters can be trusted, and what else moves them.
+
+use super::answers::{AnswerTable, AnswersError, Source};
+use super::name;
+use super::plan::sampled;
+use super::shown::{Shown, letters, next_token, stated, truncated_letters};
+use concord_readings::{NextToken, Reading};
+use concord_stats::{Distance, Distribution, mean};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far the letters of one question can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowTrust {
+    /// Mean probability of all spellings of all letters.
+    pub label_mass: f64,
+    /// Whether the most probable option changes with the order; absent where one order was asked.
+    pub flips: Option<bool>,
+}
+
+/// How far letters can be trusted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Robustness {
+    /// Prompts read.
+    pub prompts: usize,
+    /// Mean probability of all spellings of all letters.
+    pub label_mass: f64,
+    /// Share of prompts with a label mass below one half.
+    pub low_label_mass: f64,
+    /// Share of prompts whose most probable token spells a letter.
+    pub first_token_valid: f64,
+    /// Mean probability of the first letter against the others, over both orders: 1 over the number of options without
+    /// bias. Absent where only one order was asked.
+    pub letter_prior: Option<f64>,
+    /// Share of questions whose most probable option changes with the order. Absent where only one order was asked.
+    pub flip_rate: Option<f64>,
+    /// Mean entropy of the whole next-token distribution, in nats.
+    pub entropy: f64,
+    /// Share of answer texts whose tokens would differ if tokenised together with the prompt. Absent without cloze.
+    pub joint_tokens_differ: Option<f64>,
+    /// How letters are spelt: the share of the label mass of each spelling, `X` standing for the letter, largest first.
+    pub spellings: Vec<SpellingShare>,
+    /// What is lost by seeing only the five most probable tokens.
+    pub top_five: TopFive,
+    /// What the text after the letter says.
+    pub followed: Option<Followed>,
+    /// What other words around the questions change, by wording.
+    pub wordings: BTreeMap<String, WordingEffect>,
+}
+
+/// How much of the label mass one spelling has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SpellingShare {
+    /// The spelling, `X` standing for the letter.
+    pub spelling: String,
+    /// Its share.
+    pub share: f64,
+}
+
+/// The study's reading of the five most probable tokens against the exact one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TopFive {
+    /// Prompts where the probability of an option differs by more than 0.01.
+    pub differ: usize,
+    /// Prompts where another option is the most probable one.
+    pub other_answer: usize,
+    /// The largest difference of a probability.
+    pub largest_difference: f64,
+}
+
+/// What the texts that follow letters say.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Followed {
+    /// Texts written.
+    pub asked: usize,
+    /// Texts that state an option.
+    pub stated: usize,
+    /// Texts that state the option whose letter is the most probable.
+    pub agree: usize,
+}
+
+/// The same questions in another wording.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct WordingEffect {
+    /// Questions asked in both.
+    pub questions: usize,
+    /// Mean distance of the two answers to their centroid.
+    pub distance: f64,
+    /// Share of questions whose most probable stance is another.
+    pub other_stance: f64,
+    /// Mean change of the probability of support.
+    pub support_change: f64,
+}
+
+/// Spellings that are listed; the others are summed up.
+const SPELLINGS: usize = 6;
+
+/// What is gathered as readings are gone through.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    mass: Vec<f64>,
+    valid: Vec<f64>,
+    first: Vec<f64>,
+    flips: Vec<f64>,
+    entropy: Vec<f64>,
+    differ: Vec<f64>,
+    spellings: BTreeMap<String, f64>,
+    top_five: Option<TopFive>,
+    followed: Option<Followed>,
+    wordings: BTreeMap<String, WordingEffect>,
+}
+
+fn share(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+impl Gathered {
+    pub fn add(&mut self, reading: &Reading, next: &NextToken, exact: &Distribution) {
+        self.mass.push(next.label_mass.get());
+        self.valid.push(share(next.top_is_label));
+        self.entropy.push(next.entropy.get());
+        self.first.push(exact.probabilities()[0]);
+        let texts = reading.continuations();
+        self.differ
+            .extend(texts.map(|text| share(text.joint_tokens_differ)));
+        for label in &next.labels {
+            for spelling in &label.spellings {
+                let class = spelling.text.replace(&label.label, "X");
+                *self.spellings.entry(class).or_default() += spelling.log_prob.get().exp();
+            }
+        }
+        let Some(truncated) = truncated_letters(next) else {
+            return;
+        };
+        let pairs = exact.probabilities().iter().zip(truncated.probabilities());
+        let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let seen = self.top_five.get_or_insert(TopFive {
+            differ: 0,
+            other_answer: 0,
+            largest_difference: 0.0,
+        });
+        seen.differ += usize::from(difference > 0.01);
+        seen.other_answer += usize::from(exact.mode() != truncated.mode());
+        seen.largest_difference = seen.largest_difference.max(difference);
+    }
+
+    /// Adds a question with the label mass and the favourite option of each order; a tie has no favourite.
+    pub fn add_row(&mut self, orders: &[(f64, Option<usize>)]) -> Option<RowTrust> {
+        let mass: Vec<f64> = orders.iter().map(|(mass, _)| *mass).collect();
+        let flips = match orders {
+            [(_, Some(given)), (_, Some(reversed))] => Some(given != reversed),
+            [_, _] => Some(false),
+            _ => None,
+        };
+        self.flips.extend(flips.map(share));
+        (!mass.is_empty()).then(|| RowTrust {
+            label_mass: mean(&mass),
+            flips,
+        })
+    }
+
+    /// Adds what was asked of the sampled questions alone.
+    pub fn add_sampled(
+        &mut self,
+        source: Source<'_>,
+        main: &AnswerTable,
+    ) -> Result<(), AnswersError> {
+        let Source {
+            set,
+            options,
+            stored,
+            chosen,
+            layout,
+        } = source;
+        let mut places = sampled(set, options.sampled);
+        places.retain(|(file, row)| chosen.has(&set.files[*file].name, *row));
+        if places.is_empty() {
+            return Ok(());
+        }
+        let mut followed = Followed {
+            asked: 0,
+            stated: 0,
+            agree: 0,
+        };
+        for (file, row) in &places {
+            let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
+            let Some(text) = stored.texts.get(&name::followed(&file.name, *row)) else {
+                continue;
+            };
+            let id = name::question(&file.name, *row, false);
+            // With one order drawn, the letter may have been asked in the other.
+            let Some(letter) = stored.answers.get(&id) else {
+                continue;
+            };
+            let favourite = letters(next_token(letter, &id)?, &id)?.mode();
+            let shown: Vec<&str> = question
+                .options
+                .iter()
+                .map(|(text, _)| text.as_str())
+                .collect();
+            let found = text
+                .generation()
+                .and_then(|text| stated(&text.text, &shown));
+            followed.asked += 1;
+            followed.stated += usize::from(found.is_some());
+            followed.agree += usize::from(found.is_some() && found == favourite);
+        }
+        self.followed = (followed.asked > 0).then_some(followed);
+
+        let wordings: BTreeSet<&str> = stored
+            .answers
+            .keys()
+            .filter_map(|id| id.split_once(":wording=").map(|(_, wording)| wording))
+            .collect();
+        for wording in wordings {
+            let (mut distances, mut others, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+            for (file, row) in &places {
+                let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
+                let mut by_order = Vec::new();
+                for reversed in options.orders_of(&file.name, *row) {
+                    let id = name::worded(&file.name, *row, reversed, wording);
+                    let reading = super::answers::reading(&stored.answers, &id)?;
+                    let shown = Shown {
+                        options: &question.options,
+                        reversed,
+                        layout,
+                    };
+                    by_order.push(shown.stances(&letters(next_token(reading, &id)?, &id)?));
+                }
+                let main = main.get(&file.name).and_then(|rows| rows[*row].as_ref());
+                let (Some(main), Ok(other)) = (main, Distribution::average(&by_order)) else {
+                    continue;
+                };
+                let pair = [main.probabilities(), other.probabilities()];
+                // Two distributions always have a centroid within the steps that are allowed.
+                let found = Distance::Centroid.of_group(&pair).unwrap_or_default();
+                distances.push(mean(&found));
+                others.push(share(main.mode() != other.mode()));
+                let support = |answer: &[f64]| answer.last().copied().unwrap_or(0.0);
+                changes.push(support(pair[1]) - support(pair[0]));
+            }
+            self.wordings.insert(
+                wording.to_owned(),
+                WordingEffect {
+                    questions: distances.len(),
+                    distance: mean(&distances),
+                    other_stance: mean(&others),
+                    support_change: mean(&changes),
+                },
+            );
+        }
+        Ok(())
+    }
+
+    pub fn summary(self) -> Robustness {
+        let both = !self.flips.is_empty();
+        let low: Vec<f64> = self.mass.iter().map(|mass| share(*mass < 0.5)).collect();
+        let mass: f64 = self.spellings.values().sum();
+        let mut spellings: Vec<SpellingShare> = self
+            .spellings
+            .into_iter()
+            .map(|(spelling, found)| SpellingShare {
+                spelling,
+                share: found / mass,
+            })
+            .collect();
+        spellings.sort_by(|a, b| b.share.total_cmp(&a.share));
+        if spellings.len() > SPELLINGS {
+            let rest: f64 = spellings
+                .drain(SPELLINGS..)
+                .map(|spelling| spelling.share)
+                .sum();
+            spellings.push(SpellingShare {
+                spelling: "other".to_owned(),
+                share: rest,
+            });
+        }
+        Robustness {
+            prompts: self.mass.len(),
+            label_mass: mean(&self.mass),
+            low_label_mass: mean(&low),
+            first_token_valid: mean(&self.valid),
+            letter_prior: both.then(|| mean(&self.first)),
+            flip_rate: both.then(|| mean(&self.flips)),
+            entropy: mean(&self.entropy),
+            joint_tokens_differ: (!self.differ.is_empty()).then(|| mean(&self.differ)),
+            spellings,
+            top_five: self.top_five.unwrap_or(TopFive {
+                differ: 0,
+                other_answer: 0,
+                largest_difference: 0.0,
+            }),
+            followed: self.followed,
+            wordings: self.wordings,
+        }
+    }
+}
