@@ -1,10 +1,15 @@
 //! The study's own files: its questions, its prompts to the byte, its distances and its totals.
 
 use crate::test_with_shared;
+use concord_checkpoint::Snapshot;
 use concord_questions::{Ask, Kind, PvqValue, Question, Stimuli, check, load};
 use concord_readings::Input;
+use concord_scorer::{LabelTable, Plan};
 use concord_stats::{Distance, pairwise_distances};
-use concord_suites::valueconsistency::{Answers, Findings, Settings, from_given, measure};
+use concord_suites::valueconsistency::{
+    Abstention, Answers, Findings, Form, Format, Options, Settings, Voice, from_given, measure,
+    plan,
+};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,9 +22,17 @@ pub fn trials() -> Vec<Trial> {
             counts,
         ),
         test_with_shared("study::the_known_anomalies_are_found", anomalies),
+        test_with_shared(
+            "study::validated_paraphrases_have_their_published_counts",
+            validated,
+        ),
         test_with_shared("study::prompts_equal_the_studys_to_the_byte", prompts),
         test_with_shared("study::distances_equal_the_studys", distances),
         test_with_shared("study::totals_equal_the_studys", totals),
+        test_with_shared(
+            "study::everything_costs_at_most_1_6_times_the_rows_of_letters",
+            rows,
+        ),
     ]
 }
 
@@ -68,6 +81,31 @@ fn counts(shared: &Path) {
         })
         .collect();
     assert_eq!(found, COUNTS);
+}
+
+/// Originals and questions that stay, by file (the study's `file_stats` notebook).
+fn validated(shared: &Path) {
+    let set = load(&shared.join("valueconsistency")).unwrap();
+    let found: Vec<(&str, usize, usize)> = set
+        .files
+        .iter()
+        .filter_map(|file| {
+            let kept = set.validated.get(&file.name)?;
+            let rows = file.questions.iter().filter(|q| kept.contains(&q.original));
+            Some((file.name.as_str(), kept.len(), rows.count()))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("controversial_chinese_china", 68, 340),
+            ("controversial_german_germany", 97, 485),
+            ("controversial_japanese_japan", 54, 270),
+            ("uncontroversial_chinese_china", 59, 295),
+            ("uncontroversial_german_germany", 51, 255),
+            ("uncontroversial_japanese_japan", 55, 275),
+        ]
+    );
 }
 
 fn anomalies(shared: &Path) {
@@ -281,4 +319,41 @@ fn compare(found: &Value, expected: &Value, path: &str) -> usize {
         }
         other => panic!("{path}: {other} is no number"),
     }
+}
+
+/// Rows of the whole set with a tokenizer trained on it, in chat form: letters, texts, abstention and portraits against
+/// letters alone.
+fn rows(shared: &Path) {
+    let set = load(&shared.join("valueconsistency")).unwrap();
+    let own = Stimuli::own().unwrap();
+    let voice = Voice {
+        form: Form::Chat,
+        lead: "",
+    };
+    let letters = Options::letters();
+    let everything = Options {
+        formats: vec![Format::Letter, Format::Cloze],
+        abstention: Abstention::One,
+        steering: true,
+        ..letters.clone()
+    };
+    let texts = plan(&set, &own, &[], voice, &letters).unwrap();
+    let texts = texts.into_iter().filter_map(|prompt| match prompt.input {
+        Input::Conversation(messages) => Some(messages.last()?.content.clone()),
+        Input::Text(_) => None,
+    });
+    let snapshot = Snapshot::preset("smollm2-135m", texts.collect(), 1)
+        .unwrap()
+        .unwrap();
+    let table = LabelTable::new(&snapshot.vocabulary);
+    let count = |options: &Options| {
+        let prompts = plan(&set, &own, &[], voice, options).unwrap();
+        Plan::new(&snapshot, &table, &prompts).unwrap().trie.len() as f64
+    };
+    let (all, alone) = (count(&everything), count(&letters));
+    eprintln!(
+        "{all} rows of everything, {alone} of letters alone: {:.3}",
+        all / alone
+    );
+    assert!(all / alone <= 1.6, "{all} / {alone} = {:.3}", all / alone);
 }

@@ -26,10 +26,20 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Compute the measures again from a stored run, or from answers that come from anywhere
     Measure(MeasureArguments),
+    /// Compare checkpoints of stored runs, the first as base: differences by measure and topic, tests, effect sizes
+    Compare(CompareArguments),
+    /// Let one more reader read the passages of a stored run
+    Read(ReadArguments),
     /// Show prompts as messages, as text and as tokens
     Prompts(PromptsArguments),
     /// Count and check a question set
     Questions(QuestionsArguments),
+    /// The JSON Schema of files of your own: questions, portraits, stimuli
+    Schema {
+        /// Which
+        #[arg(value_name = "KIND", default_value = "questions", value_parser = ["questions", "portraits", "stimuli"])]
+        kind: String,
+    },
     /// What can be run, and what a checkpoint is
     Models(ModelsArguments),
     /// Measure the speed of a checkpoint shape with made-up weights
@@ -327,6 +337,47 @@ pub(crate) struct MeasureArguments {
     /// Resample intervals this often instead of computing their limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// Run directories, or RUN/CHECKPOINT for one checkpoint of a run; the first checkpoint is what the others are compared with
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Compare what runs over different questions, wordings or settings share
+    #[arg(long)]
+    pub intersect: bool,
+    /// Only questions with KEY=VALUE, KEY being language, country, controversy, topic, question or file; may be given many times, and all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = Condition::parse)]
+    pub selection: Vec<Condition>,
+    /// Put the study's published values beside the results
+    #[arg(long)]
+    pub with_published: bool,
+    /// Seed of tests and resampled intervals; without it, the first run's own
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Resample intervals this often instead of computing their limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    pub resamples: Option<u32>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadArguments {
+    /// A run directory with passages
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The checkpoint that reads: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
+    #[arg(long, value_name = "DIR|FILE|ID")]
+    pub reader: String,
+    /// What weights are held as
+    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
+    pub dtype: Dtype,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,

@@ -120,15 +120,18 @@ impl From<std::io::Error> for Failure {
 impl From<QuestionError> for Failure {
     fn from(error: QuestionError) -> Self {
         let help = match &error {
-            QuestionError::Unreadable { .. } => "name a .jsonl file or a folder of them",
+            QuestionError::Unreadable { .. } => "name a .jsonl or .csv file, or a folder of them",
             QuestionError::NotJson { .. } => {
                 "every line is one JSON object; a line that is cut off hints at an incomplete download"
             }
+            QuestionError::NotCsv { .. } => {
+                "every row has as many fields as the header; text with commas or line breaks stands in double quotes"
+            }
             QuestionError::Field { .. } => {
-                "correct the line, or see `concord questions check --help` for the fields"
+                "correct the line; `concord schema` describes the fields"
             }
             QuestionError::UnknownOrigin { .. } => {
-                "rename the file, or add the three fields to each row"
+                "rename the file, or add the field `language` (and `country`, `controversial`) to each row"
             }
             QuestionError::OriginTwice { .. } => "keep one of the two files",
             QuestionError::NoQuestions { .. } => {

@@ -35,8 +35,13 @@ pub fn main() -> ExitCode {
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Generate(arguments) => commands::generate::generate(&arguments),
         Command::Measure(arguments) => commands::measure::measure(&arguments),
+        Command::Compare(arguments) => commands::compare::compare(&arguments),
+        Command::Read(arguments) => commands::read::read(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),
+        Command::Schema { kind } => {
+            output::data(concord_questions::schema(&kind).unwrap_or_default())
+        }
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),
     };

@@ -12,6 +12,16 @@ mod question;
 mod reader;
 mod stimuli;
 
+/// The JSON Schema of a kind of file: `questions`, `portraits` or `stimuli`.
+pub fn schema(kind: &str) -> Option<&'static str> {
+    match kind {
+        "questions" => Some(include_str!("../schema/questions.json")),
+        "portraits" => Some(include_str!("../schema/portraits.json")),
+        "stimuli" => Some(include_str!("../schema/stimuli.json")),
+        _ => None,
+    }
+}
+
 pub use check::{FileCheck, Oddity, check};
 pub use conversation::{Ask, Kind, Rendered, SpokenOption, option_letter};
 pub use question::{

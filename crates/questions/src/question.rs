@@ -201,7 +201,16 @@ impl QuestionSet {
 
     /// The questions that a test chooses.
     pub fn choose(&self, test: impl Fn(&QuestionFile, &Question) -> bool) -> Chosen {
-        let rows = |file: &QuestionFile| file.questions.iter().map(|q| test(file, q)).collect();
+        self.choose_rows(|file, _, question| test(file, question))
+    }
+
+    /// The questions that a test chooses, which is told their rows as well.
+    pub fn choose_rows(&self, test: impl Fn(&QuestionFile, usize, &Question) -> bool) -> Chosen {
+        let rows = |file: &QuestionFile| {
+            let rows = file.questions.iter().enumerate();
+            rows.map(|(row, question)| test(file, row, question))
+                .collect()
+        };
         let files = self
             .files
             .iter()

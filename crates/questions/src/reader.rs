@@ -4,6 +4,7 @@ use crate::question::{
     Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
 };
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Why a question set could not be read.
@@ -26,6 +27,16 @@ pub enum QuestionError {
         line: usize,
         /// What the parser said.
         source: serde_json::Error,
+    },
+    /// A CSV file breaks the rules of CSV, or a row has more or fewer fields than the header.
+    #[error("{path}:{line}: {problem}")]
+    NotCsv {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What the parser said.
+        problem: String,
     },
     /// A field is absent or has the wrong type.
     #[error("{path}:{line}: field `{field}` {problem}")]
@@ -64,7 +75,8 @@ pub enum QuestionError {
     },
 }
 
-/// Reads one `.jsonl` file, or every one directly in a folder, in the order of their names.
+/// Reads one `.jsonl` or `.csv` file, or every one directly in a folder, in the order of their names. Beside questions, a
+/// folder `validate/paraphrase` may say which originals people found well paraphrased.
 ///
 /// # Errors
 /// [`QuestionError`] with path and line; nothing is skipped silently.
@@ -77,7 +89,8 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
             let file = entry.map_err(unreadable(path))?.path();
-            if file.extension().is_some_and(|ending| ending == "jsonl") && file.is_file() {
+            let ending = file.extension().and_then(|ending| ending.to_str());
+            if matches!(ending, Some("jsonl" | "csv")) && file.is_file() {
                 files.push(file);
             }
         }
@@ -95,7 +108,81 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
             path: path.to_owned(),
         });
     }
+    add_validated(&mut set, &path.join("validate").join("paraphrase"))?;
     Ok(set)
+}
+
+/// Reads which originals of each file have a row that says `yes` in `questions_equivalent`: people found their paraphrases to
+/// ask the same.
+fn add_validated(set: &mut QuestionSet, folder: &Path) -> Result<(), QuestionError> {
+    for file in &set.files {
+        let path = folder.join(format!("{}.csv", file.name));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            // A file in place of the folder is no reason to stop.
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => continue,
+            Err(source) => return Err(QuestionError::Unreadable { path, source }),
+        };
+        let mut kept = BTreeSet::new();
+        for (line, object) in csv_rows(&path, &text)? {
+            let row = Row {
+                path: &path,
+                line,
+                object: &object,
+            };
+            let original = row.text("original")?;
+            if row.text("questions_equivalent")?.trim() == "yes" {
+                kept.insert(original);
+            }
+        }
+        set.validated.insert(file.name.clone(), kept);
+    }
+    Ok(())
+}
+
+/// A row and its line, from 1.
+type NumberedRow = (usize, Map<String, Value>);
+
+/// The rows of a CSV file as objects by header, each with its line; an empty field is absent.
+fn csv_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError> {
+    let bad = |error: csv::Error| QuestionError::NotCsv {
+        path: path.to_owned(),
+        line: error.position().map_or(1, csv::Position::line),
+        problem: error.to_string(),
+    };
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(bad)?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(bad)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let fields = headers
+            .iter()
+            .zip(&record)
+            .filter(|(_, field)| !field.is_empty());
+        let object = fields.map(|(name, field)| (name.trim().to_owned(), Value::from(field)));
+        rows.push((usize::try_from(line).unwrap_or(0), object.collect()));
+    }
+    Ok(rows)
+}
+
+/// The rows of a file of JSON lines, each with its line.
+fn json_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(index, line)| {
+            let object = serde_json::from_str(line).map_err(|source| QuestionError::NotJson {
+                path: path.to_owned(),
+                line: index + 1,
+                source,
+            })?;
+            Ok((index + 1, object))
+        })
+        .collect()
 }
 
 /// The embedded demo set: eight everyday topics, half of them uncontroversial, in four languages, and 21 portraits of the
@@ -138,20 +225,15 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
     let mut items = Vec::new();
     // Some editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (index, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let line_number = index + 1;
-        let object: Map<String, Value> =
-            serde_json::from_str(line).map_err(|source| QuestionError::NotJson {
-                path: path.to_owned(),
-                line: line_number,
-                source,
-            })?;
+    let rows = if path.extension().is_some_and(|ending| ending == "csv") {
+        csv_rows(path, text)?
+    } else {
+        json_rows(path, text)?
+    };
+    for (line, object) in rows {
         let row = Row {
             path,
-            line: line_number,
+            line,
             object: &object,
         };
         if pvq_language.is_some() {
@@ -225,13 +307,21 @@ impl Row<'_> {
     /// The origin from the fields that the hub's version of the set has.
     fn origin(&self) -> Result<Option<Origin>, QuestionError> {
         let controversial = match self.object.get("controversial") {
-            None | Some(Value::Null) => return Ok(None),
-            Some(value) => self.flag("controversial", value)?,
+            None | Some(Value::Null) => None,
+            Some(value) => Some(self.flag("controversial", value)?),
         };
+        let language = self.optional_text("language")?;
+        if controversial.is_none() && language.is_none() {
+            return Ok(None);
+        }
+        // Where nobody says so, people may disagree, and it is about no country.
+        let controversial = controversial.unwrap_or(true);
         let language = self.text("language")?.trim().to_lowercase();
-        // The hub writes "U.S."; the file names say "us".
         let country = self
-            .text("country")?
+            .optional_text("country")?
+            .unwrap_or_else(|| "world".to_owned());
+        // The hub writes "U.S."; the file names say "us".
+        let country = country
             .trim()
             .to_lowercase()
             .replace('.', "")
@@ -248,12 +338,20 @@ impl Row<'_> {
             Value::Bool(flag) => Ok(*flag),
             Value::Number(number) if number.as_u64() == Some(0) => Ok(false),
             Value::Number(number) if number.as_u64() == Some(1) => Ok(true),
+            Value::String(text) if matches!(text.to_lowercase().as_str(), "true" | "1") => Ok(true),
+            Value::String(text) if matches!(text.to_lowercase().as_str(), "false" | "0") => {
+                Ok(false)
+            }
             _ => Err(self.error(field, "is neither true, false, 0 nor 1")),
         }
     }
 
     fn question(&self) -> Result<Question, QuestionError> {
-        let (question, original) = (self.text("question")?, self.text("original")?);
+        let question = self.text("question")?;
+        let original = match self.object.get("original") {
+            None | Some(Value::Null) => question.clone(),
+            Some(_) => self.text("original")?,
+        };
         if let Some(value) = self.object.get("rephrase").filter(|value| !value.is_null()) {
             self.flag("rephrase", value)?;
         }
@@ -279,7 +377,10 @@ impl Row<'_> {
                 &parsed
             }
             Some(_) => return Err(self.error("options", "is not an object of answer: stance")),
-            None => return Err(self.error("options", "is missing")),
+            None => {
+                parsed = self.options_by_stance()?;
+                &parsed
+            }
         };
         let mut options = Vec::new();
         for (answer, stance) in object {
@@ -304,6 +405,32 @@ impl Row<'_> {
         let has = |stance| options.iter().any(|(_, found)| *found == stance);
         if !(has(Stance::Supports) && has(Stance::Opposes)) {
             let problem = "needs at least one answer that supports and one that opposes";
+            return Err(self.error("options", problem));
+        }
+        Ok(options)
+    }
+
+    /// Options from the fields `supports`, `opposes` and `neutral`, in the order of the fields.
+    fn options_by_stance(&self) -> Result<Map<String, Value>, QuestionError> {
+        let mut options = Map::new();
+        for (name, value) in self.object {
+            if Stance::parse(name).is_none() || value.is_null() {
+                continue;
+            }
+            for answer in self.text(name)?.split('|').map(str::trim) {
+                if answer.is_empty() {
+                    return Err(self.error(name, "has an empty answer"));
+                }
+                if options
+                    .insert(answer.to_owned(), Value::from(name.as_str()))
+                    .is_some()
+                {
+                    return Err(self.error(name, format!("repeats the answer `{answer}`")));
+                }
+            }
+        }
+        if options.is_empty() {
+            let problem = "is missing, and so are the fields `supports` and `opposes`";
             return Err(self.error("options", problem));
         }
         Ok(options)
@@ -386,6 +513,136 @@ mod tests {
         let set = read("valueconsistency.jsonl", &row).unwrap();
         assert_eq!(set.files[0].name, "controversial_german_us");
         assert_eq!(set.files[0].questions[0].options.len(), 2);
+    }
+
+    #[test]
+    fn a_table_of_ones_own_is_read() {
+        let text = "language,topic,question,supports,opposes,neutral\n\
+                    french,Vélos,\"Faut-il, en ville, plus de pistes ?\",oui|plutôt oui,non,sans avis\n\
+                    french,Vélos,Les pistes sont-elles utiles ?,oui,non,\n";
+        let set = read("mine.csv", text).unwrap();
+        let file = &set.files[0];
+        assert_eq!(file.name, "controversial_french_world");
+        let options: Vec<(&str, Stance)> = file.questions[0]
+            .options
+            .iter()
+            .map(|(text, stance)| (text.as_str(), *stance))
+            .collect();
+        assert_eq!(
+            options,
+            [
+                ("oui", Stance::Supports),
+                ("plutôt oui", Stance::Supports),
+                ("non", Stance::Opposes),
+                ("sans avis", Stance::Neutral)
+            ]
+        );
+        assert_eq!(file.questions[1].options.len(), 2);
+        assert!(
+            !file.questions[1].rephrase && file.questions[1].original.starts_with("Les pistes")
+        );
+        let fails = |text: &str| read("mine.csv", text).unwrap_err().to_string();
+        assert!(
+            fails("language,topic,question\nfrench,T,Q?\n")
+                .contains("mine.csv:2: field `options` is missing")
+        );
+        assert!(
+            fails("language,topic,question,supports,opposes\nfrench,T,Q?,oui\n")
+                .contains("mine.csv:2:")
+        );
+        assert!(
+            fails("language,topic,question,supports,opposes\nfrench,T,Q?,oui,oui\n")
+                .contains("repeats")
+        );
+        assert!(
+            fails("language,topic,question,supports,opposes\nfrench,T,Q?,oui|,non\n")
+                .contains("empty answer")
+        );
+        assert!(
+            fails("topic,question,supports,opposes\nT,Q?,oui,non\n")
+                .contains("say where the questions come from")
+        );
+    }
+
+    #[test]
+    fn validated_paraphrases_stand_beside_the_questions() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("validate/paraphrase")).unwrap();
+        std::fs::write(at("controversial_german_us.jsonl"), ROW).unwrap();
+        let table = at("validate/paraphrase/controversial_german_us.csv");
+        std::fs::write(
+            &table,
+            ",answer,original,questions_equivalent\n0,yes,O?,no\n1,yes,O?,yes\n2,no,P?,no\n",
+        )
+        .unwrap();
+        let set = load(folder.path()).unwrap();
+        let kept: Vec<&String> = set.validated["controversial_german_us"].iter().collect();
+        assert_eq!(kept, ["O?"]);
+        std::fs::write(&table, "original\nO?\n").unwrap();
+        assert!(
+            load(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("questions_equivalent")
+        );
+        // One file alone has nothing beside it.
+        assert!(
+            load(&at("controversial_german_us.jsonl"))
+                .unwrap()
+                .validated
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_schema_knows_every_field_that_is_read() {
+        let schema =
+            |kind: &str| -> Value { serde_json::from_str(crate::schema(kind).unwrap()).unwrap() };
+        let has = |kind: &str, fields: &[&str]| {
+            let schema = schema(kind);
+            for field in fields {
+                assert!(schema["properties"].get(field).is_some(), "{kind} {field}");
+            }
+        };
+        has(
+            "questions",
+            &[
+                "topic",
+                "topic_english",
+                "question",
+                "original",
+                "original_english",
+                "options",
+                "supports",
+                "opposes",
+                "neutral",
+                "language",
+                "country",
+                "controversial",
+                "rephrase",
+            ],
+        );
+        has(
+            "portraits",
+            &[
+                "statement",
+                "schwartz_value",
+                "values",
+                "question",
+                "options",
+            ],
+        );
+        let own = crate::Stimuli::own().unwrap();
+        let names: Vec<&str> = own
+            .table()
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        has("stimuli", &names);
+        assert_eq!(crate::schema("else"), None);
     }
 
     #[test]

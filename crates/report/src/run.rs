@@ -1,7 +1,7 @@
 //! A run as tables: a column a checkpoint, then the difference.
 
-use crate::{table, text};
-use concord_suites::valueconsistency::{Comparison, Consistency, Findings, Robustness};
+use crate::{published, sections, table, text};
+use concord_suites::valueconsistency::{Comparison, Consistency, Findings};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -31,30 +31,15 @@ pub struct RunReport<'a> {
 }
 
 /// The measures by their name in findings and in words.
-const MEASURES: [(&str, &str); 4] = [
+pub(crate) const MEASURES: [(&str, &str); 8] = [
     ("paraphrase", "paraphrases"),
     ("topic", "topics"),
     ("multilingual", "languages"),
     ("task_format", "letters vs texts"),
-];
-
-type Trust = (&'static str, fn(&Robustness) -> Option<f64>);
-
-/// How far letters can be trusted, in words.
-const TRUST: [Trust; 7] = [
-    ("label mass", |trust| Some(trust.label_mass)),
-    ("prompts with mass < 0.5", |trust| {
-        Some(trust.low_label_mass)
-    }),
-    ("top token is a letter", |trust| {
-        Some(trust.first_token_valid)
-    }),
-    ("probability of letter A", |trust| trust.letter_prior),
-    ("answers that flip with order", |trust| trust.flip_rate),
-    ("texts with other joint tokens", |trust| {
-        trust.joint_tokens_differ
-    }),
-    ("entropy of the next token", |trust| Some(trust.entropy)),
+    ("task_format_letter_open", "letters vs open"),
+    ("task_format_cloze_open", "texts vs open"),
+    ("task_format_all", "all three formats"),
+    ("support", "support"),
 ];
 
 impl RunReport<'_> {
@@ -67,14 +52,16 @@ impl RunReport<'_> {
         );
         out.push_str(&self.overall());
         out.push_str(&self.by_file());
-        if self
-            .models
-            .iter()
-            .any(|model| model.findings.robustness.is_some())
-        {
-            out.push_str("\nHow far the letters can be trusted:\n\n");
-            out.push_str(&self.trust());
+        out.push_str(&sections::controversy(&self.models));
+        out.push_str(&sections::abstention(&self.models));
+        out.push_str(&sections::open(&self.models));
+        out.push_str(&sections::steering(&self.models));
+        out.push_str(&sections::support(&self.models));
+        out.push_str(&sections::trust(&self.models));
+        if self.with_published {
+            out.push_str(&published::beside(&self.models));
         }
+        out.push_str(&sections::counts(&self.models));
         out.push_str(&self.costs());
         if let Some(limit) = self.limit {
             let _ = writeln!(
@@ -197,24 +184,6 @@ impl RunReport<'_> {
         out
     }
 
-    fn trust(&self) -> String {
-        let mut table = table(self.header("", false));
-        for (words, read) in TRUST {
-            let values: Vec<Option<f64>> = self
-                .models
-                .iter()
-                .map(|model| model.findings.robustness.as_ref().and_then(read))
-                .collect();
-            if values.iter().any(Option::is_some) {
-                let cells = values
-                    .iter()
-                    .map(|value| value.map_or_else(String::new, |value| format!("{value:.3}")));
-                table.add_row(std::iter::once(words.to_owned()).chain(cells));
-            }
-        }
-        text(&table)
-    }
-
     fn costs(&self) -> String {
         let mut out = String::new();
         for model in &self.models {
@@ -240,6 +209,17 @@ impl RunReport<'_> {
                 rate("prompts_per_s"),
                 rate("rows_per_s"),
             );
+            if let Some(texts) = cost.get("texts") {
+                let of = |key: &str| texts.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+                let _ = write!(
+                    out,
+                    "; {} texts of {} tokens written in {:.1} s, {:.0} tokens/s",
+                    of("texts"),
+                    of("tokens"),
+                    of("seconds"),
+                    of("tokens_per_s")
+                );
+            }
             if let Some(resumed) = count("resumed").filter(|resumed| *resumed > 0) {
                 let _ = write!(out, "; {resumed} prompts were read before");
             }
@@ -251,6 +231,6 @@ impl RunReport<'_> {
     }
 }
 
-fn estimate(mean: f64, [low, high]: [f64; 2]) -> String {
+pub(crate) fn estimate(mean: f64, [low, high]: [f64; 2]) -> String {
     format!("{mean:.4} [{low:.4}, {high:.4}]")
 }

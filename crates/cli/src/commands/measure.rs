@@ -58,7 +58,7 @@ fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failur
 }
 
 /// The questions that every condition chooses.
-fn chosen(set: &QuestionSet, selection: &[Condition]) -> Result<Chosen, Failure> {
+pub(super) fn chosen(set: &QuestionSet, selection: &[Condition]) -> Result<Chosen, Failure> {
     if selection.is_empty() {
         return Ok(Chosen::all());
     }
@@ -72,7 +72,7 @@ fn chosen(set: &QuestionSet, selection: &[Condition]) -> Result<Chosen, Failure>
 }
 
 /// Keeps chosen questions and the answers to them.
-pub(super) fn keep(set: &mut QuestionSet, answers: &mut [Answers], chosen: &Chosen) {
+fn keep(set: &mut QuestionSet, answers: &mut [Answers], chosen: &Chosen) {
     set.keep(chosen);
     for answers in answers {
         answers.keep(set, chosen);

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod bench;
+pub mod compare;
 pub mod generate;
 mod inputs;
 mod lines;
@@ -8,6 +9,7 @@ pub mod measure;
 pub mod models;
 pub mod prompts;
 pub mod questions;
+pub mod read;
 mod results;
 pub mod run;
 pub mod score;

@@ -2,14 +2,14 @@
 
 use crate::failure::{ExitStatus, Failure};
 use concord_questions::{Chosen, QuestionSet};
-use concord_report::{ModelReport, RunReport};
+use concord_report::{ComparisonReport, ModelReport, RunReport};
 use concord_runs::{RunError, StoredRun, What};
 use concord_suites::valueconsistency::{
     Answers, Comparison, Measured, Options, Settings, Side, Stored, compare, from_readings, measure,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The measures of checkpoints that were asked the same, and how they compare with the first.
 pub(super) struct Results {
@@ -107,10 +107,33 @@ impl Results {
             with_published,
         }
     }
+
+    /// The tables of the comparison alone.
+    pub fn comparison<'a>(
+        &'a self,
+        questions: usize,
+        left_out: &Map<String, Value>,
+        with_published: bool,
+    ) -> ComparisonReport<'a> {
+        let others = self.names.iter().skip(1).zip(&self.comparisons);
+        ComparisonReport {
+            first: &self.names[0],
+            others: others
+                .map(|(name, found)| (name.as_str(), &found[..]))
+                .collect(),
+            questions,
+            left_out: left_out
+                .iter()
+                .filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)))
+                .collect(),
+            with_published,
+        }
+    }
 }
 
 /// A stored run with what is needed to measure it.
 pub(super) struct Opened {
+    folder: PathBuf,
     pub run: StoredRun<QuestionSet>,
     pub options: Options,
     /// The checkpoints, in the order in which they were asked.
@@ -145,10 +168,16 @@ impl Opened {
             ));
         }
         Ok(Self {
+            folder: folder.to_owned(),
             run,
             options,
             names,
         })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Everything that was read of a checkpoint.

@@ -108,10 +108,14 @@ pub struct Abstaining {
     pub not_allowed: AnswerTable,
 }
 
-/// The stances that answers to a set are laid out over: all that its options have, sorted. A stance that one question does
-/// not offer has no probability there.
-pub fn layout(set: &QuestionSet) -> Vec<Stance> {
-    let questions = set.files.iter().flat_map(|file| &file.questions);
+/// The stances that answers to the chosen questions of a set are laid out over: all that their options have, sorted. A stance
+/// that one question does not offer has no probability there.
+pub fn layout(set: &QuestionSet, chosen: &Chosen) -> Vec<Stance> {
+    let questions = set.files.iter().flat_map(|file| {
+        let rows = file.questions.iter().enumerate();
+        rows.filter(|(row, _)| chosen.has(&file.name, *row))
+            .map(|(_, question)| question)
+    });
     let mut stances: Vec<Stance> = questions.flat_map(Question::stances).collect();
     stances.sort_unstable();
     stances.dedup();
@@ -151,6 +155,37 @@ pub(crate) struct Source<'a> {
 impl Answers {
     /// Keeps the answers to chosen questions, as [`QuestionSet::keep`] keeps the questions.
     pub fn keep(&mut self, set: &QuestionSet, chosen: &Chosen) {
+        for table in self.tables() {
+            keep_rows(table, chosen);
+        }
+        keep_rows(&mut self.trust_by_row, chosen);
+        let known = |language: &String| set.pvq.iter().any(|file| file.language == *language);
+        self.portraits
+            .retain(|portraits| known(&portraits.language));
+    }
+}
+
+impl Answers {
+    /// Puts the answers to each file's questions in the order of another set with the same questions.
+    pub fn arrange(&mut self, set: &QuestionSet, like: &QuestionSet) {
+        for file in &set.files {
+            let Some(other) = like.files.iter().find(|other| other.name == file.name) else {
+                continue;
+            };
+            let place = |question: &Question| file.questions.iter().position(|own| own == question);
+            let order: Option<Vec<usize>> = other.questions.iter().map(place).collect();
+            let Some(order) = order.filter(|order| !order.is_sorted()) else {
+                continue;
+            };
+            for table in self.tables() {
+                arrange_rows(table.get_mut(&file.name), &order);
+            }
+            arrange_rows(self.trust_by_row.get_mut(&file.name), &order);
+        }
+    }
+
+    /// Every table of answers.
+    fn tables(&mut self) -> impl Iterator<Item = &mut AnswerTable> {
         let tables = [
             &mut self.letter,
             &mut self.debiased,
@@ -167,18 +202,20 @@ impl Answers {
             .flat_map(|open| open.readers.values_mut());
         let readers = readers
             .flat_map(|reader| std::iter::once(&mut reader.table).chain(&mut reader.allowed));
-        for table in tables
+        tables
             .into_iter()
             .flatten()
             .chain(abstaining)
             .chain(readers)
-        {
-            keep_rows(table, chosen);
-        }
-        keep_rows(&mut self.trust_by_row, chosen);
-        let known = |language: &String| set.pvq.iter().any(|file| file.language == *language);
-        self.portraits
-            .retain(|portraits| known(&portraits.language));
+    }
+}
+
+fn arrange_rows<T: Clone>(rows: Option<&mut Vec<T>>, order: &[usize]) {
+    if let Some(rows) = rows {
+        *rows = order
+            .iter()
+            .filter_map(|row| rows.get(*row).cloned())
+            .collect();
     }
 }
 
@@ -199,7 +236,7 @@ pub fn from_readings(
     stored: &Stored,
     chosen: &Chosen,
 ) -> Result<Answers, AnswersError> {
-    let layout = layout(set);
+    let layout = layout(set, chosen);
     let source = Source {
         set,
         options,
@@ -391,7 +428,7 @@ pub fn from_given(
     set: &QuestionSet,
     given: &BTreeMap<String, Vec<Option<f64>>>,
 ) -> Result<AnswerTable, AnswersError> {
-    let layout = layout(set);
+    let layout = layout(set, &Chosen::all());
     let weight = |stance: &Stance, p: f64| match stance {
         Stance::Neutral => 0.0,
         Stance::Opposes => 1.0 - p,

@@ -38,6 +38,8 @@ pub struct Comparison {
     pub effect_size: Option<f64>,
     /// By topic, for measures within a topic.
     pub topics: Vec<TopicComparison>,
+    /// By original, for the same measures.
+    pub questions: Vec<QuestionComparison>,
     /// What remains of the difference where letters can be trusted. Absent for measures without letters.
     pub artefacts: Option<Artefacts>,
 }
@@ -61,6 +63,21 @@ pub struct TopicComparison {
     pub p_value: Option<f64>,
     /// The p-value among those of all topics (Benjamini and Hochberg).
     pub adjusted_p_value: Option<f64>,
+}
+
+/// How one measure differs on the phrasings of one original.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QuestionComparison {
+    /// The file.
+    pub file: String,
+    /// The original.
+    pub original: String,
+    /// The first checkpoint's mean.
+    pub first: f64,
+    /// The second checkpoint's mean.
+    pub second: f64,
+    /// Second minus first.
+    pub difference: f64,
 }
 
 /// A difference where letters can be trusted: what changed is then the answer, not how it is written.
@@ -116,7 +133,7 @@ impl Pair {
     }
 }
 
-/// Compares by paired differences, answer by answer.
+/// Compares by paired differences, answer by answer: every measure, and beside them the probability of support itself.
 ///
 /// # Errors
 /// [`MeasureError`], where de-biased answers have no centroid.
@@ -131,46 +148,125 @@ pub fn compare(
         let Some(b) = second.measured.cells.get(measure) else {
             continue;
         };
-        let pairs = paired(a, b);
-        if pairs.is_empty() {
-            continue;
-        }
-        let whole = stratum(&pairs, |_| true, settings);
-        let Some(whole) = whole else { continue };
-        let grouped = differences_of_groups(&pairs);
-        let within_topics = matches!(*measure, "paraphrase" | "topic");
-        comparisons.push(Comparison {
-            measure,
-            first: whole.first,
-            second: whole.second,
-            difference: whole.difference,
-            ci95: whole.ci95,
-            ratio: (whole.first > 0.0).then(|| whole.second / whole.first),
-            pairs: pairs.len(),
-            left_out: a.cells.len() + b.cells.len() - 2 * pairs.len(),
-            p_value: sign_flip_test(&grouped, settings.seed),
-            groups: grouped.len(),
-            effect_size: paired_effect_size(&grouped),
-            topics: if within_topics {
-                topics(set, &pairs, settings)
-            } else {
-                Vec::new()
-            },
-            artefacts: if within_topics {
+        let artefacts = match *measure {
+            "paraphrase" | "topic" => {
+                let of = |table: &AnswerTable| {
+                    Cells::of_table(Distance::Centroid, table, set, *measure == "paraphrase")
+                };
                 artefacts(
                     set,
                     first.answers,
                     second.answers,
-                    &pairs,
-                    *measure == "paraphrase",
+                    &paired(a, b),
+                    &of,
                     settings,
                 )?
-            } else {
-                None
-            },
-        });
+            }
+            _ => None,
+        };
+        comparisons.extend(of_cells(set, measure, [a, b], artefacts, settings));
+    }
+    let main = |answers: &'_ Answers| answers.letter.clone().or_else(|| answers.cloze.clone());
+    if let (Some(a), Some(b)) = (main(first.answers), main(second.answers)) {
+        let (a, b) = (supports(set, &a), supports(set, &b));
+        let of = |table: &AnswerTable| Ok(supports(set, table));
+        let artefacts = artefacts(
+            set,
+            first.answers,
+            second.answers,
+            &paired(&a, &b),
+            &of,
+            settings,
+        )?;
+        comparisons.extend(of_cells(set, "support", [&a, &b], artefacts, settings));
     }
     Ok(comparisons)
+}
+
+fn of_cells(
+    set: &QuestionSet,
+    measure: &'static str,
+    [a, b]: [&Cells; 2],
+    artefacts: Option<Artefacts>,
+    settings: Settings,
+) -> Option<Comparison> {
+    let pairs = paired(a, b);
+    let whole = stratum(&pairs, |_| true, settings)?;
+    let grouped = differences_of_groups(&pairs);
+    let within_topics = matches!(measure, "paraphrase" | "topic" | "support");
+    Some(Comparison {
+        measure,
+        first: whole.first,
+        second: whole.second,
+        difference: whole.difference,
+        ci95: whole.ci95,
+        ratio: (whole.first > 0.0 && measure != "support").then(|| whole.second / whole.first),
+        pairs: pairs.len(),
+        left_out: a.cells.len() + b.cells.len() - 2 * pairs.len(),
+        p_value: sign_flip_test(&grouped, settings.seed),
+        groups: grouped.len(),
+        effect_size: paired_effect_size(&grouped),
+        topics: if within_topics {
+            topics(set, &pairs, settings)
+        } else {
+            Vec::new()
+        },
+        questions: if within_topics {
+            questions(set, &pairs)
+        } else {
+            Vec::new()
+        },
+        artefacts,
+    })
+}
+
+/// The probability of support of every question, phrasings of one original as a group.
+fn supports(set: &QuestionSet, table: &AnswerTable) -> Cells {
+    let mut cells = Cells {
+        stances: 2,
+        ..Cells::default()
+    };
+    let mut groups: HashMap<(usize, &str), usize> = HashMap::new();
+    for (number, file) in set.files.iter().enumerate() {
+        let Some(answers) = table.get(&file.name) else {
+            continue;
+        };
+        for (row, (question, answer)) in file.questions.iter().zip(answers).enumerate() {
+            let Some(answer) = answer else { continue };
+            let count = groups.len();
+            let group = *groups.entry((number, &question.original)).or_insert(count);
+            cells
+                .cells
+                .extend(answer.probabilities().last().map(|p| Cell {
+                    place: (number, row),
+                    group,
+                    distance: *p,
+                }));
+        }
+    }
+    cells
+}
+
+/// By original, over its phrasings.
+fn questions(set: &QuestionSet, pairs: &[Pair]) -> Vec<QuestionComparison> {
+    let mut by_original: BTreeMap<(usize, &str), Vec<&Pair>> = BTreeMap::new();
+    for pair in pairs {
+        let (file, row) = pair.place;
+        let original = set.files[file].questions[row].original.as_str();
+        by_original.entry((file, original)).or_default().push(pair);
+    }
+    let found = by_original.into_iter().map(|((file, original), pairs)| {
+        let of =
+            |read: fn(&Pair) -> f64| mean(&pairs.iter().map(|pair| read(pair)).collect::<Vec<_>>());
+        QuestionComparison {
+            file: set.files[file].name.clone(),
+            original: original.to_owned(),
+            first: of(|pair| pair.first),
+            second: of(|pair| pair.second),
+            difference: of(Pair::difference),
+        }
+    });
+    found.collect()
 }
 
 /// Distances of the same answers, in the order of the first. An answer is known by its question and how often the measure had
@@ -270,7 +366,7 @@ fn artefacts(
     first: &Answers,
     second: &Answers,
     pairs: &[Pair],
-    paraphrases: bool,
+    cells: &dyn Fn(&AnswerTable) -> Result<Cells, MeasureError>,
     settings: Settings,
 ) -> Result<Option<Artefacts>, MeasureError> {
     if first.trust_by_row.is_empty() || second.trust_by_row.is_empty() {
@@ -286,7 +382,6 @@ fn artefacts(
     };
     let steady =
         |place| both(place).is_some_and(|sides| sides.iter().all(|side| side.flips == Some(false)));
-    let cells = |table: &AnswerTable| Cells::of_table(Distance::Centroid, table, set, paraphrases);
     let debiased = match (&first.debiased, &second.debiased) {
         (Some(first), Some(second)) => {
             stratum(&paired(&cells(first)?, &cells(second)?), |_| true, settings)

@@ -17,6 +17,7 @@ pub mod name;
 mod open;
 mod plan;
 mod portraits;
+mod published;
 mod readers;
 mod robustness;
 mod shown;
@@ -25,7 +26,9 @@ mod support;
 pub use answers::{
     Abstaining, AnswerTable, Answers, AnswersError, Stored, from_given, from_readings, layout,
 };
-pub use compare::{Artefacts, Comparison, Side, Stratum, TopicComparison, compare};
+pub use compare::{
+    Artefacts, Comparison, QuestionComparison, Side, Stratum, TopicComparison, compare,
+};
 pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError, Settings};
 pub use findings::{
     AbstentionFindings, Controversy, FileFindings, Findings, Measured, Multilingual,
@@ -38,6 +41,7 @@ pub use plan::{
 pub use portraits::{
     PortraitAnswer, PortraitAnswers, RankSummary, Steering, ValueSteering, steering,
 };
+pub use published::{Published, PublishedRow, PublishedSelection, PublishedTable, published};
 pub use readers::{Agreement, OpenFindings, PairAgreement, ReaderFindings, SELF_READER};
 pub use robustness::{Followed, Robustness, RowTrust, SpellingShare, TopFive, WordingEffect};
 pub use support::{FirstOption, Support, TopicRank, TopicSupport};
