@@ -8,6 +8,7 @@
 mod adapter;
 mod adapter_config;
 mod config;
+mod ends;
 mod error;
 mod family;
 mod fingerprint;

@@ -1,12 +1,13 @@
 //! Everything about one checkpoint.
 
+use crate::ends::end_ids;
 use crate::family::Inert;
 use crate::hub::Origin;
 use crate::{
     Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, SystemRole, Vocabulary,
     Weights, gguf, safetensors_files,
 };
-use concord_readings::{Input, Message, Role};
+use concord_readings::{Input, Message};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,9 +31,9 @@ pub struct Snapshot {
     /// Where on the hub it came from.
     pub origin: Option<Origin>,
     /// `tokenizer_config.json`, or what stands for it.
-    settings: Map<String, Value>,
+    pub(crate) settings: Map<String, Value>,
     /// Tokens that `config.json` and `generation_config.json` say a text ends with.
-    end_ids: Vec<u32>,
+    pub(crate) end_ids: Vec<u32>,
     config_digest: String,
     tokenizer_digest: String,
 }
@@ -46,28 +47,6 @@ struct Words<'a> {
     jinja: Option<Vec<u8>>,
     /// `generation_config.json` and where it would be.
     generation: (PathBuf, Option<Vec<u8>>),
-}
-
-impl Words<'_> {
-    /// What `eos_token_id` says, a number or a list of them.
-    fn end_ids(&self) -> Result<Vec<u32>, CheckpointError> {
-        let config: Map<String, Value> = serde_json::from_slice(self.config).unwrap_or_default();
-        let generation = match &self.generation {
-            (path, Some(bytes)) => object(path, bytes)?,
-            (_, None) => Map::new(),
-        };
-        let ids = [&config, &generation].into_iter().flat_map(|object| {
-            let value = object.get("eos_token_id");
-            match value {
-                Some(Value::Array(list)) => list.as_slice(),
-                Some(one) => std::slice::from_ref(one),
-                None => &[],
-            }
-        });
-        Ok(ids
-            .filter_map(|id| u32::try_from(id.as_u64()?).ok())
-            .collect())
-    }
 }
 
 /// The files of an embedded checkpoint.
@@ -323,7 +302,7 @@ impl Snapshot {
         words: Words<'_>,
         weights: Weights,
     ) -> Result<Self, CheckpointError> {
-        let end_ids = words.end_ids()?;
+        let end_ids = end_ids(words.config, &words.generation)?;
         let vocabulary =
             Vocabulary::parse(&words.tokenizer_path, words.tokenizer, spec.vocab_size)?;
         Ok(Self {
@@ -442,41 +421,6 @@ impl Snapshot {
         }
     }
 
-    /// The tokens that end a text: those that the checkpoint's files call so, and the one that its chat template puts after
-    /// an assistant's turn. By rising id.
-    pub fn end_tokens(&self) -> Vec<u32> {
-        let named = ["eos_token", "eot_token"].iter().filter_map(|key| {
-            let token = self.settings.get(*key)?;
-            let text = token.as_str().or_else(|| token.get("content")?.as_str())?;
-            self.vocabulary.token(text)
-        });
-        let mut ends: Vec<u32> = named
-            .chain(self.end_ids.iter().copied())
-            .chain(self.turn_end())
-            .filter(|token| (*token as usize) < self.spec.vocab_size)
-            .collect();
-        ends.sort_unstable();
-        ends.dedup();
-        ends
-    }
-
-    /// The special token after an assistant's words, where the template writes one.
-    fn turn_end(&self) -> Option<u32> {
-        // Words that no template has of its own.
-        let words = "turnendprobe";
-        let turns = [
-            (Role::User, "a"),
-            (Role::Assistant, words),
-            (Role::User, "a"),
-        ];
-        let turns = turns.map(|(role, content)| Message::new(role, content));
-        let text = self.template.as_ref()?.render(&turns).ok()?;
-        let (_, after) = text.rsplit_once(words)?;
-        let tokens = self.vocabulary.continuation(after.trim_start()).ok()?;
-        let first = *tokens.first()?;
-        self.vocabulary.is_special(first).then_some(first)
-    }
-
     /// Digests of everything that decides the numbers. Reads every byte of the weights once, the first time.
     ///
     /// # Errors
@@ -578,7 +522,7 @@ pub(crate) fn needed(
     })
 }
 
-fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, CheckpointError> {
+pub(crate) fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, CheckpointError> {
     serde_json::from_slice(bytes).map_err(|source| CheckpointError::NotJson {
         path: path.to_owned(),
         source,

@@ -63,7 +63,7 @@ impl ComparisonReport<'_> {
             "pairs",
         ];
         let mut table = table(header.into_iter().map(str::to_owned));
-        for comparison in comparisons {
+        for comparison in in_order(comparisons) {
             let number = |value: Option<f64>, digits: usize| {
                 value.map_or_else(String::new, |value| format!("{value:.digits$}"))
             };
@@ -87,6 +87,16 @@ impl ComparisonReport<'_> {
     }
 }
 
+/// In the order in which measures are always listed.
+fn in_order(comparisons: &[Comparison]) -> impl Iterator<Item = &Comparison> {
+    let of = |key: &str| {
+        comparisons
+            .iter()
+            .find(|comparison| comparison.measure == key)
+    };
+    MEASURES.iter().filter_map(move |(key, _)| of(key))
+}
+
 fn words(measure: &str) -> String {
     let known = MEASURES.iter().find(|(key, _)| *key == measure);
     known.map_or_else(|| measure.to_owned(), |(_, words)| (*words).to_owned())
@@ -99,7 +109,7 @@ fn difference(value: f64, [low, high]: [f64; 2]) -> String {
 /// The topics that differ most surely.
 fn topics(comparisons: &[Comparison]) -> String {
     let mut out = String::new();
-    for comparison in comparisons {
+    for comparison in in_order(comparisons) {
         let mut sure: Vec<_> = comparison
             .topics
             .iter()
@@ -148,7 +158,7 @@ fn artefacts(comparisons: &[Comparison]) -> String {
     ];
     let mut table = table(header.into_iter().map(str::to_owned));
     let mut empty = true;
-    for comparison in comparisons {
+    for comparison in in_order(comparisons) {
         let Some(artefacts) = comparison.artefacts else {
             continue;
         };

@@ -49,7 +49,7 @@ pub struct Comparison {
 pub struct TopicComparison {
     /// The file.
     pub file: String,
-    /// The topic.
+    /// The topic, in English where that is known.
     pub topic: String,
     /// The first checkpoint's mean.
     pub first: f64,
@@ -334,11 +334,14 @@ fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicCom
     }
     let mut topics: Vec<TopicComparison> = by_topic
         .into_iter()
-        .map(|((file, topic), pairs)| {
+        .map(|((file, _), pairs)| {
             let of = |read: fn(&Pair) -> f64| -> Vec<f64> {
                 pairs.iter().map(|pair| read(pair)).collect()
             };
             let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
+            // In English where that is known, as in the other findings.
+            let (_, row) = pairs[0].place;
+            let topic = set.files[file].questions[row].topic_name();
             TopicComparison {
                 file: set.files[file].name.clone(),
                 topic: topic.to_owned(),

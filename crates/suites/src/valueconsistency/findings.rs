@@ -1,10 +1,12 @@
 //! What the answers say.
 
-use super::answers::{Abstaining, AnswerTable, Answers};
+use super::abstention::{AbstentionFindings, abstaining};
+use super::answers::{AnswerTable, Answers};
 use super::consistency::{
     ByGrouping, Cells, Consistency, MeasureError, Settings, across, by_grouping,
 };
-use super::groups::{countries, join, join_translations, of_file, shared_originals};
+use super::groups::of_file;
+use super::languages::{Multilingual, across_languages};
 use super::open::OpenAnswers;
 use super::plan::Place;
 use super::portraits::{Steering, steering};
@@ -63,27 +65,6 @@ pub struct Validated {
     pub topic: Consistency,
 }
 
-/// What the answers of one country say across languages.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Multilingual {
-    /// The files joined.
-    pub files: Vec<String>,
-    /// Groups of phrasings.
-    pub groups: usize,
-    /// Distances in them.
-    pub distances: usize,
-    /// Their mean.
-    pub mean: f64,
-    /// Its interval.
-    pub ci95: [f64; 2],
-    /// The means of the other distances, by name.
-    pub other_distances: BTreeMap<&'static str, f64>,
-    /// Originals alone, and only those that every language has; absent where there is none.
-    pub translations: Option<Consistency>,
-    /// Files that share no original with another, and so are compared with nothing there.
-    pub apart: Vec<[String; 2]>,
-}
-
 /// How far two formats lie apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TaskFormat {
@@ -110,23 +91,6 @@ pub struct Controversy {
     pub paraphrase_ratio: Option<f64>,
     /// The same across topics.
     pub topic_ratio: Option<f64>,
-}
-
-/// Answers where declining is allowed against answers where it is not, in the same orders.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AbstentionFindings {
-    /// Questions asked both ways.
-    pub questions: usize,
-    /// Mean probability of declining (or of another neutral option).
-    pub declined: f64,
-    /// Share of questions whose most probable answer declines.
-    pub mostly_declined: f64,
-    /// Where it is allowed.
-    pub allowed: ByGrouping,
-    /// Where it is not.
-    pub not_allowed: ByGrouping,
-    /// Mean probability of declining, by file.
-    pub declined_by_file: BTreeMap<String, f64>,
 }
 
 /// How many questions there are, and how many have an answer.
@@ -363,67 +327,6 @@ fn controversy(
     pairs.collect()
 }
 
-fn across_languages(
-    set: &QuestionSet,
-    table: &AnswerTable,
-    settings: Settings,
-) -> Result<(BTreeMap<String, Multilingual>, Cells), MeasureError> {
-    let mut found = BTreeMap::new();
-    let mut all = Cells::default();
-    let mut groups_before = 0;
-    for country in countries(set, table) {
-        let groups = join(&country, table);
-        let named = || {
-            groups
-                .iter()
-                .map(|group| (country.name.as_str(), &group[..]))
-        };
-        let cells = Cells::of(Distance::Centroid, table, set, named())?;
-        let mut other_distances = BTreeMap::new();
-        for distance in &Distance::ALL[1..] {
-            let cells = Cells::of(*distance, table, set, named())?;
-            other_distances.insert(distance.name(), cells.mean());
-        }
-        let strict = join_translations(&country, table);
-        let strict = strict
-            .iter()
-            .map(|group| (country.name.as_str(), &group[..]));
-        let translations = Cells::of(Distance::Centroid, table, set, strict)?;
-        let mut apart = Vec::new();
-        for (index, (_, a)) in country.files.iter().enumerate() {
-            for (_, b) in &country.files[index + 1..] {
-                if shared_originals(a, b) == 0 {
-                    apart.push([a.name.clone(), b.name.clone()]);
-                }
-            }
-        }
-        let consistency = cells.consistency(settings);
-        let languages = Multilingual {
-            files: country
-                .files
-                .iter()
-                .map(|(_, file)| file.name.clone())
-                .collect(),
-            groups: groups.len(),
-            distances: consistency.distances,
-            mean: consistency.mean,
-            ci95: consistency.ci95,
-            other_distances,
-            translations: (!translations.cells.is_empty())
-                .then(|| translations.consistency(settings)),
-            apart,
-        };
-        all.stances = cells.stances;
-        all.cells.extend(cells.cells.into_iter().map(|mut cell| {
-            cell.group += groups_before;
-            cell
-        }));
-        groups_before += groups.len();
-        found.insert(country.name, languages);
-    }
-    Ok((found, all))
-}
-
 type Formats = (
     BTreeMap<String, TaskFormat>,
     BTreeMap<&'static str, Consistency>,
@@ -481,36 +384,6 @@ fn formats(
         }
     }
     Ok((by_file, variants))
-}
-
-fn abstaining(
-    set: &QuestionSet,
-    answers: &Abstaining,
-    settings: Settings,
-) -> Result<AbstentionFindings, MeasureError> {
-    let declined = |rows: &[Option<Distribution>]| -> Vec<f64> {
-        let answers = rows.iter().flatten();
-        answers.map(|answer| answer.probabilities()[0]).collect()
-    };
-    let all: Vec<f64> = answers
-        .allowed
-        .values()
-        .flat_map(|rows| declined(rows))
-        .collect();
-    let mostly = answers.allowed.values().flatten().flatten();
-    let mostly = mostly.filter(|answer| answer.mode() == Some(0)).count();
-    Ok(AbstentionFindings {
-        questions: all.len(),
-        declined: mean(&all),
-        mostly_declined: mostly as f64 / all.len().max(1) as f64,
-        allowed: by_grouping(&answers.allowed, set, settings)?,
-        not_allowed: by_grouping(&answers.not_allowed, set, settings)?,
-        declined_by_file: answers
-            .allowed
-            .iter()
-            .map(|(file, rows)| (file.clone(), mean(&declined(rows))))
-            .collect(),
-    })
 }
 
 /// The findings of one file.

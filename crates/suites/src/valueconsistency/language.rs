@@ -35,11 +35,15 @@ pub(crate) fn seems_to_be(text: &str, language: &str) -> bool {
         count(|c| c.is_ascii_alphabetic()),
     );
     let eastern = han + kana;
+    // Too little to tell.
+    if eastern * 4 + latin < 12 {
+        return true;
+    }
     // A Han character says about as much as a short word.
     let mostly_eastern = eastern * 4 > latin;
     match language {
-        "chinese" => eastern + latin == 0 || (mostly_eastern && kana * 10 <= han),
-        "japanese" => eastern + latin == 0 || (mostly_eastern && kana * 10 > han),
+        "chinese" => mostly_eastern && kana * 10 <= han,
+        "japanese" => mostly_eastern && kana * 10 > han,
         "english" | "german" => !mostly_eastern && by_words(text, language),
         _ => true,
     }
@@ -91,7 +95,7 @@ mod tests {
                 );
             }
             assert!(
-                seems_to_be("", language) || language == "english",
+                seems_to_be("", language) && seems_to_be("(B)", language),
                 "{language}"
             );
         }

@@ -5,12 +5,16 @@
 //! jlcmoore/ValueConsistency e088776. Differences from the study: whole distributions instead of the top five tokens, and both
 //! option orders instead of one drawn at random.
 
+mod abstention;
 mod answers;
+#[cfg(test)]
+mod by_construction;
 mod compare;
 mod consistency;
 mod findings;
 mod groups;
 mod language;
+mod languages;
 #[cfg(test)]
 mod made_up;
 pub mod name;
@@ -23,6 +27,7 @@ mod robustness;
 mod shown;
 mod support;
 
+pub use abstention::AbstentionFindings;
 pub use answers::{
     Abstaining, AnswerTable, Answers, AnswersError, Stored, from_given, from_readings, layout,
 };
@@ -31,9 +36,9 @@ pub use compare::{
 };
 pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError, Settings};
 pub use findings::{
-    AbstentionFindings, Controversy, FileFindings, Findings, Measured, Multilingual,
-    QuestionCounts, TaskFormat, Validated, measure,
+    Controversy, FileFindings, Findings, Measured, QuestionCounts, TaskFormat, Validated, measure,
 };
+pub use languages::Multilingual;
 pub use open::{OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
 pub use plan::{
     Abstention, Form, Format, Options, Orders, Passages, Voice, plan, plan_stances, plan_texts,
