@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Compare(CompareArguments),
     /// Let one more reader read the passages of a stored run
     Read(ReadArguments),
+    /// Make a page of figures and tables of a stored run
+    Report(ReportArguments),
     /// Show prompts as messages, as text and as tokens
     Prompts(PromptsArguments),
     /// Count and check a question set
@@ -381,6 +383,19 @@ pub(crate) struct ReadArguments {
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The file that is written; without it, report.html in the run directory; - for stdout
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Put the study's published values beside the results
+    #[arg(long)]
+    pub with_published: bool,
 }
 
 #[derive(Debug, Args)]

@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Measure(arguments) => commands::measure::measure(&arguments),
         Command::Compare(arguments) => commands::compare::compare(&arguments),
         Command::Read(arguments) => commands::read::read(&arguments),
+        Command::Report(arguments) => commands::report::report(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),
         Command::Schema { kind } => {

@@ -1,9 +1,11 @@
-//! Tables from what a run stored.
+//! Tables, figures and a page from what a run stored.
 //!
 //! Invariant: nothing here computes a measure; numbers come from findings.
 
 mod comparison;
+mod figures;
 mod models;
+mod page;
 mod published;
 mod questions;
 mod run;

@@ -10,6 +10,7 @@ pub mod models;
 pub mod prompts;
 pub mod questions;
 pub mod read;
+pub mod report;
 mod results;
 pub mod run;
 pub mod score;

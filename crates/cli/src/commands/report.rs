@@ -1,0 +1,34 @@
+//! `concord report`: a page of a stored run.
+
+use super::results::{Opened, Results, settings_of};
+use crate::arguments::ReportArguments;
+use crate::failure::{ExitStatus, Failure};
+use crate::output;
+use concord_questions::Chosen;
+
+/// Measures a run again and writes its page.
+pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
+    let opened = Opened::open(&arguments.run)?;
+    let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
+    let answers = names
+        .iter()
+        .map(|name| opened.answers(name, &Chosen::all()));
+    let answers = answers.collect::<Result<Vec<_>, _>>()?;
+    let manifest = &opened.run.manifest;
+    let settings = settings_of(manifest, None, None);
+    let results = Results::of_answers(&opened.run.questions, &names, &answers, settings)?;
+    let report = results.report(manifest, Some(&arguments.run), arguments.with_published);
+    let page = report.html(manifest);
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| arguments.run.join("report.html"));
+    if out.as_os_str() == "-" {
+        return output::data(&page);
+    }
+    std::fs::write(&out, page).map_err(|error| {
+        let message = format!("{}: cannot be written: {error}", out.display());
+        Failure::new(ExitStatus::Device, message, "name another file with --out")
+    })?;
+    output::data(&format!("{}\n", out.display()))
+}

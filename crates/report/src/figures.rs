@@ -1,0 +1,310 @@
+//! Figures as SVG: estimates with intervals in rows, and profiles around a circle.
+//!
+//! Series differ in their mark as well as in their colour, which the page gives by class.
+
+use std::f64::consts::TAU;
+use std::fmt::Write as _;
+
+/// An estimate and the ends of its interval.
+pub(crate) type Estimate = (f64, [f64; 2]);
+
+/// A forest plot, rows of estimates: a label, and one estimate a series.
+pub(crate) struct Forest<'a> {
+    /// What the figure shows.
+    pub title: &'a str,
+    /// What the axis counts.
+    pub unit: &'a str,
+    /// The series.
+    pub series: &'a [&'a str],
+    /// A label each, and what each series has there.
+    pub rows: Vec<(String, Vec<Option<Estimate>>)>,
+}
+
+const WIDTH: f64 = 860.0;
+const ROW: f64 = 15.0;
+const GAP: f64 = 9.0;
+const TOP: f64 = 30.0;
+/// Of a letter of a label, on average.
+const LETTER: f64 = 6.6;
+
+/// Text as it may stand in a page.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Width of a text: characters of East Asian scripts are as wide as two.
+fn width_of(text: &str) -> f64 {
+    let wide = |c: char| if u32::from(c) >= 0x2E80 { 2.0 } else { 1.0 };
+    LETTER * text.chars().map(wide).sum::<f64>()
+}
+
+/// A step of 1, 2 or 5 times a power of ten, of which about five fill a range.
+fn step(range: f64) -> f64 {
+    let rough = range / 5.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let digit = rough / power;
+    power
+        * if digit < 1.5 {
+            1.0
+        } else if digit < 3.5 {
+            2.0
+        } else if digit < 7.5 {
+            5.0
+        } else {
+            10.0
+        }
+}
+
+/// The mark of a series around a point.
+fn mark(out: &mut String, series: usize, x: f64, y: f64) {
+    let class = format!("s{}", series % 6);
+    let _ = match series % 4 {
+        0 => write!(
+            out,
+            r#"<circle class="{class} m" cx="{x:.1}" cy="{y:.1}" r="4"/>"#
+        ),
+        1 => write!(
+            out,
+            r#"<rect class="{class} m" x="{:.1}" y="{:.1}" width="7.4" height="7.4"/>"#,
+            x - 3.7,
+            y - 3.7
+        ),
+        2 => write!(
+            out,
+            r#"<path class="{class} m" d="M{x:.1} {:.1}l5 5l-5 5l-5 -5z"/>"#,
+            y - 5.0
+        ),
+        _ => write!(
+            out,
+            r#"<path class="{class} m" d="M{x:.1} {:.1}l5 8.6h-10z"/>"#,
+            y - 5.2
+        ),
+    };
+}
+
+impl Forest<'_> {
+    /// The figure; empty where there is nothing to show.
+    pub fn svg(&self) -> String {
+        let all = self.rows.iter().flat_map(|(_, cells)| cells).flatten();
+        let ends: Vec<f64> = all
+            .flat_map(|(value, [low, high])| [*value, *low, *high])
+            .collect();
+        let (Some(least), Some(most)) = (
+            ends.iter().copied().reduce(f64::min),
+            ends.iter().copied().reduce(f64::max),
+        ) else {
+            return String::new();
+        };
+        let (least, most) = (least.min(0.0), most.max(0.0));
+        let step = step((most - least).max(1e-6));
+        let (first, last) = ((least / step).floor(), (most / step).ceil());
+        let labels = self.rows.iter().map(|(label, _)| width_of(label));
+        let left = labels.fold(60.0, f64::max).min(360.0) + 12.0;
+        let x = |value: f64| {
+            left + (value - first * step) / ((last - first) * step) * (WIDTH - left - 30.0)
+        };
+        let block = self.series.len() as f64 * ROW + GAP;
+        let height = TOP + self.rows.len() as f64 * block + 30.0;
+        let mut out = String::new();
+        let _ = write!(
+            out,
+            r#"<figure><figcaption>{}</figcaption><svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{}">"#,
+            escaped(self.title),
+            escaped(self.title)
+        );
+        let mut at = left;
+        for (series, name) in self.series.iter().enumerate() {
+            mark(&mut out, series, at + 5.0, 11.0);
+            let _ = write!(
+                out,
+                r#"<text x="{:.1}" y="15">{}</text>"#,
+                at + 14.0,
+                escaped(name)
+            );
+            at += 34.0 + width_of(name);
+        }
+        let bottom = height - 26.0;
+        let mut tick = first;
+        while tick <= last {
+            let value = tick * step;
+            let at = x(value);
+            let class = if tick.abs() < 0.5 { "zero" } else { "grid" };
+            let digits =
+                usize::from(step < 1.0) + usize::from(step < 0.1) + usize::from(step < 0.01);
+            let _ = write!(
+                out,
+                r#"<line class="{class}" x1="{at:.1}" x2="{at:.1}" y1="{TOP}" y2="{bottom:.1}"/><text class="tick" x="{at:.1}" y="{:.1}">{value:.digits$}</text>"#,
+                bottom + 13.0
+            );
+            tick += 1.0;
+        }
+        let _ = write!(
+            out,
+            r#"<text class="unit" x="{:.1}" y="{:.1}">{}</text>"#,
+            WIDTH - 30.0,
+            bottom + 25.0,
+            escaped(self.unit)
+        );
+        for (row, (label, cells)) in self.rows.iter().enumerate() {
+            let top = TOP + row as f64 * block + GAP / 2.0;
+            let _ = write!(
+                out,
+                r#"<text class="label" x="{:.1}" y="{:.1}">{}</text>"#,
+                left - 10.0,
+                top + self.series.len() as f64 * ROW / 2.0 + 4.0,
+                escaped(label)
+            );
+            for (series, cell) in cells.iter().enumerate() {
+                let Some((value, [low, high])) = cell else {
+                    continue;
+                };
+                let y = top + (series as f64 + 0.5) * ROW;
+                let _ = write!(
+                    out,
+                    r#"<g><title>{} {}: {value:.4} [{low:.4}, {high:.4}]</title><line class="s{} i" x1="{:.1}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/>"#,
+                    escaped(label),
+                    escaped(self.series.get(series).copied().unwrap_or_default()),
+                    series % 6,
+                    x(*low),
+                    x(*high),
+                );
+                mark(&mut out, series, x(*value), y);
+                out.push_str("</g>");
+            }
+        }
+        out.push_str("</svg></figure>\n");
+        out
+    }
+}
+
+/// Profiles around a circle: a spoke a value, a ring a tenth.
+pub(crate) fn radar(title: &str, spokes: &[String], series: &[(&str, Vec<f64>)]) -> String {
+    let values = series.iter().flat_map(|(_, values)| values).copied();
+    let (Some(least), Some(most)) = (values.clone().reduce(f64::min), values.reduce(f64::max))
+    else {
+        return String::new();
+    };
+    let inner = (least * 10.0).floor().max(0.0);
+    let outer = (most * 10.0).ceil().min(10.0).max(inner + 1.0);
+    let (size, middle, radius) = (430.0, 215.0, 140.0);
+    let at = |spoke: usize, ring: f64| {
+        let angle = TAU * spoke as f64 / spokes.len() as f64 - TAU / 4.0;
+        // The innermost ring is drawn, so that the least value still has a direction.
+        let length = radius * (0.15 + 0.85 * (ring - inner) / (outer - inner));
+        (middle + length * angle.cos(), middle + length * angle.sin())
+    };
+    let ring = |at_spoke: &dyn Fn(usize) -> f64| -> String {
+        let points = (0..spokes.len()).map(|spoke| {
+            let (x, y) = at(spoke, at_spoke(spoke));
+            format!("{x:.1},{y:.1}")
+        });
+        points.collect::<Vec<_>>().join(" ")
+    };
+    let mut out = String::new();
+    let height = size + 18.0 * series.len() as f64;
+    let _ = write!(
+        out,
+        r#"<figure class="radar"><figcaption>{0}</figcaption><svg viewBox="0 0 {size} {height:.0}" role="img" aria-label="{0}">"#,
+        escaped(title)
+    );
+    let mut level = inner;
+    while level <= outer {
+        let (x, y) = at(0, level);
+        let _ = write!(
+            out,
+            r#"<polygon class="grid" points="{}"/><text class="tick" x="{:.1}" y="{:.1}">{:.1}</text>"#,
+            ring(&|_| level),
+            x + 10.0,
+            y + 3.0,
+            level / 10.0
+        );
+        level += if outer - inner > 5.0 { 2.0 } else { 1.0 };
+    }
+    for (spoke, name) in spokes.iter().enumerate() {
+        let (x, y) = at(spoke, outer + 0.22 * (outer - inner));
+        let anchor = if (x - middle).abs() < 12.0 {
+            "middle"
+        } else if x > middle {
+            "start"
+        } else {
+            "end"
+        };
+        let _ = write!(
+            out,
+            r#"<text class="spoke" x="{x:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            y + 4.0,
+            escaped(name)
+        );
+    }
+    for (number, (name, values)) in series.iter().enumerate() {
+        let ring = ring(&|spoke| values.get(spoke).copied().unwrap_or(0.0) * 10.0);
+        let _ = write!(
+            out,
+            r#"<polygon class="s{} p" points="{ring}"/>"#,
+            number % 6
+        );
+        for (spoke, value) in values.iter().enumerate() {
+            let (x, y) = at(spoke, value * 10.0);
+            mark(&mut out, number, x, y);
+        }
+        let y = size + 18.0 * number as f64;
+        mark(&mut out, number, 40.0, y - 4.0);
+        let _ = write!(out, r#"<text x="52" y="{y:.1}">{}</text>"#, escaped(name));
+    }
+    out.push_str("</svg></figure>\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_round() {
+        for (range, expected) in [(0.3, 0.05), (1.0, 0.2), (0.011, 0.002), (40.0, 10.0)] {
+            assert!(
+                (step(range) - expected).abs() < 1e-12,
+                "{range} {}",
+                step(range)
+            );
+        }
+    }
+
+    #[test]
+    fn a_figure_has_a_mark_for_every_estimate() {
+        let rows = Forest {
+            title: "T <b>",
+            unit: "u",
+            series: &["a", "b"],
+            rows: vec![
+                ("first".into(), vec![Some((0.1, [0.05, 0.2])), None]),
+                (
+                    "second & more".into(),
+                    vec![Some((0.3, [0.2, 0.4])), Some((-0.1, [-0.2, 0.0]))],
+                ),
+            ],
+        };
+        let svg = rows.svg();
+        assert_eq!(svg.matches("<title>").count(), 3);
+        assert!(svg.contains("T &lt;b&gt;") && svg.contains("second &amp; more"));
+        let nothing = Forest {
+            rows: vec![("x".into(), vec![None, None])],
+            ..rows
+        };
+        assert!(nothing.svg().is_empty());
+        let spokes = ["a", "b", "c"].map(str::to_owned);
+        let radar = radar("R", &spokes, &[("x", vec![0.2, 0.5, 0.4])]);
+        assert_eq!(radar.matches("class=\"spoke\"").count(), 3);
+        assert!(!radar.contains("NaN"));
+    }
+}
