@@ -229,10 +229,10 @@ pub(crate) struct RunArguments {
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = positive)]
     pub passage_tokens: usize,
     /// How passages are drawn: 0 takes the most probable token each time
-    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = temperature)]
+    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Passages are drawn from the fewest tokens that have this share of the probability
-    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = top_p)]
+    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = top_p, allow_negative_numbers = true)]
     pub top_p: f64,
     /// Questions for which a passage is written for each option, to see how readers read what is known
     #[arg(long, default_value_t = 24, value_name = "N")]
@@ -300,10 +300,10 @@ pub(crate) struct GenerateArguments {
     #[arg(long, value_name = "N", default_value_t = 256, alias = "max_tokens", value_parser = positive)]
     pub max_tokens: usize,
     /// Logits are divided by it before a token is drawn; 0 takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Tokens are drawn from the fewest that have this share of the probability
-    #[arg(long, value_name = "P", default_value_t = 1.0, alias = "top_p", value_parser = top_p)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, alias = "top_p", value_parser = top_p, allow_negative_numbers = true)]
     pub top_p: f64,
     /// Seed of the draws; each text has draws of its own, by seed and id
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -196,7 +196,7 @@ pub(crate) fn radar(title: &str, spokes: &[String], series: &[(&str, Vec<f64>)])
     };
     let inner = (least * 10.0).floor().max(0.0);
     let outer = (most * 10.0).ceil().min(10.0).max(inner + 1.0);
-    let (size, middle, radius) = (430.0, 215.0, 140.0);
+    let (size, middle, radius) = (460.0, 230.0, 125.0);
     let at = |spoke: usize, ring: f64| {
         let angle = TAU * spoke as f64 / spokes.len() as f64 - TAU / 4.0;
         // The innermost ring is drawn, so that the least value still has a direction.

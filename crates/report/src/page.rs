@@ -2,7 +2,9 @@
 
 use crate::figures::{Estimate, Forest, escaped, radar};
 use crate::run::{MEASURES, RunReport};
-use concord_suites::valueconsistency::{Comparison, Consistency, Findings, published};
+use concord_suites::valueconsistency::{
+    Comparison, Consistency, Findings, PublishedSelection, PublishedTable, published,
+};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -182,31 +184,53 @@ impl RunReport<'_> {
             rows,
         };
         let mut out = figure.svg();
-        let Some(table) = self.with_published.then(published).and_then(Result::ok) else {
-            return out;
-        };
-        for table in table.tables.iter().filter(|table| table.name == "headline") {
-            for (column, name) in table.columns.iter().enumerate() {
-                let rows =
-                    table
-                        .rows
-                        .iter()
-                        .filter_map(|row| match row.values[column].as_deref()? {
-                            [value, low, high] => {
-                                Some((row.model.clone(), vec![Some((*value, [*low, *high]))]))
-                            }
-                            _ => None,
-                        });
-                let figure = Forest {
-                    title: &format!("Published: {}, {name}", table.title),
-                    unit: "distance",
-                    series: &["arXiv 2407.02996"],
-                    rows: rows.collect(),
-                };
-                out.push_str(&figure.svg());
+        let published = self.with_published.then(published).and_then(Result::ok);
+        let tables = published.iter().flat_map(|published| &published.tables);
+        for table in tables.filter(|table| table.name == "headline") {
+            for column in 0..table.columns.len() {
+                out.push_str(&self.beside(table, column));
             }
         }
         out
+    }
+
+    /// A column of a published table, the run's own values first.
+    fn beside(&self, table: &PublishedTable, column: usize) -> String {
+        let name = &table.columns[column];
+        let file = table
+            .selection
+            .as_ref()
+            .map(PublishedSelection::file)
+            .unwrap_or_default();
+        let own = self.models.iter().filter_map(|model| {
+            let (file, findings) = (model.findings.files.get(&file)?, model.findings);
+            let found = match name.as_str() {
+                "topics" => (file.topic, file.topic_ci95),
+                "paraphrases" => (file.paraphrase, file.paraphrase_ci95),
+                "languages" => {
+                    let found = findings.multilingual.get("us")?;
+                    (found.mean, found.ci95)
+                }
+                _ => return None,
+            };
+            Some((model.name.to_owned(), vec![Some(found), None]))
+        });
+        let theirs = table
+            .rows
+            .iter()
+            .filter_map(|row| match row.values[column].as_deref()? {
+                [value, low, high] => {
+                    Some((row.model.clone(), vec![None, Some((*value, [*low, *high]))]))
+                }
+                _ => None,
+            });
+        let figure = Forest {
+            title: &format!("{}: {name}", table.title),
+            unit: "distance",
+            series: &["this run", "published, arXiv 2407.02996"],
+            rows: own.chain(theirs).collect(),
+        };
+        figure.svg()
     }
 
     /// A figure of what findings have by key.
@@ -336,7 +360,7 @@ impl RunReport<'_> {
                 })
                 .collect();
             out.push_str(&radar(
-                &format!("Values in {language}: probability of \"like me\""),
+                &format!("Values, {language}: probability of \"like me\""),
                 &spokes,
                 &series,
             ));

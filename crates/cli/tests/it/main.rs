@@ -7,6 +7,7 @@ mod commands;
 mod hub;
 mod hub_server;
 mod runs;
+mod study;
 
 use serde_json::Value;
 use std::ffi::OsStr;
