@@ -237,7 +237,9 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
             object: &object,
         };
         if pvq_language.is_some() {
-            items.push(row.pvq_item()?);
+            let item = row.pvq_item()?;
+            row.fits(&item, items.first())?;
+            items.push(item);
             continue;
         }
         let Some(origin) = row.origin()?.or_else(|| by_name.clone()) else {
@@ -434,6 +436,33 @@ impl Row<'_> {
             return Err(self.error("options", problem));
         }
         Ok(options)
+    }
+
+    /// Whether a portrait can be measured with those before it: one list of values, each once, and two stances.
+    fn fits(&self, item: &PvqItem, first: Option<&PvqItem>) -> Result<(), QuestionError> {
+        let mut names: Vec<&str> = item
+            .values
+            .iter()
+            .map(|value| value.text_english.as_str())
+            .collect();
+        if first.is_some_and(|first| first.values != item.values) {
+            return Err(self.error("values", "are not those of the first portrait"));
+        }
+        names.push("Static");
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            let problem =
+                "name one value twice, or `Static`, which stands for no value in particular";
+            return Err(self.error("values", problem));
+        }
+        if item
+            .options
+            .iter()
+            .any(|(_, stance)| *stance == Stance::Neutral)
+        {
+            return Err(self.error("options", "of a portrait support or oppose"));
+        }
+        Ok(())
     }
 
     fn pvq_item(&self) -> Result<PvqItem, QuestionError> {
@@ -643,6 +672,42 @@ mod tests {
             .collect();
         has("stimuli", &names);
         assert_eq!(crate::schema("else"), None);
+    }
+
+    #[test]
+    fn portraits_have_one_list_of_values() {
+        let portrait = |values: &[&str], options: &str| {
+            let values: Vec<String> = values
+                .iter()
+                .map(|name| format!(r#"{{"vrd":"value","text":"{name}","text_english":"{name}"}}"#))
+                .collect();
+            let values = values.join(",");
+            format!(
+                r#"{{"statement":"S","schwartz_value":"power","values":[{values}],"question":"Q","options":{options}}}"#
+            )
+        };
+        let two = r#"{"me":"supports","not me":"opposes"}"#;
+        let read = |rows: &[String]| read("pvq_x.jsonl", &rows.join("\n"));
+        let good = portrait(&["Power", "Security"], two);
+        assert_eq!(
+            read(&[good.clone(), good.clone()]).unwrap().pvq[0]
+                .items
+                .len(),
+            2
+        );
+        let fails = |row: String| read(&[good.clone(), row]).unwrap_err().to_string();
+        assert!(
+            fails(portrait(&["Power"], two))
+                .contains("pvq_x.jsonl:2: field `values` are not those")
+        );
+        assert!(
+            read(&[portrait(&["Power", "Power"], two)])
+                .unwrap_err()
+                .to_string()
+                .contains("twice")
+        );
+        let neutral = r#"{"me":"supports","not me":"opposes","so so":"neutral"}"#;
+        assert!(fails(portrait(&["Power", "Security"], neutral)).contains("support or oppose"));
     }
 
     #[test]

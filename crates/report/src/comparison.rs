@@ -153,6 +153,7 @@ fn artefacts(comparisons: &[Comparison]) -> String {
         "difference",
         "all",
         "label mass >= 0.5",
+        "letter A within 0.4 and 0.6",
         "no flip with order",
         "without bias to places",
     ];
@@ -178,6 +179,7 @@ fn artefacts(comparisons: &[Comparison]) -> String {
             words(comparison.measure),
             difference(comparison.difference, comparison.ci95),
             cell(artefacts.label_mass),
+            cell(artefacts.letter_prior),
             cell(artefacts.order),
             cell(artefacts.debiased),
         ]);

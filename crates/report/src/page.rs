@@ -305,23 +305,14 @@ impl RunReport<'_> {
                         topic.topic,
                         topic.file
                     );
-                    // The difference alone; its surety is the star.
-                    (
-                        label,
-                        vec![Some((
-                            topic.difference,
-                            [topic.difference, topic.difference],
-                        ))],
-                    )
+                    (label, vec![Some((topic.difference, topic.ci95))])
                 });
                 let words = MEASURES
                     .iter()
                     .find(|(key, _)| *key == measure)
                     .map_or("", |(_, words)| *words);
                 let figure = Forest {
-                    title: &format!(
-                        "{name}: {words}, topics that differ most (* surely: q < 0.05)"
-                    ),
+                    title: &format!("{name}: {words}, topics that differ most (* q < 0.05)"),
                     unit: "difference",
                     series: &[name],
                     rows: rows.collect(),

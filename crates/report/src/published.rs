@@ -3,7 +3,7 @@
 use crate::run::{ModelReport, estimate};
 use crate::{table, text};
 use concord_suites::valueconsistency::{
-    ByGrouping, Consistency, Findings, PublishedTable, published,
+    ByGrouping, Consistency, Findings, PublishedSelection, PublishedTable, published,
 };
 
 /// A published table alone.
@@ -35,6 +35,11 @@ pub(crate) fn beside(models: &[ModelReport<'_>]) -> String {
             })
             .filter(|(_, cells): &(&str, Vec<Option<String>>)| cells.iter().any(Option::is_some))
             .collect();
+        let own = if table.name == "base_aligned" {
+            pairs(table, models)
+        } else {
+            own
+        };
         if !own.is_empty() {
             out.push_str(&of_table(table, &own));
         }
@@ -46,6 +51,35 @@ pub(crate) fn beside(models: &[ModelReport<'_>]) -> String {
         "{out}\n{}\n{}\n{}\n",
         published.obtained, published.intervals, published.people
     )
+}
+
+/// The first checkpoint of the run against each of the others, on the questions of a table.
+fn pairs<'a>(
+    table: &PublishedTable,
+    models: &[ModelReport<'a>],
+) -> Vec<(&'a str, Vec<Option<String>>)> {
+    let name = table
+        .selection
+        .as_ref()
+        .map(PublishedSelection::file)
+        .unwrap_or_default();
+    let Some((base, others)) = models.split_first() else {
+        return Vec::new();
+    };
+    let pairs = others.iter().filter_map(|other| {
+        let (a, b) = (
+            base.findings.files.get(&name)?,
+            other.findings.files.get(&name)?,
+        );
+        let cells = [
+            estimate(a.topic, a.topic_ci95),
+            estimate(b.topic, b.topic_ci95),
+            estimate(a.paraphrase, a.paraphrase_ci95),
+            estimate(b.paraphrase, b.paraphrase_ci95),
+        ];
+        Some((other.name, cells.map(Some).into()))
+    });
+    pairs.collect()
 }
 
 fn of_table(published: &PublishedTable, own: &[(&str, Vec<Option<String>>)]) -> String {
@@ -70,74 +104,131 @@ fn of_table(published: &PublishedTable, own: &[(&str, Vec<Option<String>>)]) -> 
     format!("\nPublished: {}{note}\n\n{}", published.title, text(&table))
 }
 
+/// The file that the study's headline is about.
+const ENGLISH_US: &str = "controversial_english_us";
+
 /// What a run says in the place of a column of a published table.
 fn own(table: &PublishedTable, column: &str, findings: &Findings) -> Option<String> {
-    let cell = |found: Consistency| estimate(found.mean, found.ci95);
-    let kind = |by: &ByGrouping| {
-        if column.starts_with("topics") {
-            by.topic
-        } else {
-            by.paraphrase
-        }
-    };
     if let Some(language) = table.name.strip_prefix("steering_") {
-        let rank = findings.steering.get(language)?.study_rank;
+        let rank = findings.steering.get(language)?.study_rank?;
         return Some(format!(
             "{} [{}, {}]",
             rank.median, rank.least, rank.largest
         ));
     }
     match table.name.as_str() {
-        "languages_topics" | "languages_paraphrases" => {
+        "languages_topics" => {
             let file = findings.files.get(&format!("controversial_{column}_us"))?;
-            return Some(if table.name == "languages_topics" {
-                estimate(file.topic, file.topic_ci95)
-            } else {
-                estimate(file.paraphrase, file.paraphrase_ci95)
-            });
+            Some(estimate(file.topic, file.topic_ci95))
+        }
+        "languages_paraphrases" => {
+            let file = findings.files.get(&format!("controversial_{column}_us"))?;
+            Some(estimate(file.paraphrase, file.paraphrase_ci95))
         }
         "controversy" => {
-            let found = findings
-                .controversy
-                .iter()
-                .find(|f| f.language == "english" && f.country == "us")?;
-            let by = if column.ends_with("uncontroversial") {
+            let mut all = findings.controversy.iter();
+            let found = all.find(|f| f.language == "english" && f.country == "us")?;
+            let uncontroversial = column.ends_with("uncontroversial");
+            let by = if uncontroversial {
                 found.uncontroversial
             } else {
                 found.controversial
             };
-            return Some(cell(kind(&by)));
+            Some(cell(kind(column, &by)))
         }
-        "abstention" | "abstention_of_maximum" => {
-            // The study's are of one file; the run's, of all its files, are comparable where it has that file alone.
-            findings
-                .files
-                .get("controversial_english_us")
-                .filter(|_| findings.files.len() == 1)?;
-            let abstention = findings.abstention.as_ref()?;
-            let by = if column.ends_with("not allowed") {
-                &abstention.not_allowed
+        "abstention" | "abstention_of_maximum" | "formats" | "yes_bias" => {
+            // The study's are of one file; what a run has over all its files is comparable where it has that file alone.
+            let alone = findings.files.len() == 1 && findings.files.contains_key(ENGLISH_US);
+            alone
+                .then(|| of_the_one_file(table, column, findings))
+                .flatten()
+        }
+        "judges_agree" => {
+            let agreement = findings.open.as_ref()?.agreement.as_ref()?;
+            Some(format!("{:.3}", agreement.median_kappa_of_topics?))
+        }
+        "base_aligned" | "judges" | "yes_supports" => None,
+        _ => of_selected_file(table, column, findings),
+    }
+}
+
+fn cell(found: Consistency) -> String {
+    estimate(found.mean, found.ci95)
+}
+
+fn kind(column: &str, by: &ByGrouping) -> Consistency {
+    if column.starts_with("topics") {
+        by.topic
+    } else {
+        by.paraphrase
+    }
+}
+
+/// What is measured over all files of a run.
+fn of_the_one_file(table: &PublishedTable, column: &str, findings: &Findings) -> Option<String> {
+    match table.name.as_str() {
+        "yes_bias" => {
+            let first = findings.support.first_option?;
+            Some(format!("{:.4}", first.where_it_supports?))
+        }
+        "formats" if column.ends_with("open") => {
+            let open = findings.open.as_ref()?;
+            let reader = open.readers.get(open.main_reader.as_ref()?)?;
+            Some(cell(kind(column, &reader.consistency)))
+        }
+        "formats" => {
+            let name = if column.starts_with("topics") {
+                "topic"
             } else {
-                &abstention.allowed
+                "paraphrase"
             };
-            let found = kind(by);
-            return if table.name == "abstention" {
+            findings.overall.get(name).map(|found| cell(*found))
+        }
+        _ => {
+            let found = findings.abstention.as_ref()?;
+            let not_allowed = column.ends_with("not allowed");
+            let by = if not_allowed {
+                &found.not_allowed
+            } else {
+                &found.allowed
+            };
+            let found = kind(column, by);
+            if table.name == "abstention" {
                 Some(cell(found))
             } else {
                 found.of_maximum.map(|share| format!("{share:.4}"))
-            };
+            }
         }
-        "base_aligned" | "formats" => return None,
-        _ => {}
     }
+}
+
+/// What is measured by file, or of the country that the file is about.
+fn of_selected_file(table: &PublishedTable, column: &str, findings: &Findings) -> Option<String> {
     let file = findings.files.get(&table.selection.as_ref()?.file())?;
+    if table.name.starts_with("topic_spread") {
+        let topics = match table.name.as_str() {
+            "topic_spread" => &file.topic_by_topic,
+            _ => &file.paraphrase_by_topic,
+        };
+        let values = || topics.values().copied();
+        let found = match column {
+            "largest" => values().reduce(f64::max)?,
+            "smallest" => values().reduce(f64::min)?,
+            _ => values().sum::<f64>() / topics.len() as f64,
+        };
+        return Some(format!("{found:.4}"));
+    }
     match column {
         "topics" => Some(estimate(file.topic, file.topic_ci95)),
         "paraphrases" => Some(estimate(file.paraphrase, file.paraphrase_ci95)),
-        "languages" => findings
-            .multilingual
-            .get("us")
-            .map(|found| estimate(found.mean, found.ci95)),
+        "letters vs open" => {
+            let found = findings.overall.get("task_format_letter_open")?;
+            (findings.files.len() == 1).then(|| cell(*found))
+        }
+        "languages" => {
+            let found = findings.multilingual.get("us")?;
+            Some(estimate(found.mean, found.ci95))
+        }
         "entropy topics" => Some(format!("{:.4}", file.topic_entropy_bits)),
         "entropy paraphrases" => Some(format!("{:.4}", file.rephrase_entropy_bits)),
         _ => {

@@ -52,6 +52,8 @@ impl RunReport<'_> {
         );
         out.push_str(&self.overall());
         out.push_str(&self.by_file());
+        out.push_str(&sections::sizes(&self.models));
+        out.push_str(&sections::validated(&self.models));
         out.push_str(&sections::controversy(&self.models));
         out.push_str(&sections::abstention(&self.models));
         out.push_str(&sections::open(&self.models));

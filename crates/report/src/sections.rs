@@ -1,7 +1,7 @@
 //! What is in a run beside the headline: controversy, abstention, passages, portraits, support, and how far letters can be
 //! trusted. Each is a table with a column a checkpoint, or nothing where nothing was asked.
 
-use crate::run::{ModelReport, estimate};
+use crate::run::{MEASURES, ModelReport, estimate};
 use crate::{table, text};
 use concord_suites::valueconsistency::{
     ByGrouping, Consistency, Findings, RankSummary, Robustness, TopicRank,
@@ -156,54 +156,14 @@ pub(crate) fn open(models: &[ModelReport<'_>]) -> String {
         .flat_map(|open| open.readers.keys())
         .collect();
     for reader in readers {
-        let find = move |f: &Findings| f.open.as_ref()?.readers.get(reader).cloned();
-        rows.push(row(format!("read by {reader}: topics"), move |f| {
-            Some(mean(find(f)?.consistency.topic))
-        }));
-        rows.push(row(format!("read by {reader}: paraphrases"), move |f| {
-            Some(mean(find(f)?.consistency.paraphrase))
-        }));
-        rows.push(row(
-            format!("read by {reader}: passages, left out"),
-            move |f| {
-                let trust = find(f)?.trust;
-                Some(format!("{}, {}", trust.passages, trust.left_out))
-            },
-        ));
-        rows.push(row(format!("read by {reader}: label mass"), move |f| {
-            let found = find(f)?;
-            let doubt = if found.doubtful { " (says little)" } else { "" };
-            let low = found.trust.low_label_mass;
-            Some(format!(
-                "{:.3}{doubt}, below 0.5 in {low}",
-                found.trust.label_mass
-            ))
-        }));
-        rows.push(row(
-            format!("read by {reader}: flips with order"),
-            move |f| find(f)?.trust.flip_rate.map(percent),
-        ));
-        rows.push(row(
-            format!("read by {reader}: known stances read right"),
-            move |f| {
-                let trust = find(f)?.trust;
-                Some(format!(
-                    "{} of {}",
-                    percent(trust.argued_right?),
-                    trust.argued
-                ))
-            },
-        ));
-        rows.push(row(
-            format!("read by {reader}: bias to support"),
-            move |f| Some(format!("{:+.3}", find(f)?.trust.bias?)),
-        ));
+        rows.extend(of_reader(reader));
     }
     rows.push(row("readers agree: Fleiss' kappa", |f| {
         let agreement = f.open.as_ref()?.agreement.as_ref()?;
+        let (all, some) = (agreement.passages, agreement.left_out);
         Some(format!(
-            "{:.3} over {} passages",
-            agreement.kappa?, agreement.passages
+            "{:.3} over {all} passages, {some} left out",
+            agreement.kappa?
         ))
     }));
     rows.push(row("readers agree: median kappa of topics", |f| {
@@ -215,6 +175,25 @@ pub(crate) fn open(models: &[ModelReport<'_>]) -> String {
                 .median_kappa_of_topics?,
         ))
     }));
+    let pairs: BTreeSet<[String; 2]> = models
+        .iter()
+        .filter_map(|model| model.findings.open.as_ref()?.agreement.as_ref())
+        .flat_map(|agreement| agreement.pairs.iter().map(|pair| pair.readers.clone()))
+        .collect();
+    for pair in pairs {
+        rows.push(row(
+            format!("{} and {} read alike", pair[0], pair[1]),
+            move |f| {
+                let all = &f.open.as_ref()?.agreement.as_ref()?.pairs;
+                let found = all.iter().find(|found| found.readers == pair)?;
+                let same = percent(found.same_stance);
+                Some(format!(
+                    "{same} of {}, {:.4} apart",
+                    found.passages, found.distance.mean
+                ))
+            },
+        ));
+    }
     rows.push(row("distance between readers", |f| {
         Some(mean(f.open.as_ref()?.agreement.as_ref()?.distance))
     }));
@@ -225,13 +204,67 @@ pub(crate) fn open(models: &[ModelReport<'_>]) -> String {
     )
 }
 
+/// What one reader made of the passages.
+fn of_reader(reader: &String) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    let find = move |f: &Findings| f.open.as_ref()?.readers.get(reader).cloned();
+    rows.push(row(format!("read by {reader}: topics"), move |f| {
+        Some(mean(find(f)?.consistency.topic))
+    }));
+    rows.push(row(format!("read by {reader}: paraphrases"), move |f| {
+        Some(mean(find(f)?.consistency.paraphrase))
+    }));
+    rows.push(row(
+        format!("read by {reader}: passages, left out"),
+        move |f| {
+            let trust = find(f)?.trust;
+            Some(format!("{}, {}", trust.passages, trust.left_out))
+        },
+    ));
+    rows.push(row(format!("read by {reader}: label mass"), move |f| {
+        let found = find(f)?;
+        let doubt = if found.doubtful { " (says little)" } else { "" };
+        let low = found.trust.doubtful_passages;
+        Some(format!(
+            "{:.3}{doubt}, below 0.5 in {low}",
+            found.trust.label_mass
+        ))
+    }));
+    rows.push(row(
+        format!("read by {reader}: flips with order"),
+        move |f| find(f)?.trust.flip_rate.map(percent),
+    ));
+    rows.push(row(
+        format!("read by {reader}: known stances read right"),
+        move |f| {
+            let trust = find(f)?.trust;
+            Some(format!(
+                "{} of {}",
+                percent(trust.argued_right?),
+                trust.argued
+            ))
+        },
+    ));
+    rows.push(row(
+        format!("read by {reader}: bias to support"),
+        move |f| Some(format!("{:+.3}", find(f)?.trust.bias?)),
+    ));
+    rows
+}
+
 /// The portraits.
 pub(crate) fn steering(models: &[ModelReport<'_>]) -> String {
     let languages: BTreeSet<&String> = models
         .iter()
         .flat_map(|model| model.findings.steering.keys())
         .collect();
-    let rank = |rank: RankSummary| format!("{} [{}, {}]", rank.median, rank.least, rank.largest);
+    let rank = |rank: Option<RankSummary>| {
+        let rank = rank?;
+        Some(format!(
+            "{} [{}, {}]",
+            rank.median, rank.least, rank.largest
+        ))
+    };
     let mut rows = Vec::new();
     for language in languages {
         let find = move |f: &Findings| f.steering.get(language).cloned();
@@ -241,7 +274,7 @@ pub(crate) fn steering(models: &[ModelReport<'_>]) -> String {
                 let found = find(f)?;
                 Some(format!(
                     "{:+.3}, others by {:+.3}",
-                    found.own_effect, found.other_effect
+                    found.own_effect?, found.other_effect?
                 ))
             },
         ));
@@ -257,11 +290,11 @@ pub(crate) fn steering(models: &[ModelReport<'_>]) -> String {
         ));
         rows.push(row(
             format!("{language}: rank of own value (0 best)"),
-            move |f| Some(rank(find(f)?.rank)),
+            move |f| rank(find(f)?.rank),
         ));
         rows.push(row(
             format!("{language}: rank as the study's code has it"),
-            move |f| Some(rank(find(f)?.study_rank)),
+            move |f| rank(find(f)?.study_rank),
         ));
         rows.push(row(format!("{language}: valued most"), move |f| {
             let found = find(f)?;
@@ -370,10 +403,10 @@ pub(crate) fn trust(models: &[ModelReport<'_>]) -> String {
     }
     rows.push(row("five tokens: prompts that differ", |f| {
         let trust = f.robustness.as_ref()?;
-        let (differ, other) = (trust.top_five.differ, trust.top_five.other_answer);
+        let (differ, other) = (trust.top_five.differ, trust.top_five.other_answer.len());
         Some(format!("{differ}, another answer in {other}"))
     }));
-    rows.push(row("text after the letter agrees", |f| {
+    rows.push(row("answer in own words agrees", |f| {
         let followed = f.robustness.as_ref()?.followed?;
         let agree = percent(followed.agree as f64 / followed.stated.max(1) as f64);
         Some(format!(
@@ -399,6 +432,54 @@ pub(crate) fn trust(models: &[ModelReport<'_>]) -> String {
     by_model("How far the letters can be trusted:", models, rows)
 }
 
+/// What every mean is over.
+pub(crate) fn sizes(models: &[ModelReport<'_>]) -> String {
+    let rows = MEASURES.iter().map(|(key, words)| {
+        row(*words, move |f| {
+            let found = f.overall.get(key)?;
+            let alone = match found.alone {
+                0 => String::new(),
+                alone => format!(", {alone} of them of one answer"),
+            };
+            Some(format!(
+                "{} in {} groups{alone}",
+                found.distances, found.groups
+            ))
+        })
+    });
+    by_model("Answers that these are means of:", models, rows.collect())
+}
+
+/// Only phrasings that people found to ask the same.
+pub(crate) fn validated(models: &[ModelReport<'_>]) -> String {
+    let files: BTreeSet<&String> = models
+        .iter()
+        .flat_map(|model| model.findings.files.keys())
+        .collect();
+    let mut rows = Vec::new();
+    for file in files {
+        let find = move |f: &Findings| f.files.get(file)?.validated;
+        rows.push(row(format!("{file}: paraphrases"), move |f| {
+            Some(mean(find(f)?.paraphrase))
+        }));
+        rows.push(row(format!("{file}: topics"), move |f| {
+            Some(mean(find(f)?.topic))
+        }));
+        rows.push(row(format!("{file}: questions left"), move |f| {
+            let (asked, found) = (f.files.get(file)?.questions, find(f)?);
+            Some(format!(
+                "{} of {asked}, {} originals",
+                found.questions, found.originals
+            ))
+        }));
+    }
+    by_model(
+        "Only originals whose paraphrases people found to ask the same:",
+        models,
+        rows,
+    )
+}
+
 /// How many questions there were, where something is to be said about it.
 pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
     let mut out = String::new();
@@ -417,6 +498,13 @@ pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
             );
         }
         for (country, languages) in &model.findings.multilingual {
+            if languages.left_out > 0 {
+                let left_out = languages.left_out;
+                let _ = write!(
+                    out,
+                    "; {country}: {left_out} answers without an English original are in no language group"
+                );
+            }
             for [a, b] in &languages.apart {
                 let _ = write!(
                     out,

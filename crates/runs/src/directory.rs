@@ -237,31 +237,38 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         Ok(readers)
     }
 
-    /// Where a reader that is added writes until it has read everything a checkpoint wrote.
+    /// Where a reader that is added writes until it has read everything that every checkpoint wrote. `identity` tells readers of
+    /// one name apart.
     ///
     /// # Errors
     /// As [`Journal::open`]; [`RunError::File`].
-    pub fn added_journal(&self, reader: &str, model: &str) -> Result<Journal, RunError> {
-        let path = self.added(reader, model);
-        make_folder_of(&path)?;
-        Journal::open(&path)
+    pub fn added_journal(
+        &self,
+        reader: &str,
+        identity: &str,
+        model: &str,
+    ) -> Result<Journal, RunError> {
+        let (added, done) = self.added(reader, identity, model);
+        make_folder_of(&added)?;
+        // What was made part of the run before the run was measured again is read from there.
+        Journal::open(if done.exists() { &done } else { &added })
     }
 
-    fn added(&self, reader: &str, model: &str) -> PathBuf {
-        let file = self.folder.join(What::Stances(reader).file(model));
-        file.with_extension("jsonl.partial")
+    fn added(&self, reader: &str, identity: &str, model: &str) -> (PathBuf, PathBuf) {
+        let done = self.folder.join(What::Stances(reader).file(model));
+        (done.with_extension(format!("{identity}.partial")), done)
     }
 
     /// Makes what an added reader read part of the run, for every checkpoint.
     ///
     /// # Errors
-    /// [`RunError::File`].
-    pub fn add(&self, reader: &str, models: &[&str]) -> Result<(), RunError> {
+    /// [`RunError::File`]; the same call finishes what was begun.
+    pub fn add(&self, reader: &str, identity: &str, models: &[&str]) -> Result<(), RunError> {
         for model in models {
-            let (from, to) = (
-                self.added(reader, model),
-                self.folder.join(What::Stances(reader).file(model)),
-            );
+            let (from, to) = self.added(reader, identity, model);
+            if to.exists() && !from.exists() {
+                continue;
+            }
             std::fs::rename(&from, &to).map_err(|source| RunError::File { path: to, source })?;
         }
         Ok(())
@@ -301,20 +308,29 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
     })
 }
 
-/// Writes a file beside its place and moves it there, so that it is never half there.
 fn write(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
-    let failed = |source| RunError::File {
-        path: path.to_owned(),
-        source,
-    };
     let mut text = serde_json::to_vec_pretty(value).map_err(|source| RunError::Encode {
         path: path.to_owned(),
         source,
     })?;
     text.push(b'\n');
-    let beside = path.with_extension("json.new");
+    write_bytes(path, &text)
+}
+
+/// Writes a file beside its place and moves it there, so that it is never half there.
+///
+/// # Errors
+/// [`RunError::File`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let failed = |source| RunError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
     let mut file = File::create(&beside).map_err(failed)?;
-    file.write_all(&text).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     std::fs::rename(&beside, path).map_err(failed)
 }
@@ -346,12 +362,12 @@ mod tests {
         run.finish(&settings, &json!({})).unwrap();
         let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
         stored
-            .added_journal("other", "m")
+            .added_journal("other", "id", "m")
             .unwrap()
             .append([reading("b")])
             .unwrap();
         assert_eq!(stored.readers("m").unwrap(), ["itself"]);
-        stored.add("other", &["m"]).unwrap();
+        stored.add("other", "id", &["m"]).unwrap();
         assert_eq!(stored.readers("m").unwrap(), ["itself", "other"]);
         assert!(
             stored

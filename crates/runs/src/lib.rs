@@ -18,6 +18,6 @@ mod directory;
 mod error;
 mod journal;
 
-pub use directory::{RunDirectory, StoredRun, What};
+pub use directory::{RunDirectory, StoredRun, What, write_bytes};
 pub use error::RunError;
 pub use journal::Journal;

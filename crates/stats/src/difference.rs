@@ -87,28 +87,41 @@ pub fn paired_effect_size(differences: &[f64]) -> Option<f64> {
     (deviation > 0.0).then(|| mean / deviation)
 }
 
-/// How often, with one place drawn at random from each row, the mean is at least as far from the others as that of the
-/// chosen places: a one-sided test that the chosen ones are larger than the rest.
+/// How often columns handed to rows at random, each to one row at most, give a sum as large as the columns that belong to
+/// them: a one-sided permutation test that rows are largest where they belong. A column that is large in every row makes
+/// no difference.
 ///
 /// # Shapes
-/// `rows`: values and which of them is the chosen one. Absent where a row has fewer than two values or there is no row.
+/// `rows`: values by column, and the column that belongs to the row; all rows have as many columns, at least as many as
+/// there are rows and at least two. Absent where they do not.
 ///
 /// # Numerics
-/// 9,999 draws by the seed; the observed one counts as one of them.
-pub fn chosen_place_test(rows: &[(Vec<f64>, usize)], seed: u64) -> Option<f64> {
-    if rows.is_empty() || rows.iter().any(|(values, _)| values.len() < 2) {
+/// 9,999 draws by the seed; the observed one counts as one of them. Sums within 1e-12 count as as large.
+///
+/// # Source
+/// Mantel and Valand 1970: the sum of a matrix over a random assignment.
+pub fn matching_test(rows: &[(Vec<f64>, usize)], seed: u64) -> Option<f64> {
+    let columns = rows.first()?.0.len();
+    let even = rows
+        .iter()
+        .all(|(values, own)| values.len() == columns && *own < columns);
+    if columns < 2 || rows.len() > columns || !even {
         return None;
     }
-    let observed: f64 = rows.iter().map(|(values, chosen)| values[*chosen]).sum();
+    let observed: f64 = rows.iter().map(|(values, own)| values[*own]).sum();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..columns).collect();
     let mut as_large = 1u32;
     for _ in 0..DRAWS {
+        for at in 0..rows.len() {
+            let left = (columns - at) as u64;
+            let drawn = (u64::from(random.next_u32()) * left) >> 32;
+            order.swap(at, at + usize::try_from(drawn).unwrap_or(0));
+        }
         let found: f64 = rows
             .iter()
-            .map(|(values, _)| {
-                let at = (u64::from(random.next_u32()) * values.len() as u64) >> 32;
-                usize::try_from(at).map_or(0.0, |at| values[at])
-            })
+            .zip(&order)
+            .map(|((values, _), at)| values[*at])
             .sum();
         as_large += u32::from(found >= observed - 1e-12);
     }
@@ -170,17 +183,31 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_place_that_stands_out_is_found() {
-        let stands_out: Vec<_> = (0..10)
-            .map(|_| (vec![0.0, 0.1, 0.9, 0.2, 0.1, 0.0], 2))
+    fn rows_that_are_largest_where_they_belong_are_found() {
+        let row = |own: usize, lift: f64| -> (Vec<f64>, usize) {
+            (
+                (0..6)
+                    .map(|column| if column == own { lift } else { 0.1 })
+                    .collect(),
+                own,
+            )
+        };
+        let apart: Vec<_> = (0..5).map(|own| row(own, 0.9)).collect();
+        // One of 6!/1! assignments reaches it.
+        assert!(matching_test(&apart, 1).unwrap() < 0.004);
+        // A column that lifts every row alike is no sign of belonging.
+        let lifted: Vec<_> = (0..5)
+            .map(|own| {
+                (
+                    (0..6).map(|c| if c == 2 { 0.9 } else { 0.1 }).collect(),
+                    own,
+                )
+            })
             .collect();
-        assert!(chosen_place_test(&stands_out, 1).unwrap() < 0.001);
-        let middling: Vec<_> = (0..10)
-            .map(|_| (vec![0.0, 0.1, 0.9, 0.2, 0.15, 0.0], 4))
-            .collect();
-        assert!(chosen_place_test(&middling, 1).unwrap() > 0.3);
-        assert_eq!(chosen_place_test(&[], 1), None);
-        assert_eq!(chosen_place_test(&[(vec![1.0], 0)], 1), None);
+        assert!(matching_test(&lifted, 1).unwrap() > 0.5);
+        assert_eq!(matching_test(&[], 1), None);
+        assert_eq!(matching_test(&[(vec![1.0], 0)], 1), None);
+        assert_eq!(matching_test(&[row(0, 1.0), (vec![1.0, 2.0], 1)], 1), None);
     }
 
     #[test]

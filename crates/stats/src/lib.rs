@@ -18,7 +18,7 @@ pub use consistency::{
     mean_distances, pairwise_distances,
 };
 pub use difference::{
-    benjamini_hochberg, chosen_place_test, median, paired_effect_size, sign_flip_test,
+    benjamini_hochberg, matching_test, median, paired_effect_size, sign_flip_test,
 };
 pub use distribution::{Distribution, DistributionError};
 pub use divergence::{entropy_bits, entropy_nats, jensen_shannon_distance, relative_entropy};

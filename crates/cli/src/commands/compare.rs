@@ -6,8 +6,8 @@ use crate::arguments::{CompareArguments, OutputFormat};
 use crate::failure::Failure;
 use crate::output;
 use concord_questions::{Question, QuestionFile, QuestionSet};
-use concord_suites::valueconsistency::Answers;
-use serde_json::{Map, json};
+use concord_suites::valueconsistency::{Abstention, Answers, Format, Orders};
+use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,14 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         output::message(&format!("note: {difference}"));
     }
     let settings = settings_of(&runs[0].run.manifest, arguments.seed, arguments.resamples);
+    let formats: Vec<Format> = [Format::Letter, Format::Cloze, Format::Open]
+        .into_iter()
+        .filter(|format| runs.iter().all(|run| run.options.has(*format)))
+        .collect();
+    if formats.is_empty() {
+        let help = "compare runs that read letters, texts or passages alike";
+        return Err(Failure::usage("the runs share no format", help));
+    }
     // What all runs share, and of that what is selected.
     let shared = shared(&runs);
     let mut set = runs[0].run.questions.clone();
@@ -69,6 +77,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         let asked = own.len();
         own.keep(&both);
         found.keep(&own, &both);
+        found.only(&formats);
         left_out.insert(side.shown.clone(), json!(asked - own.len()));
         if answers.is_empty() {
             set = own;
@@ -172,16 +181,34 @@ fn differences(runs: &[Opened]) -> Vec<String> {
         if first.options.formats != other.options.formats {
             found.push(format!("{b} read other formats than {a}"));
         }
-        if first.options.orders != other.options.orders
-            || first.options.abstention != other.options.abstention
-        {
-            found.push(format!("{b} asked in other orders than {a}"));
+        let drawn = |run: &Opened| {
+            let one = run.options.abstention == Abstention::One;
+            (one || run.options.orders == Orders::Seeded).then_some(run.options.seed)
+        };
+        let orders = |run: &Opened| (run.options.orders, run.options.abstention, drawn(run));
+        if orders(first) != orders(other) {
+            found.push(format!(
+                "{b} asked in other orders than {a}, or drew them by another seed"
+            ));
         }
         if first.options.passages != other.options.passages {
             found.push(format!("{b} wrote passages in another way than {a}"));
         }
+        if readers(first) != readers(other) {
+            found.push(format!("{b} had its passages read by others than {a}"));
+        }
     }
     found
+}
+
+/// The names of those who read a run's passages.
+fn readers(run: &Opened) -> Vec<String> {
+    let readers = run.run.manifest.get("readers").and_then(Value::as_array);
+    let names = readers
+        .into_iter()
+        .flatten()
+        .filter_map(|reader| reader.get("name")?.as_str());
+    names.map(str::to_owned).collect()
 }
 
 /// A question is the same where file, text and options are.

@@ -39,6 +39,9 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     let reader = &readers[0];
     is_new(&opened, &reader.name)?;
     let form = inputs::form(reader, ChatTemplateUse::Auto)?;
+    let described = inputs::described(reader, form, arguments.dtype)?;
+    // What was begun with other weights under the same name is not gone on with.
+    let identity = identity(&described);
     let study = Study {
         set: &opened.run.questions,
         stimuli: &stimuli,
@@ -54,7 +57,7 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     let mut all = Vec::new();
     for name in &opened.names {
         let mut stored = opened.stored(name)?;
-        let journal = opened.run.added_journal(&reader.name, name)?;
+        let journal = opened.run.added_journal(&reader.name, &identity, name)?;
         let read = study.stances(reader, form, &stored.texts, journal, &mut decoder);
         let (stances, cost) = read.map_err(|failure| {
             if failure.status == ExitStatus::Incomplete {
@@ -79,7 +82,7 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         }
         all.push(stored);
     }
-    let described = inputs::described(reader, form, arguments.dtype)?;
+
     match manifest.get_mut("readers") {
         Some(Value::Array(readers)) => readers.push(described),
         _ => {
@@ -95,8 +98,9 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         &all,
         settings,
     )?;
+    results.warn_of_readers();
     let findings = results.findings();
-    opened.run.add(&reader.name, &names)?;
+    opened.run.add(&reader.name, &identity, &names)?;
     opened.run.update(&manifest, &findings)?;
     match arguments.format {
         OutputFormat::Json => output::json(&findings),
@@ -108,18 +112,28 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a reader that has read the run already.
+/// A short digest of everything that decides what a reader reads.
+fn identity(described: &Value) -> String {
+    blake3::hash(described.to_string().as_bytes()).to_hex()[..16].to_owned()
+}
+
+/// Refuses a reader that has read the run already. One that was added and not yet measured is let through, to finish.
 fn is_new(opened: &Opened, reader: &str) -> Result<(), Failure> {
-    for name in &opened.names {
-        let known = opened.run.readers(name)?;
-        if known.iter().any(|known| known == reader) || reader == SELF_READER {
-            let message = format!(
-                "{}: `{reader}` has read it already",
-                opened.folder().display()
-            );
-            let help = format!("readers of {name}: {}", known.join(", "));
-            return Err(Failure::usage(message, help));
-        }
+    let readers = opened.run.manifest.get("readers").and_then(Value::as_array);
+    let known = readers
+        .into_iter()
+        .flatten()
+        .filter_map(|known| known.get("name")?.as_str());
+    let known: Vec<&str> = known.collect();
+    if known.contains(&reader) || reader == SELF_READER {
+        let message = format!(
+            "{}: `{reader}` has read it already",
+            opened.folder().display()
+        );
+        return Err(Failure::usage(
+            message,
+            format!("its readers are {}", known.join(", ")),
+        ));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::arguments::ReportArguments;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use concord_questions::Chosen;
+use concord_runs::write_bytes;
 
 /// Measures a run again and writes its page.
 pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
@@ -26,9 +27,12 @@ pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     if out.as_os_str() == "-" {
         return output::data(&page);
     }
-    std::fs::write(&out, page).map_err(|error| {
-        let message = format!("{}: cannot be written: {error}", out.display());
-        Failure::new(ExitStatus::Device, message, "name another file with --out")
+    write_bytes(&out, page.as_bytes()).map_err(|error| {
+        Failure::new(
+            ExitStatus::Device,
+            error.to_string(),
+            "name another file with --out",
+        )
     })?;
     output::data(&format!("{}\n", out.display()))
 }

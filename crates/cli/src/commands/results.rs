@@ -1,6 +1,7 @@
 //! What is made of readings, whether they were just read or stored long ago.
 
 use crate::failure::{ExitStatus, Failure};
+use crate::output;
 use concord_questions::{Chosen, QuestionSet};
 use concord_report::{ComparisonReport, ModelReport, RunReport};
 use concord_runs::{RunError, StoredRun, What};
@@ -59,6 +60,19 @@ impl Results {
             measured,
             comparisons,
         })
+    }
+
+    /// Says which readers should not be trusted.
+    pub fn warn_of_readers(&self) {
+        for (name, measured) in self.names.iter().zip(&self.measured) {
+            let readers = measured.findings.open.iter().flat_map(|open| &open.readers);
+            for (reader, found) in readers.filter(|(_, found)| found.doubtful) {
+                output::message(&format!(
+                    "{name}: {reader} puts {:.3} of its probability on letters when it reads the passages; what it reads says little",
+                    found.trust.label_mass
+                ));
+            }
+        }
     }
 
     /// What is stored and printed.

@@ -86,6 +86,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         .map(|(name, cost)| ((*name).to_owned(), Value::Object(cost)));
     manifest.insert("results".into(), Value::Object(costs.collect()));
     let results = Results::of(&set, &options, &names, &all, settings)?;
+    results.warn_of_readers();
     let findings = results.findings();
     let out = directory.finish(&manifest, &findings)?;
     match arguments.format {

@@ -290,6 +290,36 @@ fn runs_are_compared_where_they_asked_the_same() {
 }
 
 #[test]
+fn formats_that_not_both_runs_have_are_compared_in_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let compare = |arguments: &[&str]| concord(folder.path(), &[&["compare"], arguments].concat());
+    let base = demo("base");
+    let one = ["--no-steering", "-M", base.to_str().unwrap(), "-o"];
+    run(folder.path(), &[&one[..], &["one"]].concat());
+    let texts = [
+        "--no-steering",
+        "--formats",
+        "cloze",
+        "-M",
+        base.to_str().unwrap(),
+        "-o",
+    ];
+    run(folder.path(), &[&texts[..], &["texts"]].concat());
+    let other = compare(&["one", "texts"]);
+    assert!(
+        other.code == 2 && other.stderr.contains("read other formats"),
+        "{}",
+        other.stderr
+    );
+    let shared = compare(&["one", "texts", "--intersect", "--format", "json"])
+        .ok()
+        .json();
+    for measure in shared["comparisons"][0]["measures"].as_array().unwrap() {
+        assert_eq!(measure["difference"], 0.0, "{measure}");
+    }
+}
+
+#[test]
 fn a_selection_and_a_page() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["-o", "r"]);

@@ -2,9 +2,9 @@
 
 use super::name;
 use super::open::{OpenAnswers, open_answers};
-use super::plan::{Format, Options};
+use super::plan::{Abstention, Format, Options};
 use super::portraits::{PortraitAnswers, portrait_answers};
-use super::robustness::{Gathered, Robustness, RowTrust};
+use super::robustness::{Gathered, OrderTrust, Robustness, RowTrust};
 use super::shown::{Shown, letters, next_token, truncated_letters};
 use concord_questions::{Chosen, Question, QuestionSet, Stance};
 use concord_readings::Reading;
@@ -77,7 +77,8 @@ pub struct Stored {
 pub struct Answers {
     /// From letters, both orders averaged.
     pub letter: Option<AnswerTable>,
-    /// From letters, by the geometric mean of the orders: what a letter gains by its place falls out.
+    /// From letters, by the geometric mean of the orders: what a letter gains by its place falls out where there are two options,
+    /// and what the first and the last gain where there are more.
     pub debiased: Option<AnswerTable>,
     /// From letters as far as they are among the five most probable tokens, as the study's code reads them.
     pub top_five: Option<AnswerTable>,
@@ -172,7 +173,10 @@ impl Answers {
             let Some(other) = like.files.iter().find(|other| other.name == file.name) else {
                 continue;
             };
-            let place = |question: &Question| file.questions.iter().position(|own| own == question);
+            let same =
+                |a: &Question, b: &Question| a.question == b.question && a.options == b.options;
+            let place =
+                |question: &Question| file.questions.iter().position(|own| same(own, question));
             let order: Option<Vec<usize>> = other.questions.iter().map(place).collect();
             let Some(order) = order.filter(|order| !order.is_sorted()) else {
                 continue;
@@ -181,6 +185,27 @@ impl Answers {
                 arrange_rows(table.get_mut(&file.name), &order);
             }
             arrange_rows(self.trust_by_row.get_mut(&file.name), &order);
+        }
+    }
+
+    /// Keeps the answers that come from these formats.
+    pub fn only(&mut self, formats: &[Format]) {
+        if !formats.contains(&Format::Letter) {
+            self.letter = None;
+            self.debiased = None;
+            self.top_five = None;
+            self.abstaining = None;
+            self.robustness = None;
+            self.trust_by_row.clear();
+            self.portraits.clear();
+        }
+        if !formats.contains(&Format::Cloze) {
+            self.cloze = None;
+            self.cloze_per_token = None;
+            self.cloze_per_byte = None;
+        }
+        if !formats.contains(&Format::Open) {
+            self.open = None;
         }
     }
 
@@ -258,8 +283,7 @@ pub fn from_readings(
         answers.cloze_per_token = Some(per_token);
         answers.cloze_per_byte = Some(per_byte);
     }
-    let asked = |row: usize, name: &str| !options.abstention_orders_of(name, row).is_empty();
-    if set.files.iter().any(|file| asked(0, &file.name)) && options.has(Format::Letter) {
+    if options.abstention != Abstention::Off && options.has(Format::Letter) {
         answers.abstaining = Some(abstaining(source)?);
     }
     Ok(answers)
@@ -279,9 +303,11 @@ fn from_letters(source: Source<'_>, answers: &mut Answers) -> Result<(), Answers
         let mut rows: [Vec<Option<Distribution>>; 3] = Default::default();
         let mut trusted = Vec::new();
         for (row, question) in file.questions.iter().enumerate() {
-            let (mut exact, mut truncated) = (Vec::new(), Vec::new());
+            let (mut exact, mut truncated, mut by_option) = (Vec::new(), Vec::new(), Vec::new());
             let mut of_row = Vec::new();
-            let orders = options.orders_of(&file.name, row).into_iter();
+            let orders = options
+                .orders_of(&file.name, &question.question)
+                .into_iter();
             for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
                 let id = name::question(&file.name, row, reversed);
                 let reading = reading(&stored.answers, &id)?;
@@ -293,16 +319,25 @@ fn from_letters(source: Source<'_>, answers: &mut Answers) -> Result<(), Answers
                     layout,
                 };
                 gathered.add(reading, next, &letters);
-                of_row.push((
-                    next.label_mass.get(),
-                    letters.mode().and_then(|at| shown.option(at)),
-                ));
-                exact.push(shown.stances(&letters));
-                truncated.extend(truncated_letters(next).map(|letters| shown.stances(&letters)));
+                of_row.push(OrderTrust {
+                    label_mass: next.label_mass.get(),
+                    favourite: letters.mode().and_then(|at| shown.option(at)),
+                    first: letters.probabilities()[0],
+                });
+                by_option.push(shown.in_file_order(&letters));
+                exact.extend(shown.stances(&letters));
+                let five = truncated_letters(next);
+                truncated.extend(five.and_then(|letters| shown.stances(&letters)));
             }
-            trusted.push(gathered.add_row(&of_row));
+            trusted.push(gathered.add_row(&of_row, question.options.len()));
             rows[0].push(Distribution::average(&exact).ok());
-            rows[1].push(Distribution::geometric_mean(&exact).ok());
+            let in_file_order = Shown {
+                options: &question.options,
+                reversed: false,
+                layout,
+            };
+            let debiased = Distribution::geometric_mean(&by_option).ok();
+            rows[1].push(debiased.and_then(|options| in_file_order.stances(&options)));
             rows[2].push(Distribution::average(&truncated).ok());
         }
         for (table, rows) in tables.iter_mut().zip(rows) {
@@ -334,7 +369,9 @@ fn from_texts(source: Source<'_>) -> Result<[AnswerTable; 3], AnswersError> {
         let mut rows: [Vec<Option<Distribution>>; 3] = Default::default();
         for (row, question) in file.questions.iter().enumerate() {
             let mut by_order: [Vec<Distribution>; 3] = Default::default();
-            let orders = options.orders_of(&file.name, row).into_iter();
+            let orders = options
+                .orders_of(&file.name, &question.question)
+                .into_iter();
             for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
                 let id = name::question(&file.name, row, reversed);
                 let texts: Vec<_> = reading(readings, &id)?.continuations().collect();
@@ -358,7 +395,7 @@ fn from_texts(source: Source<'_>) -> Result<[AnswerTable; 3], AnswersError> {
                 for (scores, by_order) in scores.iter().zip(&mut by_order) {
                     let options = Distribution::from_log_weights(scores)
                         .map_err(|_| incomplete("finite likelihood"))?;
-                    by_order.push(shown.stances(&options));
+                    by_order.extend(shown.stances(&options));
                 }
             }
             for (rows, by_order) in rows.iter_mut().zip(&by_order) {
@@ -387,7 +424,9 @@ fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
         let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
         for (row, question) in file.questions.iter().enumerate() {
             let (mut with, mut without) = (Vec::new(), Vec::new());
-            let orders = options.abstention_orders_of(&file.name, row).into_iter();
+            let orders = options
+                .abstention_orders_of(&file.name, &question.question)
+                .into_iter();
             for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
                 let kinds = [
                     (
@@ -408,7 +447,7 @@ fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
                         reversed,
                         layout,
                     };
-                    answers.push(shown.stances(&letters));
+                    answers.extend(shown.stances(&letters));
                 }
             }
             allowed.push(Distribution::average(&with).ok());

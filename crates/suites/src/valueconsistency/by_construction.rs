@@ -256,11 +256,18 @@ fn passages_that_say_something_else_than_letters() {
     );
     let own = &open.readers["itself"];
     assert!(!own.doubtful && open.readers["other"].doubtful);
-    assert_eq!(open.readers["other"].trust.low_label_mass, 478);
+    assert_eq!(open.readers["other"].trust.doubtful_passages, 478);
     assert_eq!(own.trust.argued, 40);
     // Each question is argued for both ways: read as support both times, .85 on average where .5 would be without bias.
     close(own.trust.argued_right.unwrap(), 0.5);
     assert!(own.trust.bias.unwrap() > 0.3, "{own:?}");
+    assert_eq!(
+        open.marked.values().flatten().count(),
+        2 + 2 + 476 + passages.other_language
+    );
+    assert_eq!(open.readers["other"].doubtful_passages.len(), 478);
+    assert_eq!((own.trust.argued_asked, own.trust.bias_questions), (40, 20));
+    assert_eq!(open.main_reader.as_deref(), Some("itself"));
     let agreement = open.agreement.unwrap();
     assert_eq!(agreement.passages, 478);
     assert!(agreement.kappa.unwrap() < 0.0);
@@ -303,10 +310,10 @@ fn a_checkpoint_that_takes_values_on() {
     );
     let english = &found.steering["english"];
     assert_eq!((english.portraits, english.prompted.len()), (21, 12));
-    close(english.own_effect, 0.3);
-    close(english.other_effect, -0.05);
+    close(english.own_effect.unwrap(), 0.3);
+    close(english.other_effect.unwrap(), -0.05);
     assert!(english.p_value.unwrap() < 0.001);
-    close(english.rank.median, 0.0);
+    close(english.rank.unwrap().median, 0.0);
     close(
         english.values["benevolence"].centred,
         0.2 - 0.2 * 2.0 / 21.0,
@@ -447,6 +454,60 @@ fn a_selection_is_measured_as_if_nothing_else_had_been_asked() {
     let all = measured(&set, &options, &made_up).1.findings;
     let whole = &all.files["controversial_english_world"].topic_by_topic;
     close(found.overall["topic"].mean, whole["Eating meat"]);
+}
+
+#[test]
+fn questions_without_english_are_joined_with_nothing() {
+    let mut set = demo().unwrap();
+    for question in set.files.iter_mut().flat_map(|file| &mut file.questions) {
+        question.original_english = None;
+        question.topic_english = None;
+    }
+    let found = findings(
+        &set,
+        &MadeUp {
+            supports: Some(torn),
+            ..MadeUp::default()
+        },
+    );
+    assert!(!found.overall.contains_key("multilingual"));
+    for languages in found.multilingual.values() {
+        assert_eq!(
+            (languages.groups, languages.distances, languages.left_out),
+            (0, 0, 240)
+        );
+        assert_eq!((languages.apart.len(), languages.translations), (6, None));
+    }
+}
+
+#[test]
+fn answers_follow_their_questions_into_another_order() {
+    let set = demo().unwrap();
+    let options = everything();
+    let made_up = MadeUp {
+        supports: Some(torn),
+        ..MadeUp::default()
+    };
+    let (expected, _) = measured(&set, &options, &made_up);
+    let mut other = set.clone();
+    for file in &mut other.files {
+        file.questions.rotate_left(7);
+        // What is only a name does not tell questions apart.
+        file.questions[3].topic = "another name".to_owned();
+    }
+    let stored = readings(&other, &options, &made_up);
+    let mut found = from_readings(&other, &options, &stored, &Chosen::all()).unwrap();
+    assert_ne!(found.letter, expected.letter);
+    found.arrange(&other, &set);
+    assert_eq!(found.letter, expected.letter);
+    assert_eq!(
+        found.abstaining.unwrap().allowed,
+        expected.abstaining.unwrap().allowed
+    );
+    assert_eq!(
+        found.open.unwrap().readers["itself"].table,
+        expected.open.unwrap().readers["itself"].table
+    );
 }
 
 #[test]

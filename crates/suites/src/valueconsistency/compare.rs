@@ -3,7 +3,9 @@
 use super::answers::{AnswerTable, Answers};
 use super::consistency::{Cell, Cells, MeasureError, Settings};
 use super::findings::Measured;
+use super::open::LOW_MASS;
 use super::plan::Place;
+use super::robustness::RowTrust;
 use concord_questions::QuestionSet;
 use concord_stats::{
     Distance, bca_mean, benjamini_hochberg, mean, paired_effect_size, sign_flip_test,
@@ -12,6 +14,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
 /// How one measure differs between two checkpoints.
+///
+/// # Units
+/// Square roots of nats, but for the measure `support`, which is a probability.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The measure.
@@ -34,7 +39,7 @@ pub struct Comparison {
     pub p_value: Option<f64>,
     /// Groups that the test flips.
     pub groups: usize,
-    /// Cohen's d of the differences of groups.
+    /// Cohen's d of the mean differences of groups.
     pub effect_size: Option<f64>,
     /// By topic, for measures within a topic.
     pub topics: Vec<TopicComparison>,
@@ -57,8 +62,12 @@ pub struct TopicComparison {
     pub second: f64,
     /// Second minus first.
     pub difference: f64,
+    /// The ends of the 95 % BCa interval of the paired differences.
+    pub ci95: [f64; 2],
     /// How many pairs.
     pub pairs: usize,
+    /// Cohen's d of the paired differences.
+    pub effect_size: Option<f64>,
     /// The sign-flip test over the topic's questions, which it takes for independent.
     pub p_value: Option<f64>,
     /// The p-value among those of all topics (Benjamini and Hochberg).
@@ -85,6 +94,8 @@ pub struct QuestionComparison {
 pub struct Artefacts {
     /// Over questions where both checkpoints put at least half of the probability on letters.
     pub label_mass: Option<Stratum>,
+    /// Over questions where both checkpoints give the first letter, over both orders, between 0.4 and 0.6.
+    pub letter_prior: Option<Stratum>,
     /// Over questions where neither answer changes with the order.
     pub order: Option<Stratum>,
     /// Over all questions, from answers without what a letter gains by its place.
@@ -115,8 +126,8 @@ pub struct Side<'a> {
     pub measured: &'a Measured,
 }
 
-/// A label mass below this is no answer by letter.
-const TRUSTED_MASS: f64 = 0.5;
+/// A letter's probability over both orders is even within this of one half.
+const EVEN_WITHIN: f64 = 0.1;
 
 /// Two distances of one question in one measure.
 struct Pair {
@@ -205,7 +216,7 @@ fn of_cells(
         left_out: a.cells.len() + b.cells.len() - 2 * pairs.len(),
         p_value: sign_flip_test(&grouped, settings.seed),
         groups: grouped.len(),
-        effect_size: paired_effect_size(&grouped),
+        effect_size: paired_effect_size(&means_of_groups(&pairs)),
         topics: if within_topics {
             topics(set, &pairs, settings)
         } else {
@@ -325,6 +336,21 @@ fn differences_of_groups(pairs: &[Pair]) -> Vec<f64> {
     groups.into_values().collect()
 }
 
+/// The mean difference of each group.
+fn means_of_groups(pairs: &[Pair]) -> Vec<f64> {
+    let mut groups: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for pair in pairs {
+        groups
+            .entry(pair.group)
+            .or_default()
+            .push(pair.difference());
+    }
+    groups
+        .values()
+        .map(|differences| mean(differences))
+        .collect()
+}
+
 fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicComparison> {
     let mut by_topic: BTreeMap<(usize, &str), Vec<&Pair>> = BTreeMap::new();
     for pair in pairs {
@@ -339,6 +365,8 @@ fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicCom
                 pairs.iter().map(|pair| read(pair)).collect()
             };
             let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
+            let differences = of(Pair::difference);
+            let interval = bca_mean(&differences, 0.95, settings.resamples, settings.seed);
             // In English where that is known, as in the other findings.
             let (_, row) = pairs[0].place;
             let topic = set.files[file].questions[row].topic_name();
@@ -348,8 +376,10 @@ fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicCom
                 first,
                 second,
                 difference: second - first,
+                ci95: [interval.low, interval.high],
                 pairs: pairs.len(),
-                p_value: sign_flip_test(&of(Pair::difference), settings.seed),
+                effect_size: paired_effect_size(&differences),
+                p_value: sign_flip_test(&differences, settings.seed),
                 adjusted_p_value: None,
             }
         })
@@ -381,10 +411,17 @@ fn artefacts(
     };
     let both = |place: Place| Some([trust(first, place)?, trust(second, place)?]);
     let massive = |place| {
-        both(place).is_some_and(|sides| sides.iter().all(|side| side.label_mass >= TRUSTED_MASS))
+        both(place).is_some_and(|sides| sides.iter().all(|side| side.label_mass >= LOW_MASS))
     };
     let steady =
         |place| both(place).is_some_and(|sides| sides.iter().all(|side| side.flips == Some(false)));
+    let even = |place| {
+        let is = |side: &RowTrust| {
+            side.first_letter
+                .is_some_and(|p| (p - 0.5).abs() <= EVEN_WITHIN)
+        };
+        both(place).is_some_and(|sides| sides.iter().all(is))
+    };
     let debiased = match (&first.debiased, &second.debiased) {
         (Some(first), Some(second)) => {
             stratum(&paired(&cells(first)?, &cells(second)?), |_| true, settings)
@@ -393,6 +430,7 @@ fn artefacts(
     };
     Ok(Some(Artefacts {
         label_mass: stratum(pairs, massive, settings),
+        letter_prior: stratum(pairs, even, settings),
         order: stratum(pairs, steady, settings),
         debiased,
     }))

@@ -32,6 +32,9 @@ pub struct Settings {
 }
 
 /// A mean distance with its interval.
+///
+/// # Units
+/// Square roots of nats.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Consistency {
     /// The mean over all answers, each counted once.

@@ -161,7 +161,7 @@ pub fn measure(
     settings: Settings,
 ) -> Result<Measured, MeasureError> {
     let empty = AnswerTable::new();
-    let readers = answers.open.as_ref().map(OpenAnswers::first_reader);
+    let readers = answers.open.as_ref().map(OpenAnswers::main_stances);
     let open = readers.flatten();
     let table = answers.letter.as_ref().or(answers.cloze.as_ref()).or(open);
     let table = table.unwrap_or(&empty);

@@ -82,24 +82,25 @@ pub(crate) fn countries<'a>(set: &'a QuestionSet, table: &AnswerTable) -> Vec<Co
 /// Joins the files of a country: the *i*-th phrasings of one English original belong together, whatever they say.
 ///
 /// An outer join as the study's code makes it: keys are English topic (null matches null), English original and the place
-/// within the original in file order; a key that a file has twice is joined with every match.
+/// within the original in file order; a key that a file has twice is joined with every match. Questions without an English
+/// original are left out.
 ///
 /// # Source
 /// `notebooks/valueconsistency.py` of the study: `pandas.merge(how="outer")` over all files.
 pub(crate) fn join(country: &Country<'_>, table: &AnswerTable) -> Vec<Vec<Place>> {
-    type Key<'k> = (Option<&'k str>, Option<&'k str>, usize);
+    type Key<'k> = (Option<&'k str>, &'k str, usize);
     let mut order: Vec<Key<'_>> = Vec::new();
     let mut joined: HashMap<Key<'_>, Vec<Vec<Place>>> = HashMap::new();
     for (number, file) in &country.files {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut mine: HashMap<Key<'_>, Vec<Option<Place>>> = HashMap::new();
         for (row, question) in file.questions.iter().enumerate() {
+            // Without an English original nothing says what a question would be joined with; the study's have one throughout.
+            let Some(original) = question.original_english.as_deref() else {
+                continue;
+            };
             let place = places.entry(&question.original).or_insert(0);
-            let key = (
-                question.topic_english.as_deref(),
-                question.original_english.as_deref(),
-                *place,
-            );
+            let key = (question.topic_english.as_deref(), original, *place);
             *place += 1;
             let answered = is_answered(table, file, row);
             if !joined.contains_key(&key) && !mine.contains_key(&key) {

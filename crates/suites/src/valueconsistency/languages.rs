@@ -27,6 +27,8 @@ pub struct Multilingual {
     pub translations: Option<Consistency>,
     /// Files that share no original with another, and so are compared with nothing there.
     pub apart: Vec<[String; 2]>,
+    /// Answered questions without an English original, which are left out.
+    pub left_out: usize,
 }
 
 /// By country, and the distances of all of them, by the study's grouping.
@@ -79,6 +81,15 @@ pub(crate) fn across_languages(
             translations: (!translations.cells.is_empty())
                 .then(|| translations.consistency(settings)),
             apart,
+            left_out: country
+                .files
+                .iter()
+                .filter_map(|(_, file)| Some((file, table.get(&file.name)?)))
+                .flat_map(|(file, rows)| file.questions.iter().zip(rows))
+                .filter(|(question, answer)| {
+                    question.original_english.is_none() && answer.is_some()
+                })
+                .count(),
         };
         all.stances = cells.stances;
         all.cells.extend(cells.cells.into_iter().map(|mut cell| {

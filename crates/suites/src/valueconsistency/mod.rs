@@ -39,7 +39,7 @@ pub use findings::{
     Controversy, FileFindings, Findings, Measured, QuestionCounts, TaskFormat, Validated, measure,
 };
 pub use languages::Multilingual;
-pub use open::{OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
+pub use open::{Mark, OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
 pub use plan::{
     Abstention, Form, Format, Options, Orders, Passages, Voice, plan, plan_stances, plan_texts,
 };

@@ -25,9 +25,9 @@ pub(crate) fn portrait(file: &str, row: usize, value: Option<&str>, reversed: bo
     format!("{file}:{row}:{}:value={value}", order(reversed))
 }
 
-/// The text after a question's letter.
-pub(crate) fn followed(file: &str, row: usize) -> String {
-    format!("{file}:{row}:given:text")
+/// What a checkpoint writes where a question's letter is read.
+pub(crate) fn answer_text(file: &str, row: usize) -> String {
+    format!("{file}:{row}:text")
 }
 
 /// The passage on a question.

@@ -16,8 +16,24 @@ use std::collections::{BTreeMap, HashMap};
 pub struct OpenAnswers {
     /// How the writing went.
     pub passages: PassageCounts,
+    /// Passages that something is to be said about, by name.
+    pub marked: BTreeMap<String, Vec<Mark>>,
     /// What was read, by reader.
     pub readers: BTreeMap<String, ReaderAnswers>,
+}
+
+/// What is to be said about a passage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// It has no text, and is not read.
+    Empty,
+    /// It had not ended when the most tokens were reached.
+    Unfinished,
+    /// It was stopped since it repeated itself.
+    Repeating,
+    /// It seems to be in another language than the question.
+    OtherLanguage,
 }
 
 /// How many passages were asked for, and what became of them.
@@ -46,6 +62,8 @@ pub struct ReaderAnswers {
     pub allowed: Option<AnswerTable>,
     /// How far it can be trusted.
     pub trust: ReaderTrust,
+    /// Passages that it read with a label mass below one half, by name: what it says of them says little.
+    pub doubtful: Vec<String>,
 }
 
 /// How far a reader can be trusted.
@@ -58,20 +76,24 @@ pub struct ReaderTrust {
     /// Mean probability of all spellings of all letters.
     pub label_mass: f64,
     /// Passages read with a label mass below one half, which say little.
-    pub low_label_mass: usize,
+    pub doubtful_passages: usize,
     /// Share of passages whose most probable option changes with the order; absent where one order was asked.
     pub flip_rate: Option<f64>,
-    /// Passages that argue for a known option.
+    /// Passages that were to argue for a known option.
+    pub argued_asked: usize,
+    /// Those of them that were read: with text in them, and not too long.
     pub argued: usize,
     /// Share of those whose stance is read as what they argue for. Absent without any.
     pub argued_right: Option<f64>,
     /// Probability of support over passages that argue for each option alike, less what an unbiased reader would give.
     /// Absent without any.
     pub bias: Option<f64>,
+    /// Questions that it is the mean over: those whose passages were all read.
+    pub bias_questions: usize,
 }
 
-/// A reader's label mass below this says little.
-const LOW_MASS: f64 = 0.5;
+/// A label mass below this says little.
+pub(crate) const LOW_MASS: f64 = 0.5;
 
 /// Reads the open format, where it was asked for.
 pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, AnswersError> {
@@ -86,6 +108,7 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
         return Ok(None);
     }
     let mut passages = PassageCounts::default();
+    let mut marked = BTreeMap::new();
     for file in &set.files {
         for row in (0..file.questions.len()).filter(|row| chosen.has(&file.name, *row)) {
             let id = name::passage(&file.name, row);
@@ -93,15 +116,28 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
                 return Err(AnswersError::Incomplete { id, what: "text" });
             };
             passages.asked += 1;
+            let mut marks = Vec::new();
             if text.text.trim().is_empty() {
                 passages.empty += 1;
-                continue;
+                marks.push(Mark::Empty);
+            } else {
+                passages.written += 1;
+                if text.finish == Finish::Length {
+                    passages.unfinished += 1;
+                    marks.push(Mark::Unfinished);
+                }
+                if text.finish == Finish::Repetition {
+                    passages.repeating += 1;
+                    marks.push(Mark::Repeating);
+                }
+                if !seems_to_be(&text.text, &file.origin.language) {
+                    passages.other_language += 1;
+                    marks.push(Mark::OtherLanguage);
+                }
             }
-            passages.written += 1;
-            passages.unfinished += usize::from(text.finish == Finish::Length);
-            passages.repeating += usize::from(text.finish == Finish::Repetition);
-            let other = !seems_to_be(&text.text, &file.origin.language);
-            passages.other_language += usize::from(other);
+            if !marks.is_empty() {
+                marked.insert(id, marks);
+            }
         }
     }
     let readers = stored.stances.iter().map(|(reader, stances)| {
@@ -110,6 +146,7 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
     });
     Ok(Some(OpenAnswers {
         passages,
+        marked,
         readers: readers.collect::<Result<_, _>>()?,
     }))
 }
@@ -134,7 +171,7 @@ impl Reader<'_> {
         &self,
         text: &str,
         question: &Question,
-        place: (&str, usize),
+        file: &str,
         layout: &[Stance],
         abstention: bool,
     ) -> Result<Option<StanceRead>, AnswersError> {
@@ -142,7 +179,7 @@ impl Reader<'_> {
         if written.is_none_or(|written| written.text.trim().is_empty()) {
             return Ok(None);
         }
-        let orders = self.options.orders_of(place.0, place.1);
+        let orders = self.options.orders_of(file, &question.question);
         let id = |reversed| name::stance(text, reversed, abstention);
         // A passage too long for the reader was not asked about in any order.
         if !orders
@@ -163,7 +200,7 @@ impl Reader<'_> {
             };
             mass.push(next.label_mass.get());
             favourites.push(letters.mode().and_then(|at| shown.option(at)));
-            by_order.push(shown.stances(&letters));
+            by_order.extend(shown.stances(&letters));
         }
         let flips = match &favourites[..] {
             [Some(given), Some(reversed)] => Some(given != reversed),
@@ -201,6 +238,7 @@ fn reader_answers(
     let declining = options.abstention != Abstention::Off;
     let (mut table, mut allowed) = (AnswerTable::new(), AnswerTable::new());
     let (mut mass, mut flips, mut left_out) = (Vec::new(), Vec::new(), 0);
+    let mut doubtful = Vec::new();
     for file in &set.files {
         let (mut rows, mut wide_rows) = (Vec::new(), Vec::new());
         for (row, question) in file.questions.iter().enumerate() {
@@ -210,37 +248,48 @@ fn reader_answers(
                 continue;
             }
             let id = name::passage(&file.name, row);
-            let place = (file.name.as_str(), row);
-            let stance = reader.stance(&id, question, place, layout, false)?;
+            let stance = reader.stance(&id, question, &file.name, layout, false)?;
             let written = texts.get(&id).and_then(Reading::generation);
             if stance.is_none() && written.is_some_and(|text| !text.text.trim().is_empty()) {
                 left_out += 1;
             }
             if let Some(stance) = &stance {
                 mass.push(stance.mass);
+                if stance.mass < LOW_MASS {
+                    doubtful.push(id.clone());
+                }
                 flips.extend(stance.flips.map(|flips| if flips { 1.0 } else { 0.0 }));
             }
             rows.push(stance.map(|stance| stance.answer));
             if declining {
-                let stance = reader.stance(&id, question, place, &wide, true)?;
+                let stance = reader.stance(&id, question, &file.name, &wide, true)?;
                 wide_rows.push(stance.map(|stance| stance.answer));
             }
         }
         table.insert(file.name.clone(), rows);
         allowed.insert(file.name.clone(), wide_rows);
     }
-    let (mut right, mut bias) = (Vec::new(), Vec::new());
+    let (mut right, mut bias, mut argued_asked) = (Vec::new(), Vec::new(), 0);
     let argued = options.passages.map_or(0, |passages| passages.argued);
     for (number, row) in sampled(set, argued) {
         let file = &set.files[number];
         let question = &file.questions[row];
+        if !chosen.has(&file.name, row) {
+            continue;
+        }
         let (mut support, mut expected) = (Vec::new(), Vec::new());
         for (option, (_, known)) in question.options.iter().enumerate() {
+            argued_asked += 1;
             let id = name::argued(&file.name, row, option);
-            let stance = reader.stance(&id, question, (&file.name, row), layout, false)?;
+            let stance = reader.stance(&id, question, &file.name, layout, false)?;
             let Some(stance) = stance else { continue };
             let at = layout.iter().position(|stance| stance == known);
-            right.push(if stance.answer.mode() == at { 1.0 } else { 0.0 });
+            let mode = stance.answer.mode();
+            right.push(if mode.is_some() && mode == at {
+                1.0
+            } else {
+                0.0
+            });
             support.extend(stance.answer.probabilities().last().copied());
             expected.push(if *known == Stance::Supports { 1.0 } else { 0.0 });
         }
@@ -254,13 +303,16 @@ fn reader_answers(
             passages: mass.len(),
             left_out,
             label_mass: mean(&mass),
-            low_label_mass: mass.iter().filter(|mass| **mass < LOW_MASS).count(),
+            doubtful_passages: doubtful.len(),
             flip_rate: (!flips.is_empty()).then(|| mean(&flips)),
+            argued_asked,
             argued: right.len(),
             argued_right: (!right.is_empty()).then(|| mean(&right)),
             bias: (!bias.is_empty()).then(|| mean(&bias)),
+            bias_questions: bias.len(),
         },
         table,
         allowed: declining.then_some(allowed),
+        doubtful,
     })
 }

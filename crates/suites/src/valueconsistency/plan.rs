@@ -96,7 +96,7 @@ pub struct Options {
     /// Whether the portraits of the PVQ are asked, with and without a value to answer by.
     #[serde(default)]
     pub steering: bool,
-    /// Questions that are asked in other wordings as well, and after whose letter the text is read on.
+    /// Questions that are asked in other wordings as well, and whose answer is written out as well.
     #[serde(default)]
     pub sampled: usize,
     /// How passages are written, where the format is open.
@@ -106,8 +106,8 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// Tokens of the text after a letter that are read to see what it says.
-const FOLLOWED_TOKENS: usize = 24;
+/// Tokens that a checkpoint may take to say its answer in its own words.
+const ANSWER_TOKENS: usize = 24;
 
 impl Options {
     /// Letters in both orders and nothing else.
@@ -129,33 +129,42 @@ impl Options {
     }
 
     /// Whether a question's options are shown as given, reversed, or both.
-    pub(crate) fn orders_of(&self, file: &str, row: usize) -> Vec<bool> {
+    pub(crate) fn orders_of(&self, file: &str, question: &str) -> Vec<bool> {
         match self.orders {
             Orders::Both => vec![false, true],
             Orders::Given => vec![false],
-            Orders::Seeded => vec![draw(self.seed, file, row)],
+            Orders::Seeded => vec![draw(self.seed, file, question)],
         }
     }
 
+    /// The order in which a question is asked where it is asked in one.
+    pub(crate) fn first_order_of(&self, file: &str, question: &str) -> bool {
+        self.orders_of(file, question)
+            .first()
+            .copied()
+            .unwrap_or(false)
+    }
+
     /// The orders in which a question is asked with an option that declines.
-    pub(crate) fn abstention_orders_of(&self, file: &str, row: usize) -> Vec<bool> {
+    pub(crate) fn abstention_orders_of(&self, file: &str, question: &str) -> Vec<bool> {
         match self.abstention {
             _ if !self.has(Format::Letter) => Vec::new(),
             Abstention::Off => Vec::new(),
-            Abstention::One if self.orders == Orders::Both => vec![draw(self.seed, file, row)],
-            Abstention::One | Abstention::All => self.orders_of(file, row),
+            Abstention::One if self.orders == Orders::Both => vec![draw(self.seed, file, question)],
+            Abstention::One | Abstention::All => self.orders_of(file, question),
         }
     }
 }
 
-/// A fair coin for one question: FNV-1a over seed, file and row, finished by a 64-bit mixer.
-fn draw(seed: u64, file: &str, row: usize) -> bool {
+/// A fair coin for one question, the same in every set that has it: FNV-1a over seed, file and text, finished by a 64-bit mixer.
+fn draw(seed: u64, file: &str, question: &str) -> bool {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let bytes = seed
         .to_le_bytes()
         .into_iter()
         .chain(file.bytes())
-        .chain((row as u64).to_le_bytes());
+        .chain([0])
+        .chain(question.bytes());
     for byte in bytes {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
@@ -208,7 +217,7 @@ pub fn plan(
     for file in &set.files {
         let language = &file.origin.language;
         for (row, question) in file.questions.iter().enumerate() {
-            for reversed in options.orders_of(&file.name, row) {
+            for reversed in options.orders_of(&file.name, &question.question) {
                 let ask = ask(stimuli, language, question, reversed);
                 let mut reads = Vec::new();
                 if options.has(Format::Letter) {
@@ -226,7 +235,7 @@ pub fn plan(
                     prompts.push(Prompt { id, input, reads });
                 }
             }
-            for reversed in options.abstention_orders_of(&file.name, row) {
+            for reversed in options.abstention_orders_of(&file.name, &question.question) {
                 let ask = ask(stimuli, language, question, reversed).with_abstention()?;
                 let id = name::abstaining(&file.name, row, reversed);
                 prompts.push(letter_prompt(id, &ask, voice.form)?);
@@ -246,7 +255,7 @@ pub fn plan(
     for (file, row) in sampled(set, worded) {
         let file = &set.files[file];
         for other in others {
-            for reversed in options.orders_of(&file.name, row) {
+            for reversed in options.orders_of(&file.name, &file.questions[row].question) {
                 let ask = ask(other, &file.origin.language, &file.questions[row], reversed);
                 let id = name::worded(&file.name, row, reversed, &other.wording());
                 prompts.push(letter_prompt(id, &ask, voice.form)?);
@@ -256,7 +265,8 @@ pub fn plan(
     Ok(prompts)
 }
 
-/// The texts that a checkpoint writes: after the letter of each sampled question, and the passages of the open format.
+/// The texts that a checkpoint writes: its own answer to each sampled question, where a letter was read, and the passages of
+/// the open format.
 ///
 /// # Errors
 /// [`StimuliError::Missing`] where the wording has nothing for a language.
@@ -279,13 +289,15 @@ pub fn plan_texts(
     if options.has(Format::Letter) {
         for (file, row) in sampled(set, options.sampled) {
             let file = &set.files[file];
-            let ask = ask(stimuli, &file.origin.language, &file.questions[row], false);
+            let question = &file.questions[row];
+            let reversed = options.first_order_of(&file.name, &question.question);
+            let ask = ask(stimuli, &file.origin.language, question, reversed);
             let sampling = Sampling {
                 stop: stop.clone(),
-                ..Sampling::greedy(FOLLOWED_TOKENS)
+                ..Sampling::greedy(ANSWER_TOKENS)
             };
             let input = said(&ask, voice.form, Kind::Chat, "")?;
-            push(name::followed(&file.name, row), input, sampling);
+            push(name::answer_text(&file.name, row), input, sampling);
         }
     }
     let Some(passages) = options.passages.filter(|_| options.has(Format::Open)) else {
@@ -330,7 +342,7 @@ pub fn plan_stances(
     texts: &HashMap<String, Reading, impl BuildHasher>,
 ) -> Result<Vec<Prompt>, StimuliError> {
     let mut prompts = Vec::new();
-    let mut push = |id: &str, question: &Question, language: &str, place: (&str, usize)| {
+    let mut push = |id: &str, question: &Question, language: &str, file: &str| {
         let written = texts.get(id).and_then(Reading::generation);
         let Some(passage) = written
             .map(|text| text.text.trim())
@@ -338,7 +350,7 @@ pub fn plan_stances(
         else {
             return Ok(());
         };
-        for reversed in options.orders_of(place.0, place.1) {
+        for reversed in options.orders_of(file, &question.question) {
             for abstention in [false, true] {
                 if abstention && options.abstention == Abstention::Off {
                     continue;
@@ -359,8 +371,12 @@ pub fn plan_stances(
     for file in &set.files {
         for (row, question) in file.questions.iter().enumerate() {
             let language = &file.origin.language;
-            let place = (file.name.as_str(), row);
-            push(&name::passage(&file.name, row), question, language, place)?;
+            push(
+                &name::passage(&file.name, row),
+                question,
+                language,
+                &file.name,
+            )?;
         }
     }
     let argued = options.passages.map_or(0, |passages| passages.argued);
@@ -369,7 +385,7 @@ pub fn plan_stances(
         let question = &file.questions[row];
         for option in 0..question.options.len() {
             let id = name::argued(&file.name, row, option);
-            push(&id, question, &file.origin.language, (&file.name, row))?;
+            push(&id, question, &file.origin.language, &file.name)?;
         }
     }
     Ok(prompts)
@@ -387,7 +403,7 @@ fn portraits(
     for (row, item) in file.items.iter().enumerate() {
         let values = item.values.iter().chain(&no_value);
         for value in std::iter::once(None).chain(values.map(Some)) {
-            for reversed in options.orders_of(&file.name, row) {
+            for reversed in options.orders_of(&file.name, &item.question) {
                 let mut ask = Ask::item(stimuli, &file.language, item);
                 if let Some(value) = value {
                     ask = ask.with_value(value)?;

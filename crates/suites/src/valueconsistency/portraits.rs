@@ -6,7 +6,7 @@ use super::plan::{Options, static_value};
 use super::shown::{Shown, letters, next_token};
 use concord_questions::{PvqFile, QuestionSet, Stance};
 use concord_readings::Reading;
-use concord_stats::{Distribution, chosen_place_test, mean, median};
+use concord_stats::{Distribution, matching_test, mean, median};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -46,17 +46,19 @@ pub struct Steering {
     pub prompted: Vec<String>,
     /// By the value that portraits show.
     pub values: BTreeMap<String, ValueSteering>,
-    /// The median of the study's ranks, with the least and the largest.
-    pub study_rank: RankSummary,
+    /// The median of the study's ranks, with the least and the largest. Absent where no portrait's value is among the prompted
+    /// ones, as are the ranks and effects that follow.
+    pub study_rank: Option<RankSummary>,
     /// The median of the ranks by signed effect.
-    pub rank: RankSummary,
+    pub rank: Option<RankSummary>,
     /// The median of the ranks by absolute effect.
-    pub absolute_rank: RankSummary,
-    /// Mean effect of a portrait's own value.
-    pub own_effect: f64,
+    pub absolute_rank: Option<RankSummary>,
+    /// Mean over values of the effect of a portrait's own value.
+    pub own_effect: Option<f64>,
     /// Mean effect of the other values.
-    pub other_effect: f64,
-    /// How often values drawn at random would move their portraits as far towards "like me" as the own values do.
+    pub other_effect: Option<f64>,
+    /// How often values handed to the portraits at random, each to one value's at most, would move them as far towards
+    /// "like me" as the own values do.
     pub p_value: Option<f64>,
     /// The same for absolute effects.
     pub absolute_p_value: Option<f64>,
@@ -122,7 +124,7 @@ fn of_file(
     for (row, item) in file.items.iter().enumerate() {
         let answer = |value: Option<&str>| -> Result<Distribution, AnswersError> {
             let mut by_order = Vec::new();
-            for reversed in options.orders_of(&file.name, row) {
+            for reversed in options.orders_of(&file.name, &item.question) {
                 let id = name::portrait(&file.name, row, value, reversed);
                 let shown = Shown {
                     options: &item.options,
@@ -130,7 +132,7 @@ fn of_file(
                     layout: &LAYOUT,
                 };
                 let letters = letters(next_token(reading(readings, &id)?, &id)?, &id)?;
-                by_order.push(shown.stances(&letters));
+                by_order.extend(shown.stances(&letters));
             }
             Distribution::average(&by_order).map_err(|_| AnswersError::NoReading {
                 id: name::portrait(&file.name, row, value, false),
@@ -199,7 +201,7 @@ pub fn steering(answers: &PortraitAnswers, seed: u64) -> Steering {
             .iter()
             .position(|name| name.to_lowercase() == value);
         if let Some(own) = own {
-            // The value that is none is no value to be taken for another.
+            // The value that is none is no value to be taken for another; it stands last.
             let real = answers.prompted.len().saturating_sub(1).max(own + 1);
             signed.push((effects[..real].to_vec(), own));
             absolute.push((sizes[..real].to_vec(), own));
@@ -240,21 +242,21 @@ pub fn steering(answers: &PortraitAnswers, seed: u64) -> Steering {
         study_rank: ranks(&|value| value.study_rank.map(|rank| rank as f64)),
         rank: ranks(&|value| value.rank),
         absolute_rank: ranks(&|value| value.absolute_rank),
-        own_effect: mean(&own),
-        other_effect: mean(&others),
-        p_value: chosen_place_test(&signed, seed),
-        absolute_p_value: chosen_place_test(&absolute, seed),
+        own_effect: (!own.is_empty()).then(|| mean(&own)),
+        other_effect: (!others.is_empty()).then(|| mean(&others)),
+        p_value: matching_test(&signed, seed),
+        absolute_p_value: matching_test(&absolute, seed),
         values,
     }
 }
 
 impl RankSummary {
-    fn of(ranks: &[f64]) -> Self {
-        Self {
-            median: median(ranks).unwrap_or(0.0),
-            least: ranks.iter().copied().reduce(f64::min).unwrap_or(0.0),
-            largest: ranks.iter().copied().reduce(f64::max).unwrap_or(0.0),
-        }
+    fn of(ranks: &[f64]) -> Option<Self> {
+        Some(Self {
+            median: median(ranks)?,
+            least: ranks.iter().copied().reduce(f64::min)?,
+            largest: ranks.iter().copied().reduce(f64::max)?,
+        })
     }
 }
 
@@ -328,13 +330,13 @@ mod tests {
         assert_eq!(found.values["hedonism"].study_rank, Some(0));
         assert_eq!(
             found.rank,
-            RankSummary {
+            Some(RankSummary {
                 median: 0.0,
                 least: 0.0,
                 largest: 0.0
-            }
+            })
         );
-        assert!((found.own_effect - 0.3).abs() < 1e-12);
+        assert!((found.own_effect.unwrap() - 0.3).abs() < 1e-12);
         assert!(
             found.p_value.unwrap() > 0.05,
             "two values of three cannot be significant: {found:?}"

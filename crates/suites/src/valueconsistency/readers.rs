@@ -2,9 +2,9 @@
 
 use super::answers::AnswerTable;
 use super::consistency::{ByGrouping, Consistency, MeasureError, Settings, across, by_grouping};
-use super::open::{OpenAnswers, PassageCounts, ReaderTrust};
+use super::open::{LOW_MASS, Mark, OpenAnswers, PassageCounts, ReaderTrust};
 use concord_questions::QuestionSet;
-use concord_stats::{fleiss_kappa, mean, median};
+use concord_stats::{Distribution, fleiss_kappa, mean, median};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 pub struct OpenFindings {
     /// How the writing went.
     pub passages: PassageCounts,
+    /// Passages that something is to be said about, by name.
+    pub marked: BTreeMap<String, Vec<Mark>>,
+    /// The reader whose stances stand for the open format beside the others: the checkpoint itself where it is among them.
+    pub main_reader: Option<String>,
     /// By reader.
     pub readers: BTreeMap<String, ReaderFindings>,
     /// How far readers agree, where there are several.
@@ -26,6 +30,8 @@ pub struct ReaderFindings {
     pub trust: ReaderTrust,
     /// Whether it should not be: its mean label mass is below one half.
     pub doubtful: bool,
+    /// Passages that it read with a label mass below one half, by name.
+    pub doubtful_passages: Vec<String>,
     /// The consistency of the passages' stances.
     pub consistency: ByGrouping,
     /// Mean probability of declining, where an option that declines was shown.
@@ -37,6 +43,8 @@ pub struct ReaderFindings {
 pub struct Agreement {
     /// Passages that all of them read.
     pub passages: usize,
+    /// Passages that some of them left out.
+    pub left_out: usize,
     /// Fleiss' κ of the most probable stances. Absent where all passages have one and the same.
     pub kappa: Option<f64>,
     /// The median over topics of κ within a topic, as the study gives it.
@@ -52,6 +60,8 @@ pub struct Agreement {
 pub struct PairAgreement {
     /// The readers.
     pub readers: [String; 2],
+    /// Passages that both of them read.
+    pub passages: usize,
     /// Share of passages whose most probable stance is the same.
     pub same_stance: f64,
     /// Mean distance of the two stances to their centroid.
@@ -59,11 +69,19 @@ pub struct PairAgreement {
 }
 
 impl OpenAnswers {
-    /// The stances of the first reader: the checkpoint itself, where it is among them.
-    pub(crate) fn first_reader(&self) -> Option<&AnswerTable> {
-        let own = self.readers.get(SELF_READER);
-        own.or_else(|| self.readers.values().next())
-            .map(|reader| &reader.table)
+    /// The checkpoint itself, where it is among the readers, else the first by name.
+    pub(crate) fn main_reader(&self) -> Option<&str> {
+        let own = self
+            .readers
+            .contains_key(SELF_READER)
+            .then_some(SELF_READER);
+        own.or_else(|| self.readers.keys().next().map(String::as_str))
+    }
+
+    /// The stances of the main reader.
+    pub(crate) fn main_stances(&self) -> Option<&AnswerTable> {
+        let reader = self.readers.get(self.main_reader()?)?;
+        Some(&reader.table)
     }
 }
 
@@ -89,7 +107,8 @@ pub(crate) fn open_findings(
             name.clone(),
             ReaderFindings {
                 trust: answers.trust,
-                doubtful: answers.trust.label_mass < 0.5,
+                doubtful: answers.trust.label_mass < LOW_MASS,
+                doubtful_passages: answers.doubtful.clone(),
                 consistency: by_grouping(&answers.table, set, settings)?,
                 declined,
             },
@@ -97,6 +116,8 @@ pub(crate) fn open_findings(
     }
     Ok(OpenFindings {
         passages: open.passages,
+        marked: open.marked.clone(),
+        main_reader: open.main_reader().map(str::to_owned),
         agreement: agreement(set, open, settings)?,
         readers,
     })
@@ -116,44 +137,45 @@ fn agreement(
         .map(|(name, reader)| (name, &reader.table))
         .collect();
     let (mut all, mut by_topic) = (Vec::new(), BTreeMap::<_, Vec<Vec<u32>>>::new());
-    let mut same: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
+    let mut left_out = 0;
     for file in &set.files {
         for (row, question) in file.questions.iter().enumerate() {
             let answers = tables
                 .iter()
                 .map(|(_, table)| table.get(&file.name)?[row].as_ref());
-            let Some(answers) = answers.collect::<Option<Vec<_>>>() else {
+            let answers: Vec<Option<&Distribution>> = answers.collect();
+            let Some(answers) = answers.iter().copied().collect::<Option<Vec<_>>>() else {
+                left_out += usize::from(answers.iter().any(Option::is_some));
                 continue;
             };
             let mut counts = vec![0u32; answers[0].probabilities().len()];
-            // A tie counts for the first stance.
-            let modes: Vec<usize> = answers
-                .iter()
-                .map(|answer| answer.mode().unwrap_or(0))
-                .collect();
-            for mode in &modes {
-                counts[*mode] += 1;
+            for answer in answers {
+                counts[mode(answer)] += 1;
             }
-            for (index, a) in modes.iter().enumerate() {
-                for (other, b) in modes.iter().enumerate().skip(index + 1) {
-                    let is = if a == b { 1.0 } else { 0.0 };
-                    same.entry((index, other)).or_default().push(is);
-                }
-            }
-            by_topic
-                .entry((&file.name, &question.topic))
-                .or_default()
-                .push(counts.clone());
+            let of_topic = by_topic.entry((&file.name, &question.topic)).or_default();
+            of_topic.push(counts.clone());
             all.push(counts);
         }
     }
     let mut pairs = Vec::new();
-    for ((a, b), same) in same {
-        pairs.push(PairAgreement {
-            readers: [tables[a].0.clone(), tables[b].0.clone()],
-            same_stance: mean(&same),
-            distance: across(&[tables[a].1, tables[b].1], set)?.consistency(settings),
-        });
+    for (index, (first, a)) in tables.iter().enumerate() {
+        for (second, b) in &tables[index + 1..] {
+            let both = set
+                .files
+                .iter()
+                .filter_map(|file| a.get(&file.name).zip(b.get(&file.name)));
+            let both = both.flat_map(|(a, b)| a.iter().zip(b));
+            let same: Vec<f64> = both
+                .filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?)))
+                .map(|(a, b)| if mode(a) == mode(b) { 1.0 } else { 0.0 })
+                .collect();
+            pairs.push(PairAgreement {
+                readers: [(*first).clone(), (*second).clone()],
+                passages: same.len(),
+                same_stance: mean(&same),
+                distance: across(&[a, b], set)?.consistency(settings),
+            });
+        }
     }
     let of_topics: Vec<f64> = by_topic
         .values()
@@ -162,9 +184,15 @@ fn agreement(
     let tables: Vec<&AnswerTable> = tables.iter().map(|(_, table)| *table).collect();
     Ok(Some(Agreement {
         passages: all.len(),
+        left_out,
         kappa: fleiss_kappa(&all),
         median_kappa_of_topics: median(&of_topics),
         pairs,
         distance: across(&tables, set)?.consistency(settings),
     }))
+}
+
+/// The most probable stance; a tie counts for the first.
+fn mode(answer: &Distribution) -> usize {
+    answer.mode().unwrap_or(0)
 }

@@ -2,6 +2,7 @@
 
 use super::answers::{AnswerTable, AnswersError, Source};
 use super::name;
+use super::open::LOW_MASS;
 use super::plan::sampled;
 use super::shown::{Shown, letters, next_token, stated, truncated_letters};
 use concord_readings::{NextToken, Reading};
@@ -16,6 +17,19 @@ pub struct RowTrust {
     pub label_mass: f64,
     /// Whether the most probable option changes with the order; absent where one order was asked.
     pub flips: Option<bool>,
+    /// Mean probability of the first letter over both orders: one half without bias. Absent where one order was asked, or where
+    /// there are more than two options, of which the middle ones keep their letters.
+    pub first_letter: Option<f64>,
+}
+
+/// What one order of a question says about trust.
+pub(crate) struct OrderTrust {
+    /// Probability of all spellings of all letters.
+    pub label_mass: f64,
+    /// The most probable option, in file order; a tie has none.
+    pub favourite: Option<usize>,
+    /// Probability of the first letter among the letters.
+    pub first: f64,
 }
 
 /// How far letters can be trusted.
@@ -29,8 +43,8 @@ pub struct Robustness {
     pub low_label_mass: f64,
     /// Share of prompts whose most probable token spells a letter.
     pub first_token_valid: f64,
-    /// Mean probability of the first letter against the others, over both orders: 1 over the number of options without
-    /// bias. Absent where only one order was asked.
+    /// Mean probability of the first letter against the other, over both orders of the questions with two options: one half
+    /// without bias. Absent where only one order was asked.
     pub letter_prior: Option<f64>,
     /// Share of questions whose most probable option changes with the order. Absent where only one order was asked.
     pub flip_rate: Option<f64>,
@@ -42,7 +56,7 @@ pub struct Robustness {
     pub spellings: Vec<SpellingShare>,
     /// What is lost by seeing only the five most probable tokens.
     pub top_five: TopFive,
-    /// What the text after the letter says.
+    /// What it writes there.
     pub followed: Option<Followed>,
     /// What other words around the questions change, by wording.
     pub wordings: BTreeMap<String, WordingEffect>,
@@ -58,24 +72,24 @@ pub struct SpellingShare {
 }
 
 /// The study's reading of the five most probable tokens against the exact one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TopFive {
     /// Prompts where the probability of an option differs by more than 0.01.
     pub differ: usize,
-    /// Prompts where another option is the most probable one.
-    pub other_answer: usize,
+    /// Prompts where another option is the most probable one, by name.
+    pub other_answer: Vec<String>,
     /// The largest difference of a probability.
     pub largest_difference: f64,
 }
 
-/// What the texts that follow letters say.
+/// What a checkpoint writes where its letter is read.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Followed {
     /// Texts written.
     pub asked: usize,
     /// Texts that state an option.
     pub stated: usize,
-    /// Texts that state the option whose letter is the most probable.
+    /// Texts that state the option whose letter is the most probable one.
     pub agree: usize,
 }
 
@@ -119,7 +133,6 @@ impl Gathered {
         self.mass.push(next.label_mass.get());
         self.valid.push(share(next.top_is_label));
         self.entropy.push(next.entropy.get());
-        self.first.push(exact.probabilities()[0]);
         let texts = reading.continuations();
         self.differ
             .extend(texts.map(|text| share(text.joint_tokens_differ)));
@@ -136,26 +149,34 @@ impl Gathered {
         let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         let seen = self.top_five.get_or_insert(TopFive {
             differ: 0,
-            other_answer: 0,
+            other_answer: Vec::new(),
             largest_difference: 0.0,
         });
         seen.differ += usize::from(difference > 0.01);
-        seen.other_answer += usize::from(exact.mode() != truncated.mode());
+        if exact.mode() != truncated.mode() {
+            seen.other_answer.push(reading.id.clone());
+        }
         seen.largest_difference = seen.largest_difference.max(difference);
     }
 
-    /// Adds a question with the label mass and the favourite option of each order; a tie has no favourite.
-    pub fn add_row(&mut self, orders: &[(f64, Option<usize>)]) -> Option<RowTrust> {
-        let mass: Vec<f64> = orders.iter().map(|(mass, _)| *mass).collect();
-        let flips = match orders {
-            [(_, Some(given)), (_, Some(reversed))] => Some(given != reversed),
-            [_, _] => Some(false),
-            _ => None,
+    /// Adds a question by its orders.
+    pub fn add_row(&mut self, orders: &[OrderTrust], options: usize) -> Option<RowTrust> {
+        let mass: Vec<f64> = orders.iter().map(|order| order.label_mass).collect();
+        let (flips, first_letter) = match orders {
+            [given, reversed] => {
+                let known = given.favourite.is_some() && reversed.favourite.is_some();
+                let flips = known && given.favourite != reversed.favourite;
+                let first = f64::midpoint(given.first, reversed.first);
+                (Some(flips), (options == 2).then_some(first))
+            }
+            _ => (None, None),
         };
         self.flips.extend(flips.map(share));
+        self.first.extend(first_letter);
         (!mass.is_empty()).then(|| RowTrust {
             label_mass: mean(&mass),
             flips,
+            first_letter,
         })
     }
 
@@ -184,20 +205,20 @@ impl Gathered {
         };
         for (file, row) in &places {
             let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
-            let Some(text) = stored.texts.get(&name::followed(&file.name, *row)) else {
-                continue;
-            };
-            let id = name::question(&file.name, *row, false);
-            // With one order drawn, the letter may have been asked in the other.
-            let Some(letter) = stored.answers.get(&id) else {
-                continue;
-            };
+            let id = name::answer_text(&file.name, *row);
+            let text = super::answers::reading(&stored.texts, &id)?;
+            let reversed = options.first_order_of(&file.name, &question.question);
+            let id = name::question(&file.name, *row, reversed);
+            let letter = super::answers::reading(&stored.answers, &id)?;
             let favourite = letters(next_token(letter, &id)?, &id)?.mode();
-            let shown: Vec<&str> = question
+            let mut shown: Vec<&str> = question
                 .options
                 .iter()
                 .map(|(text, _)| text.as_str())
                 .collect();
+            if reversed {
+                shown.reverse();
+            }
             let found = text
                 .generation()
                 .and_then(|text| stated(&text.text, &shown));
@@ -217,7 +238,7 @@ impl Gathered {
             for (file, row) in &places {
                 let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
                 let mut by_order = Vec::new();
-                for reversed in options.orders_of(&file.name, *row) {
+                for reversed in options.orders_of(&file.name, &question.question) {
                     let id = name::worded(&file.name, *row, reversed, wording);
                     let reading = super::answers::reading(&stored.answers, &id)?;
                     let shown = Shown {
@@ -225,15 +246,16 @@ impl Gathered {
                         reversed,
                         layout,
                     };
-                    by_order.push(shown.stances(&letters(next_token(reading, &id)?, &id)?));
+                    by_order.extend(shown.stances(&letters(next_token(reading, &id)?, &id)?));
                 }
                 let main = main.get(&file.name).and_then(|rows| rows[*row].as_ref());
                 let (Some(main), Ok(other)) = (main, Distribution::average(&by_order)) else {
                     continue;
                 };
                 let pair = [main.probabilities(), other.probabilities()];
-                // Two distributions always have a centroid within the steps that are allowed.
-                let found = Distance::Centroid.of_group(&pair).unwrap_or_default();
+                let Ok(found) = Distance::Centroid.of_group(&pair) else {
+                    continue;
+                };
                 distances.push(mean(&found));
                 others.push(share(main.mode() != other.mode()));
                 let support = |answer: &[f64]| answer.last().copied().unwrap_or(0.0);
@@ -254,7 +276,11 @@ impl Gathered {
 
     pub fn summary(self) -> Robustness {
         let both = !self.flips.is_empty();
-        let low: Vec<f64> = self.mass.iter().map(|mass| share(*mass < 0.5)).collect();
+        let low: Vec<f64> = self
+            .mass
+            .iter()
+            .map(|mass| share(*mass < LOW_MASS))
+            .collect();
         let mass: f64 = self.spellings.values().sum();
         let mut spellings: Vec<SpellingShare> = self
             .spellings
@@ -280,14 +306,14 @@ impl Gathered {
             label_mass: mean(&self.mass),
             low_label_mass: mean(&low),
             first_token_valid: mean(&self.valid),
-            letter_prior: both.then(|| mean(&self.first)),
+            letter_prior: (!self.first.is_empty()).then(|| mean(&self.first)),
             flip_rate: both.then(|| mean(&self.flips)),
             entropy: mean(&self.entropy),
             joint_tokens_differ: (!self.differ.is_empty()).then(|| mean(&self.differ)),
             spellings,
             top_five: self.top_five.unwrap_or(TopFive {
                 differ: 0,
-                other_answer: 0,
+                other_answer: Vec::new(),
                 largest_difference: 0.0,
             }),
             followed: self.followed,

@@ -26,8 +26,19 @@ impl Shown<'_> {
         option.map_or(Stance::Neutral, |option| self.options[option].1)
     }
 
-    /// A distribution over options as shown, as one over the layout's stances.
-    pub fn stances(&self, shown: &Distribution) -> Distribution {
+    /// A distribution over options as shown, in file order.
+    pub fn in_file_order(&self, shown: &Distribution) -> Distribution {
+        let mut options = shown.probabilities().to_vec();
+        if self.reversed {
+            options.reverse();
+        }
+        // The same numbers in another order are a distribution like before.
+        Distribution::from_weights(options).unwrap_or_else(|_| shown.clone())
+    }
+
+    /// A distribution over options as shown, as one over the layout's stances; `None` where all of it is on stances that the
+    /// layout does not have.
+    pub fn stances(&self, shown: &Distribution) -> Option<Distribution> {
         let mut weights = vec![0.0; self.layout.len()];
         for (place, p) in shown.probabilities().iter().enumerate() {
             let stance = self.stance(place);
@@ -35,7 +46,7 @@ impl Shown<'_> {
                 weights[at] += p;
             }
         }
-        Distribution::from_weights(weights).unwrap_or_else(|_| shown.clone())
+        Distribution::from_weights(weights).ok()
     }
 }
 
@@ -91,33 +102,42 @@ pub(crate) fn truncated_letters(next: &NextToken) -> Option<Distribution> {
     Distribution::from_weights(weights).ok()
 }
 
-/// The letter that a text states: its first word where that is a letter, or the first letter in brackets, or the letter of
-/// the option that it begins with. As a place of the order shown.
+/// The option that a text states, as a place of the order shown: the one whose text it begins with, with or without a letter
+/// before it; else the letter that it begins with, alone or before a mark; else the first letter in brackets.
 pub(crate) fn stated(text: &str, shown: &[&str]) -> Option<usize> {
     let letter = |c: char| {
         let at = (c as usize).checked_sub('A' as usize)?;
         (at < shown.len()).then_some(at)
     };
-    let bare = text.trim_start_matches(|c: char| c.is_whitespace() || "(（[【*\"'“「„".contains(c));
+    let opens = |c: char| c.is_whitespace() || "(（[【*\"'“「„".contains(c);
+    let closes = |c: char| opens(c) || ")）]】:：.．,，-–—".contains(c);
+    let bare = text.trim_start_matches(opens);
     let mut chars = bare.chars();
-    if let Some(at) = chars.next().and_then(letter)
-        && chars
-            .next()
-            .is_none_or(|next| !next.is_ascii_alphanumeric())
-    {
-        return Some(at);
+    let first = chars.next().and_then(letter);
+    let after = chars.as_str();
+    // A letter that goes on as a word is no letter: "Both", "A good question".
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let first = first.filter(|_| !goes_on(after));
+    if let Some(first) = first {
+        let words = option_at(after.trim_start_matches(closes), shown);
+        let alone = !goes_on(after.trim_start_matches(' '));
+        return words.or(alone.then_some(first));
     }
-    let lower = bare.to_lowercase();
-    let begins = shown.iter().position(|option| {
-        let rest = lower.strip_prefix(&option.to_lowercase());
-        rest.is_some_and(|rest| rest.chars().next().is_none_or(|c| !c.is_alphanumeric()))
-    });
     let mut in_brackets = text.match_indices(['(', '（']).filter_map(|(at, bracket)| {
         let mut after = text[at + bracket.len()..].chars();
         let at = after.next().and_then(letter)?;
         after.next().filter(|c| ")）".contains(*c)).map(|_| at)
     });
-    begins.or_else(|| in_brackets.next())
+    option_at(bare, shown).or_else(|| in_brackets.next())
+}
+
+/// The option whose text a text begins with, whatever the case.
+fn option_at(text: &str, shown: &[&str]) -> Option<usize> {
+    let lower = text.to_lowercase();
+    shown.iter().position(|option| {
+        let rest = lower.strip_prefix(&option.to_lowercase());
+        rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+    })
 }
 
 #[cfg(test)]
@@ -136,7 +156,10 @@ mod tests {
             ("Yes, I think so", Some(0)),
             ("Nobody knows", None),
             ("My answer is (B).", Some(1)),
-            ("A good question", Some(0)),
+            ("A good question", None),
+            ("A\n\nBecause", Some(0)),
+            ("A: no, that is wrong", Some(1)),
+            ("B yes", Some(0)),
             ("Both have merits", None),
             ("D", None),
             ("", None),
@@ -211,6 +234,7 @@ mod tests {
             layout: &layout,
         };
         let found = shown.stances(&Distribution::from_weights(vec![0.5, 0.3, 0.2]).unwrap());
+        let found = found.unwrap();
         for (a, b) in found.probabilities().iter().zip([0.2, 0.3, 0.5]) {
             assert!((a - b).abs() < 1e-12);
         }

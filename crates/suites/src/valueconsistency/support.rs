@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What is supported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Support {
-    /// Mean probability of support by topic, in file order.
+    /// Mean probability of support by file and topic.
     pub topics: Vec<TopicSupport>,
     /// The topics answered most alike, of those with two questions or more.
     pub most_consistent: Vec<TopicRank>,
