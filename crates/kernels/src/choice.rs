@@ -1,8 +1,10 @@
 //! The next token of a text, from its logits.
 
+use crate::exp::exp;
 use crate::softmax::{best, sums};
 use crate::storage::values;
 use candle_core::{Result, Storage, Tensor, bail};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// How one row's token is chosen.
@@ -31,7 +33,7 @@ pub struct Chosen {
 /// `logits`: `[rows or more, vocabulary]`; returns one token a choice.
 ///
 /// # Numerics
-/// Weights and their sums in `f64`; by rising id where all tokens are drawn from, else by falling weight and then by rising
+/// Weights in `f32`, their sums in `f64`; by rising id where all tokens are drawn from, else by falling weight and then by rising
 /// id. A row's token depends on the row and its choice alone.
 ///
 /// # Errors
@@ -65,12 +67,13 @@ pub fn choose(logits: &Tensor, choices: &[Choice]) -> Result<Vec<Chosen>> {
 
 /// A token drawn from the nucleus.
 fn drawn(row: &[f32], largest: f32, choice: &Choice) -> u32 {
-    let weights: Vec<f64> = row
-        .iter()
-        .map(|logit| ((f64::from(*logit) - f64::from(largest)) / choice.temperature).exp())
-        .collect();
-    let mass: f64 = weights.iter().sum();
-    let weighted = || (0u32..).zip(weights.iter().copied());
+    let weights = Arch::new().dispatch(Weights {
+        row,
+        centre: largest,
+        temperature: choice.temperature,
+    });
+    let mass: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    let weighted = || (0u32..).zip(weights.iter().map(|weight| f64::from(*weight)));
     if choice.top_p >= 1.0 {
         return hit(weighted(), choice.draw * mass);
     }
@@ -87,6 +90,28 @@ fn drawn(row: &[f32], largest: f32, choice: &Choice) -> u32 {
     candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
     let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
     hit(candidates.into_iter(), choice.draw * kept)
+}
+
+/// `e^((x − centre) / temperature)` of every logit. A struct, so that it is inlined into the vector context.
+struct Weights<'a> {
+    row: &'a [f32],
+    centre: f32,
+    temperature: f64,
+}
+
+impl WithSimd for Weights<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Vec<f32> {
+        #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
+        let colder = (1.0 / self.temperature).min(f64::from(f32::MAX)) as f32;
+        let mut weights = vec![0.0f32; self.row.len()];
+        for (weight, logit) in weights.iter_mut().zip(self.row) {
+            *weight = exp((logit - self.centre) * colder);
+        }
+        weights
+    }
 }
 
 /// The token at which the running sum of weights passes `at`; the last one where rounding keeps it below.
