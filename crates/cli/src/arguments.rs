@@ -316,24 +316,16 @@ pub(crate) struct GenerateArguments {
     pub dtype: Dtype,
 }
 
+/// How stored answers are measured and shown.
 #[derive(Debug, Args)]
-pub(crate) struct MeasureArguments {
-    /// A run directory
-    #[arg(value_name = "RUN", required_unless_present_any = ["answers", "questions"], conflicts_with_all = ["questions", "answers"])]
-    pub run: Option<PathBuf>,
-    /// The questions that the answers are to
-    #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
-    pub questions: Option<String>,
-    /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
-    #[arg(long, value_name = "FILE", requires = "questions")]
-    pub answers: Option<PathBuf>,
+pub(crate) struct Measuring {
     /// Only questions with KEY=VALUE, KEY being language, country, controversy, topic, question or file; may be given many times, and all must hold
     #[arg(long = "where", value_name = "KEY=VALUE", value_parser = Condition::parse)]
     pub selection: Vec<Condition>,
     /// Put the study's published values beside the results
     #[arg(long)]
     pub with_published: bool,
-    /// Seed of resampled intervals; without it, the run's own, or 0
+    /// Seed of tests and resampled intervals; without it, the (first) run's own, or 0
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Resample intervals this often instead of computing their limit
@@ -345,6 +337,21 @@ pub(crate) struct MeasureArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct MeasureArguments {
+    /// A run directory
+    #[arg(value_name = "RUN", required_unless_present_any = ["answers", "questions"], conflicts_with_all = ["questions", "answers"])]
+    pub run: Option<PathBuf>,
+    /// The questions that the answers are to
+    #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
+    pub questions: Option<String>,
+    /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
+    #[arg(long, value_name = "FILE", requires = "questions")]
+    pub answers: Option<PathBuf>,
+    #[command(flatten)]
+    pub how: Measuring,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompareArguments {
     /// Run directories, or RUN/CHECKPOINT for one checkpoint of a run; the first checkpoint is what the others are compared with
     #[arg(value_name = "RUN", required = true)]
@@ -352,21 +359,8 @@ pub(crate) struct CompareArguments {
     /// Compare what runs over different questions, wordings or settings share
     #[arg(long)]
     pub intersect: bool,
-    /// Only questions with KEY=VALUE, KEY being language, country, controversy, topic, question or file; may be given many times, and all must hold
-    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = Condition::parse)]
-    pub selection: Vec<Condition>,
-    /// Put the study's published values beside the results
-    #[arg(long)]
-    pub with_published: bool,
-    /// Seed of tests and resampled intervals; without it, the first run's own
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Resample intervals this often instead of computing their limit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
-    pub resamples: Option<u32>,
-    /// How results are printed
-    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
-    pub format: OutputFormat,
+    #[command(flatten)]
+    pub how: Measuring,
 }
 
 #[derive(Debug, Args)]

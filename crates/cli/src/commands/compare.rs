@@ -46,7 +46,11 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     for difference in &differences {
         output::message(&format!("note: {difference}"));
     }
-    let settings = settings_of(&runs[0].run.manifest, arguments.seed, arguments.resamples);
+    let settings = settings_of(
+        &runs[0].run.manifest,
+        arguments.how.seed,
+        arguments.how.resamples,
+    );
     let formats: Vec<Format> = [Format::Letter, Format::Cloze, Format::Open]
         .into_iter()
         .filter(|format| runs.iter().all(|run| run.options.has(*format)))
@@ -62,7 +66,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     let mut left_out = Map::new();
     for side in &sides {
         let run = &runs[side.run];
-        let wanted = chosen(&run.run.questions, &arguments.selection)?;
+        let wanted = chosen(&run.run.questions, &arguments.how.selection)?;
         let mut own = run.run.questions.clone();
         let both = own.choose_rows(|file, row, question| {
             wanted.has(&file.name, row) && shared.contains(&key(file, question))
@@ -88,7 +92,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     }
     let names: Vec<&str> = sides.iter().map(|side| side.shown.as_str()).collect();
     let results = Results::of_answers(&set, &names, &answers, settings)?;
-    match arguments.format {
+    match arguments.how.format {
         OutputFormat::Json => {
             let mut findings = results.findings();
             findings["questions"] = json!({ "compared": set.len(), "left_out": left_out });
@@ -96,7 +100,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
             output::json(&findings)
         }
         OutputFormat::Human => {
-            let report = results.comparison(set.len(), &left_out, arguments.with_published);
+            let report = results.comparison(set.len(), &left_out, arguments.how.with_published);
             output::data(&report.human())
         }
     }

@@ -55,10 +55,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
             reads: vec![Read::Generation(sampling.clone())],
         })
         .collect();
-    let mut snapshot = inputs::checkpoint(&arguments.model)?;
-    if let Some(adapter) = &arguments.adapter {
-        snapshot = inputs::adapter(&snapshot, adapter)?;
-    }
+    let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let dtype = inputs::dtype(arguments.dtype, &snapshot);
     let begun = Instant::now();
     let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;

@@ -104,6 +104,15 @@ pub(super) fn checkpoint(name: &str) -> Result<Snapshot, Failure> {
     Ok(snapshot)
 }
 
+/// A checkpoint, with an adapter where one is named.
+pub(super) fn adapted(name: &str, by: Option<&str>) -> Result<Snapshot, Failure> {
+    let base = checkpoint(name)?;
+    match by {
+        Some(by) => adapter(&base, by),
+        None => Ok(base),
+    }
+}
+
 /// An adapter of a base by folder or hub id.
 pub(super) fn adapter(base: &Snapshot, name: &str) -> Result<Snapshot, Failure> {
     let (path, origin) = locate(name)?;

@@ -18,14 +18,14 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
         (None, Some(questions), Some(answers)) => {
             let mut set = inputs::questions(Some(questions))?;
             let mut answers = [given(&set, answers)?];
-            let chosen = chosen(&set, &arguments.selection)?;
+            let chosen = chosen(&set, &arguments.how.selection)?;
             keep(&mut set, &mut answers, &chosen);
-            let settings = settings_of(&Map::new(), arguments.seed, arguments.resamples);
+            let settings = settings_of(&Map::new(), arguments.how.seed, arguments.how.resamples);
             let results = Results::of_answers(&set, &["answers"], &answers, settings)?;
-            match arguments.format {
+            match arguments.how.format {
                 OutputFormat::Json => output::json(&results.measured[0].findings),
                 OutputFormat::Human => {
-                    let report = results.report(&Map::new(), None, arguments.with_published);
+                    let report = results.report(&Map::new(), None, arguments.how.with_published);
                     output::data(&report.human())
                 }
             }
@@ -39,19 +39,26 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
 
 fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failure> {
     let opened = Opened::open(folder)?;
-    let settings = settings_of(&opened.run.manifest, arguments.seed, arguments.resamples);
+    let settings = settings_of(
+        &opened.run.manifest,
+        arguments.how.seed,
+        arguments.how.resamples,
+    );
     let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
     let mut set = opened.run.questions.clone();
-    let chosen = chosen(&set, &arguments.selection)?;
+    let chosen = chosen(&set, &arguments.how.selection)?;
     let answers = names.iter().map(|name| opened.answers(name, &chosen));
     let mut answers = answers.collect::<Result<Vec<_>, _>>()?;
     keep(&mut set, &mut answers, &chosen);
     let results = Results::of_answers(&set, &names, &answers, settings)?;
-    match arguments.format {
+    match arguments.how.format {
         OutputFormat::Json => output::json(&results.findings()),
         OutputFormat::Human => {
-            let report =
-                results.report(&opened.run.manifest, Some(folder), arguments.with_published);
+            let report = results.report(
+                &opened.run.manifest,
+                Some(folder),
+                arguments.how.with_published,
+            );
             output::data(&report.human())
         }
     }

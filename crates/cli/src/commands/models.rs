@@ -111,10 +111,7 @@ fn size(bytes: u64) -> String {
 }
 
 fn show(name: &str, adapter: Option<&str>, format: OutputFormat) -> Result<(), Failure> {
-    let mut snapshot = inputs::checkpoint(name)?;
-    if let Some(adapter) = adapter {
-        snapshot = inputs::adapter(&snapshot, adapter)?;
-    }
+    let snapshot = inputs::adapted(name, adapter)?;
     let description = json!({
         "name": snapshot.name,
         "origin": snapshot.origin,

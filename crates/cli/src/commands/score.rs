@@ -56,10 +56,7 @@ struct ScoredContinuation<'a> {
 /// Scores every line and answers in input order.
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let (ids, prompts) = prompts(&arguments.prompts)?;
-    let mut snapshot = inputs::checkpoint(&arguments.model)?;
-    if let Some(adapter) = &arguments.adapter {
-        snapshot = inputs::adapter(&snapshot, adapter)?;
-    }
+    let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let dtype = inputs::dtype(arguments.dtype, &snapshot);
     let begun = Instant::now();
     let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;
