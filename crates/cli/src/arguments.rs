@@ -198,7 +198,7 @@ pub(crate) struct RunArguments {
     /// A known pair of base and aligned checkpoints instead of --model (`concord models` lists them)
     #[arg(long, value_name = "NAME", conflicts_with = "models")]
     pub pair: Option<String>,
-    /// A question file, a folder of them or a data set of the hub (hf:owner/name[@revision]); without it, the demo questions
+    /// A question file (.jsonl, .csv), a folder of them or a data set of the hub (hf:owner/name[@revision]); without it, the demo questions
     #[arg(short = 'Q', long, value_name = "PATH|hf:ID")]
     pub questions: Option<String>,
     /// Another wording of everything around the questions
@@ -210,13 +210,13 @@ pub(crate) struct RunArguments {
     /// In which orders the options are shown: both, given, seeded
     #[arg(long, default_value = "both", value_parser = orders, value_name = "ORDERS")]
     pub orders: Orders,
-    /// Ask letters once more with an option that declines: off, in one order a question, in all orders
+    /// Ask letters once more with an option that declines: off, in one order a question (one), in all orders (all)
     #[arg(long, default_value = "one", value_parser = abstention, value_name = "ORDERS")]
     pub abstention: Abstention,
     /// Do not ask the portraits of the PVQ
     #[arg(long)]
     pub no_steering: bool,
-    /// Questions that are asked in other wordings as well, and whose text after the letter is read; 0 for none
+    /// Questions that are asked in other wordings as well, and whose answer is written out as well; 0 for none
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub sampled: u32,
     /// One more wording that the sampled questions are asked in; may be given many times
@@ -246,7 +246,7 @@ pub(crate) struct RunArguments {
     /// Only the first N originals of each country, the same in every language, with all of their phrasings; the run is then marked as partial
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// Seed of the option order and of resampled intervals
+    /// Seed of the option order, of tests and resampled intervals, and of passages that are drawn
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
     /// Resample intervals this often instead of computing their limit
