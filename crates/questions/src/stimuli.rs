@@ -143,6 +143,15 @@ impl Stimuli {
             .ok_or_else(|| self.missing(stimulus, language))
     }
 
+    /// Whether letters can be asked for in a language, of checkpoints with a chat template and without.
+    pub fn asks_letters_in(&self, language: &str) -> bool {
+        let texts = ["system", "single_letter", "few_shot_example_question"];
+        texts
+            .iter()
+            .all(|stimulus| self.text(stimulus, language).is_ok())
+            && self.example_answers(language).is_ok()
+    }
+
     /// The one-shot example: its answers, and the index of the right one.
     ///
     /// # Errors
@@ -263,8 +272,9 @@ mod tests {
                 );
                 assert_ne!(a.unwrap(), b.unwrap());
             }
-            assert!(paraphrased.example_answers(language).is_ok());
+            assert!(paraphrased.asks_letters_in(language) && own.asks_letters_in(language));
         }
+        assert!(!own.asks_letters_in("klingon"));
         assert_eq!(own.label_openings("japanese"), ["(", "（"]);
         let bare = Stimuli::parse("bare", Path::new("bare.json"), "{}").unwrap();
         assert_eq!(bare.label_openings("chinese"), ["(", "（"]);

@@ -119,6 +119,9 @@ pub(crate) fn abstention(models: &[ModelReport<'_>]) -> String {
         row("probability of declining", |f| {
             Some(number(f.abstention.as_ref()?.declined))
         }),
+        row("label mass", |f| {
+            Some(number(f.abstention.as_ref()?.label_mass))
+        }),
         row("answers that mostly decline", |f| {
             Some(percent(f.abstention.as_ref()?.mostly_declined))
         }),
@@ -268,6 +271,13 @@ pub(crate) fn steering(models: &[ModelReport<'_>]) -> String {
     let mut rows = Vec::new();
     for language in languages {
         let find = move |f: &Findings| f.steering.get(language).cloned();
+        rows.push(row(
+            format!("{language}: portraits, label mass"),
+            move |f| {
+                let found = find(f)?;
+                Some(format!("{}, {:.3}", found.portraits, found.label_mass))
+            },
+        ));
         rows.push(row(
             format!("{language}: own value moves answers by"),
             move |f| {

@@ -27,6 +27,17 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let snapshots = checkpoints(arguments)?;
     let options = options(arguments, &set);
     let readers = readers(arguments, &options)?;
+    for wording in wordings.iter().filter(|_| options.sampled > 0) {
+        let mut silent = set.languages();
+        silent.retain(|language| !wording.asks_letters_in(language));
+        if !silent.is_empty() {
+            output::message(&format!(
+                "The wording `{}` knows no {}: nothing is asked in it there.",
+                wording.wording(),
+                silent.join(", ")
+            ));
+        }
+    }
     say_what_is_asked(arguments, &set, &options);
     let settings = Settings {
         resamples: arguments.resamples.map(|count| count as usize),

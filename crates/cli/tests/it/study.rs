@@ -424,14 +424,18 @@ fn a_set_of_ones_own_in_another_language() {
         "mine.csv",
         "--stimuli",
         "mine.json",
-        "--sampled",
-        "0",
         "--format",
         "json",
         "-o",
         "r",
     ];
-    let outcome = concord(folder.path(), &arguments).ok().json();
+    let outcome = concord(folder.path(), &arguments).ok();
+    assert!(
+        outcome.stderr.contains("`paraphrased` knows no french"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = outcome.json();
     let found = &outcome["findings"]["models"]["demo-aligned"];
     assert_eq!(
         found["questions"],

@@ -16,6 +16,8 @@ pub struct AbstentionFindings {
     pub declined: f64,
     /// Share of questions whose most probable answer declines.
     pub mostly_declined: f64,
+    /// Mean probability of all spellings of all letters where it is allowed.
+    pub label_mass: f64,
     /// Where it is allowed.
     pub allowed: ByGrouping,
     /// Where it is not.
@@ -43,6 +45,7 @@ pub(crate) fn abstaining(
     Ok(AbstentionFindings {
         questions: all.len(),
         declined: mean(&all),
+        label_mass: answers.label_mass,
         mostly_declined: mostly as f64 / all.len().max(1) as f64,
         allowed: by_grouping(&answers.allowed, set, settings)?,
         not_allowed: by_grouping(&answers.not_allowed, set, settings)?,

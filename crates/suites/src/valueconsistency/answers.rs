@@ -8,7 +8,7 @@ use super::robustness::{Gathered, OrderTrust, Robustness, RowTrust};
 use super::shown::{Shown, letters, next_token, truncated_letters};
 use concord_questions::{Chosen, Question, QuestionSet, Stance};
 use concord_readings::Reading;
-use concord_stats::Distribution;
+use concord_stats::{Distribution, mean};
 use std::collections::{BTreeMap, HashMap};
 
 /// Distributions over the set's stances, by file name, in file order; `None` where there is no answer.
@@ -107,6 +107,8 @@ pub struct Abstaining {
     pub allowed: AnswerTable,
     /// Over the set's stances, in the same orders.
     pub not_allowed: AnswerTable,
+    /// Mean probability of all spellings of all letters where declining is allowed.
+    pub label_mass: f64,
 }
 
 /// The stances that answers to the chosen questions of a set are laid out over: all that their options have, sorted. A stance
@@ -420,6 +422,7 @@ fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
     let readings = &source.stored.answers;
     let wide = with_neutral(layout);
     let mut tables = Abstaining::default();
+    let mut mass = Vec::new();
     for file in &set.files {
         let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
         for (row, question) in file.questions.iter().enumerate() {
@@ -441,7 +444,11 @@ fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
                     ),
                 ];
                 for (id, layout, answers) in kinds {
-                    let letters = letters(next_token(reading(readings, &id)?, &id)?, &id)?;
+                    let next = next_token(reading(readings, &id)?, &id)?;
+                    if next.labels.len() > question.options.len() {
+                        mass.push(next.label_mass.get());
+                    }
+                    let letters = letters(next, &id)?;
                     let shown = Shown {
                         options: &question.options,
                         reversed,
@@ -456,6 +463,7 @@ fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
         tables.allowed.insert(file.name.clone(), allowed);
         tables.not_allowed.insert(file.name.clone(), not_allowed);
     }
+    tables.label_mass = mean(&mass);
     Ok(tables)
 }
 

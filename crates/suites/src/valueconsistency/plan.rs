@@ -254,7 +254,11 @@ pub fn plan(
     };
     for (file, row) in sampled(set, worded) {
         let file = &set.files[file];
-        for other in others {
+        // A wording need not know every language; its effect is counted over those that it does.
+        let known = others
+            .iter()
+            .filter(|other| other.asks_letters_in(&file.origin.language));
+        for other in known {
             for reversed in options.orders_of(&file.name, &file.questions[row].question) {
                 let ask = ask(other, &file.origin.language, &file.questions[row], reversed);
                 let id = name::worded(&file.name, row, reversed, &other.wording());

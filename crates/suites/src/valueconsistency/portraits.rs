@@ -22,6 +22,8 @@ pub struct PortraitAnswers {
     pub language: String,
     /// The values that portraits are answered by, in file order, the one that is none last.
     pub prompted: Vec<String>,
+    /// Mean probability of all spellings of all letters over its prompts.
+    pub label_mass: f64,
     /// The portraits, in file order.
     pub portraits: Vec<PortraitAnswer>,
 }
@@ -42,6 +44,8 @@ pub struct PortraitAnswer {
 pub struct Steering {
     /// Portraits.
     pub portraits: usize,
+    /// Mean probability of all spellings of all letters over their prompts: far below one half, letters say little.
+    pub label_mass: f64,
     /// The values that they were answered by, the one that is none last.
     pub prompted: Vec<String>,
     /// By the value that portraits show.
@@ -121,8 +125,9 @@ fn of_file(
         language: file.language.clone(),
         ..PortraitAnswers::default()
     };
+    let mut mass = Vec::new();
     for (row, item) in file.items.iter().enumerate() {
-        let answer = |value: Option<&str>| -> Result<Distribution, AnswersError> {
+        let mut answer = |value: Option<&str>| -> Result<Distribution, AnswersError> {
             let mut by_order = Vec::new();
             for reversed in options.orders_of(&file.name, &item.question) {
                 let id = name::portrait(&file.name, row, value, reversed);
@@ -131,7 +136,9 @@ fn of_file(
                     reversed,
                     layout: &LAYOUT,
                 };
-                let letters = letters(next_token(reading(readings, &id)?, &id)?, &id)?;
+                let next = next_token(reading(readings, &id)?, &id)?;
+                mass.push(next.label_mass.get());
+                let letters = letters(next, &id)?;
                 by_order.extend(shown.stances(&letters));
             }
             Distribution::average(&by_order).map_err(|_| AnswersError::NoReading {
@@ -154,6 +161,7 @@ fn of_file(
         });
         answers.prompted = prompted.into_iter().map(str::to_owned).collect();
     }
+    answers.label_mass = mean(&mass);
     Ok(answers)
 }
 
@@ -238,6 +246,7 @@ pub fn steering(answers: &PortraitAnswers, seed: u64) -> Steering {
         .collect();
     Steering {
         portraits: answers.portraits.len(),
+        label_mass: answers.label_mass,
         prompted: answers.prompted.clone(),
         study_rank: ranks(&|value| value.study_rank.map(|rank| rank as f64)),
         rank: ranks(&|value| value.rank),
@@ -304,6 +313,7 @@ mod tests {
         PortraitAnswers {
             file: "pvq_x".into(),
             language: "x".into(),
+            label_mass: 1.0,
             prompted: ["Power", "Security", "Hedonism", "Static"]
                 .map(str::to_owned)
                 .into(),

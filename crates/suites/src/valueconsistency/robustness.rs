@@ -237,6 +237,12 @@ impl Gathered {
             let (mut distances, mut others, mut changes) = (Vec::new(), Vec::new(), Vec::new());
             for (file, row) in &places {
                 let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
+                // Not asked in a language that the wording does not know.
+                let first = options.first_order_of(&file.name, &question.question);
+                let id = name::worded(&file.name, *row, first, wording);
+                if !stored.answers.contains_key(&id) {
+                    continue;
+                }
                 let mut by_order = Vec::new();
                 for reversed in options.orders_of(&file.name, &question.question) {
                     let id = name::worded(&file.name, *row, reversed, wording);
