@@ -190,6 +190,12 @@ impl Answers {
         }
     }
 
+    /// The answers that measures within one format are of: letters, else texts, else passages.
+    pub fn main(&self) -> Option<&AnswerTable> {
+        let open = || self.open.as_ref().and_then(OpenAnswers::main_stances);
+        self.letter.as_ref().or(self.cloze.as_ref()).or_else(open)
+    }
+
     /// Keeps the answers that come from these formats.
     pub fn only(&mut self, formats: &[Format]) {
         if !formats.contains(&Format::Letter) {

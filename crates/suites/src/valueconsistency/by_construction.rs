@@ -424,6 +424,43 @@ fn a_change_of_letters_is_not_taken_for_one_of_values() {
 }
 
 #[test]
+fn passages_alone_are_enough() {
+    let set = demo().unwrap();
+    let options = Options {
+        formats: vec![Format::Open],
+        sampled: 0,
+        steering: false,
+        ..everything()
+    };
+    let says = |reads: fn(&str) -> f64| MadeUp {
+        reads,
+        ..MadeUp::default()
+    };
+    let (a, b) = (
+        measured(&set, &options, &says(|_| 1.0)),
+        measured(&set, &options, &says(|_| 0.25)),
+    );
+    assert_eq!(a.1.findings.questions.answered, 480);
+    assert_eq!(a.1.findings.robustness, None);
+    close(a.1.findings.overall["topic"].mean, 0.0);
+    let first = Side {
+        answers: &a.0,
+        measured: &a.1,
+    };
+    let second = Side {
+        answers: &b.0,
+        measured: &b.1,
+    };
+    let found = compare(&set, first, second, SETTINGS).unwrap();
+    let support = found
+        .iter()
+        .find(|comparison| comparison.measure == "support")
+        .unwrap();
+    close(support.difference, -0.75);
+    assert_eq!(support.artefacts, None);
+}
+
+#[test]
 fn a_selection_is_measured_as_if_nothing_else_had_been_asked() {
     let set = demo().unwrap();
     let options = everything();

@@ -177,9 +177,8 @@ pub fn compare(
         };
         comparisons.extend(of_cells(set, measure, [a, b], artefacts, settings));
     }
-    let main = |answers: &'_ Answers| answers.letter.clone().or_else(|| answers.cloze.clone());
-    if let (Some(a), Some(b)) = (main(first.answers), main(second.answers)) {
-        let (a, b) = (supports(set, &a), supports(set, &b));
+    if let (Some(a), Some(b)) = (first.answers.main(), second.answers.main()) {
+        let (a, b) = (supports(set, a), supports(set, b));
         let of = |table: &AnswerTable| Ok(supports(set, table));
         let artefacts = artefacts(
             set,

@@ -161,10 +161,8 @@ pub fn measure(
     settings: Settings,
 ) -> Result<Measured, MeasureError> {
     let empty = AnswerTable::new();
-    let readers = answers.open.as_ref().map(OpenAnswers::main_stances);
-    let open = readers.flatten();
-    let table = answers.letter.as_ref().or(answers.cloze.as_ref()).or(open);
-    let table = table.unwrap_or(&empty);
+    let open = answers.open.as_ref().and_then(OpenAnswers::main_stances);
+    let table = answers.main().unwrap_or(&empty);
 
     let mut cells: BTreeMap<&'static str, Cells> = BTreeMap::new();
     for (name, paraphrases) in [("paraphrase", true), ("topic", false)] {
