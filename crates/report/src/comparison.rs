@@ -1,6 +1,6 @@
 //! Checkpoints against a base, as tables.
 
-use crate::run::MEASURES;
+use crate::run::{MEASURES, ModelReport};
 use crate::{published, table, text};
 use concord_suites::valueconsistency::{Comparison, Stratum};
 use std::fmt::Write as _;
@@ -11,6 +11,8 @@ pub struct ComparisonReport<'a> {
     pub first: &'a str,
     /// The others, each with its comparisons.
     pub others: Vec<(&'a str, &'a [Comparison])>,
+    /// All of them, the first included.
+    pub models: Vec<ModelReport<'a>>,
     /// Questions compared.
     pub questions: usize,
     /// Questions left out, by checkpoint.
@@ -46,7 +48,7 @@ impl ComparisonReport<'_> {
         }
         out.push('\n');
         if self.with_published {
-            out.push_str(&published::of_study("base_aligned"));
+            out.push_str(&published::of_pairs(&self.models));
         }
         out
     }

@@ -6,13 +6,14 @@ use concord_suites::valueconsistency::{
     ByGrouping, Consistency, Findings, PublishedSelection, PublishedTable, published,
 };
 
-/// A published table alone.
-pub(crate) fn of_study(name: &str) -> String {
+/// Base against aligned, this run's first.
+pub(crate) fn of_pairs(models: &[ModelReport<'_>]) -> String {
     let Ok(published) = published() else {
         return String::new();
     };
-    let tables = published.tables.iter().filter(|table| table.name == name);
-    tables.map(|table| of_table(table, &[])).collect()
+    let mut tables = published.tables.iter();
+    let table = tables.find(|table| table.name == "base_aligned");
+    table.map_or_else(String::new, |table| of_table(table, &pairs(table, models)))
 }
 
 /// Every published table for which the run has something to put beside.

@@ -101,25 +101,26 @@ impl Results {
         out: Option<&Path>,
         with_published: bool,
     ) -> RunReport<'a> {
-        let models = self
-            .names
-            .iter()
-            .zip(&self.measured)
-            .map(|(name, measured)| ModelReport {
-                name,
-                findings: &measured.findings,
-                cost: manifest
-                    .get("results")
-                    .and_then(|results| results.get(name))
-                    .cloned(),
-            });
+        let of = |name: &str| manifest.get("results")?.get(name).cloned();
         RunReport {
-            models: models.collect(),
+            models: self.models(of),
             comparisons: &self.comparisons,
             limit: manifest.get("limit").and_then(Value::as_u64),
             out: out.map(|out| out.display().to_string()),
             with_published,
         }
+    }
+
+    /// The checkpoints with their findings, and what each cost.
+    fn models(&self, cost: impl Fn(&str) -> Option<Value>) -> Vec<ModelReport<'_>> {
+        let models = self.names.iter().zip(&self.measured);
+        models
+            .map(|(name, measured)| ModelReport {
+                name,
+                findings: &measured.findings,
+                cost: cost(name),
+            })
+            .collect()
     }
 
     /// The tables of the comparison alone.
@@ -135,6 +136,7 @@ impl Results {
             others: others
                 .map(|(name, found)| (name.as_str(), &found[..]))
                 .collect(),
+            models: self.models(|_| None),
             questions,
             left_out: left_out
                 .iter()
