@@ -49,7 +49,7 @@ pub struct Comparison {
     pub artefacts: Option<Artefacts>,
 }
 
-/// How one measure differs on one topic.
+/// How one measure differs on one topic, in the unit of the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TopicComparison {
     /// The file.
@@ -74,7 +74,7 @@ pub struct TopicComparison {
     pub adjusted_p_value: Option<f64>,
 }
 
-/// How one measure differs on the phrasings of one original.
+/// How one measure differs on the phrasings of one original, in the unit of the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QuestionComparison {
     /// The file.
@@ -102,7 +102,7 @@ pub struct Artefacts {
     pub debiased: Option<Stratum>,
 }
 
-/// A difference over some of the questions.
+/// A difference over some of the questions, in the unit of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Stratum {
     /// Distances in it.

@@ -98,7 +98,7 @@ pub struct Followed {
 pub struct WordingEffect {
     /// Questions asked in both.
     pub questions: usize,
-    /// Mean distance of the two answers to their centroid.
+    /// Mean distance of the two answers to their centroid, square root of nats.
     pub distance: f64,
     /// Share of questions whose most probable stance is another.
     pub other_stance: f64,
