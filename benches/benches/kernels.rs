@@ -1,13 +1,13 @@
-//! The kernels at SmolLM2-135M's sizes, over one pass of 1,024 rows.
+//! The kernels over one pass of 1,024 rows at SmolLM2-135M's sizes, and products at the sizes of larger layers.
 
 #![expect(clippy::unwrap_used, reason = "a bench's way to fail")]
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use concord_kernels::{
-    Activation, AttentionShape, Norm, PassRows, Scores, gated, linear, residual_norm, summarise,
-    trie_attention,
+    Activation, AttentionShape, KvPath, Matrix, Norm, Operands, PassRows, Path, RopeTable, Scores,
+    norm, rotate, summarise, trie_attention,
 };
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -23,34 +23,71 @@ fn noise(rows: usize, columns: usize) -> Tensor {
     Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
 }
 
+/// Every path at the sizes of real layers; elements are floating-point operations.
+fn products(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("products");
+    let paths = Path::ALL
+        .into_iter()
+        .filter(|path| path.is_available() && *path != Path::Portable);
+    for path in paths {
+        let operands = if path.has_bf16() {
+            Operands::Bf16
+        } else {
+            Operands::F32
+        };
+        for (rows, inner, outer) in [
+            (ROWS, HIDDEN, 960),
+            (ROWS, HIDDEN, HIDDEN),
+            (ROWS, HIDDEN, 2 * MLP),
+            (ROWS, MLP, HIDDEN),
+            (ROWS, 2048, 8192),
+            (ROWS, 8192, 2048),
+            (ROWS, 4096, 4096),
+            (16, 2048, 8192),
+            (64, 2048, 8192),
+        ] {
+            let weight = noise(outer, inner).to_dtype(DType::BF16).unwrap();
+            let matrix = Matrix::pack(&weight, false, operands, path).unwrap();
+            let x = noise(rows, inner).to_dtype(operands.dtype()).unwrap();
+            group.throughput(Throughput::Elements((2 * rows * inner * outer) as u64));
+            let id = BenchmarkId::new(path.name(), format!("{rows}x{inner}x{outer}"));
+            group.bench_function(id, |b| {
+                b.iter(|| matrix.product(black_box(&x), None).unwrap());
+            });
+        }
+    }
+    group.finish();
+}
+
 fn kernels(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kernels");
-    let flops = |count: usize| Throughput::Elements(count as u64);
-
-    let (x, weight) = (noise(ROWS, HIDDEN), noise(2 * MLP, HIDDEN));
-    // Elements are floating-point operations here.
-    group.throughput(flops(2 * ROWS * HIDDEN * 2 * MLP));
-    group.bench_function("product gate and up (FLOP)", |b| {
-        b.iter(|| linear(black_box(&x), &weight, None).unwrap());
-    });
-
     group.throughput(Throughput::Elements(ROWS as u64));
-    let delta = noise(ROWS, HIDDEN);
-    let norm = Norm {
+    let bf16 = Path::best().has_bf16();
+    let operands = if bf16 { Operands::Bf16 } else { Operands::F32 };
+    let x = noise(ROWS, HIDDEN);
+    let own = Norm {
         weights: noise(1, HIDDEN),
         centred: false,
         eps: 1e-5,
     };
-    group.bench_function("residual and norm (rows)", |b| {
-        b.iter(|| {
-            residual_norm(black_box(&x), &delta, 1.0, &norm)
-                .unwrap()
-                .normed
-        });
+    group.bench_function("norm (rows)", |b| {
+        b.iter(|| norm(black_box(&x), &own, operands.dtype()).unwrap().0);
     });
-    let gate_up = noise(ROWS, 2 * MLP);
-    group.bench_function("swiglu (rows)", |b| {
-        b.iter(|| gated(black_box(&gate_up), Activation::Silu).unwrap());
+    let pack = |outer: usize, inner: usize, gated: bool| {
+        let weight = noise(outer, inner).to_dtype(operands.dtype()).unwrap();
+        Matrix::pack(&weight, gated, operands, Path::best()).unwrap()
+    };
+    let (plain, gated) = (pack(2 * MLP, HIDDEN, false), pack(2 * MLP, HIDDEN, true));
+    let rounded = x.to_dtype(operands.dtype()).unwrap();
+    group.bench_function("gate and up, apart (rows)", |b| {
+        b.iter(|| plain.product(black_box(&rounded), None).unwrap());
+    });
+    group.bench_function("gate and up, with SwiGLU (rows)", |b| {
+        b.iter(|| {
+            gated
+                .activated(black_box(&rounded), None, Activation::Silu)
+                .unwrap()
+        });
     });
 
     let shape = AttentionShape {
@@ -63,8 +100,8 @@ fn kernels(criterion: &mut Criterion) {
         .chain((0..).flat_map(|_| 74..96))
         .take(ROWS)
         .collect();
-    let rows = Arc::new(PassRows::new(depths, None, 64));
-    let (qkv, carried) = (noise(ROWS, shape.qkv_width()), noise(1, shape.kv_width()));
+    let rows = PassRows::new(Arc::clone(&depths), None);
+    let (qkv, carried) = (noise(ROWS, shape.qkv_width()), KvPath::new(shape));
     group.bench_function("trie attention at 96 tokens (rows)", |b| {
         b.iter(|| {
             trie_attention(
@@ -73,14 +110,20 @@ fn kernels(criterion: &mut Criterion) {
                 &rows,
                 shape,
                 Scores::plain(shape),
+                operands.dtype(),
             )
             .unwrap()
         });
     });
+    let frequencies: Vec<f32> = (0..32).map(|i| 1.0 / (i as f32 + 1.0)).collect();
+    let table = Arc::new(RopeTable::new(&frequencies, 1.0, 96));
+    group.bench_function("rotation (rows)", |b| {
+        b.iter(|| rotate(black_box(&qkv), 12, 64, &table, &depths).unwrap());
+    });
 
-    group.throughput(Throughput::Elements(65));
-    let (logits, asked) = (noise(65, VOCABULARY), [1u32, 2, 3, 4, 5, 6]);
-    let asked = vec![&asked[..]; 65];
+    group.throughput(Throughput::Elements(64));
+    let (logits, asked) = (noise(64, VOCABULARY), [1u32, 2, 3, 4, 5, 6]);
+    let asked = vec![&asked[..]; 64];
     group.bench_function("summary of a distribution (rows)", |b| {
         b.iter(|| summarise(black_box(&logits), &asked, 5).unwrap());
     });
@@ -89,7 +132,7 @@ fn kernels(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(20);
-    targets = kernels
+    config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(500)).measurement_time(std::time::Duration::from_secs(2));
+    targets = products, kernels
 }
 criterion_main!(benches);

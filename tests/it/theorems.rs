@@ -206,7 +206,7 @@ fn alone(decoder: &Decoder, tokens: &[u32], first: usize) -> Vec<f64> {
     let depths: Vec<u32> = (0..number(rows.len())).collect();
     let read: Vec<u32> = (number(first - 1)..number(rows.len())).collect();
     let mut session = decoder.session(rows.len()).unwrap();
-    let pass = Pass::new(rows, &depths, 0, &read, decoder.config());
+    let pass = Pass::new(rows, &depths, 0, &read);
     let logits = decoder
         .head(&decoder.pass(&mut session, &pass).unwrap().unwrap())
         .unwrap();

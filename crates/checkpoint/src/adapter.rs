@@ -1,7 +1,7 @@
 //! PEFT adapters: low-rank changes to some tensors of a base checkpoint, and tensors that replace others.
 
 use crate::adapter_config::Settings;
-use crate::parameters::{Order, Source};
+use crate::parameters::{Order, Parameter, Source};
 use crate::snapshot::needed;
 use crate::weights::{Weights, put_in_order};
 use crate::{CheckpointError, DecoderSpec, safetensors_files};
@@ -135,6 +135,12 @@ impl Adapter {
     /// Bytes of the adapter's file.
     pub fn bytes(&self) -> u64 {
         self.weights.bytes()
+    }
+
+    /// Whether the adapter changes anything of a parameter.
+    pub fn changes(&self, parameter: &Parameter) -> bool {
+        let mut sources = parameter.sources.iter();
+        sources.any(|source| self.touches(&source.name))
     }
 
     /// Whether a tensor of the base becomes another.

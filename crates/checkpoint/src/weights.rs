@@ -63,6 +63,15 @@ impl Weights {
         found.unwrap_or(DType::F32)
     }
 
+    /// The narrowest of `f32`, `bf16` and `f16` that holds every number of the matrices as it is stored.
+    pub fn exact_dtype(&self) -> DType {
+        let mut places = self.places.values();
+        if places.any(|place| matches!(place.stored, Stored::Quantised(_))) {
+            return DType::F32;
+        }
+        self.stored_dtype()
+    }
+
     /// The types that tensors are stored as, each once, by name.
     pub fn stored_as(&self) -> Vec<String> {
         let kinds = self.places.values().map(|place| place.stored.to_string());
@@ -217,10 +226,7 @@ impl Weights {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, CheckpointError> {
-        let untouched = adapter.is_none_or(|adapter| {
-            let mut sources = parameter.sources.iter();
-            !sources.any(|source| adapter.touches(&source.name))
-        });
+        let untouched = adapter.is_none_or(|adapter| !adapter.changes(parameter));
         if let Some(base) = base
             && untouched
         {

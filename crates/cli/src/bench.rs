@@ -5,7 +5,7 @@ use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Mlp, Snapshot, presets};
 use concord_decoder::Decoder;
-use concord_kernels::{KernelConfig, linear};
+use concord_kernels::{KernelConfig, Matrix};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::Input;
 use concord_scorer::Scorer;
@@ -227,22 +227,24 @@ fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure
         (spec.hidden_size, 2 * mlp),
         (mlp, spec.hidden_size),
     ];
-    let tensor = |rows: usize, columns: usize| {
+    let tensor = |rows: usize, columns: usize, dtype: DType| {
         let values: Vec<f32> = (0..rows * columns)
             .map(|i| (i % 251) as f32 / 125.0 - 1.0)
             .collect();
-        Tensor::from_vec(values, (rows, columns), &Device::Cpu)
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_dtype(dtype)
     };
+    let operands = decoder.operands();
     let failed =
         |error: candle_core::Error| Failure::from(concord_decoder::DecoderError::Tensor(error));
     let (mut flops, mut seconds) = (0.0, 0.0);
     for (inner, outer) in shapes {
-        let x = tensor(config.rows_per_pass, inner).map_err(failed)?;
-        let weight = tensor(outer, inner).map_err(failed)?;
+        let x = tensor(config.rows_per_pass, inner, operands.dtype()).map_err(failed)?;
+        let weight = tensor(outer, inner, operands.dtype()).map_err(failed)?;
+        let matrix = Matrix::pack(&weight, false, operands, config.path).map_err(failed)?;
         let mut best = f64::INFINITY;
         for _ in 0..REPEATS {
             let begun = Instant::now();
-            let product = linear(&x, &weight, None).map_err(failed)?;
+            let product = matrix.product(&x, None).map_err(failed)?;
             best = best.min(begun.elapsed().as_secs_f64());
             drop(product);
         }

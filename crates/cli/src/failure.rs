@@ -301,7 +301,7 @@ impl From<DecoderError> for Failure {
                 error.to_string(),
                 "please report this",
             ),
-            DecoderError::Tensor(_) => Self::new(
+            DecoderError::Tensor(_) | DecoderError::Thread(_) => Self::new(
                 ExitStatus::Device,
                 error.to_string(),
                 "there may be too little memory",

@@ -1,34 +1,37 @@
 //! The stack of layers, its embedding and its head.
 
 use crate::DecoderError;
+use crate::clock::{Times, Work};
 use crate::frequencies::{Frequencies, frequencies};
-use crate::layer::{Around, Attending, Layer, Ropes, Stream};
-use crate::parameters::Loader;
+use crate::layer::{Around, Attending, Layer, Ropes, Rows, Stop, attention_shape, normed};
+use crate::parameters::{Loader, operands};
 use crate::pass::Pass;
+use crate::stream::{LayerStream, Origin};
 use crate::tree::{KvBranch, KvPlace, KvTree};
 use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot, Weights};
+use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot};
 use concord_kernels::{
-    KernelConfig, Norm, Normed, PageRows, RopeTable, linear, norm, residual_norm, softcap,
+    KernelConfig, KvPath, Matrix, Norm, Operands, PageRows, Path, RopeTable, softcap,
 };
 use std::sync::Arc;
 
 /// A decoder with its weights on a device.
 pub struct Decoder {
-    spec: DecoderSpec,
-    dtype: DType,
-    weights: Arc<Weights>,
-    has_adapter: bool,
+    origin: Origin,
     config: KernelConfig,
-    device: Device,
-    /// `[vocabulary, hidden]`.
-    embedding: Tensor,
+    /// `[vocabulary, hidden]`; where it is the head, it is looked up there.
+    embedding: Option<Tensor>,
     /// `[positions, hidden]`, where positions are learned.
     positions: Option<Tensor>,
-    layers: Vec<Layer>,
+    layers: Layers,
     norm: Norm,
     /// `[vocabulary, hidden]`.
-    head: Tensor,
+    head: Arc<Matrix>,
+}
+
+enum Layers {
+    Kept(Vec<Arc<Layer>>),
+    Streamed(LayerStream),
 }
 
 /// What one pass hands to the next: the K/V of one path, by layer.
@@ -36,16 +39,18 @@ pub struct Session {
     positions: usize,
     length_class: usize,
     ropes: Ropes,
-    /// `[entries, 2 · kv_heads · head_dim]` by layer, at least one entry so that no tensor is empty.
-    carried: Vec<Tensor>,
+    carried: Vec<KvPath>,
+    /// Where the time of its passes went.
+    pub times: Times,
 }
 
 impl Decoder {
-    /// Loads the weights of a snapshot on the CPU and holds them as `dtype`: `F32`, `BF16` or `F16`.
+    /// Loads the weights of a snapshot on the CPU, all of them.
     ///
     /// # Numerics
-    /// Arithmetic is `f32` whatever weights are held as; a checkpoint stored in `bf16` gives the same numbers held as `bf16`
-    /// and as `f32`.
+    /// `dtype` is what products multiply. `BF16`: weights are held as `bf16`, and rows are rounded to it before each product.
+    /// `F32`: rows are `f32`, and weights are held in the narrowest type that holds what is stored without loss. `F16`: weights
+    /// are held as `f16`, rows are `f32`. Sums, norms, attention and the residual stream are `f32` always.
     ///
     /// # Errors
     /// [`DecoderError::Checkpoint`] naming the file and the tensor that cannot be used.
@@ -54,7 +59,21 @@ impl Decoder {
         dtype: DType,
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
-        Self::build(snapshot, None, dtype, config)
+        let origin = Origin::of(snapshot, dtype, config.path);
+        Self::build(origin, None, config, true)
+    }
+
+    /// The same with layers that are read when they are needed, one ahead: at most two are in memory.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`]; what is wrong with a layer shows when it is read.
+    pub fn streamed(
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Self, DecoderError> {
+        let origin = Origin::of(snapshot, dtype, config.path);
+        Self::build(origin, None, config, false)
     }
 
     /// This decoder with an adapter of `snapshot` merged into it. What the adapter leaves alone is shared; of the
@@ -64,72 +83,76 @@ impl Decoder {
     /// [`DecoderError::AnotherBase`] where the snapshot's weights are not this decoder's, or this decoder has an adapter of
     /// its own; as [`Decoder::load`].
     pub fn adapted(&self, snapshot: &Snapshot) -> Result<Self, DecoderError> {
-        if self.has_adapter || !self.is_base_of(snapshot) {
+        if !self.is_base_of(snapshot) {
             return Err(DecoderError::AnotherBase {
                 name: snapshot.name.clone(),
             });
         }
-        Self::build(snapshot, Some(self), self.dtype, self.config)
+        let origin = Origin::of(snapshot, self.origin.dtype, self.config.path);
+        let kept = matches!(self.layers, Layers::Kept(_));
+        Self::build(origin, Some(self), self.config, kept)
     }
 
     /// Whether the snapshot is an adapter of the weights that this decoder was loaded from.
     pub fn is_base_of(&self, snapshot: &Snapshot) -> bool {
-        !self.has_adapter
+        self.origin.adapter.is_none()
             && snapshot.adapter.is_some()
-            && Arc::ptr_eq(&self.weights, &snapshot.weights)
+            && Arc::ptr_eq(&self.origin.weights, &snapshot.weights)
     }
 
     fn build(
-        snapshot: &Snapshot,
+        origin: Origin,
         base: Option<&Self>,
-        dtype: DType,
         config: KernelConfig,
+        keep: bool,
     ) -> Result<Self, DecoderError> {
-        let device = Device::Cpu;
-        let spec = snapshot.spec.clone();
-        let adapter = snapshot.adapter.as_deref();
-        let loader = Loader {
-            weights: &snapshot.weights,
-            adapter,
-            spec: &spec,
-            dtype,
-            device: &device,
+        let loader = origin.loader();
+        let outer = origin.spec.outer();
+        // The largest first: packing takes as much again for a while.
+        let (embedding, head) = match &outer.head {
+            None => {
+                let base = base.map(|base| &base.head);
+                (None, loader.matrix(&outer.embedding, false, base)?)
+            }
+            Some(head) => {
+                let before = base.map(Self::embedding_table).transpose()?;
+                let head = if origin.adapter.as_deref().is_some_and(Adapter::unties) {
+                    let plain = match &before {
+                        Some(before) => before.clone(),
+                        None => Loader {
+                            adapter: None,
+                            ..loader
+                        }
+                        .table(&outer.embedding, None)?,
+                    };
+                    loader.packed(&loader.table(head, Some(&plain))?, false)?
+                } else {
+                    loader.matrix(head, false, base.map(|base| &base.head))?
+                };
+                (Some(loader.table(&outer.embedding, before.as_ref())?), head)
+            }
         };
-        let outer = spec.outer();
-        let embedding = loader.matrix(&outer.embedding, base.map(|base| &base.embedding))?;
         let positions = outer.positions.as_ref();
         let positions = positions
-            .map(|table| loader.matrix(table, None))
+            .map(|table| loader.table(table, None))
             .transpose()?;
-        let head = match &outer.head {
-            None => embedding.clone(),
-            Some(head) if adapter.is_some_and(Adapter::unties) => {
-                let plain = match base {
-                    Some(base) => base.embedding.clone(),
-                    None => Loader {
-                        adapter: None,
-                        ..loader
-                    }
-                    .matrix(&outer.embedding, None)?,
-                };
-                loader.matrix(head, Some(&plain))?
-            }
-            Some(head) => loader.matrix(head, base.map(|base| &base.head))?,
-        };
-        let layers = (0..spec.layers.len())
-            .map(|index| {
-                let base = base.map(|base| &base.layers[index]);
-                Layer::load(&loader, base, index, config.minimum_rows)
-            })
-            .collect::<Result<_, _>>()?;
         let norm = loader.norm(&outer.final_norm)?;
+        let layers = if keep {
+            let layer = |index: usize| {
+                let base = match base.map(|base| &base.layers) {
+                    Some(Layers::Kept(layers)) => Some(&*layers[index]),
+                    _ => None,
+                };
+                Layer::load(&loader, base, index).map(Arc::new)
+            };
+            let count = origin.spec.layers.len();
+            Layers::Kept((0..count).map(layer).collect::<Result<_, _>>()?)
+        } else {
+            Layers::Streamed(LayerStream::new(origin.clone()))
+        };
         Ok(Self {
-            spec,
-            dtype,
-            weights: Arc::clone(&snapshot.weights),
-            has_adapter: adapter.is_some(),
+            origin,
             config,
-            device,
             embedding,
             positions,
             layers,
@@ -138,14 +161,22 @@ impl Decoder {
         })
     }
 
-    /// What weights are held as.
+    /// The embedding as a table, `[vocabulary, hidden]`.
+    fn embedding_table(&self) -> Result<Tensor, DecoderError> {
+        match &self.embedding {
+            Some(table) => Ok(table.clone()),
+            None => Ok(self.head.unpack()?),
+        }
+    }
+
+    /// What products multiply, as it was asked for.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.origin.dtype
     }
 
     /// The decoder's shape.
     pub fn spec(&self) -> &DecoderSpec {
-        &self.spec
+        &self.origin.spec
     }
 
     /// The sizes that passes are cut to.
@@ -153,19 +184,64 @@ impl Decoder {
         &self.config
     }
 
+    /// Layers read from files: where they are kept, each once.
+    pub fn layers_read(&self) -> u64 {
+        match &self.layers {
+            Layers::Kept(layers) => layers.len() as u64,
+            Layers::Streamed(stream) => stream.read(),
+        }
+    }
+
+    /// Whether layers are read when they are needed.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.layers, Layers::Streamed(_))
+    }
+
+    /// Bytes of the weights that are kept; norms, which are small, not counted.
+    pub fn kept_bytes(&self) -> usize {
+        let table = |table: &Option<Tensor>| {
+            let table = table.as_ref();
+            table.map_or(0, |table| {
+                table.elem_count() * table.dtype().size_in_bytes()
+            })
+        };
+        let layers = match &self.layers {
+            Layers::Kept(layers) => layers.iter().map(|layer| layer.bytes()).sum(),
+            Layers::Streamed(_) => 0,
+        };
+        table(&self.embedding) + table(&self.positions) + self.head.bytes() + layers
+    }
+
+    /// What products multiply.
+    pub fn operands(&self) -> Operands {
+        operands(self.origin.dtype)
+    }
+
+    /// What rows are held as between products.
+    fn rows_as(&self) -> DType {
+        self.operands().dtype()
+    }
+
+    fn layer(&self, index: usize, again: bool) -> Result<Arc<Layer>, DecoderError> {
+        match &self.layers {
+            Layers::Kept(layers) => Ok(Arc::clone(&layers[index])),
+            Layers::Streamed(stream) => stream.get(index, again),
+        }
+    }
+
     /// Starts at the root of a trie of at most `positions` depths.
     ///
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn session(&self, positions: usize) -> Result<Session, DecoderError> {
-        let width = 2 * self.spec.kv_width();
-        let empty = Tensor::zeros((1, width), DType::F32, &self.device)?;
+        let empty = KvPath::new(attention_shape(self.spec()));
         let positions = positions.max(1);
         Ok(Session {
             positions,
             length_class: 0,
             ropes: self.ropes(positions, 0),
-            carried: vec![empty; self.layers.len()],
+            carried: vec![empty; self.spec().layers.len()],
+            times: Times::default(),
         })
     }
 
@@ -183,7 +259,7 @@ impl Decoder {
             let Frequencies { inverse, scale } = frequencies(rope, length_class);
             Arc::new(RopeTable::new(&inverse, scale, positions))
         };
-        match &self.spec.positions {
+        match &self.spec().positions {
             Positions::Learned => {
                 let none = Arc::new(RopeTable::new(&[], 1.0, 0));
                 Ropes {
@@ -202,11 +278,11 @@ impl Decoder {
     /// Runs one pass and moves the session's path on to the row after it.
     ///
     /// # Shapes
-    /// Returns the normed hidden states of the rows that are read, `[read or more, hidden]` (filled up by repeating the
-    /// last), or `None` where no row is read.
+    /// Returns the normed hidden states of the rows that are read, `[read, hidden]`, or `None` where no row is read.
     ///
     /// # Errors
-    /// [`DecoderError::NotFinite`] naming the layer; [`DecoderError::Tensor`]. The session is then of no further use.
+    /// [`DecoderError::NotFinite`] naming the layer; [`DecoderError::Checkpoint`] where a layer has to be read;
+    /// [`DecoderError::Tensor`]. The session is then of no further use.
     pub fn pass(&self, session: &mut Session, pass: &Pass) -> Result<Option<Tensor>, DecoderError> {
         self.pass_and_keep(session, pass, &mut |_, _| Ok(()))
     }
@@ -234,61 +310,115 @@ impl Decoder {
         &self,
         session: &mut Session,
         pass: &Pass,
-        keep: &mut dyn FnMut(usize, &Tensor) -> candle_core::Result<()>,
+        keep: &mut Keep<'_>,
     ) -> Result<Option<Tensor>, DecoderError> {
-        let last = self.layers.len() - 1;
-        let around = Around {
-            spec: &self.spec,
-            ropes: &session.ropes,
-            depths: pass.rows.depths(),
-        };
-        let mut state = self.begin(&pass.tokens, around.depths)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let qkv = layer.qkv(&state.normed, &around)?;
-            keep(index, &qkv)?;
-            let carried = self.next_path(&session.carried[index], &qkv, pass)?;
-            let before = std::mem::replace(&mut session.carried[index], carried);
-            let mut rows = &pass.rows;
-            if index == last {
-                // In the last layer the rows that nobody reads are needed for their keys and values alone.
-                let Some(readers) = &pass.readers else {
-                    return Ok(None);
-                };
-                let kept =
-                    Tensor::from_slice(readers.queries(), readers.queries().len(), &self.device)?;
-                state.hidden = state.hidden.index_select(&kept, 0)?;
-                state.normed = state.normed.index_select(&kept, 0)?;
-                rows = readers;
+        let mut hidden = self.embed(pass)?;
+        for index in 0..self.spec().layers.len() {
+            let layer = self.layer(index, true)?;
+            match self.through(session, &layer, index, pass, hidden, keep)? {
+                Some(next) => hidden = next,
+                None => return Ok(None),
             }
-            let carried = &before;
-            state = self.through(
-                index,
-                state,
-                &qkv,
-                Attending::Trie { carried, rows },
-                &around,
-            )?;
         }
-        Ok(Some(state.normed))
+        self.normed(&hidden, session).map(Some)
+    }
+
+    /// One layer of one pass, where the layers are the outer loop. The last layer gives the normed hidden states of the rows
+    /// that are read, as [`Decoder::pass`] does; the others change `hidden` in place.
+    ///
+    /// # Shapes
+    /// `hidden`: `[rows, hidden]` in `f32`, as [`Decoder::embed`] or the layer before left it.
+    ///
+    /// # Errors
+    /// As [`Decoder::pass`].
+    pub fn layer_pass(
+        &self,
+        session: &mut Session,
+        index: usize,
+        pass: &Pass,
+        hidden: &Tensor,
+    ) -> Result<Option<Tensor>, DecoderError> {
+        let layer = self.layer(index, false)?;
+        let keep = &mut |_: usize, _: &Tensor| Ok(());
+        let after = self.through(session, &layer, index, pass, hidden.clone(), keep)?;
+        match after {
+            Some(hidden) if index + 1 == self.spec().layers.len() => {
+                self.normed(&hidden, session).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The rows of a pass through one layer, their stream in place; of the last layer those that are read, or `None` where
+    /// there is none.
+    fn through(
+        &self,
+        session: &mut Session,
+        layer: &Layer,
+        index: usize,
+        pass: &Pass,
+        hidden: Tensor,
+        keep: &mut Keep<'_>,
+    ) -> Result<Option<Tensor>, DecoderError> {
+        let Session {
+            ropes,
+            carried,
+            times,
+            ..
+        } = session;
+        let around = Around {
+            spec: self.spec(),
+            ropes,
+            depths: pass.rows.depths(),
+            rows_as: self.rows_as(),
+        };
+        let rows = layer.begin(hidden, &around, times);
+        let mut rows = rows.map_err(|stop| stopped(stop, || before(index)))?;
+        let qkv = layer.qkv(&rows.normed, &around, times)?;
+        keep(index, &qkv)?;
+        let mut attending = Some(&pass.rows);
+        if index + 1 == self.spec().layers.len() {
+            // In the last layer the rows that nobody reads are needed for their keys and values alone.
+            attending = pass.readers.as_ref();
+            if let Some(readers) = attending {
+                let kept =
+                    Tensor::from_slice(readers.queries(), readers.queries().len(), &Device::Cpu)?;
+                rows = Rows {
+                    hidden: rows.hidden.index_select(&kept, 0)?,
+                    normed: rows.normed.index_select(&kept, 0)?,
+                };
+            }
+        }
+        let path = &mut carried[index];
+        if let Some(attending) = attending {
+            let attending = Attending::Trie {
+                carried: path,
+                rows: attending,
+            };
+            layer
+                .finish(&rows, &qkv, attending, &around, times)
+                .map_err(|stop| stopped(stop, || within(index)))?;
+        }
+        path.advance(&qkv, pass.kept, &pass.next_path)?;
+        Ok(attending.map(|_| rows.hidden))
     }
 
     /// Runs one new row of each of some branches, and adds it to them.
     ///
     /// # Shapes
-    /// `tokens`: one a branch; returns the normed hidden states, `[branches or more, hidden]` (filled up to
-    /// [`KernelConfig::minimum_rows`]).
+    /// `tokens`: one a branch; returns the normed hidden states, `[branches, hidden]`.
     ///
     /// # Numerics
     /// The bits of [`Decoder::pass`] over the same path.
     ///
     /// # Errors
-    /// [`DecoderError::NotFinite`] naming the layer; [`DecoderError::Tensor`]. The tree is then of no further use.
+    /// As [`Decoder::pass`]. The tree is then of no further use.
     ///
     /// # Panics
     /// Where the tree has no page left for a branch that needs one.
     pub fn step(
         &self,
-        session: &Session,
+        session: &mut Session,
         tree: &mut KvTree,
         branches: &mut [&mut KvBranch],
         tokens: &[u32],
@@ -303,104 +433,83 @@ impl Decoder {
                 })
                 .collect(),
         };
-        let count = tokens.len().max(self.config.minimum_rows);
-        let filled = |values: &[u32]| {
-            let mut filled = values.to_vec();
-            filled.resize(count, 0);
-            filled
-        };
-        let depths: Arc<[u32]> = filled(&rows.depths).into();
+        let depths: Arc<[u32]> = rows.depths.clone().into();
         let around = Around {
-            spec: &self.spec,
+            spec: self.spec(),
             ropes: &session.ropes,
             depths: &depths,
+            rows_as: self.rows_as(),
         };
-        let mut state = self.begin(&filled(tokens), &depths)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let qkv = layer.qkv(&state.normed, &around)?;
+        let times = &mut session.times;
+        let mut hidden = self.embedded(tokens, &depths)?;
+        for index in 0..self.spec().layers.len() {
+            let layer = self.layer(index, true)?;
+            let state = layer.begin(hidden, &around, times);
+            let state = state.map_err(|stop| stopped(stop, || before(index)))?;
+            let qkv = layer.qkv(&state.normed, &around, times)?;
             let pages = &mut tree.layers[index];
             let attending = Attending::Pages { pages, rows: &rows };
-            state = self.through(index, state, &qkv, attending, &around)?;
+            layer
+                .finish(&state, &qkv, attending, &around, times)
+                .map_err(|stop| stopped(stop, || within(index)))?;
+            hidden = state.hidden;
         }
-        Ok(state.normed)
+        self.normed(&hidden, session)
     }
 
-    /// The embedded tokens, and their norm for the first layer.
-    fn begin(&self, tokens: &[u32], depths: &[u32]) -> Result<State, DecoderError> {
-        let hidden = self.embed(tokens, depths)?; // [rows, hidden]
-        let normed = match self.layers[0].input_norm() {
-            Some(own) => {
-                let (normed, broken) = norm(&hidden, own)?;
-                finite(broken, || "in the embedding".to_owned())?;
-                normed
-            }
-            None => hidden.clone(),
-        };
-        Ok(State { hidden, normed })
-    }
-
-    /// The querying rows through one layer, up to the norm of the next.
-    fn through(
-        &self,
-        index: usize,
-        state: State,
-        qkv: &Tensor,
-        attending: Attending<'_>,
-        around: &Around<'_>,
-    ) -> Result<State, DecoderError> {
-        let State { hidden, normed } = state;
-        let (stream, broken) =
-            self.layers[index].finish(&hidden, &normed, qkv, attending, around)?;
-        finite(broken, || format!("in layer {index}"))?;
-        let next = match self.layers.get(index + 1) {
-            Some(next) => next.input_norm(),
-            None => Some(&self.norm),
-        };
-        let (Stream { hidden, delta }, scale) = (stream, self.spec.residual_scale);
-        let Some(next) = next else {
-            let hidden = (hidden + (delta * scale)?)?;
-            let normed = hidden.clone();
-            return Ok(State { hidden, normed });
-        };
-        let after = residual_norm(&hidden, &delta, scale, next)?;
-        finite(after.non_finite, || format!("after layer {index}"))?;
-        let Normed { hidden, normed, .. } = after;
-        Ok(State { hidden, normed })
+    /// The embedded tokens of a pass: the residual stream before the first layer.
+    ///
+    /// # Shapes
+    /// Returns `[rows, hidden]` in `f32`.
+    ///
+    /// # Errors
+    /// [`DecoderError::Tensor`].
+    pub fn embed(&self, pass: &Pass) -> Result<Tensor, DecoderError> {
+        Ok(self.embedded(&pass.tokens, pass.rows.depths())?)
     }
 
     /// The embeddings of tokens at their depths.
-    fn embed(&self, tokens: &[u32], depths: &[u32]) -> candle_core::Result<Tensor> {
-        let tokens = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
-        let mut hidden = self
-            .embedding
-            .index_select(&tokens, 0)?
-            .to_dtype(DType::F32)?;
-        if (self.spec.embedding_scale - 1.0).abs() > f64::EPSILON {
-            hidden = (hidden * self.spec.embedding_scale)?;
+    fn embedded(&self, tokens: &[u32], depths: &[u32]) -> candle_core::Result<Tensor> {
+        let mut hidden = match &self.embedding {
+            Some(table) => {
+                let tokens = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
+                table.index_select(&tokens, 0)?.to_dtype(DType::F32)?
+            }
+            None => self.head.rows(tokens)?,
+        };
+        let scale = self.spec().embedding_scale;
+        if (scale - 1.0).abs() > f64::EPSILON {
+            hidden = (hidden * scale)?;
         }
         if let Some(positions) = &self.positions {
-            let depths = Tensor::from_slice(depths, depths.len(), &self.device)?;
+            let depths = Tensor::from_slice(depths, depths.len(), &Device::Cpu)?;
             hidden = (hidden + positions.index_select(&depths, 0)?.to_dtype(DType::F32)?)?;
         }
         Ok(hidden)
     }
 
+    /// The last norm.
+    fn normed(&self, hidden: &Tensor, session: &mut Session) -> Result<Tensor, DecoderError> {
+        let after = session
+            .times
+            .of(Work::Norms, || normed(hidden, &self.norm, self.rows_as()));
+        after.map_err(|stop| stopped(stop, || before(self.spec().layers.len())))
+    }
+
     /// Logits of normed hidden states.
     ///
     /// # Shapes
-    /// `normed`: `[rows, hidden]`, at least [`KernelConfig::minimum_rows`] rows for stable bits; returns
-    /// `[rows, vocabulary]`.
+    /// `normed`: `[rows, hidden]`; returns `[rows, vocabulary]` in `f32`.
     ///
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn head(&self, normed: &Tensor) -> Result<Tensor, DecoderError> {
-        let scale = self.spec.logit_scale;
-        let logits = if (scale - 1.0).abs() > f64::EPSILON {
-            linear(&(normed * scale)?, &self.head, None)?
-        } else {
-            linear(normed, &self.head, None)?
-        };
-        if let Some(cap) = self.spec.logit_softcap {
+        let mut logits = self.head.product(normed, None)?;
+        let scale = self.spec().logit_scale;
+        if (scale - 1.0).abs() > f64::EPSILON {
+            logits = (logits * scale)?;
+        }
+        if let Some(cap) = self.spec().logit_softcap {
             softcap(&logits, cap)?;
         }
         Ok(logits)
@@ -414,9 +523,9 @@ impl Decoder {
             .readers
             .as_ref()
             .map_or(0, |readers| readers.queries().len());
-        let last = self.layers.len() - 1;
-        let products = (0..self.layers.len()).map(|index| {
-            let (qkv, output, mlp) = self.spec.row_products(index);
+        let last = self.spec().layers.len() - 1;
+        let products = (0..=last).map(|index| {
+            let (qkv, output, mlp) = self.spec().row_products(index);
             let finishing = if index == last { queries } else { rows };
             (rows * qkv + finishing * (output + mlp)) as u64
         });
@@ -425,53 +534,40 @@ impl Decoder {
 
     /// Floating-point operations of the head for so many rows.
     pub fn head_flops(&self, rows: usize) -> u64 {
-        2 * (rows * self.spec.vocab_size * self.spec.hidden_size) as u64
-    }
-
-    /// K/V of the path to the row after the pass, `[entries, 2 · kv_heads · head_dim]`.
-    fn next_path(
-        &self,
-        carried: &Tensor,
-        qkv: &Tensor,
-        pass: &Pass,
-    ) -> Result<Tensor, DecoderError> {
-        let query = self.spec.query_width();
-        let kept = if pass.kept == 0 && !pass.next_path.is_empty() {
-            None
-        } else {
-            Some(carried.narrow(0, 0, pass.kept.max(1))?)
-        };
-        let rows = if pass.next_path.is_empty() {
-            None
-        } else {
-            let rows = Tensor::from_slice(&pass.next_path, pass.next_path.len(), &self.device)?;
-            let width = 2 * self.spec.kv_width();
-            Some(
-                qkv.index_select(&rows, 0)?
-                    .narrow(1, query, width)?
-                    .contiguous()?,
-            )
-        };
-        let parts: Vec<Tensor> = kept.into_iter().chain(rows).collect();
-        Ok(if let [one] = &parts[..] {
-            one.contiguous()?
-        } else {
-            Tensor::cat(&parts, 0)?
-        })
+        2 * (rows * self.spec().vocab_size * self.spec().hidden_size) as u64
     }
 }
 
-/// Rows between two layers.
-struct State {
-    /// `[rows, hidden]`: the residual stream.
-    hidden: Tensor,
-    /// The same, normed for what comes next.
-    normed: Tensor,
+/// Takes the queries, keys and values of a layer's rows.
+type Keep<'a> = dyn FnMut(usize, &Tensor) -> candle_core::Result<()> + 'a;
+
+impl Origin {
+    fn of(snapshot: &Snapshot, dtype: DType, path: Path) -> Self {
+        Self {
+            weights: Arc::clone(&snapshot.weights),
+            adapter: snapshot.adapter.clone(),
+            spec: Arc::new(snapshot.spec.clone()),
+            dtype,
+            path,
+        }
+    }
 }
 
-fn finite(broken: Option<usize>, place: impl Fn() -> String) -> Result<(), DecoderError> {
-    match broken {
-        Some(_) => Err(DecoderError::NotFinite { place: place() }),
-        None => Ok(()),
+fn stopped(stop: Stop, place: impl Fn() -> String) -> DecoderError {
+    match stop {
+        Stop::NotFinite => DecoderError::NotFinite { place: place() },
+        Stop::Tensor(error) => error.into(),
+    }
+}
+
+fn within(layer: usize) -> String {
+    format!("in layer {layer}")
+}
+
+/// The place whose rows come into a layer; after the last one, into the last norm.
+fn before(layer: usize) -> String {
+    match layer.checked_sub(1) {
+        None => "in the embedding".to_owned(),
+        Some(before) => format!("after layer {before}"),
     }
 }

@@ -22,6 +22,9 @@ pub enum DecoderError {
         /// Where, for example `after layer 3`.
         place: String,
     },
+    /// No thread could be started to read the next layer.
+    #[error("no thread could be started to read a layer: {0}")]
+    Thread(#[source] std::io::Error),
     /// A tensor operation failed.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

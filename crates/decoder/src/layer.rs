@@ -1,13 +1,14 @@
 //! One decoder layer.
 
 use crate::DecoderError;
+use crate::clock::{Times, Work};
 use crate::mlp::Mlp;
 use crate::parameters::{Linear, Loader};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use concord_checkpoint::{DecoderSpec, LayerSpec, QkNorm};
 use concord_kernels::{
-    AttentionShape, KvPages, Norm, Normed, PageRows, PassRows, RopeTable, Scores, norm,
-    norm_groups, page_attention, residual_norm, rotate, trie_attention,
+    AttentionShape, KvPages, KvPath, Norm, PageRows, PassRows, RopeTable, Scores, add_scaled, norm,
+    norm_groups, page_attention, rotate, trie_attention,
 };
 use std::sync::Arc;
 
@@ -32,14 +33,16 @@ pub(crate) struct Around<'a> {
     pub ropes: &'a Ropes,
     /// The depth of each row.
     pub depths: &'a Arc<[u32]>,
+    /// What rows are held as between products.
+    pub rows_as: DType,
 }
 
 /// Where queries find keys and values.
 pub(crate) enum Attending<'a> {
     /// Among the rows of a pass and the path that it was handed.
     Trie {
-        carried: &'a Tensor,
-        rows: &'a Arc<PassRows>,
+        carried: &'a KvPath,
+        rows: &'a PassRows,
     },
     /// On paths that are kept in pages.
     Pages {
@@ -54,10 +57,12 @@ pub(crate) struct Ropes {
     pub local: Arc<RopeTable>,
 }
 
-/// The residual stream between two layers: `hidden + scale · delta` is still to be added up.
-pub(crate) struct Stream {
+/// Rows on their way through a layer.
+pub(crate) struct Rows {
+    /// `[rows, hidden]` in `f32`: the residual stream, changed in place.
     pub hidden: Tensor,
-    pub delta: Tensor,
+    /// The same, normed for the layer; where it has no norm in front, the stream itself.
+    pub normed: Tensor,
 }
 
 impl Layer {
@@ -65,7 +70,6 @@ impl Layer {
         loader: &Loader<'_>,
         base: Option<&Self>,
         index: usize,
-        minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
         let spec = loader.spec;
         let parameters = spec.layer(index);
@@ -80,40 +84,54 @@ impl Layer {
         let kind = spec.layers[index].clone();
         Ok(Self {
             input_norm: norm(&parameters.input_norm)?,
-            qkv: loader.linear(&parameters.qkv, base.map(|base| &base.qkv))?,
+            qkv: loader.linear(&parameters.qkv, false, base.map(|base| &base.qkv))?,
             qk_norm: qk_norm.transpose()?,
-            output: loader.linear(&parameters.output, base.map(|base| &base.output))?,
+            output: loader.linear(&parameters.output, false, base.map(|base| &base.output))?,
             attention_out_norm: norm(&parameters.attention_out_norm)?,
             mlp_norm: norm(&parameters.mlp_norm)?,
-            mlp: Mlp::load(
-                loader,
-                &parameters.mlp,
-                base.map(|base| &base.mlp),
-                index,
-                minimum_rows,
-            )?,
+            mlp: Mlp::load(loader, &parameters.mlp, base.map(|base| &base.mlp), index)?,
             mlp_out_norm: norm(&parameters.mlp_out_norm)?,
             scores: scores(spec, &kind),
             kind,
         })
     }
 
-    pub fn input_norm(&self) -> Option<&Norm> {
-        self.input_norm.as_ref()
+    /// Bytes of its weights; norms, which are small, not counted.
+    pub fn bytes(&self) -> usize {
+        self.qkv.bytes() + self.output.bytes() + self.mlp.bytes()
+    }
+
+    /// The residual stream, normed for this layer.
+    pub fn begin(
+        &self,
+        hidden: Tensor,
+        around: &Around<'_>,
+        times: &mut Times,
+    ) -> Result<Rows, Stop> {
+        let normed = match &self.input_norm {
+            Some(own) => times.of(Work::Norms, || normed(&hidden, own, around.rows_as))?,
+            None => hidden.clone(),
+        };
+        Ok(Rows { hidden, normed })
     }
 
     /// Rotated queries and keys, and values, side by side.
     ///
     /// # Shapes
-    /// `normed`: `[rows, hidden]`; returns `[rows, (heads + 2 · kv_heads) · head_dim]`.
-    pub fn qkv(&self, normed: &Tensor, around: &Around<'_>) -> candle_core::Result<Tensor> {
+    /// `normed`: `[rows, hidden]`; returns `[rows, (heads + 2 · kv_heads) · head_dim]` in `f32`.
+    pub fn qkv(
+        &self,
+        normed: &Tensor,
+        around: &Around<'_>,
+        times: &mut Times,
+    ) -> candle_core::Result<Tensor> {
         let spec = around.spec;
-        let mut qkv = self.qkv.forward(normed)?;
+        let mut qkv = times.of(Work::Products, || self.qkv.product(normed))?;
         if let Some(bound) = spec.qkv_clip {
             qkv = qkv.clamp(-bound, bound)?;
         }
         if let Some((norm, groups)) = &self.qk_norm {
-            norm_groups(&qkv, groups, norm)?;
+            times.of(Work::Norms, || norm_groups(&qkv, groups, norm))?;
         }
         if self.kind.rope {
             let table = if self.kind.window.is_some() {
@@ -122,56 +140,97 @@ impl Layer {
                 &around.ropes.global
             };
             let heads = spec.heads + spec.kv_heads;
-            rotate(&qkv, heads, spec.head_dim, table, around.depths)?;
+            times.of(Work::Rope, || {
+                rotate(&qkv, heads, spec.head_dim, table, around.depths)
+            })?;
         }
         Ok(qkv)
     }
 
-    /// Attention and MLP of the querying rows; the number is the first row that is no longer finite between the two.
+    /// Attention and MLP of the querying rows, into their residual stream.
     ///
     /// # Shapes
-    /// `hidden`, `normed`: `[queries, hidden]`, the residual stream before this layer and its norm.
+    /// `rows`: `[queries, hidden]`.
     pub fn finish(
         &self,
-        hidden: &Tensor,
-        normed: &Tensor,
+        rows: &Rows,
         qkv: &Tensor,
         attending: Attending<'_>,
         around: &Around<'_>,
-    ) -> candle_core::Result<(Stream, Option<usize>)> {
-        let spec = around.spec;
+        times: &mut Times,
+    ) -> Result<(), Stop> {
+        let (spec, rows_as) = (around.spec, around.rows_as);
         let shape = attention_shape(spec);
-        let attended = match attending {
+        let Rows { hidden, normed } = rows;
+        let attended = times.of(Work::Attention, || match attending {
             Attending::Trie { carried, rows } => {
-                trie_attention(qkv, carried, rows, shape, self.scores)?
+                trie_attention(qkv, carried, rows, shape, self.scores, rows_as)
             }
-            Attending::Pages { pages, rows } => page_attention(qkv, pages, rows, self.scores)?,
+            Attending::Pages { pages, rows } => {
+                page_attention(qkv, pages, rows, self.scores, rows_as)
+            }
+        })?;
+        // Beside attention, the MLP takes the stream as it was.
+        let beside = match (spec.parallel, &self.mlp_norm) {
+            (None, _) => None,
+            (Some(_), None) => Some(normed.clone()),
+            (Some(_), Some(own)) => {
+                Some(times.of(Work::Norms, || self::normed(hidden, own, rows_as))?)
+            }
         };
-        let delta = self.output.forward(&attended)?; // [queries, hidden]
-        let (attention, broken) = after(delta, self.attention_out_norm.as_ref())?;
-        if spec.parallel.is_some() {
-            let (input, others) = match &self.mlp_norm {
-                Some(own) => norm(hidden, own)?,
-                None => (normed.clone(), None),
-            };
-            let delta = (attention + self.mlp.forward(&input)?)?;
-            let hidden = hidden.clone();
-            return Ok((Stream { hidden, delta }, broken.or(others)));
+        let scale = spec.residual_scale;
+        match &self.attention_out_norm {
+            None => times.of(Work::Products, || {
+                self.output.add_product(&attended, scale, hidden)
+            })?,
+            Some(own) => {
+                let delta = times.of(Work::Products, || self.output.product(&attended))?;
+                times.of(Work::Norms, || add_normed(hidden, &delta, scale, own))?;
+            }
         }
-        let (hidden, input, later) = if let Some(own) = &self.mlp_norm {
-            let Normed {
-                hidden,
-                normed,
-                non_finite,
-            } = residual_norm(hidden, &attention, spec.residual_scale, own)?;
-            (hidden, normed, non_finite)
-        } else {
-            let hidden = (hidden + (attention * spec.residual_scale)?)?;
-            (hidden.clone(), hidden, None)
+        let input = match (beside, &self.mlp_norm) {
+            (Some(beside), _) => beside,
+            (None, Some(own)) => times.of(Work::Norms, || self::normed(hidden, own, rows_as))?,
+            (None, None) => hidden.clone(),
         };
-        let (delta, last) = after(self.mlp.forward(&input)?, self.mlp_out_norm.as_ref())?;
-        Ok((Stream { hidden, delta }, broken.or(later).or(last)))
+        match &self.mlp_out_norm {
+            None => times.of(Work::Products, || {
+                self.mlp.add_forward(&input, scale, hidden)
+            })?,
+            Some(own) => {
+                let delta = times.of(Work::Products, || self.mlp.forward(&input))?;
+                times.of(Work::Norms, || add_normed(hidden, &delta, scale, own))?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Why a layer stopped.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Rows that went into a norm are no longer finite.
+    NotFinite,
+    Tensor(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Stop {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error)
+    }
+}
+
+/// The norm of rows that are finite.
+pub(crate) fn normed(x: &Tensor, own: &Norm, rows_as: DType) -> Result<Tensor, Stop> {
+    match norm(x, own, rows_as)? {
+        (normed, None) => Ok(normed),
+        (_, Some(_)) => Err(Stop::NotFinite),
+    }
+}
+
+fn add_normed(hidden: &Tensor, delta: &Tensor, scale: f64, own: &Norm) -> Result<(), Stop> {
+    let delta = normed(delta, own, DType::F32)?;
+    Ok(add_scaled(hidden, &delta, scale)?)
 }
 
 pub(crate) fn attention_shape(spec: &DecoderSpec) -> AttentionShape {
@@ -179,14 +238,6 @@ pub(crate) fn attention_shape(spec: &DecoderSpec) -> AttentionShape {
         heads: spec.heads,
         kv_heads: spec.kv_heads,
         head_dim: spec.head_dim,
-    }
-}
-
-/// What is added to the residual stream: normed first, where the layer has a norm there.
-fn after(delta: Tensor, own: Option<&Norm>) -> candle_core::Result<(Tensor, Option<usize>)> {
-    match own {
-        Some(own) => norm(&delta, own),
-        None => Ok((delta, None)),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Invariant: no code for one family of checkpoints; a family differs in its [`DecoderSpec`](concord_checkpoint::DecoderSpec).
 
+mod clock;
 mod decoder;
 mod error;
 mod frequencies;
@@ -13,8 +14,10 @@ mod layer;
 mod mlp;
 mod parameters;
 mod pass;
+mod stream;
 mod tree;
 
+pub use clock::{Times, Work};
 pub use decoder::{Decoder, Session};
 pub use error::DecoderError;
 pub use frequencies::{Frequencies, frequencies};

@@ -6,26 +6,25 @@ use candle_core::Tensor;
 use concord_checkpoint::{
     Activation, DecoderSpec, ExpertParameters, Mlp as MlpSpec, MlpKind, MlpParameters,
 };
-use concord_kernels::{activate, gated, linear};
+use concord_kernels::{Matrix, add_scaled};
+use std::sync::Arc;
 
 /// Gate and up, and down.
 struct Dense {
     up: Linear,
     down: Linear,
-    gated: bool,
     activation: concord_kernels::Activation,
 }
 
 /// A mixture of experts.
 struct Mixture {
-    /// `[experts, hidden]`; where there is a shared expert, its gate is the last row.
-    router: Tensor,
+    /// `[experts, hidden]`.
+    router: Arc<Matrix>,
     experts: Vec<Dense>,
-    shared: Option<Dense>,
+    /// The expert that every row goes through, and its gate `[1, hidden]`.
+    shared: Option<(Dense, Arc<Matrix>)>,
     chosen: usize,
     normalised: bool,
-    /// Rows that an expert's products are filled up to, so that a row's bits do not depend on how many share its expert.
-    minimum_rows: usize,
 }
 
 enum Kind {
@@ -42,7 +41,6 @@ impl Mlp {
         kind: &MlpKind,
         base: Option<&Self>,
         layer: usize,
-        minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
         let base = base.map(|base| &base.0);
         Ok(Self(match kind {
@@ -58,17 +56,38 @@ impl Mlp {
                     Some(Kind::Mixture(base)) => Some(base),
                     _ => None,
                 };
-                Kind::Mixture(Mixture::load(loader, mixture, base, layer, minimum_rows)?)
+                Kind::Mixture(Mixture::load(loader, mixture, base, layer)?)
             }
         }))
     }
 
     /// # Shapes
-    /// `x`: `[rows, hidden]`; returns as much.
+    /// `x`: `[rows, hidden]`; returns as much, in `f32`.
     pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match &self.0 {
             Kind::Dense(dense) => dense.forward(x),
             Kind::Mixture(mixture) => mixture.forward(x),
+        }
+    }
+
+    /// Adds `scale` times the result to the residual stream, in place.
+    pub fn add_forward(&self, x: &Tensor, scale: f64, hidden: &Tensor) -> candle_core::Result<()> {
+        match &self.0 {
+            Kind::Dense(dense) => dense.down.add_product(&dense.inner(x)?, scale, hidden),
+            Kind::Mixture(mixture) => add_scaled(hidden, &mixture.forward(x)?, scale),
+        }
+    }
+
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Dense(dense) => dense.bytes(),
+            Kind::Mixture(mixture) => {
+                let shared = mixture.shared.as_ref();
+                mixture.router.bytes()
+                    + mixture.experts.iter().map(Dense::bytes).sum::<usize>()
+                    + shared.map_or(0, |(expert, gate)| expert.bytes() + gate.bytes())
+            }
         }
     }
 }
@@ -79,22 +98,26 @@ impl Dense {
         parameters: &MlpParameters,
         base: Option<&Self>,
     ) -> Result<Self, DecoderError> {
+        let gated = loader.spec.mlp.is_gated();
         Ok(Self {
-            up: loader.linear(&parameters.up, base.map(|base| &base.up))?,
-            down: loader.linear(&parameters.down, base.map(|base| &base.down))?,
-            gated: loader.spec.mlp.is_gated(),
+            up: loader.linear(&parameters.up, gated, base.map(|base| &base.up))?,
+            down: loader.linear(&parameters.down, false, base.map(|base| &base.down))?,
             activation: activation(loader.spec),
         })
     }
 
+    /// Between the two products, `[rows, size]`.
+    fn inner(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let bias = self.up.bias.as_ref();
+        self.up.weight.activated(x, bias, self.activation)
+    }
+
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let up = self.up.forward(x)?; // [rows, 2 · size] or [rows, size]
-        let inner = if self.gated {
-            gated(&up, self.activation)?
-        } else {
-            activate(&up, self.activation)?
-        };
-        self.down.forward(&inner)
+        self.down.product(&self.inner(x)?)
+    }
+
+    fn bytes(&self) -> usize {
+        self.up.bytes() + self.down.bytes()
     }
 }
 
@@ -113,7 +136,6 @@ impl Mixture {
         parameters: &ExpertParameters,
         base: Option<&Self>,
         layer: usize,
-        minimum_rows: usize,
     ) -> Result<Self, DecoderError> {
         let (chosen, normalised) = match loader.spec.layers[layer].mlp {
             MlpSpec::Experts {
@@ -121,13 +143,17 @@ impl Mixture {
             } => (chosen, normalised),
             MlpSpec::Dense { .. } => (0, false),
         };
-        let mut router = loader.matrix(&parameters.router.weight, None)?;
-        let mut shared = None;
-        if let Some((expert, gate)) = &parameters.shared {
-            let base = base.and_then(|base| base.shared.as_ref());
-            shared = Some(Dense::load(loader, expert, base)?);
-            router = Tensor::cat(&[router, loader.matrix(&gate.weight, None)?], 0)?;
-        }
+        // Routers are small, and adapters leave them alone or are merged anew.
+        let router = loader.matrix(&parameters.router.weight, false, None)?;
+        let shared = parameters.shared.as_ref().map(|(expert, gate)| {
+            let base = base
+                .and_then(|base| base.shared.as_ref())
+                .map(|(base, _)| base);
+            Ok::<_, DecoderError>((
+                Dense::load(loader, expert, base)?,
+                loader.matrix(&gate.weight, false, None)?,
+            ))
+        });
         Ok(Self {
             router,
             experts: parameters
@@ -138,10 +164,9 @@ impl Mixture {
                     Dense::load(loader, expert, base.map(|base| &base.experts[number]))
                 })
                 .collect::<Result<_, _>>()?,
-            shared,
+            shared: shared.transpose()?,
             chosen,
             normalised,
-            minimum_rows,
         })
     }
 
@@ -151,15 +176,14 @@ impl Mixture {
     /// Shazeer et al. 2017; `MixtralSparseMoeBlock` and `Qwen2MoeSparseMoeBlock` of transformers.
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (rows, hidden) = x.dims2()?;
-        let logits = linear(x, &self.router, None)?.to_vec2::<f32>()?; // [rows, experts and gate]
+        let logits = self.router.product(x, None)?.to_vec2::<f32>()?; // [rows, experts]
         let routes = self.routes(&logits);
         let mut sums = vec![0.0f32; rows * hidden];
         for (expert, routed) in self.experts.iter().zip(&routes) {
             if routed.is_empty() {
                 continue;
             }
-            let mut rows: Vec<u32> = routed.iter().map(|(row, _)| *row).collect();
-            rows.resize(rows.len().max(self.minimum_rows), rows[0]);
+            let rows: Vec<u32> = routed.iter().map(|(row, _)| *row).collect();
             let rows = Tensor::from_slice(&rows, rows.len(), x.device())?;
             let out = expert.forward(&x.index_select(&rows, 0)?)?;
             let out = out.flatten_all()?.to_vec1::<f32>()?;
@@ -171,12 +195,13 @@ impl Mixture {
             }
         }
         let sums = Tensor::from_vec(sums, (rows, hidden), x.device())?;
-        let Some(shared) = &self.shared else {
+        let Some((shared, gate)) = &self.shared else {
             return Ok(sums);
         };
-        let gates: Vec<f32> = logits
+        let gates = gate.product(x, None)?.flatten_all()?.to_vec1::<f32>()?;
+        let gates: Vec<f32> = gates
             .iter()
-            .map(|logits| 1.0 / (1.0 + (-logits[self.experts.len()]).exp()))
+            .map(|gate| 1.0 / (1.0 + (-gate).exp()))
             .collect();
         let gates = Tensor::from_vec(gates, (rows, 1), x.device())?;
         sums + shared.forward(x)?.broadcast_mul(&gates)?
@@ -186,7 +211,6 @@ impl Mixture {
     fn routes(&self, logits: &[Vec<f32>]) -> Vec<Vec<(u32, f32)>> {
         let mut routes = vec![Vec::new(); self.experts.len()];
         for (row, logits) in (0u32..).zip(logits) {
-            let logits = &logits[..self.experts.len()];
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let weights: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
             let mut order: Vec<usize> = (0..weights.len()).collect();

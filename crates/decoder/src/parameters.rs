@@ -1,44 +1,105 @@
-//! Parameters of the decoder as tensors on its device.
+//! Parameters of the decoder as its kernels take them.
 
 use crate::DecoderError;
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{
     Adapter, DecoderSpec, NormKind, NormParameters, Parameter, Product, Weights,
 };
-use concord_kernels::{Norm, linear};
+use concord_kernels::{Matrix, Norm, Operands, Path};
+use std::sync::Arc;
 
 /// A matrix product's weight and bias.
 pub(crate) struct Linear {
-    pub weight: Tensor,
+    pub weight: Arc<Matrix>,
     pub bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        linear(x, &self.weight, self.bias.as_ref())
+    pub fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.weight.product(x, self.bias.as_ref())
+    }
+
+    /// Added to the residual stream in place.
+    pub fn add_product(&self, x: &Tensor, scale: f64, hidden: &Tensor) -> candle_core::Result<()> {
+        self.weight
+            .add_product(x, self.bias.as_ref(), scale, hidden)
+    }
+
+    pub fn bytes(&self) -> usize {
+        let bias = self.bias.as_ref().map_or(0, Tensor::elem_count);
+        self.weight.bytes() + bias * size_of::<f32>()
+    }
+}
+
+/// What products multiply where weights are asked for as `dtype`.
+pub(crate) fn operands(dtype: DType) -> Operands {
+    match dtype {
+        DType::BF16 => Operands::Bf16,
+        _ => Operands::F32,
     }
 }
 
 /// Where weights come from, and what they become.
+#[derive(Clone, Copy)]
 pub(crate) struct Loader<'a> {
     pub weights: &'a Weights,
     pub adapter: Option<&'a Adapter>,
     pub spec: &'a DecoderSpec,
     pub dtype: DType,
-    pub device: &'a Device,
+    pub path: Path,
 }
 
 impl Loader<'_> {
-    /// A table or a weight, in the decoder's dtype; `base` is the same without an adapter, where that is loaded.
-    pub fn matrix(
+    /// What a parameter is held as: where products are in `f32`, the narrowest type that loses nothing.
+    fn held(&self, parameter: &Parameter) -> DType {
+        let changed = self
+            .adapter
+            .is_some_and(|adapter| adapter.changes(parameter));
+        match self.dtype {
+            DType::F32 if changed => DType::F32,
+            DType::F32 => self.weights.exact_dtype(),
+            other => other,
+        }
+    }
+
+    /// A parameter as it is in the files; `base` is the same without an adapter, where that is loaded.
+    pub fn table(
         &self,
         parameter: &Parameter,
         base: Option<&Tensor>,
     ) -> Result<Tensor, DecoderError> {
-        let (adapter, dtype) = (self.adapter, self.dtype);
+        let held = self.held(parameter);
+        let base = base.map(|base| base.to_dtype(held)).transpose()?;
+        let (adapter, base) = (self.adapter, base.as_ref());
         Ok(self
             .weights
-            .parameter(parameter, adapter, base, dtype, self.device)?)
+            .parameter(parameter, adapter, base, held, &Device::Cpu)?)
+    }
+
+    /// A weight, packed; `gated` where its outputs are gates and what they open.
+    pub fn matrix(
+        &self,
+        parameter: &Parameter,
+        gated: bool,
+        base: Option<&Arc<Matrix>>,
+    ) -> Result<Arc<Matrix>, DecoderError> {
+        let changed = self
+            .adapter
+            .is_some_and(|adapter| adapter.changes(parameter));
+        let plain = match base {
+            Some(base) if !changed => return Ok(Arc::clone(base)),
+            Some(base) => Some(base.unpack()?),
+            None => None,
+        };
+        let table = self.table(parameter, plain.as_ref())?;
+        drop(plain);
+        self.packed(&table, gated)
+    }
+
+    /// A table, packed for products.
+    pub fn packed(&self, table: &Tensor, gated: bool) -> Result<Arc<Matrix>, DecoderError> {
+        let operands = operands(self.dtype);
+        Ok(Arc::new(Matrix::pack(table, gated, operands, self.path)?))
     }
 
     /// A norm's weight or a bias, which stay `f32`.
@@ -46,13 +107,18 @@ impl Loader<'_> {
         let adapter = self.adapter;
         Ok(self
             .weights
-            .parameter(parameter, adapter, None, DType::F32, self.device)?)
+            .parameter(parameter, adapter, None, DType::F32, &Device::Cpu)?)
     }
 
-    pub fn linear(&self, product: &Product, base: Option<&Linear>) -> Result<Linear, DecoderError> {
+    pub fn linear(
+        &self,
+        product: &Product,
+        gated: bool,
+        base: Option<&Linear>,
+    ) -> Result<Linear, DecoderError> {
         let bias = product.bias.as_ref();
         Ok(Linear {
-            weight: self.matrix(&product.weight, base.map(|base| &base.weight))?,
+            weight: self.matrix(&product.weight, gated, base.map(|base| &base.weight))?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
         })
     }
@@ -60,7 +126,7 @@ impl Loader<'_> {
     pub fn norm(&self, norm: &NormParameters) -> Result<Norm, DecoderError> {
         let weight = match &norm.weight {
             Some(weight) => self.vector(weight)?,
-            None => Tensor::ones(self.spec.hidden_size, DType::F32, self.device)?,
+            None => Tensor::ones(self.spec.hidden_size, DType::F32, &Device::Cpu)?,
         };
         let mut rows = vec![self.offset(weight)?];
         if let Some(bias) = &norm.bias {

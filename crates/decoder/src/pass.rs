@@ -1,14 +1,14 @@
 //! The rows of one pass.
 
-use concord_kernels::{KernelConfig, PassRows};
+use concord_kernels::PassRows;
 use std::sync::Arc;
 
-/// A cut of a trie's rows, filled up to the size that keeps bits stable.
+/// A cut of a trie's rows.
 pub struct Pass {
     pub(crate) tokens: Vec<u32>,
-    pub(crate) rows: Arc<PassRows>,
+    pub(crate) rows: PassRows,
     /// The same rows, of which only those that are read attend; `None` where none is read.
-    pub(crate) readers: Option<Arc<PassRows>>,
+    pub(crate) readers: Option<PassRows>,
     /// How many carried entries stay on the path to the row after this pass.
     pub(crate) kept: usize,
     /// The rows of this pass on that path, by depth.
@@ -21,36 +21,28 @@ impl Pass {
     /// # Shapes
     /// `tokens`, `depths`: one a row, depth-first, the first row's depth being the number of carried entries;
     /// `next_depth`: the depth of the row after the pass, 0 where there is none; `read`: rising row numbers.
-    pub fn new(
-        tokens: &[u32],
-        depths: &[u32],
-        next_depth: u32,
-        read: &[u32],
-        config: &KernelConfig,
-    ) -> Self {
+    pub fn new(tokens: &[u32], depths: &[u32], next_depth: u32, read: &[u32]) -> Self {
         let (kept, next_path) = path_to_next(depths, next_depth);
-        let rows = depths.len().max(config.minimum_rows);
-        let mut filled = depths.to_vec();
-        filled.resize(rows, 0);
-        let filled: Arc<[u32]> = filled.into();
-        let mut tokens = tokens.to_vec();
-        tokens.resize(rows, 0);
-        let readers = read.last().map(|last| {
-            let mut queries = read.to_vec();
-            queries.resize(read.len().max(config.minimum_rows), *last);
-            Arc::new(PassRows::new(
-                Arc::clone(&filled),
-                Some(queries),
-                config.attention_rows,
-            ))
-        });
+        let depths: Arc<[u32]> = depths.into();
+        let readers =
+            (!read.is_empty()).then(|| PassRows::new(Arc::clone(&depths), Some(read.to_vec())));
         Self {
-            tokens,
-            rows: Arc::new(PassRows::new(filled, None, config.attention_rows)),
+            tokens: tokens.to_vec(),
+            rows: PassRows::new(depths, None),
             readers,
             kept,
             next_path,
         }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sizes tuned by device class: `kernels-config/*.toml`.
 
+use crate::Path;
 use serde::Deserialize;
 
 /// Sizes of one device class.
@@ -8,16 +9,15 @@ use serde::Deserialize;
 pub struct KernelConfig {
     /// Rows of one pass.
     pub rows_per_pass: usize,
-    /// A pass and a slice of the head are filled up to this many rows.
-    pub minimum_rows: usize,
-    /// Rows that one attention task walks through.
-    pub attention_rows: usize,
     /// Rows that go through the head at once.
     pub head_rows: usize,
     /// Texts that are written at once.
     pub texts: usize,
     /// The most memory that keys and values of texts may take, in MiB.
     pub kv_mib: usize,
+    /// The instructions that products run on.
+    #[serde(skip, default = "Path::best")]
+    pub path: Path,
 }
 
 impl KernelConfig {
@@ -25,11 +25,10 @@ impl KernelConfig {
     pub fn cpu() -> Self {
         let fallback = Self {
             rows_per_pass: 1024,
-            minimum_rows: 65,
-            attention_rows: 64,
             head_rows: 256,
             texts: 128,
             kv_mib: 2048,
+            path: Path::best(),
         };
         // The embedded table parses, or this module's test fails.
         toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap_or(fallback)
@@ -44,7 +43,7 @@ mod tests {
     fn the_embedded_table_parses() {
         let parsed: KernelConfig =
             toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap();
-        assert!(parsed.minimum_rows > 64 && parsed.rows_per_pass >= parsed.minimum_rows);
+        assert!(parsed.rows_per_pass > 0 && parsed.head_rows > 0);
         assert_eq!(parsed, KernelConfig::cpu());
     }
 }

@@ -1,12 +1,12 @@
 //! The hot loops, each beside its plain reference.
 //!
-//! Operations take and give candle tensors, so that the decoder reads the same on every device. The matrix product is
-//! candle's; everything else here is one sweep over memory, compiled for the widest vectors that the processor has (chosen
-//! at run time by `pulp`).
+//! Operations take and give candle tensors, so that the decoder reads the same on every device. The matrix product is our own
+//! ([`Matrix`]), with weights packed once and what follows it done while its sums are in cache; everything else is one sweep
+//! over memory, compiled for the widest vectors that the processor has (chosen at run time by `pulp`).
 //!
 //! # Numerics
-//! `f32` throughout; sums run over sixteen fixed lanes. A row's result depends on that row (and, in attention, on its
-//! path) alone, never on the number of threads or on its neighbours.
+//! Products multiply `f32` or `bf16` and add up in `f32`; everything else is `f32`. A row's result depends on that row (and, in
+//! attention, on its path) alone, never on the number of threads or on its neighbours.
 //!
 //! Invariant: nothing here knows a layer, a checkpoint or a prompt.
 
@@ -22,20 +22,20 @@ mod attention;
 mod choice;
 mod config;
 mod exp;
-mod linear;
 mod norm;
+mod product;
 mod rope;
 mod softmax;
 mod storage;
 
-pub use activation::{Activation, activate, activation_reference, gated};
+pub use activation::{Activation, activation_reference};
 pub use attention::{
-    AttentionShape, KvPages, PageRows, PassRows, Scores, page_attention, trie_attention,
+    AttentionShape, KvPages, KvPath, PageRows, PassRows, Scores, page_attention, trie_attention,
     trie_attention_reference,
 };
 pub use choice::{Choice, Chosen, choose};
 pub use config::KernelConfig;
-pub use linear::linear;
-pub use norm::{Norm, Normed, norm, norm_groups, norm_reference, residual_norm};
+pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
+pub use product::{Matrix, Operands, Path, product_reference};
 pub use rope::{RopeTable, rotate, rotate_reference};
 pub use softmax::{Summary, softcap, summarise, summarise_reference};

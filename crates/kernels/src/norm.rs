@@ -1,9 +1,8 @@
-//! RMSNorm and LayerNorm: alone, fused with the residual addition before them, and over the heads of queries and keys.
+//! RMSNorm and LayerNorm: of rows, and over the heads of queries and keys in place. The residual stream.
 
-use crate::storage::{LANES, add_lanes, values, values_mut};
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail,
-};
+use crate::storage::{LANES, Row, add_lanes, read, values, values_mut};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -20,56 +19,74 @@ pub struct Norm {
     pub eps: f64,
 }
 
-/// A residual stream and its norm.
-pub struct Normed {
-    /// The sum, `[rows, hidden]`.
-    pub hidden: Tensor,
-    /// Its norm, `[rows, hidden]`.
-    pub normed: Tensor,
-    /// The first row whose mean square is infinite or not a number.
-    pub non_finite: Option<usize>,
-}
-
 /// `weight · x / sqrt(mean(x²) + eps) + bias` by row; where it is centred, of `x - mean(x)`.
 ///
 /// # Shapes
-/// `x`: `[rows, width]`.
+/// `x`: `[rows, width]` in `f32`; returns as much in `dtype`, `f32` or `bf16`, and the first row whose mean square is infinite
+/// or not a number.
 ///
 /// # Errors
 /// candle's, where a tensor is not contiguous `f32`.
 ///
 /// # Source
 /// Zhang and Sennrich 2019; Ba et al. 2016.
-pub fn norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<usize>)> {
+pub fn norm(x: &Tensor, norm: &Norm, dtype: DType) -> Result<(Tensor, Option<usize>)> {
+    match dtype {
+        DType::BF16 => norm_as::<bf16>(x, norm),
+        _ => norm_as::<f32>(x, norm),
+    }
+}
+
+fn norm_as<T: Row>(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<usize>)> {
+    let (rows, width) = x.dims2()?;
     let found = NonFinite::default();
-    let op = Alone {
-        kind: Kind::of(norm),
-        found: found.clone(),
-    };
-    let normed = x.apply_op2_no_bwd(&norm.weights, &op)?;
+    let kind = Kind::of(norm);
+    let out = read(x, |x| {
+        read(&norm.weights, |weights| {
+            let affine = Affine::new(weights, norm.weights.dims2()?)?;
+            if affine.weight.len() != width {
+                bail!(
+                    "a norm of {} numbers in rows of {width}",
+                    affine.weight.len()
+                );
+            }
+            let mut out: Vec<T> = bytemuck::zeroed_vec(x.len());
+            let task_size = (width * ROWS_A_TASK).max(1);
+            out.par_chunks_mut(task_size)
+                .zip(x.par_chunks(task_size))
+                .enumerate()
+                .for_each(|(task, (out, x))| {
+                    let norms = Norms {
+                        x,
+                        affine,
+                        kind,
+                        out,
+                    };
+                    if let Some(row) = Arch::new().dispatch(norms) {
+                        found.report(task * ROWS_A_TASK + row);
+                    }
+                });
+            Ok(out)
+        })
+    })???;
+    let normed = Tensor::from_vec(out, (rows, width), &Device::Cpu)?;
     Ok((normed, found.row()))
 }
 
-/// `hidden + scale · delta`, and the norm of that, in one sweep.
+/// `hidden += scale · delta`, in place.
 ///
 /// # Shapes
-/// `hidden`, `delta`: `[rows, hidden]`.
+/// Both `[rows, hidden]`, of different storage.
 ///
 /// # Errors
-/// As [`norm`].
-pub fn residual_norm(hidden: &Tensor, delta: &Tensor, scale: f64, norm: &Norm) -> Result<Normed> {
-    let found = NonFinite::default();
-    let op = AfterResidual {
-        scale: narrow(scale),
-        kind: Kind::of(norm),
-        found: found.clone(),
-    };
-    let both = hidden.apply_op3_no_bwd(delta, &norm.weights, &op)?;
-    Ok(Normed {
-        hidden: both.get(0)?,
-        normed: both.get(1)?,
-        non_finite: found.row(),
-    })
+/// candle's, where a tensor is not contiguous `f32`.
+pub fn add_scaled(hidden: &Tensor, delta: &Tensor, scale: f64) -> Result<()> {
+    hidden.inplace_op2(
+        delta,
+        &AddScaled {
+            scale: narrow(scale),
+        },
+    )
 }
 
 /// Norms neighbouring groups of the first columns of each row in place.
@@ -157,8 +174,7 @@ struct Affine<'a> {
 }
 
 impl<'a> Affine<'a> {
-    fn new(weights: &'a [f32], layout: &Layout) -> Result<Self> {
-        let (kinds, width) = layout.shape().dims2()?;
+    fn new(weights: &'a [f32], (kinds, width): (usize, usize)) -> Result<Self> {
         let (weight, rest) = weights.split_at(width);
         match kinds {
             1 => Ok(Self { weight, bias: None }),
@@ -210,14 +226,14 @@ fn moments(x: &[f32], kind: Kind) -> (f32, f32, bool) {
 /// Norms of some rows; gives the first that is not finite.
 ///
 /// A struct instead of a closure: the compiler does not promise to inline a closure into the vector context.
-struct Norms<'a> {
+struct Norms<'a, T> {
     x: &'a [f32],
     affine: Affine<'a>,
     kind: Kind,
-    out: &'a mut [f32],
+    out: &'a mut [T],
 }
 
-impl WithSimd for Norms<'_> {
+impl<T: Row> WithSimd for Norms<'_, T> {
     type Output = Option<usize>;
 
     #[inline(always)]
@@ -228,18 +244,23 @@ impl WithSimd for Norms<'_> {
         let rows = self.out.chunks_mut(width).zip(self.x.chunks(width));
         for (row, (out, x)) in rows.enumerate() {
             let (centre, scale, finite) = moments(x, self.kind);
-            if self.kind.centred {
-                for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                    *out = w * ((x - centre) * scale);
+            let values = x.iter().zip(weight);
+            match bias {
+                None if self.kind.centred => {
+                    for (out, (x, w)) in out.iter_mut().zip(values) {
+                        *out = T::of(w * ((x - centre) * scale));
+                    }
                 }
-            } else {
-                for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                    *out = w * (x * scale);
+                None => {
+                    for (out, (x, w)) in out.iter_mut().zip(values) {
+                        *out = T::of(w * (x * scale));
+                    }
                 }
-            }
-            if let Some(bias) = bias {
-                for (out, b) in out.iter_mut().zip(bias) {
-                    *out += b;
+                // Where nothing is taken off, the centre is zero.
+                Some(bias) => {
+                    for ((out, (x, w)), b) in out.iter_mut().zip(values).zip(bias) {
+                        *out = T::of(w * ((x - centre) * scale) + b);
+                    }
                 }
             }
             if !finite && broken.is_none() {
@@ -247,35 +268,6 @@ impl WithSimd for Norms<'_> {
             }
         }
         broken
-    }
-}
-
-/// Sums of some rows, and norms of the sums.
-struct ResidualNorms<'a> {
-    hidden: &'a [f32],
-    delta: &'a [f32],
-    scale: f32,
-    affine: Affine<'a>,
-    kind: Kind,
-    sums: &'a mut [f32],
-    norms: &'a mut [f32],
-}
-
-impl WithSimd for ResidualNorms<'_> {
-    type Output = Option<usize>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Option<usize> {
-        for ((sum, hidden), delta) in self.sums.iter_mut().zip(self.hidden).zip(self.delta) {
-            *sum = hidden + delta * self.scale;
-        }
-        Norms {
-            x: self.sums,
-            affine: self.affine,
-            kind: self.kind,
-            out: self.norms,
-        }
-        .with_simd(simd)
     }
 }
 
@@ -310,95 +302,38 @@ impl WithSimd for GroupNorms<'_> {
     }
 }
 
-struct Alone {
-    kind: Kind,
-    found: NonFinite,
-}
-
-impl CustomOp2 for Alone {
-    fn name(&self) -> &'static str {
-        "norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weights: &CpuStorage,
-        weights_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weights) = (values(x, x_layout)?, values(weights, weights_layout)?);
-        let (affine, kind) = (Affine::new(weights, weights_layout)?, self.kind);
-        let task_size = affine.weight.len() * ROWS_A_TASK;
-        let mut out = vec![0.0f32; x.len()];
-        out.par_chunks_mut(task_size)
-            .zip(x.par_chunks(task_size))
-            .enumerate()
-            .for_each(|(task, (out, x))| {
-                let norms = Norms {
-                    x,
-                    affine,
-                    kind,
-                    out,
-                };
-                if let Some(row) = Arch::new().dispatch(norms) {
-                    self.found.report(task * ROWS_A_TASK + row);
-                }
-            });
-        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
-    }
-}
-
-struct AfterResidual {
+struct AddScaled {
     scale: f32,
-    kind: Kind,
-    found: NonFinite,
 }
 
-impl CustomOp3 for AfterResidual {
+impl InplaceOp2 for AddScaled {
     fn name(&self) -> &'static str {
-        "residual-norm"
+        "add-scaled"
     }
 
     fn cpu_fwd(
         &self,
-        hidden: &CpuStorage,
+        hidden: &mut CpuStorage,
         hidden_layout: &Layout,
         delta: &CpuStorage,
         delta_layout: &Layout,
-        weights: &CpuStorage,
-        weights_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (hidden, delta) = (values(hidden, hidden_layout)?, values(delta, delta_layout)?);
-        let affine = Affine::new(values(weights, weights_layout)?, weights_layout)?;
-        let (scale, kind) = (self.scale, self.kind);
-        let mut both = vec![0.0f32; 2 * hidden.len()];
-        let (sums, norms) = both.split_at_mut(hidden.len());
-        let task_size = affine.weight.len() * ROWS_A_TASK;
-        sums.par_chunks_mut(task_size)
-            .zip(norms.par_chunks_mut(task_size))
-            .zip(
-                hidden
-                    .par_chunks(task_size)
-                    .zip(delta.par_chunks(task_size)),
-            )
-            .enumerate()
-            .for_each(|(task, ((sums, norms), (hidden, delta)))| {
-                let norms = ResidualNorms {
-                    hidden,
-                    delta,
-                    scale,
-                    affine,
-                    kind,
-                    sums,
-                    norms,
-                };
-                if let Some(row) = Arch::new().dispatch(norms) {
-                    self.found.report(task * ROWS_A_TASK + row);
+    ) -> Result<()> {
+        let (hidden, delta) = (
+            values_mut(hidden, hidden_layout)?,
+            values::<f32>(delta, delta_layout)?,
+        );
+        if hidden.len() != delta.len() {
+            bail!("{} numbers are added to {}", delta.len(), hidden.len());
+        }
+        hidden
+            .par_chunks_mut(1 << 14)
+            .zip(delta.par_chunks(1 << 14))
+            .for_each(|(hidden, delta)| {
+                for (hidden, delta) in hidden.iter_mut().zip(delta) {
+                    *hidden += delta * self.scale;
                 }
             });
-        let (rows, width) = hidden_layout.shape().dims2()?;
-        Ok((CpuStorage::F32(both), Shape::from((2, rows, width))))
+        Ok(())
     }
 }
 
@@ -420,7 +355,10 @@ impl InplaceOp2 for InGroups {
         weights_layout: &Layout,
     ) -> Result<()> {
         let (_, width) = rows_layout.shape().dims2()?;
-        let affine = Affine::new(values(weights, weights_layout)?, weights_layout)?;
+        let affine = Affine::new(
+            values(weights, weights_layout)?,
+            weights_layout.shape().dims2()?,
+        )?;
         let covered = self.groups.iter().sum::<usize>();
         if covered > width || covered != affine.weight.len() {
             bail!("groups of {covered} columns in rows of {width}");
@@ -452,7 +390,7 @@ fn narrow(value: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::Shape;
     use proptest::prelude::*;
 
     fn tensor(values: &[f32], shape: impl Into<Shape>) -> Tensor {
@@ -475,21 +413,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_forms_agree_with_the_reference(
+        fn it_agrees_with_the_reference(
             rows in 1usize..40, width in 1usize..100, kinds in 1usize..3, centred: bool, seed in 0usize..999,
         ) {
-            let (hidden, delta) = (noise(rows * width, seed), noise(rows * width, seed + 31));
+            let values = noise(rows * width, seed);
             let weights = noise(kinds * width, seed + 77);
             let (weight, bias) = weights.split_at(width);
-            let (h, d) = (tensor(&hidden, (rows, width)), tensor(&delta, (rows, width)));
             let kind = of(&weights, kinds, centred);
-            let fused = residual_norm(&h, &d, 0.5, &kind).unwrap();
-            let sum = (h + (d * 0.5).unwrap()).unwrap();
-            let (alone, _) = norm(&sum, &kind).unwrap();
-            prop_assert_eq!(fused.hidden.to_vec2::<f32>().unwrap(), sum.to_vec2::<f32>().unwrap());
-            prop_assert_eq!(fused.normed.to_vec2::<f32>().unwrap(), alone.to_vec2::<f32>().unwrap());
-            for (found, row) in alone.to_vec2::<f32>().unwrap().iter().zip(sum.to_vec2::<f32>().unwrap()) {
-                for (a, b) in found.iter().zip(norm_reference(&row, weight, bias, centred, 1e-5)) {
+            let x = tensor(&values, (rows, width));
+            let (wide, _) = norm(&x, &kind, DType::F32).unwrap();
+            let (rounded, _) = norm(&x, &kind, DType::BF16).unwrap();
+            let expected = wide.to_dtype(DType::BF16).unwrap();
+            prop_assert_eq!(rounded.to_vec2::<bf16>().unwrap(), expected.to_vec2::<bf16>().unwrap());
+            for (found, row) in wide.to_vec2::<f32>().unwrap().iter().zip(values.chunks(width)) {
+                for (a, b) in found.iter().zip(norm_reference(row, weight, bias, centred, 1e-5)) {
                     prop_assert!((f64::from(*a) - b).abs() <= 2e-5 * b.abs().max(1.0), "{a} {b}");
                 }
             }
@@ -520,14 +457,18 @@ mod tests {
         let mut values = vec![1.0f32; 40 * 8];
         values[33 * 8 + 2] = f32::NAN;
         values[37 * 8] = f32::INFINITY;
-        let (_, row) = norm(&tensor(&values, (40, 8)), &of(&[1.0; 8], 1, false)).unwrap();
+        let kind = of(&[1.0; 8], 1, false);
+        let (_, row) = norm(&tensor(&values, (40, 8)), &kind, DType::F32).unwrap();
         assert_eq!(row, Some(33));
-        let sound = residual_norm(
-            &tensor(&[1.0; 16], (2, 8)),
-            &tensor(&[1.0; 16], (2, 8)),
-            1.0,
-            &of(&[1.0; 8], 1, true),
-        );
-        assert_eq!(sound.unwrap().non_finite, None);
+        let (_, row) = norm(&tensor(&[1.0; 16], (2, 8)), &kind, DType::BF16).unwrap();
+        assert_eq!(row, None);
+    }
+
+    #[test]
+    fn what_is_added_is_scaled() {
+        let hidden = tensor(&[1.0, 2.0, 3.0, 4.0], (2, 2));
+        let part = hidden.narrow(0, 1, 1).unwrap();
+        add_scaled(&part, &tensor(&[2.0, -2.0], (1, 2)), 0.5).unwrap();
+        assert_eq!(hidden.to_vec2::<f32>().unwrap(), [[1.0, 2.0], [4.0, 3.0]]);
     }
 }

@@ -224,7 +224,7 @@ impl Scorer<'_> {
         };
         while !(desk.waiting.is_empty() && desk.texts.is_empty()) {
             let mut ended = desk.begin(&mut session)?;
-            ended.extend(desk.step(&session)?);
+            ended.extend(desk.step(&mut session)?);
             let progress = GenerationProgress {
                 texts_done: desk.counts.texts,
                 texts: prompts.len() as u64,
@@ -311,7 +311,7 @@ impl Desk<'_> {
     /// each.
     ///
     /// # Shapes
-    /// Returns `[prompts or more, hidden]`.
+    /// Returns `[prompts, hidden]`.
     fn compute(&mut self, session: &mut Session, tasks: Vec<Task>) -> Result<Tensor, ScorerError> {
         let decoder = self.scorer.decoder;
         let sequences: Vec<(&[u32], &[u32])> = tasks
@@ -352,7 +352,7 @@ impl Desk<'_> {
             let mut read = of_texts.clone();
             read.dedup();
             let (tokens, depths) = (&trie.tokens[range.clone()], &trie.depths[range]);
-            let pass = Pass::new(tokens, depths, next_depth, &read, config);
+            let pass = Pass::new(tokens, depths, next_depth, &read);
             let hidden = decoder.pass_into(session, &pass, tree, &places[start..end])?;
             let Some(hidden) = hidden else { continue };
             // Equal prompts read one row.
@@ -375,7 +375,7 @@ impl Desk<'_> {
     }
 
     /// Computes the last token of every text and writes the next. Returns the texts that end there.
-    fn step(&mut self, session: &Session) -> Result<Ended, ScorerError> {
+    fn step(&mut self, session: &mut Session) -> Result<Ended, ScorerError> {
         if self.texts.is_empty() {
             return Ok(Vec::new());
         }
@@ -392,7 +392,7 @@ impl Desk<'_> {
     /// Writes a token of each text from `first` on, whose hidden states are given, and takes those that end out of hand.
     ///
     /// # Shapes
-    /// `hidden`: `[texts or more, hidden]`.
+    /// `hidden`: `[texts, hidden]`.
     fn write(&mut self, first: usize, hidden: &Tensor) -> Result<Ended, ScorerError> {
         let texts = &mut self.texts[first..];
         let mut chosen = Vec::with_capacity(texts.len());

@@ -26,13 +26,13 @@ pub struct Counts {
     pub tokens_asked: u64,
     /// Distinct prefixes.
     pub trie_rows: u64,
-    /// Rows that went through the decoder, fill rows not counted.
+    /// Rows that went through the decoder.
     pub rows_computed: u64,
-    /// Rows that went through the head, fill rows not counted.
+    /// Rows that went through the head.
     pub rows_read: u64,
     /// Passes.
     pub passes: u64,
-    /// Operations of all matrix products, fill rows and head included.
+    /// Operations of all matrix products, the head's included.
     pub product_flops: u64,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Scorer<'a> {
             let next_depth = plan.trie.depths.get(end).copied().unwrap_or(0);
             let read = rows_of(&groups, start);
             let (tokens, depths) = (&plan.trie.tokens[start..end], &plan.trie.depths[start..end]);
-            let pass = Pass::new(tokens, depths, next_depth, &read, &config);
+            let pass = Pass::new(tokens, depths, next_depth, &read);
             let hidden = self.decoder.pass(&mut session, &pass)?;
             counts.product_flops += self.decoder.pass_flops(&pass);
             counts.rows_computed += (end - start) as u64;
@@ -187,26 +187,11 @@ impl<'a> Scorer<'a> {
         mut each: impl FnMut(Range<usize>, &Tensor) -> Result<(), ScorerError>,
     ) -> Result<u64, ScorerError> {
         let config = self.decoder.config();
-        let few = hidden.dim(0)?;
-        let padded;
-        let hidden = if few < config.minimum_rows {
-            let zeros = (config.minimum_rows - few, hidden.dim(1)?);
-            let zeros = Tensor::zeros(zeros, hidden.dtype(), hidden.device())?;
-            padded = Tensor::cat(&[hidden, &zeros], 0)?;
-            &padded
-        } else {
-            hidden
-        };
-        let filled = hidden.dim(0)?;
         let mut flops = 0;
         for first in (0..wanted).step_by(config.head_rows) {
             let rows = first..wanted.min(first + config.head_rows);
-            // A short slice begins earlier, so that it has the rows that keep bits stable.
-            let length = rows.len().max(config.minimum_rows);
-            let begin = first.min(filled - length);
-            let logits = self.decoder.head(&hidden.narrow(0, begin, length)?)?; // [length, vocabulary]
-            flops += self.decoder.head_flops(length);
-            let logits = logits.narrow(0, first - begin, rows.len())?;
+            let logits = self.decoder.head(&hidden.narrow(0, first, rows.len())?)?; // [rows, vocabulary]
+            flops += self.decoder.head_flops(rows.len());
             each(rows, &logits)?;
         }
         Ok(flops)

@@ -7,6 +7,7 @@ use crate::progress::{BytesBar, stop_on_interrupt, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
 use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
+use concord_kernels::Path as KernelPath;
 use concord_questions::{QuestionSet, Stimuli};
 use concord_suites::valueconsistency::Form;
 use serde_json::{Value, json};
@@ -202,10 +203,13 @@ pub(super) fn fetch(name: &HubName) -> Result<Fetched, Failure> {
     Ok(fetched)
 }
 
-/// What weights are held as.
+/// What products multiply: as stored, where the processor has products of that.
 pub(super) fn dtype(wanted: Dtype, snapshot: &Snapshot) -> DType {
     match wanted {
-        Dtype::Auto => snapshot.weights.stored_dtype(),
+        Dtype::Auto => match snapshot.weights.stored_dtype() {
+            DType::BF16 if !KernelPath::best().has_bf16() => DType::F32,
+            stored => stored,
+        },
         Dtype::F32 => DType::F32,
         Dtype::Bf16 => DType::BF16,
         Dtype::F16 => DType::F16,

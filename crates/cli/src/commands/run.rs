@@ -425,7 +425,7 @@ fn manifest(
         "device": "cpu",
         "kernels": {
             "rows_per_pass": study.config.rows_per_pass,
-            "minimum_rows": study.config.minimum_rows,
+            "products": study.config.path.name(),
         },
         "machine": {
             "architecture": std::env::consts::ARCH,

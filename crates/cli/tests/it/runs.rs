@@ -499,11 +499,18 @@ fn what_weights_are_held_as_is_chosen_and_recorded() {
         let lines = concord(folder.path(), &arguments).ok().lines();
         lines[0]["entropy"].as_f64().unwrap()
     };
-    // It is stored as bf16: held so, as f32, or as the program chooses, the numbers are the same but for the order of sums.
+    // It is stored as bf16: held as f16 the numbers are those of f32 but for the order of sums. Products of bf16 round the rows,
+    // and are what the program chooses where the processor has them.
     let exact = entropy("f32");
-    for dtype in ["auto", "bf16", "f16"] {
-        assert!((entropy(dtype) - exact).abs() < 1e-5, "{dtype}");
-    }
+    assert!((entropy("f16") - exact).abs() < 1e-5);
+    let rounded = entropy("bf16");
+    assert!((rounded - exact).abs() < 1e-2 && (rounded - exact).abs() > 1e-9);
+    let expected = if concord_kernels::Path::best().has_bf16() {
+        rounded
+    } else {
+        exact
+    };
+    assert!((entropy("auto") - expected).abs() < 1e-12);
     let shown = concord(
         folder.path(),
         &[

@@ -2,10 +2,10 @@
 //!
 //! Rows stand in depth-first order. The keys that a row sees are the rows on its path from the root, itself included:
 //! row `k` is visible to row `q` exactly when `k <= q < end[k]`. In depth-first order that path is known from depths alone:
-//! the last row before `q` at each smaller depth. So a task walks its rows once and keeps one path of keys and values,
-//! packed by depth; a row overwrites the entry at its own depth, and attention is dense over the entries up to it.
+//! the last row before `q` at each smaller depth. Sixteen neighbouring queries share nearly all of their keys, and are
+//! computed together.
 //!
-//! Between two passes only one path is still visible. It comes in as `carried`, ordered by depth. Where texts are
+//! Between two passes only one path is still visible. It comes in as `carried` ([`KvPath`]). Where texts are
 //! generated, paths stay: in pages of 64 depths, which texts that begin alike share ([`KvPages`]).
 
 mod pages;
@@ -13,6 +13,7 @@ mod path;
 mod trie;
 
 pub use pages::{KvPages, PageRows, page_attention};
+pub use path::KvPath;
 pub use trie::{PassRows, trie_attention};
 
 /// The heads of one attention.
@@ -132,9 +133,8 @@ pub fn trie_attention_reference(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
+    use candle_core::{DType, Device, Tensor};
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     /// A random trie by its depths, and the ends that go with them.
     fn trie() -> impl Strategy<Value = (Vec<u32>, Vec<u32>)> {
@@ -178,8 +178,8 @@ mod tests {
     fn shapes() -> impl Strategy<Value = AttentionShape> {
         (
             1usize..3,
-            1usize..4,
-            prop::sample::select(vec![2usize, 6, 16, 32, 64]),
+            1usize..7,
+            prop::sample::select(vec![2usize, 6, 16, 32, 64, 80]),
         )
             .prop_map(|(kv_heads, group, head_dim)| AttentionShape {
                 heads: kv_heads * group,
@@ -194,43 +194,39 @@ mod tests {
             .collect()
     }
 
+    /// Attention over carried rows (each of queries, keys and values) and the rows of a pass.
     fn attend(
         qkv: &[f32],
         carried: &[f32],
         depths: &[u32],
         queries: Option<Vec<u32>>,
         (shape, scores): (AttentionShape, Scores),
-        task: usize,
     ) -> Vec<Vec<f32>> {
-        let tensor = |values: &[f32], width: usize| {
-            let padded = if values.is_empty() {
-                vec![0.0; width]
-            } else {
-                values.to_vec()
-            };
-            Tensor::from_slice(&padded, (padded.len() / width, width), &Device::Cpu).unwrap()
+        let tensor = |values: &[f32]| {
+            let width = shape.qkv_width();
+            Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu).unwrap()
         };
-        let rows = Arc::new(PassRows::new(depths.into(), queries, task));
-        trie_attention(
-            &tensor(qkv, shape.qkv_width()),
-            &tensor(carried, shape.kv_width()),
-            &rows,
-            shape,
-            scores,
-        )
-        .unwrap()
-        .to_vec2()
-        .unwrap()
+        let mut path = KvPath::new(shape);
+        if !carried.is_empty() {
+            let entries = u32::try_from(carried.len() / shape.qkv_width()).unwrap();
+            let all: Vec<u32> = (0..entries).collect();
+            path.advance(&tensor(carried), 0, &all).unwrap();
+        }
+        let rows = PassRows::new(depths.into(), queries);
+        trie_attention(&tensor(qkv), &path, &rows, shape, scores, DType::F32)
+            .unwrap()
+            .to_vec2()
+            .unwrap()
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn it_agrees_with_the_mask((depths, ends) in trie(), kind in kinds(), task in 1usize..70) {
+        fn it_agrees_with_the_mask((depths, ends) in trie(), kind in kinds()) {
             let (shape, scores) = kind;
             let qkv = noise(depths.len() * shape.qkv_width());
-            let found = attend(&qkv, &[], &depths, None, kind, task);
+            let found = attend(&qkv, &[], &depths, None, kind);
             let expected = trie_attention_reference(&qkv, &depths, &ends, shape, scores);
             for (a, b) in found.iter().flatten().zip(&expected) {
                 prop_assert!((f64::from(*a) - b).abs() < 2e-5, "{a} {b}");
@@ -238,13 +234,13 @@ mod tests {
         }
 
         #[test]
-        fn cuts_tasks_and_queries_change_no_bit(
-            (depths, _) in trie(), kind in kinds(), cut in 1usize..200, task in 1usize..70,
+        fn cuts_and_queries_change_no_bit(
+            (depths, _) in trie(), kind in kinds(), cut in 1usize..200, every in 1usize..20,
         ) {
             let (shape, _) = kind;
             let width = shape.qkv_width();
             let qkv = noise(depths.len() * width);
-            let whole = attend(&qkv, &[], &depths, None, kind, 64);
+            let whole = attend(&qkv, &[], &depths, None, kind);
             let cut = cut.min(depths.len());
             // What the second pass sees of the first: the path to its first row.
             let mut path: Vec<usize> = Vec::new();
@@ -252,17 +248,17 @@ mod tests {
                 path.truncate(depths[row] as usize);
                 path.push(row);
             }
-            let first = attend(&qkv[..cut * width], &[], &depths[..cut], None, kind, task);
+            let first = attend(&qkv[..cut * width], &[], &depths[..cut], None, kind);
             prop_assert_eq!(&first[..], &whole[..cut]);
             if cut < depths.len() {
                 path.truncate(depths[cut] as usize);
                 let carried: Vec<f32> = path
                     .iter()
-                    .flat_map(|row| &qkv[row * width + shape.query_width()..(row + 1) * width])
+                    .flat_map(|row| &qkv[row * width..(row + 1) * width])
                     .copied()
                     .collect();
-                let some: Vec<u32> = (0..u32::try_from(depths.len() - cut).unwrap()).step_by(3).collect();
-                let second = attend(&qkv[cut * width..], &carried, &depths[cut..], Some(some.clone()), kind, task);
+                let some: Vec<u32> = (0..u32::try_from(depths.len() - cut).unwrap()).step_by(every).collect();
+                let second = attend(&qkv[cut * width..], &carried, &depths[cut..], Some(some.clone()), kind);
                 for (row, found) in some.iter().zip(&second) {
                     prop_assert_eq!(found, &whole[cut + *row as usize]);
                 }
@@ -281,7 +277,7 @@ mod tests {
                 depths.extend((prompt..prompt + text).map(|depth| u32::try_from(depth).unwrap()));
             }
             let qkv = noise(rows * width);
-            let whole = attend(&qkv, &[], &depths, None, kind, 64);
+            let whole = attend(&qkv, &[], &depths, None, kind);
             // The prompt in pages of its own; each text shares the full ones and copies the last.
             let block = KvPages::DEPTHS;
             let mut pages = KvPages::new(shape, 64);
@@ -317,7 +313,7 @@ mod tests {
                     tables: active.iter().map(|text| tables[*text].clone()).collect(),
                     depths: vec![u32::try_from(prompt + step).unwrap(); active.len()],
                 };
-                let found: Vec<Vec<f32>> = page_attention(&new, &mut pages, &rows, scores).unwrap().to_vec2().unwrap();
+                let found: Vec<Vec<f32>> = page_attention(&new, &mut pages, &rows, scores, DType::F32).unwrap().to_vec2().unwrap();
                 for (text, found) in active.iter().zip(&found) {
                     prop_assert_eq!(found, &whole[of(text)]);
                 }

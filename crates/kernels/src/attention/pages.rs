@@ -2,8 +2,9 @@
 
 use super::path::{BLOCK, Blocks, attend, put};
 use super::{AttentionShape, Scores};
-use crate::storage::values;
-use candle_core::{Result, Storage, Tensor, bail};
+use crate::storage::{narrowed, values};
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -116,8 +117,7 @@ impl KvPages {
 /// Writes the keys and values of the new rows to their pages, and attends each row over its path.
 ///
 /// # Shapes
-/// `qkv`: `[rows or more, (heads + 2 · kv_heads) · head_dim]`, rotated; returns `[rows or more, heads · head_dim]`, zero in
-/// rows beyond those of `rows`.
+/// `qkv`: `[rows, (heads + 2 · kv_heads) · head_dim]`, rotated; returns `[rows, heads · head_dim]` in `dtype`, `f32` or `bf16`.
 ///
 /// # Numerics
 /// The bits of [`trie_attention`](super::trie_attention) for the same path.
@@ -132,6 +132,7 @@ pub fn page_attention(
     pages: &mut KvPages,
     rows: &PageRows,
     scores: Scores,
+    dtype: DType,
 ) -> Result<Tensor> {
     let shape = pages.shape;
     let places: Vec<(u32, usize)> = rows
@@ -168,7 +169,12 @@ pub fn page_attention(
                 out,
             });
         });
-    Tensor::from_vec(out, (filled, width), &candle_core::Device::Cpu)
+    let shape = (filled, width);
+    if dtype == DType::BF16 {
+        let out: Vec<bf16> = out.into_iter().map(narrowed).collect();
+        return Tensor::from_vec(out, shape, &Device::Cpu);
+    }
+    Tensor::from_vec(out, shape, &Device::Cpu)
 }
 
 /// The path of one row for one KV head.

@@ -1,8 +1,72 @@
-//! Attention of one query over keys and values in blocks of neighbouring depths.
+//! What one query sees: keys and values by depth, in one piece ([`KvPath`]) or in blocks of neighbouring depths.
 
-use super::Scores;
+use super::{AttentionShape, Scores};
 use crate::exp::{exp, tanh};
-use crate::storage::{LANES, add_lanes};
+use crate::storage::{LANES, read};
+use candle_core::{Result, Tensor, bail};
+
+/// The keys and values of one path, by depth: what one pass hands to the next.
+#[derive(Clone, Debug)]
+pub struct KvPath {
+    width: usize,
+    /// `[entries, keys then values, kv_heads, head_dim]`.
+    values: Vec<f32>,
+}
+
+impl KvPath {
+    /// A path of no rows.
+    pub fn new(shape: AttentionShape) -> Self {
+        Self {
+            width: shape.kv_width(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Rows on the path.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Numbers of an entry.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Keys and values of one entry.
+    pub(super) fn entry(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width..(index + 1) * self.width]
+    }
+
+    /// Goes on to another row: keeps the first `kept` entries and adds the keys and values of some rows.
+    ///
+    /// # Shapes
+    /// `qkv`: `[rows, (heads + 2 · kv_heads) · head_dim]`, of which `rows` are taken.
+    ///
+    /// # Errors
+    /// candle's, where the tensor is not contiguous `f32` on the CPU, or has no such row.
+    pub fn advance(&mut self, qkv: &Tensor, kept: usize, rows: &[u32]) -> Result<()> {
+        let (count, width) = qkv.dims2()?;
+        if width < self.width || rows.iter().any(|row| *row as usize >= count) {
+            bail!("{count} rows of {width} hold no path of {}", self.width);
+        }
+        self.values.truncate(kept * self.width);
+        if self.values.is_empty() {
+            // A path that ends gives its room back.
+            self.values = Vec::new();
+        }
+        read(qkv, |qkv| {
+            for row in rows {
+                let end = (*row as usize + 1) * width;
+                self.values.extend_from_slice(&qkv[end - self.width..end]);
+            }
+        })
+    }
+}
 
 /// Depths that are scored together.
 pub(crate) const BLOCK: usize = 64;
@@ -40,7 +104,7 @@ pub(super) fn attend(
 ) {
     let (first, length) = (scores.first(depth), depth + 1);
     let begin = first - first % BLOCK;
-    let mut largest = f32::NEG_INFINITY;
+    let mut largest = [f32::NEG_INFINITY; BLOCK];
     for start in (begin..length).step_by(BLOCK) {
         let mut block = [0.0f32; BLOCK];
         let across = path.keys(start / BLOCK).chunks_exact(BLOCK);
@@ -65,27 +129,35 @@ pub(super) fn attend(
             };
         }
         weights[start..start + BLOCK].copy_from_slice(&block);
-        for value in block {
-            largest = if value > largest { value } else { largest };
+        for lane in 0..BLOCK {
+            largest[lane] = if block[lane] > largest[lane] {
+                block[lane]
+            } else {
+                largest[lane]
+            };
         }
     }
-    let mut lanes = [0.0f32; LANES];
+    let largest = largest
+        .iter()
+        .fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
     let padded = length.next_multiple_of(LANES);
     for (block, start) in weights[begin..padded]
         .chunks_exact_mut(LANES)
         .zip((begin..).step_by(LANES))
     {
         for lane in 0..LANES {
-            let weight = if start + lane < length && start + lane >= first {
+            block[lane] = if start + lane < length && start + lane >= first {
                 exp(block[lane] - largest)
             } else {
                 0.0
             };
-            block[lane] = weight;
-            lanes[lane] += weight;
         }
     }
-    let inverse = 1.0 / add_lanes(lanes);
+    // By rising depth, as over a trie.
+    let inverse = 1.0
+        / weights[first..length]
+            .iter()
+            .fold(0.0f32, |mass, weight| mass + weight);
     let seen = Seen {
         path,
         weights,

@@ -1,28 +1,46 @@
 //! Attention of the rows of a pass over a trie.
+//!
+//! Sixteen queries that are neighbours in the trie are a *chunk*: they share nearly all of what they see. Its keys are listed
+//! once a pass, each with the queries that see it, which are neighbours too. Scores are formed with queries across the lanes,
+//! a block of keys and the heads of one KV head at a time; keys and values are read where the product left them.
 
-use super::path::{BLOCK, Blocks, attend, put};
+use super::path::KvPath;
 use super::{AttentionShape, Scores};
-use crate::storage::values;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use pulp::{Arch, Simd, WithSimd};
+use crate::exp::{exp, tanh};
+use crate::product::Path;
+use crate::storage::{LANES, read};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use half::bf16;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-use std::ops::Range;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// The rows of one pass and which of them attend.
 pub struct PassRows {
     depths: Arc<[u32]>,
     queries: Vec<u32>,
+    /// Of sixteen queries each.
     chunks: Vec<Chunk>,
+    entries: usize,
 }
 
-/// Rows that one task walks through.
+/// What sixteen queries see.
 struct Chunk {
-    rows: Range<usize>,
-    /// Of `PassRows::queries`.
-    queries: Range<usize>,
-    /// The path to the first row, by depth: `carried` entries first, then rows of the pass counted on from there.
-    path: Vec<usize>,
+    /// Every key that one of them sees, so that each sees its own by rising depth.
+    keys: Vec<Key>,
+    /// The depth of each query.
+    depths: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    /// A carried entry or, counted on from there, a row of the pass.
+    index: u32,
+    depth: u32,
+    /// The queries of the chunk that see it, from the first to one past the last.
+    first: u8,
+    end: u8,
 }
 
 impl PassRows {
@@ -30,35 +48,60 @@ impl PassRows {
     ///
     /// # Shapes
     /// `depths`: one a row, in depth-first order; `queries`: rising row numbers, or `None` for all rows.
-    pub fn new(depths: Arc<[u32]>, queries: Option<Vec<u32>>, rows_a_task: usize) -> Self {
+    ///
+    /// # Panics
+    /// Where a query is no row, or there are 2^32 rows and entries or more.
+    pub fn new(depths: Arc<[u32]>, queries: Option<Vec<u32>>) -> Self {
         let rows = depths.len();
-        let queries = queries.unwrap_or_else(|| {
-            (0..rows)
-                .filter_map(|row| u32::try_from(row).ok())
-                .collect()
-        });
-        let carried = depths.first().map_or(0, |depth| *depth as usize);
-        let mut path: Vec<usize> = (0..carried).collect();
-        let mut chunks: Vec<Chunk> = Vec::new();
-        let mut next_query = 0;
-        for (row, depth) in depths.iter().enumerate() {
-            path.truncate(*depth as usize);
-            if row % rows_a_task == 0 {
-                let end = (row + rows_a_task).min(rows);
-                let first = next_query;
-                next_query += queries[first..].partition_point(|query| (*query as usize) < end);
-                chunks.push(Chunk {
-                    rows: row..end,
-                    queries: first..next_query,
-                    path: path.clone(),
-                });
+        let queries = queries.unwrap_or_else(|| (0..number(rows)).collect());
+        let entries = depths.first().map_or(0, |depth| *depth as usize);
+        let ends = ends(&depths, entries);
+        // The path to the row that the walk has come to, by depth, as indices.
+        let mut path: Vec<u32> = (0..number(entries)).collect();
+        let mut next = 0;
+        let mut chunks = Vec::with_capacity(queries.len().div_ceil(LANES));
+        for of_chunk in queries.chunks(LANES) {
+            let (first, last) = (of_chunk[0], of_chunk[of_chunk.len() - 1]);
+            for row in next..=first as usize {
+                path.truncate(depths[row] as usize);
+                path.push(number(entries + row));
             }
-            path.push(carried + row);
+            let mut keys = Vec::with_capacity(path.len() + (last - first) as usize);
+            let mut add = |index: u32, depth: u32| {
+                let seen_from = (index as usize).saturating_sub(entries);
+                let seen = |row: usize| of_chunk.partition_point(|query| (*query as usize) < row);
+                let (first, end) = (seen(seen_from), seen(ends[index as usize] as usize));
+                if first < end {
+                    keys.push(Key {
+                        index,
+                        depth,
+                        first: lane(first),
+                        end: lane(end),
+                    });
+                }
+            };
+            for (depth, index) in (0..).zip(&path) {
+                add(*index, depth);
+            }
+            for row in first as usize + 1..=last as usize {
+                add(number(entries + row), depths[row]);
+                path.truncate(depths[row] as usize);
+                path.push(number(entries + row));
+            }
+            next = last as usize + 1;
+            chunks.push(Chunk {
+                keys,
+                depths: of_chunk
+                    .iter()
+                    .map(|query| depths[*query as usize])
+                    .collect(),
+            });
         }
         Self {
             depths,
             queries,
             chunks,
+            entries,
         }
     }
 
@@ -73,14 +116,42 @@ impl PassRows {
     }
 }
 
+/// One past the last row of the pass that sees each carried entry and each row.
+fn ends(depths: &[u32], entries: usize) -> Vec<u32> {
+    let rows = number(depths.len());
+    let mut ends = vec![rows; entries + depths.len()];
+    // Open entries and rows, by depth.
+    let mut open: Vec<usize> = (0..entries).collect();
+    for (row, depth) in depths.iter().enumerate() {
+        for index in open.drain((*depth as usize).min(open.len())..) {
+            ends[index] = number(row);
+        }
+        open.push(entries + row);
+    }
+    ends
+}
+
+fn number(count: usize) -> u32 {
+    assert!(
+        u32::try_from(count).is_ok(),
+        "a pass holds fewer than 2^32 rows"
+    );
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn lane(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}
+
 /// Softmax attention of each querying row over its path.
 ///
 /// # Shapes
-/// `qkv`: `[rows, (heads + 2 · kv_heads) · head_dim]`, rotated; `carried`: `[entries, 2 · kv_heads · head_dim]`, keys then
-/// values, by depth, at least as many as the first row's depth (more are ignored). Returns `[queries, heads · head_dim]`.
+/// `qkv`: `[rows, (heads + 2 · kv_heads) · head_dim]`, rotated; `carried`: at least as many entries as the first row's depth
+/// (more are ignored). Returns `[queries, heads · head_dim]` in `dtype`, `f32` or `bf16`.
 ///
 /// # Numerics
-/// Scores, softmax and sums in `f32`. A result depends on the row's path alone, not on the cut into passes and tasks.
+/// Scores, softmax and sums in `f32`; weights and values are summed up by rising depth. A result depends on the row's path
+/// alone, not on the cut into passes and chunks.
 ///
 /// # Errors
 /// candle's, where a tensor is not contiguous `f32` or too short.
@@ -89,226 +160,407 @@ impl PassRows {
 /// Vaswani et al. 2017, equation 1; grouped heads of Ainslie et al. 2023.
 pub fn trie_attention(
     qkv: &Tensor,
-    carried: &Tensor,
-    rows: &Arc<PassRows>,
+    carried: &KvPath,
+    rows: &PassRows,
     shape: AttentionShape,
     scores: Scores,
+    dtype: DType,
 ) -> Result<Tensor> {
-    qkv.apply_op2_no_bwd(
-        carried,
-        &TrieAttention {
-            rows: Arc::clone(rows),
-            shape,
-            scores,
-        },
-    )
-}
-
-struct TrieAttention {
-    rows: Arc<PassRows>,
-    shape: AttentionShape,
-    scores: Scores,
-}
-
-impl CustomOp2 for TrieAttention {
-    fn name(&self) -> &'static str {
-        "trie-attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        qkv: &CpuStorage,
-        qkv_layout: &Layout,
-        carried: &CpuStorage,
-        carried_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (qkv, carried) = (values(qkv, qkv_layout)?, values(carried, carried_layout)?);
-        let (rows, width) = (&*self.rows, self.shape.query_width());
-        let entries = rows.depths.first().map_or(0, |depth| *depth as usize);
-        if qkv.len() < rows.depths.len() * self.shape.qkv_width()
-            || carried.len() < entries * self.shape.kv_width()
-        {
+    let out_shape = (rows.queries.len(), shape.query_width());
+    read(qkv, |qkv| {
+        let short = qkv.len() < rows.depths.len() * shape.qkv_width();
+        if short || carried.width() != shape.kv_width() || carried.len() < rows.entries {
             bail!(
-                "trie attention over {} rows and {entries} carried entries: too few values",
-                rows.depths.len()
+                "trie attention over {} rows and {} carried entries: too few values",
+                rows.depths.len(),
+                rows.entries
             );
         }
-        let deepest = rows.depths.iter().max().map_or(0, |depth| *depth as usize) + 1;
-        let mut out = vec![0.0f32; rows.queries.len() * width];
-        let mut tasks = Vec::with_capacity(rows.chunks.len());
-        let mut rest = &mut out[..];
-        for chunk in &rows.chunks {
-            let (mine, others) = rest.split_at_mut(chunk.queries.len() * width);
-            tasks.push((chunk, mine));
-            rest = others;
-        }
-        let source = Source {
+        let attention = Attention {
             qkv,
             carried,
-            entries,
-            shape: self.shape,
+            rows,
+            shape,
+            scores,
         };
-        tasks.into_par_iter().for_each(|(chunk, out)| {
-            if chunk.queries.is_empty() {
-                return;
-            }
-            let mut path = Path::new(deepest, self.shape.head_dim);
-            let mut weights = vec![0.0; deepest.next_multiple_of(BLOCK)];
-            for kv in 0..self.shape.kv_heads {
-                Arch::new().dispatch(Walk {
-                    source: &source,
-                    scores: self.scores,
-                    rows,
-                    chunk,
-                    kv,
-                    path: &mut path,
-                    weights: &mut weights,
-                    out: &mut *out,
-                });
-            }
-        });
-        Ok((
-            CpuStorage::F32(out),
-            Shape::from((rows.queries.len(), width)),
-        ))
-    }
+        if dtype == DType::BF16 {
+            let out: Vec<bf16> = attention.run(crate::storage::narrowed);
+            Tensor::from_vec(out, out_shape, &Device::Cpu)
+        } else {
+            Tensor::from_vec(attention.run(|x| x), out_shape, &Device::Cpu)
+        }
+    })?
 }
 
-/// Where keys and values are read from.
-struct Source<'a> {
+struct Attention<'a> {
     qkv: &'a [f32],
-    carried: &'a [f32],
-    entries: usize,
+    carried: &'a KvPath,
+    rows: &'a PassRows,
     shape: AttentionShape,
+    scores: Scores,
 }
 
-impl Source<'_> {
-    /// Key and value of one KV head of a carried entry or, counted on from there, a row of the pass.
-    #[inline(always)]
-    fn key_value(&self, index: usize, kv: usize) -> (&[f32], &[f32]) {
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+/// What a thread keeps between tasks.
+#[derive(Default)]
+struct Scratch {
+    /// `[heads of a KV head, head_dim, 16]`: queries across.
+    queries: Vec<f32>,
+    /// `[keys, heads at once, 16]`: scores, then weights.
+    weights: Vec<f32>,
+    /// `[16, heads of a KV head · head_dim]`.
+    mixed: Vec<f32>,
+}
+
+impl Attention<'_> {
+    fn run<T: bytemuck::Pod + Send>(&self, written: impl Fn(f32) -> T + Sync) -> Vec<T> {
+        let width = self.shape.query_width();
+        let mut out: Vec<T> = bytemuck::zeroed_vec(self.rows.queries.len() * width);
+        let path = Path::best();
+        out.par_chunks_mut(LANES * width)
+            .zip(&self.rows.chunks)
+            .zip(self.rows.queries.par_chunks(LANES))
+            .for_each(|((out, chunk), queries)| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    for kv in 0..self.shape.kv_heads {
+                        self.kv_head(path, chunk, queries, kv, scratch);
+                        let group = self.shape.heads / self.shape.kv_heads * self.shape.head_dim;
+                        let mixed = scratch.mixed.chunks_exact(group);
+                        for (out, mixed) in out.chunks_exact_mut(width).zip(mixed) {
+                            let out = &mut out[kv * group..(kv + 1) * group];
+                            for (out, value) in out.iter_mut().zip(mixed) {
+                                *out = written(*value);
+                            }
+                        }
+                    }
+                });
+            });
+        out
+    }
+
+    /// The query heads of one KV head, over the queries of one chunk.
+    fn kv_head(
+        &self,
+        path: Path,
+        chunk: &Chunk,
+        queries: &[u32],
+        kv: usize,
+        scratch: &mut Scratch,
+    ) {
+        let AttentionShape {
+            heads, head_dim, ..
+        } = self.shape;
+        let group = heads / self.shape.kv_heads;
+        let nearest = chunk.depths.iter().min().map_or(0, |depth| *depth as usize);
+        let first_depth = self.scores.first(nearest);
+        let keys = chunk.keys.iter();
+        let seen: Vec<Seen<'_>> = keys
+            .filter(|key| key.depth as usize >= first_depth)
+            .map(|key| self.seen(*key, kv))
+            .collect();
+        let Scratch {
+            queries: across,
+            weights,
+            mixed,
+        } = scratch;
+        across.resize(group * head_dim * LANES, 0.0);
+        mixed.resize(LANES * group * head_dim, 0.0);
+        let depths: [u32; LANES] = std::array::from_fn(|lane| {
+            let depth = chunk.depths.get(lane).or(chunk.depths.first());
+            depth.copied().unwrap_or(0)
+        });
+        for (lane, query) in queries.iter().enumerate() {
+            let at = *query as usize * self.shape.qkv_width() + kv * group * head_dim;
+            let query = &self.qkv[at..at + group * head_dim];
+            for (place, value) in across[lane..].iter_mut().step_by(LANES).zip(query) {
+                *place = *value;
+            }
+        }
+        for first in (0..group).step_by(4) {
+            let count = (group - first).min(4);
+            let needed = seen.len() * count * LANES;
+            if weights.len() < needed {
+                weights.resize(needed, 0.0);
+            }
+            let size = head_dim * LANES;
+            path.dispatch(Heads {
+                seen: &seen,
+                depths: &depths,
+                queries: &across[first * size..(first + count) * size],
+                count,
+                head_dim,
+                scores: self.scores,
+                weights: &mut weights[..needed],
+                mixed: &mut mixed[first * head_dim..],
+                stride: group * head_dim,
+            });
+        }
+    }
+
+    fn seen(&self, key: Key, kv: usize) -> Seen<'_> {
         let AttentionShape {
             heads,
             kv_heads,
             head_dim,
         } = self.shape;
-        let (row, key_at) = if index < self.entries {
-            (
-                &self.carried[index * self.shape.kv_width()..],
-                kv * head_dim,
-            )
+        let index = key.index as usize;
+        let (row, key_at) = if index < self.rows.entries {
+            (self.carried.entry(index), kv * head_dim)
         } else {
-            (
-                &self.qkv[(index - self.entries) * self.shape.qkv_width()..],
-                (heads + kv) * head_dim,
-            )
+            let width = self.shape.qkv_width();
+            let at = (index - self.rows.entries) * width;
+            (&self.qkv[at..at + width], (heads + kv) * head_dim)
         };
         let value_at = key_at + kv_heads * head_dim;
-        (
-            &row[key_at..key_at + head_dim],
-            &row[value_at..value_at + head_dim],
-        )
-    }
-}
-
-/// The keys and values of one path for one KV head, packed by depth.
-struct Path {
-    head_dim: usize,
-    /// `[blocks, head_dim, BLOCK]`.
-    keys: Vec<f32>,
-    /// `[blocks, BLOCK, head_dim]`.
-    values: Vec<f32>,
-}
-
-impl Path {
-    fn new(depths: usize, head_dim: usize) -> Self {
-        let room = depths.next_multiple_of(BLOCK);
-        Self {
-            head_dim,
-            keys: vec![0.0; head_dim * room],
-            values: vec![0.0; head_dim * room],
+        Seen {
+            key: &row[key_at..key_at + head_dim],
+            value: &row[value_at..value_at + head_dim],
+            depth: key.depth,
+            first: key.first,
+            end: key.end,
         }
     }
-
-    #[inline(always)]
-    fn put(&mut self, depth: usize, (key, value): (&[f32], &[f32])) {
-        let at = self.at(depth / BLOCK);
-        let (keys, values) = (&mut self.keys[at.clone()], &mut self.values[at]);
-        put(keys, values, depth % BLOCK, key, value);
-    }
-
-    #[inline(always)]
-    fn at(&self, block: usize) -> Range<usize> {
-        let size = self.head_dim * BLOCK;
-        block * size..(block + 1) * size
-    }
 }
 
-impl Blocks for Path {
-    #[inline(always)]
-    fn keys(&self, block: usize) -> &[f32] {
-        &self.keys[self.at(block)]
-    }
-
-    #[inline(always)]
-    fn values(&self, block: usize) -> &[f32] {
-        &self.values[self.at(block)]
-    }
+/// A key and its value, and who sees it.
+struct Seen<'a> {
+    key: &'a [f32],
+    value: &'a [f32],
+    depth: u32,
+    first: u8,
+    end: u8,
 }
 
-/// One KV head over the rows of one task. A struct, so that it is inlined into the vector context.
-struct Walk<'a> {
-    source: &'a Source<'a>,
+/// Up to four query heads over the keys of one chunk. A struct, so that it is inlined into the vector context.
+struct Heads<'a> {
+    seen: &'a [Seen<'a>],
+    depths: &'a [u32; LANES],
+    /// `[count, head_dim, 16]`.
+    queries: &'a [f32],
+    count: usize,
+    head_dim: usize,
     scores: Scores,
-    rows: &'a PassRows,
-    chunk: &'a Chunk,
-    kv: usize,
-    path: &'a mut Path,
+    /// `[keys, count, 16]`.
     weights: &'a mut [f32],
-    out: &'a mut [f32],
+    /// `[16, stride]`, of which each row begins with `[count, head_dim]`.
+    mixed: &'a mut [f32],
+    stride: usize,
 }
 
-impl WithSimd for Walk<'_> {
+impl WithSimd for Heads<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let Walk {
-            source,
-            scores,
-            rows,
-            chunk,
-            kv,
-            path,
-            weights,
-            out,
-        } = self;
-        let AttentionShape {
-            heads,
-            kv_heads,
-            head_dim,
-        } = source.shape;
-        let group = heads / kv_heads;
-        let width = source.shape.query_width();
-        for (depth, index) in chunk.path.iter().enumerate() {
-            path.put(depth, source.key_value(*index, kv));
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        match (S::F32_LANES, self.count) {
+            (16, 1) => self.score::<S, 1, 12, 1>(simd),
+            (16, 2) => self.score::<S, 2, 12, 1>(simd),
+            (16, 3) => self.score::<S, 3, 8, 1>(simd),
+            (16, _) => self.score::<S, 4, 6, 1>(simd),
+            (8, 1) => self.score::<S, 1, 6, 2>(simd),
+            (8, 2) => self.score::<S, 2, 3, 2>(simd),
+            (8, 3) => self.score::<S, 3, 2, 2>(simd),
+            (8, _) => self.score::<S, 4, 1, 2>(simd),
+            (4, 1) => self.score::<S, 1, 6, 4>(simd),
+            (4, 2) => self.score::<S, 2, 3, 4>(simd),
+            (4, 3) => self.score::<S, 3, 2, 4>(simd),
+            (4, _) => self.score::<S, 4, 1, 4>(simd),
+            (_, 1) => self.score::<S, 1, 1, 16>(simd),
+            (_, 2) => self.score::<S, 2, 1, 16>(simd),
+            (_, 3) => self.score::<S, 3, 1, 16>(simd),
+            _ => self.score::<S, 4, 1, 16>(simd),
         }
-        let mut queries = rows.queries[chunk.queries.clone()]
-            .iter()
-            .zip(out.chunks_exact_mut(width))
-            .peekable();
-        for row in chunk.rows.clone() {
-            let depth = rows.depths[row] as usize;
-            path.put(depth, source.key_value(source.entries + row, kv));
-            while let Some((_, out)) = queries.next_if(|(query, _)| **query as usize == row) {
-                let query = &source.qkv[row * source.shape.qkv_width()..];
-                for head in kv * group..(kv + 1) * group {
-                    let at = head * head_dim..(head + 1) * head_dim;
-                    let query = &query[at.clone()];
-                    attend(path, query, depth, scores, weights, &mut out[at]);
+        for head in 0..self.count {
+            let masses = self.soften(head);
+            match S::F32_LANES {
+                16 => self.mix::<S, 4>(simd, head, &masses),
+                _ => self.mix::<S, 2>(simd, head, &masses),
+            }
+        }
+    }
+}
+
+impl Heads<'_> {
+    /// Products of `KEYS` keys with the queries of `HEADS` heads, sixteen each in `VECTORS` registers.
+    #[inline(always)]
+    fn score<S: Simd, const HEADS: usize, const KEYS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+    ) {
+        let dim = self.head_dim;
+        let queries: [&[[f32; LANES]]; HEADS] = std::array::from_fn(|head| {
+            &self.queries.as_chunks::<LANES>().0[head * dim..(head + 1) * dim]
+        });
+        let (places, _) = self.weights.as_chunks_mut::<LANES>();
+        for first in (0..self.seen.len()).step_by(KEYS) {
+            // What is missing of the last block is a copy of the last key.
+            let keys: [&[f32]; KEYS] = std::array::from_fn(|key| {
+                let key = (first + key).min(self.seen.len() - 1);
+                &self.seen[key].key[..dim]
+            });
+            let mut all = [[[simd.splat_f32s(0.0); VECTORS]; HEADS]; KEYS];
+            for d in 0..dim {
+                let mut of_heads = [[simd.splat_f32s(0.0); VECTORS]; HEADS];
+                for head in 0..HEADS {
+                    let query: &[S::f32s] = bytemuck::cast_slice(&queries[head][d][..]);
+                    of_heads[head].copy_from_slice(&query[..VECTORS]);
+                }
+                for key in 0..KEYS {
+                    let value = simd.splat_f32s(keys[key][d]);
+                    for head in 0..HEADS {
+                        for vector in 0..VECTORS {
+                            let sum = &mut all[key][head][vector];
+                            *sum = simd.mul_add_f32s(value, of_heads[head][vector], *sum);
+                        }
+                    }
                 }
             }
-            if queries.peek().is_none() {
-                return;
+            let taken = KEYS.min(self.seen.len() - first);
+            for (key, of_key) in all.iter().enumerate().take(taken) {
+                for (head, of_head) in of_key.iter().enumerate() {
+                    let place = &mut places[(first + key) * HEADS + head];
+                    let place: &mut [S::f32s] = bytemuck::cast_slice_mut(place);
+                    place[..VECTORS].copy_from_slice(of_head);
+                }
+            }
+        }
+    }
+
+    /// Scores of one head to weights that are not normed yet; gives what to multiply the mixture of each query by.
+    #[inline(always)]
+    fn soften(&mut self, head: usize) -> [f32; LANES] {
+        let Scores { scale, softcap, .. } = self.scores;
+        let window = self
+            .scores
+            .window
+            .map(|window| u32::try_from(window).unwrap_or(u32::MAX));
+        let (places, _) = self.weights.as_chunks_mut::<LANES>();
+        let keys = self.seen.len();
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        for key in 0..keys {
+            let Seen {
+                depth, first, end, ..
+            } = self.seen[key];
+            let place = &mut places[key * self.count + head];
+            let mut row = *place;
+            for value in &mut row {
+                *value *= scale;
+            }
+            if let Some(cap) = softcap {
+                for value in &mut row {
+                    *value = cap * tanh(*value / cap);
+                }
+            }
+            if first > 0 || usize::from(end) < LANES || window.is_some() {
+                let reach = window.map_or(u32::MAX, |window| depth.saturating_add(window));
+                for lane in 0..LANES {
+                    let sees = lane >= usize::from(first)
+                        && lane < usize::from(end)
+                        && self.depths[lane] < reach;
+                    row[lane] = if sees { row[lane] } else { f32::NEG_INFINITY };
+                }
+            }
+            for lane in 0..LANES {
+                largest[lane] = if row[lane] > largest[lane] {
+                    row[lane]
+                } else {
+                    largest[lane]
+                };
+            }
+            *place = row;
+        }
+        let mut mass = [0.0f32; LANES];
+        for key in 0..keys {
+            let place = &mut places[key * self.count + head];
+            let mut row = *place;
+            for lane in 0..LANES {
+                let weight = exp(row[lane] - largest[lane]);
+                row[lane] = if row[lane] == f32::NEG_INFINITY {
+                    0.0
+                } else {
+                    weight
+                };
+            }
+            for lane in 0..LANES {
+                mass[lane] += row[lane];
+            }
+            *place = row;
+        }
+        mass.map(|mass| 1.0 / mass)
+    }
+
+    /// The weighted sum of values, four queries and `VECTORS` registers of dimensions at a time.
+    #[inline(always)]
+    fn mix<S: Simd, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        head: usize,
+        inverses: &[f32; LANES],
+    ) {
+        let dim = self.head_dim;
+        let lanes = S::F32_LANES;
+        let mut column = 0;
+        while column + VECTORS * lanes <= dim {
+            self.mix_columns::<S, VECTORS>(simd, head, column, inverses);
+            column += VECTORS * lanes;
+        }
+        while column + lanes <= dim {
+            self.mix_columns::<S, 1>(simd, head, column, inverses);
+            column += lanes;
+        }
+        let (places, _) = self.weights.as_chunks::<LANES>();
+        for column in column..dim {
+            for lane in 0..LANES {
+                let mut sum = 0.0f32;
+                for (key, seen) in self.seen.iter().enumerate() {
+                    let weight = places[key * self.count + head][lane];
+                    sum = weight.mul_add(seen.value[column], sum);
+                }
+                self.mixed[lane * self.stride + head * dim + column] = sum * inverses[lane];
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mix_columns<S: Simd, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        head: usize,
+        column: usize,
+        inverses: &[f32; LANES],
+    ) {
+        const QUERIES: usize = 4;
+        let width = VECTORS * S::F32_LANES;
+        let (places, _) = self.weights.as_chunks::<LANES>();
+        for first in (0..LANES).step_by(QUERIES) {
+            let mut all = [[simd.splat_f32s(0.0); VECTORS]; QUERIES];
+            for (seen, of_key) in self
+                .seen
+                .iter()
+                .zip(places[head..].iter().step_by(self.count))
+            {
+                let values: &[S::f32s] = bytemuck::cast_slice(&seen.value[column..column + width]);
+                let mut of_dims = [simd.splat_f32s(0.0); VECTORS];
+                of_dims.copy_from_slice(&values[..VECTORS]);
+                for query in 0..QUERIES {
+                    let weight = simd.splat_f32s(of_key[first + query]);
+                    for vector in 0..VECTORS {
+                        let sum = &mut all[query][vector];
+                        *sum = simd.mul_add_f32s(weight, of_dims[vector], *sum);
+                    }
+                }
+            }
+            for (query, sums) in all.iter().enumerate() {
+                let at = (first + query) * self.stride + head * self.head_dim + column;
+                let place: &mut [S::f32s] =
+                    bytemuck::cast_slice_mut(&mut self.mixed[at..at + width]);
+                let inverse = simd.splat_f32s(inverses[first + query]);
+                for vector in 0..VECTORS {
+                    place[vector] = simd.mul_f32s(sums[vector], inverse);
+                }
             }
         }
     }

@@ -1,0 +1,276 @@
+//! What becomes of the sums of a product while they are in cache: a bias, an activation, a gate, the residual stream.
+
+use super::drive::Finish;
+use super::panels::PANEL;
+use super::path::Path;
+use crate::activation::{Activation, apply};
+use crate::storage::narrowed;
+use half::bf16;
+use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Room for a result, not written yet.
+pub(super) struct Output<T> {
+    values: Vec<T>,
+    length: usize,
+}
+
+impl<T: Copy> Output<T> {
+    pub fn new(length: usize) -> Self {
+        Self {
+            values: Vec::with_capacity(length),
+            length,
+        }
+    }
+
+    pub fn shared(&self) -> Shared<'_, T> {
+        Shared {
+            // The tasks write through it, one place each.
+            start: self.values.as_ptr().cast_mut(),
+            length: self.length,
+            lives: PhantomData,
+        }
+    }
+
+    /// The values.
+    ///
+    /// # Safety
+    /// Every one of them was written.
+    #[expect(unsafe_code, reason = "its caller has written them")]
+    pub unsafe fn written(mut self) -> Vec<T> {
+        unsafe { self.values.set_len(self.length) };
+        self.values
+    }
+}
+
+/// Values that tasks write at the same time, each its own.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a, T> {
+    start: *mut T,
+    length: usize,
+    lives: PhantomData<&'a T>,
+}
+
+#[expect(
+    unsafe_code,
+    reason = "SAFETY: whoever writes through it names the values that are its own alone"
+)]
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+#[expect(
+    unsafe_code,
+    reason = "SAFETY: whoever writes through it names the values that are its own alone"
+)]
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T: Copy> Shared<'a, T> {
+    pub fn of(values: &'a mut [T]) -> Self {
+        Self {
+            start: values.as_mut_ptr(),
+            length: values.len(),
+            lives: PhantomData,
+        }
+    }
+
+    /// Some neighbouring values.
+    ///
+    /// # Safety
+    /// No other task has them, and they are written before they are read.
+    ///
+    /// # Panics
+    /// Where there are no such values.
+    #[expect(unsafe_code, reason = "its caller owns the values")]
+    unsafe fn get(&self, at: Range<usize>) -> &'a mut [T] {
+        assert!(at.start <= at.end && at.end <= self.length);
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at.start), at.len()) }
+    }
+}
+
+/// The places of a tile in a row-major result, row by row: where they begin, how many there are, and their sums.
+fn places<'s>(
+    rows: &Range<usize>,
+    first: usize,
+    count: usize,
+    width: usize,
+    sums: &'s [f32],
+) -> impl Iterator<Item = (Range<usize>, &'s [f32])> {
+    let stride = sums.len() / rows.len();
+    let count = count.min(width - first);
+    rows.clone()
+        .zip(sums.chunks_exact(stride))
+        .map(move |(row, sums)| {
+            let at = row * width + first;
+            (at..at + count, sums)
+        })
+}
+
+/// `out = sums + bias`.
+pub(super) struct Store<'a> {
+    pub out: Shared<'a, f32>,
+    pub width: usize,
+    pub bias: Option<&'a [f32]>,
+}
+
+impl Finish for Store<'_> {
+    fn finish(&self, _path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
+        let first = panels.start * PANEL;
+        for (at, sums) in places(&rows, first, panels.len() * PANEL, self.width, sums) {
+            #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
+            let out = unsafe { self.out.get(at) };
+            out.copy_from_slice(&sums[..out.len()]);
+            add_bias(out, self.bias, first);
+        }
+    }
+}
+
+fn add_bias(out: &mut [f32], bias: Option<&[f32]>, first: usize) {
+    if let Some(bias) = bias {
+        for (out, bias) in out.iter_mut().zip(&bias[first..]) {
+            *out += bias;
+        }
+    }
+}
+
+/// `hidden += scale · (sums + bias)`.
+pub(super) struct Add<'a> {
+    pub hidden: Shared<'a, f32>,
+    pub width: usize,
+    pub bias: Option<&'a [f32]>,
+    pub scale: f32,
+}
+
+impl Finish for Add<'_> {
+    fn finish(&self, path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
+        let first = panels.start * PANEL;
+        for (at, sums) in places(&rows, first, panels.len() * PANEL, self.width, sums) {
+            #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
+            let hidden = unsafe { self.hidden.get(at) };
+            path.dispatch(AddRow {
+                hidden,
+                sums,
+                bias: self.bias.map(|bias| &bias[first..]),
+                scale: self.scale,
+            });
+        }
+    }
+}
+
+struct AddRow<'a> {
+    hidden: &'a mut [f32],
+    sums: &'a [f32],
+    bias: Option<&'a [f32]>,
+    scale: f32,
+}
+
+impl WithSimd for AddRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        match self.bias {
+            Some(bias) => {
+                for ((hidden, sum), bias) in self.hidden.iter_mut().zip(self.sums).zip(bias) {
+                    *hidden += (sum + bias) * self.scale;
+                }
+            }
+            None => {
+                for (hidden, sum) in self.hidden.iter_mut().zip(self.sums) {
+                    *hidden += sum * self.scale;
+                }
+            }
+        }
+    }
+}
+
+/// A result in what the next product multiplies.
+#[derive(Clone, Copy)]
+pub(super) enum Written<'a> {
+    F32(Shared<'a, f32>),
+    Bf16(Shared<'a, bf16>),
+}
+
+/// `out = activation(sums + bias)`; where there are gates, of the gate, times the up beside it.
+pub(super) struct Activated<'a> {
+    pub out: Written<'a>,
+    pub width: usize,
+    /// As wide as the result; as gates and then ups.
+    pub bias: Option<&'a [f32]>,
+    pub activation: Activation,
+    pub gated: bool,
+}
+
+impl Finish for Activated<'_> {
+    fn finish(&self, path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
+        let panel_pairs = if self.gated {
+            (panels.start / 2..panels.end / 2, 2 * PANEL)
+        } else {
+            (panels.clone(), PANEL)
+        };
+        let (panels, stride) = panel_pairs;
+        for (number, panel) in panels.enumerate() {
+            let first = panel * PANEL;
+            for (at, sums) in places(&rows, first, PANEL, self.width, sums) {
+                let sums = &sums[number * stride..(number + 1) * stride];
+                let count = at.len();
+                let mut result = [0.0f32; PANEL];
+                path.dispatch(ActivateRow {
+                    result: &mut result,
+                    sums,
+                    bias: self.bias.map(|bias| {
+                        let (own, other) = bias.split_at(self.width.min(bias.len()));
+                        (&own[first..first + count], other.get(first..first + count))
+                    }),
+                    activation: self.activation,
+                });
+                #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
+                match self.out {
+                    Written::F32(out) => unsafe { out.get(at) }.copy_from_slice(&result[..count]),
+                    Written::Bf16(out) => {
+                        let out = unsafe { out.get(at) };
+                        for (out, value) in out.iter_mut().zip(&result) {
+                            *out = narrowed(*value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct ActivateRow<'a> {
+    result: &'a mut [f32; PANEL],
+    /// Sixteen, or sixteen gates and sixteen ups.
+    sums: &'a [f32],
+    bias: Option<(&'a [f32], Option<&'a [f32]>)>,
+    activation: Activation,
+}
+
+impl WithSimd for ActivateRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let (own, ups) = self.sums.split_at(PANEL);
+        let mut values = [0.0f32; PANEL];
+        values.copy_from_slice(own);
+        if let Some((bias, _)) = self.bias {
+            for (value, bias) in values.iter_mut().zip(bias) {
+                *value += bias;
+            }
+        }
+        apply(self.activation, &mut values);
+        if !ups.is_empty() {
+            let mut factors = [0.0f32; PANEL];
+            factors.copy_from_slice(ups);
+            if let Some((_, Some(bias))) = self.bias {
+                for (factor, bias) in factors.iter_mut().zip(bias) {
+                    *factor += bias;
+                }
+            }
+            for (value, factor) in values.iter_mut().zip(&factors) {
+                *value *= factor;
+            }
+        }
+        *self.result = values;
+    }
+}
