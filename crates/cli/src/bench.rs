@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Mlp, Snapshot, presets};
-use concord_decoder::Decoder;
+use concord_decoder::{Decoder, Times, Work};
 use concord_kernels::{KernelConfig, Matrix};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::Input;
@@ -62,6 +62,8 @@ pub struct Record {
     pub prompts_per_s: f64,
     /// Rows a second.
     pub rows_per_s: f64,
+    /// Where the seconds went; what is missing to the whole is everything else.
+    pub shares: Shares,
     /// Operations of the run's products over its seconds.
     pub flops_per_s: f64,
     /// Operations a second of a layer's products alone, same shapes, best of five, measured in this run.
@@ -74,6 +76,52 @@ pub struct Record {
     pub threads: usize,
     /// The processor, as the system names it.
     pub processor: String,
+}
+
+/// Shares of a run's time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Shares {
+    /// Products of layers, with what is done while their sums are in cache.
+    pub products: f64,
+    /// Attention.
+    pub attention: f64,
+    /// Norms and the residual stream.
+    pub norms: f64,
+    /// Rotation of queries and keys.
+    pub rope: f64,
+    /// The head and what is read of its logits.
+    pub head: f64,
+    /// Everything else.
+    pub other: f64,
+}
+
+impl Shares {
+    fn of(times: &Times, seconds: f64) -> Self {
+        let share = |work: Work| times.seconds(work) / seconds;
+        let mut shares = Self {
+            products: share(Work::Products),
+            attention: share(Work::Attention),
+            norms: share(Work::Norms),
+            rope: share(Work::Rope),
+            head: share(Work::Head),
+            other: 0.0,
+        };
+        let named = shares.products + shares.attention + shares.norms + shares.rope + shares.head;
+        shares.other = 1.0 - named;
+        shares
+    }
+
+    fn human(&self) -> String {
+        format!(
+            "products {:.1} %, attention {:.1} %, norms {:.1} %, rope {:.1} %, head {:.1} %, other {:.1} %",
+            100.0 * self.products,
+            100.0 * self.attention,
+            100.0 * self.norms,
+            100.0 * self.rope,
+            100.0 * self.head,
+            100.0 * self.other,
+        )
+    }
 }
 
 impl Record {
@@ -115,6 +163,7 @@ impl Record {
                 "share",
                 format!("{:.0} %", 100.0 * self.share_of_product_rate),
             ),
+            ("time", self.shares.human()),
             (
                 "peak memory",
                 format!("{:.0} MiB", self.peak_bytes as f64 / f64::from(1 << 20)),
@@ -165,7 +214,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     stop_on_interrupt();
     let bar = Bar::new(bench.preset, planned.trie.len() as u64);
     let begun = Instant::now();
-    let counts = scorer.run(&planned, |progress, _| {
+    let (counts, times) = scorer.run(&planned, |progress, _| {
         bar.show(progress);
         if stop_wanted(progress) {
             ControlFlow::Break(())
@@ -192,6 +241,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         seconds,
         prompts_per_s: counts.prompts as f64 / seconds,
         rows_per_s: counts.rows_computed as f64 / seconds,
+        shares: Shares::of(&times, seconds),
         flops_per_s,
         product_flops_per_s,
         share_of_product_rate: flops_per_s / product_flops_per_s,

@@ -11,7 +11,7 @@ use crate::tree::{KvBranch, KvPlace, KvTree};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot};
 use concord_kernels::{
-    KernelConfig, KvPath, Matrix, Norm, Operands, PageRows, Path, RopeTable, softcap,
+    KernelConfig, KvPath, Matrix, Norm, Operands, PageRows, Path, RopeTable, scale, softcap,
 };
 use std::sync::Arc;
 
@@ -504,15 +504,29 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn head(&self, normed: &Tensor) -> Result<Tensor, DecoderError> {
-        let mut logits = self.head.product(normed, None)?;
-        let scale = self.spec().logit_scale;
-        if (scale - 1.0).abs() > f64::EPSILON {
-            logits = (logits * scale)?;
+        let shape = (normed.dim(0)?, self.spec().vocab_size);
+        let logits = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+        self.head_into(normed, &logits)?;
+        Ok(logits)
+    }
+
+    /// [`Decoder::head`] into a tensor that is there.
+    ///
+    /// # Shapes
+    /// `logits`: `[rows, vocabulary]` in `f32`.
+    ///
+    /// # Errors
+    /// [`DecoderError::Tensor`].
+    pub fn head_into(&self, normed: &Tensor, logits: &Tensor) -> Result<(), DecoderError> {
+        self.head.product_into(normed, logits)?;
+        let factor = self.spec().logit_scale;
+        if (factor - 1.0).abs() > f64::EPSILON {
+            scale(logits, factor)?;
         }
         if let Some(cap) = self.spec().logit_softcap {
-            softcap(&logits, cap)?;
+            softcap(logits, cap)?;
         }
-        Ok(logits)
+        Ok(())
     }
 
     /// Floating-point operations of the matrix products of one pass, head not counted (a multiplication and an addition

@@ -11,6 +11,8 @@ pub struct KernelConfig {
     pub rows_per_pass: usize,
     /// Rows that go through the head at once.
     pub head_rows: usize,
+    /// Rows that wait for each other before they go through the head.
+    pub waiting_rows: usize,
     /// Texts that are written at once.
     pub texts: usize,
     /// The most memory that keys and values of texts may take, in MiB.
@@ -25,7 +27,8 @@ impl KernelConfig {
     pub fn cpu() -> Self {
         let fallback = Self {
             rows_per_pass: 1024,
-            head_rows: 256,
+            head_rows: 64,
+            waiting_rows: 256,
             texts: 128,
             kv_mib: 2048,
             path: Path::best(),

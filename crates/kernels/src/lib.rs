@@ -38,4 +38,4 @@ pub use config::KernelConfig;
 pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
 pub use product::{Matrix, Operands, Path, product_reference};
 pub use rope::{RopeTable, rotate, rotate_reference};
-pub use softmax::{Summary, softcap, summarise, summarise_reference};
+pub use softmax::{Summary, scale, softcap, summarise, summarise_reference};

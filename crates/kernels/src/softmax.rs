@@ -60,6 +60,38 @@ pub fn summarise(logits: &Tensor, asked: &[&[u32]], top: usize) -> Result<Vec<Su
         .collect())
 }
 
+/// `factor · x` in place.
+///
+/// # Errors
+/// candle's, where the tensor is not contiguous `f32`.
+pub fn scale(logits: &Tensor, factor: f64) -> Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
+    logits.inplace_op1(&Scale {
+        factor: factor as f32,
+    })
+}
+
+struct Scale {
+    factor: f32,
+}
+
+impl InplaceOp1 for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        values_mut(storage, layout)?
+            .par_chunks_mut(4096)
+            .for_each(|values| {
+                for value in values {
+                    *value *= self.factor;
+                }
+            });
+        Ok(())
+    }
+}
+
 /// `cap · tanh(x / cap)` in place.
 ///
 /// # Errors

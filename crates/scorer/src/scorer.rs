@@ -3,9 +3,9 @@
 use crate::ScorerError;
 use crate::labels::LabelTable;
 use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, Pass};
+use concord_decoder::{Decoder, Pass, Times, Work};
 use concord_kernels::{Summary, summarise};
 use concord_readings::{
     Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Prompt, Reading,
@@ -13,6 +13,7 @@ use concord_readings::{
 };
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Tokens kept of each next-token distribution.
 const TOP: usize = 5;
@@ -87,7 +88,7 @@ impl<'a> Scorer<'a> {
     pub fn score(&self, prompts: &[Prompt]) -> Result<(Vec<Reading>, Counts), ScorerError> {
         let plan = self.plan(prompts)?;
         let mut readings: Vec<Option<Reading>> = vec![None; prompts.len()];
-        let counts = self.run(&plan, |_, done| {
+        let (counts, _) = self.run(&plan, |_, done| {
             for (index, reading) in done {
                 readings[index] = Some(reading);
             }
@@ -97,7 +98,7 @@ impl<'a> Scorer<'a> {
     }
 
     /// Runs every pass. After each, `observe` is given the prompts that are now complete (their number in the plan and
-    /// their reading) and may stop the run.
+    /// their reading) and may stop the run. Returns what it cost and where the time went.
     ///
     /// # Errors
     /// [`ScorerError::NotFinite`], [`ScorerError::Decoder`]; [`ScorerError::Stopped`] where `observe` says so.
@@ -105,7 +106,7 @@ impl<'a> Scorer<'a> {
         &self,
         plan: &Plan,
         mut observe: impl FnMut(Progress, Vec<(usize, Reading)>) -> ControlFlow<()>,
-    ) -> Result<Counts, ScorerError> {
+    ) -> Result<(Counts, Times), ScorerError> {
         let config = *self.decoder.config();
         let rows = plan.trie.len();
         let mut counts = Counts {
@@ -115,46 +116,138 @@ impl<'a> Scorer<'a> {
             ..Counts::default()
         };
         let mut session = self.decoder.session(plan.trie.positions())?;
-        let mut slots = Slots::new(plan);
+        let mut reader = Reader::new(self, plan);
         let mut cursor = Cursor::default();
         for (range, length_class) in plan.trie.cuts(config.rows_per_pass) {
-            let (start, end) = (range.start, range.end);
             self.decoder.enter(&mut session, length_class);
-            let groups = cursor.advance(plan, end);
-            let next_depth = plan.trie.depths.get(end).copied().unwrap_or(0);
-            let read = rows_of(&groups, start);
-            let (tokens, depths) = (&plan.trie.tokens[start..end], &plan.trie.depths[start..end]);
-            let pass = Pass::new(tokens, depths, next_depth, &read);
+            let groups = cursor.advance(plan, range.end);
+            let pass = pass_of(plan, range, &groups);
             let hidden = self.decoder.pass(&mut session, &pass)?;
             counts.product_flops += self.decoder.pass_flops(&pass);
-            counts.rows_computed += (end - start) as u64;
-            counts.rows_read += read.len() as u64;
+            counts.rows_computed += pass.len() as u64;
             counts.passes += 1;
-            if let Some(hidden) = hidden {
-                counts.product_flops += self.read(plan, &groups, &hidden, &mut slots)?;
-            }
+            reader.take(groups, hidden);
+            let done = counts.rows_computed == rows as u64;
+            let complete = reader.read(done, &mut counts, &mut session.times)?;
             let progress = Progress {
                 rows_done: counts.rows_computed,
                 rows: rows as u64,
             };
-            let complete = slots.take_complete(plan, &self.table)?;
             if observe(progress, complete).is_break() {
+                // What waits is read: it was paid for.
+                let complete = reader.read(true, &mut counts, &mut session.times)?;
+                let _ = observe(progress, complete);
                 return Err(ScorerError::Stopped);
             }
         }
-        Ok(counts)
+        Ok((counts, session.times))
     }
 
-    /// Puts the read rows of a pass through the head and fills the slots that wait for them.
-    fn read(
+    /// Puts the first `wanted` rows through the head, a slice at a time; `each` is given the rows and their logits,
+    /// `[rows, vocabulary]`. Returns the operations that this took.
+    pub(crate) fn heads(
         &self,
-        plan: &Plan,
-        groups: &[Group<'_>],
         hidden: &Tensor,
-        slots: &mut Slots,
+        wanted: usize,
+        mut each: impl FnMut(Range<usize>, &Tensor) -> Result<(), ScorerError>,
     ) -> Result<u64, ScorerError> {
-        self.heads(hidden, groups.len(), |rows, logits| {
-            let wanted = &groups[rows];
+        let config = self.decoder.config();
+        let most = wanted.min(config.head_rows);
+        let vocabulary = self.decoder.spec().vocab_size;
+        // One slice of logits stays where it is: new ones would cost a page fault for every four kilobytes.
+        let slice = Tensor::zeros((most, vocabulary), DType::F32, hidden.device())?;
+        let mut flops = 0;
+        for first in (0..wanted).step_by(config.head_rows) {
+            let rows = first..wanted.min(first + config.head_rows);
+            let logits = slice.narrow(0, 0, rows.len())?; // [rows, vocabulary]
+            let hidden = hidden.narrow(0, first, rows.len())?;
+            self.decoder.head_into(&hidden, &logits)?;
+            flops += self.decoder.head_flops(rows.len());
+            each(rows, &logits)?;
+        }
+        Ok(flops)
+    }
+}
+
+/// What is read at one row.
+struct Group<'a> {
+    row: u32,
+    probes: &'a [Probe],
+    prompts: &'a [(u32, u32)],
+}
+
+/// The rows of a cut, of which those of the groups are read.
+fn pass_of(plan: &Plan, range: Range<usize>, groups: &[Group<'_>]) -> Pass {
+    let start = u32::try_from(range.start).unwrap_or(u32::MAX);
+    let read: Vec<u32> = groups.iter().map(|group| group.row - start).collect();
+    let next_depth = plan.trie.depths.get(range.end).copied().unwrap_or(0);
+    let (tokens, depths) = (&plan.trie.tokens[range.clone()], &plan.trie.depths[range]);
+    Pass::new(tokens, depths, next_depth, &read)
+}
+
+/// The longest that rows wait for others to go through the head with.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Reads rows that passes left. The head's weights are many: rows wait for each other, though not for long.
+struct Reader<'a> {
+    scorer: &'a Scorer<'a>,
+    plan: &'a Plan,
+    slots: Slots,
+    waiting: Vec<Group<'a>>,
+    /// Their normed hidden states.
+    hidden: Vec<Tensor>,
+    since: Instant,
+}
+
+impl<'a> Reader<'a> {
+    fn new(scorer: &'a Scorer<'a>, plan: &'a Plan) -> Self {
+        Self {
+            scorer,
+            plan,
+            slots: Slots::new(plan),
+            waiting: Vec::new(),
+            hidden: Vec::new(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Takes what one pass reads.
+    fn take(&mut self, groups: Vec<Group<'a>>, hidden: Option<Tensor>) {
+        if self.waiting.is_empty() {
+            self.since = Instant::now();
+        }
+        self.waiting.extend(groups);
+        self.hidden.extend(hidden);
+    }
+
+    /// Reads what waits, where it is enough, has waited long or is the last, and gives the prompts that are complete.
+    fn read(
+        &mut self,
+        last: bool,
+        counts: &mut Counts,
+        times: &mut Times,
+    ) -> Result<Vec<(usize, Reading)>, ScorerError> {
+        let enough = self.waiting.len() >= self.scorer.decoder.config().waiting_rows;
+        if !self.waiting.is_empty() && (last || enough || self.since.elapsed() >= LONGEST_WAIT) {
+            let hidden = Tensor::cat(&std::mem::take(&mut self.hidden), 0)?;
+            counts.rows_read += self.waiting.len() as u64;
+            counts.product_flops += times.of(Work::Head, || self.fill(&hidden))?;
+            self.waiting.clear();
+        }
+        self.slots.take_complete(self.plan, &self.scorer.table)
+    }
+
+    /// Puts the waiting rows through the head and fills the slots that wait for them.
+    fn fill(&mut self, hidden: &Tensor) -> Result<u64, ScorerError> {
+        let Self {
+            scorer,
+            plan,
+            slots,
+            waiting,
+            ..
+        } = self;
+        scorer.heads(hidden, waiting.len(), |rows, logits| {
+            let wanted = &waiting[rows];
             let asked: Vec<Vec<u32>> = wanted
                 .iter()
                 .map(|group| group.probes.iter().map(|probe| probe.token).collect())
@@ -177,38 +270,6 @@ impl<'a> Scorer<'a> {
             Ok(())
         })
     }
-
-    /// Puts the first `wanted` rows through the head, a slice at a time; `each` is given the rows and their logits,
-    /// `[rows, vocabulary]`. Returns the operations that this took.
-    pub(crate) fn heads(
-        &self,
-        hidden: &Tensor,
-        wanted: usize,
-        mut each: impl FnMut(Range<usize>, &Tensor) -> Result<(), ScorerError>,
-    ) -> Result<u64, ScorerError> {
-        let config = self.decoder.config();
-        let mut flops = 0;
-        for first in (0..wanted).step_by(config.head_rows) {
-            let rows = first..wanted.min(first + config.head_rows);
-            let logits = self.decoder.head(&hidden.narrow(0, first, rows.len())?)?; // [rows, vocabulary]
-            flops += self.decoder.head_flops(rows.len());
-            each(rows, &logits)?;
-        }
-        Ok(flops)
-    }
-}
-
-/// What is read at one row.
-struct Group<'a> {
-    row: u32,
-    probes: &'a [Probe],
-    prompts: &'a [(u32, u32)],
-}
-
-/// The rows of groups, counted from the start of the pass.
-fn rows_of(groups: &[Group<'_>], start: usize) -> Vec<u32> {
-    let start = u32::try_from(start).unwrap_or(u32::MAX);
-    groups.iter().map(|group| group.row - start).collect()
 }
 
 /// How much of the reads earlier passes have taken.

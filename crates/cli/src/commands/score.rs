@@ -80,7 +80,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         ControlFlow::Continue(())
     });
     bar.finish();
-    let counts = outcome.map_err(|error| Failure::from(error).of(&snapshot.name))?;
+    let (counts, _) = outcome.map_err(|error| Failure::from(error).of(&snapshot.name))?;
     output::message(&format!(
         "loaded in {loaded:.1} s; {} prompts, {} tokens asked, {} trie rows, {} rows computed, {:.1} prompts/s",
         counts.prompts,

@@ -9,7 +9,7 @@ use crate::output;
 use crate::progress::{Bar, TextBar, stop_wanted, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, DecoderError};
+use concord_decoder::{Decoder, DecoderError, Times, Work};
 use concord_kernels::KernelConfig;
 use concord_questions::{QuestionSet, Stimuli};
 use concord_readings::{Prompt, Reading};
@@ -356,9 +356,10 @@ fn score(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let counts = outcome.map_err(|error| stopped_or(error, &checkpoint))?;
+    let (counts, times) = outcome.map_err(|error| stopped_or(error, &checkpoint))?;
     let seconds = begun.elapsed().as_secs_f64();
-    let cost = cost(&counts, count, resumed, decoder.seconds, seconds);
+    let mut cost = cost(&counts, count, resumed, decoder.seconds, seconds);
+    cost["seconds_of"] = seconds_of(&times);
     Ok((journal.close()?, cost))
 }
 
@@ -391,6 +392,17 @@ fn check_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<(), Failure> {
 /// Tokenises prompts and lays out their trie.
 fn lay_out(snapshot: &Snapshot, table: &LabelTable, prompts: &[Prompt]) -> Result<Plan, Failure> {
     Plan::new(snapshot, table, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))
+}
+
+/// Where the time of passes went; what is missing to the whole is everything else.
+fn seconds_of(times: &Times) -> Value {
+    json!({
+        "products": times.seconds(Work::Products),
+        "attention": times.seconds(Work::Attention),
+        "norms": times.seconds(Work::Norms),
+        "rope": times.seconds(Work::Rope),
+        "head": times.seconds(Work::Head),
+    })
 }
 
 fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64) -> Value {

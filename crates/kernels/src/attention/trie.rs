@@ -8,7 +8,7 @@ use super::path::KvPath;
 use super::{AttentionShape, Scores};
 use crate::exp::{exp, tanh};
 use crate::product::Path;
-use crate::storage::{LANES, read};
+use crate::storage::{LANES, Row, read};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 use pulp::{Simd, WithSimd};
@@ -184,10 +184,9 @@ pub fn trie_attention(
             scores,
         };
         if dtype == DType::BF16 {
-            let out: Vec<bf16> = attention.run(crate::storage::narrowed);
-            Tensor::from_vec(out, out_shape, &Device::Cpu)
+            Tensor::from_vec(attention.run::<bf16>(), out_shape, &Device::Cpu)
         } else {
-            Tensor::from_vec(attention.run(|x| x), out_shape, &Device::Cpu)
+            Tensor::from_vec(attention.run::<f32>(), out_shape, &Device::Cpu)
         }
     })?
 }
@@ -216,7 +215,7 @@ struct Scratch {
 }
 
 impl Attention<'_> {
-    fn run<T: bytemuck::Pod + Send>(&self, written: impl Fn(f32) -> T + Sync) -> Vec<T> {
+    fn run<T: Row>(&self) -> Vec<T> {
         let width = self.shape.query_width();
         let mut out: Vec<T> = bytemuck::zeroed_vec(self.rows.queries.len() * width);
         let path = Path::best();
@@ -227,14 +226,14 @@ impl Attention<'_> {
                 SCRATCH.with_borrow_mut(|scratch| {
                     for kv in 0..self.shape.kv_heads {
                         self.kv_head(path, chunk, queries, kv, scratch);
-                        let group = self.shape.heads / self.shape.kv_heads * self.shape.head_dim;
-                        let mixed = scratch.mixed.chunks_exact(group);
-                        for (out, mixed) in out.chunks_exact_mut(width).zip(mixed) {
-                            let out = &mut out[kv * group..(kv + 1) * group];
-                            for (out, value) in out.iter_mut().zip(mixed) {
-                                *out = written(*value);
-                            }
-                        }
+                        let group = width / self.shape.kv_heads;
+                        path.dispatch(Copied {
+                            mixed: &scratch.mixed,
+                            group,
+                            out: &mut *out,
+                            width,
+                            first: kv * group,
+                        });
                     }
                 });
             });
@@ -321,6 +320,31 @@ impl Attention<'_> {
             depth: key.depth,
             first: key.first,
             end: key.end,
+        }
+    }
+}
+
+/// Writes the mixtures of one KV head to their columns. A struct, so that it is inlined into the vector context.
+struct Copied<'a, T> {
+    /// `[16, group]`.
+    mixed: &'a [f32],
+    group: usize,
+    out: &'a mut [T],
+    width: usize,
+    first: usize,
+}
+
+impl<T: Row> WithSimd for Copied<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let mixed = self.mixed.chunks_exact(self.group);
+        for (out, mixed) in self.out.chunks_exact_mut(self.width).zip(mixed) {
+            let out = &mut out[self.first..self.first + self.group];
+            for (out, value) in out.iter_mut().zip(mixed) {
+                *out = T::of(*value);
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Cut {
     pub rows: usize,
     /// Panels that do.
     pub panels: usize,
-    /// Rows of a task.
+    /// Rows of a task, about.
     pub block: usize,
     /// Inputs that are summed up before the next rows are taken.
     pub inputs: usize,
@@ -129,8 +129,15 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Blocks of rows, about as many as a task's.
     fn blocks(&self) -> usize {
-        self.count.div_ceil(self.cut.block)
+        ((self.count + self.cut.block / 2) / self.cut.block).max(1)
+    }
+
+    /// Rows of a block: whole tiles.
+    fn block(&self) -> usize {
+        let rows = self.count.div_ceil(self.blocks());
+        rows.next_multiple_of(self.cut.rows)
     }
 
     fn groups(&self) -> usize {
@@ -158,8 +165,8 @@ impl<'a> Job<'a> {
     /// A block of rows by a group of panels; neighbouring tasks share their rows.
     fn task<U: TileUnit>(&self, task: usize) {
         let (block, group) = (task / self.groups(), task % self.groups());
-        let (rows, panels) = (self.cut.block, self.cut.panels);
-        let rows = block * rows..self.count.min((block + 1) * rows);
+        let (rows, panels) = (self.block(), self.cut.panels);
+        let rows = (block * rows).min(self.count)..self.count.min((block + 1) * rows);
         let group = group * panels..self.panels.count().min((group + 1) * panels);
         SCRATCH.with_borrow_mut(|scratch| self.part::<U>(rows, group, scratch));
     }
@@ -185,7 +192,12 @@ impl<'a> Job<'a> {
         loop {
             let inputs = first..inner.min(first + cut.inputs);
             let size = inputs.len() * PANEL;
-            if matches!(self.x, Rows::F32(_)) && size > 0 {
+            let plain = match &panels.numbers {
+                // What is held as f32 is multiplied where it lies.
+                Numbers::F32(all) => Some(&all.get()[(group.start * inner + first) * PANEL..]),
+                _ => None,
+            };
+            if matches!(self.x, Rows::F32(_)) && plain.is_none() && size > 0 {
                 grow(wide, cut.panels * size);
                 for (panel, wide) in group.clone().zip(wide.chunks_exact_mut(size)) {
                     widen(&panels.numbers, panel, panels.depth, inputs.start, wide);
@@ -200,6 +212,10 @@ impl<'a> Job<'a> {
                     inputs: inputs.clone(),
                     panels: group.len(),
                     adds: first > 0,
+                };
+                let wide = match plain {
+                    Some(plain) => (plain, inner),
+                    None => (&wide[..], inputs.len()),
                 };
                 self.tile(&mut unit, &tile, &group, wide, sums);
                 if inputs.end == inner {
@@ -220,7 +236,7 @@ impl<'a> Job<'a> {
         unit: &mut U,
         tile: &Tile,
         group: &Range<usize>,
-        wide: &[f32],
+        wide: (&[f32], usize),
         sums: &mut [f32],
     ) {
         match (self.x, &self.panels.numbers) {

@@ -201,76 +201,80 @@ pub(super) struct Activated<'a> {
 
 impl Finish for Activated<'_> {
     fn finish(&self, path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
-        let panel_pairs = if self.gated {
-            (panels.start / 2..panels.end / 2, 2 * PANEL)
-        } else {
-            (panels.clone(), PANEL)
-        };
-        let (panels, stride) = panel_pairs;
-        for (number, panel) in panels.enumerate() {
-            let first = panel * PANEL;
-            for (at, sums) in places(&rows, first, PANEL, self.width, sums) {
-                let sums = &sums[number * stride..(number + 1) * stride];
-                let count = at.len();
-                let mut result = [0.0f32; PANEL];
-                path.dispatch(ActivateRow {
-                    result: &mut result,
-                    sums,
-                    bias: self.bias.map(|bias| {
-                        let (own, other) = bias.split_at(self.width.min(bias.len()));
-                        (&own[first..first + count], other.get(first..first + count))
-                    }),
-                    activation: self.activation,
-                });
-                #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
-                match self.out {
-                    Written::F32(out) => unsafe { out.get(at) }.copy_from_slice(&result[..count]),
-                    Written::Bf16(out) => {
-                        let out = unsafe { out.get(at) };
-                        for (out, value) in out.iter_mut().zip(&result) {
-                            *out = narrowed(*value);
-                        }
-                    }
-                }
+        path.dispatch(ActivateTile {
+            to: self,
+            rows,
+            panels,
+            sums,
+        });
+    }
+}
+
+/// A tile. A struct, so that it is inlined into the vector context.
+struct ActivateTile<'a> {
+    to: &'a Activated<'a>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    sums: &'a [f32],
+}
+
+impl WithSimd for ActivateTile<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let step = if self.to.gated { 2 } else { 1 };
+        let stride = self.sums.len() / self.rows.len() / PANEL;
+        let (sums, _) = self.sums.as_chunks::<PANEL>();
+        for (row, sums) in self.rows.clone().zip(sums.chunks_exact(stride)) {
+            let panels = (self.panels.start / step..self.panels.end / step).zip(sums.chunks(step));
+            for (panel, sums) in panels {
+                self.to.write(row, panel * PANEL, sums);
             }
         }
     }
 }
 
-struct ActivateRow<'a> {
-    result: &'a mut [f32; PANEL],
-    /// Sixteen, or sixteen gates and sixteen ups.
-    sums: &'a [f32],
-    bias: Option<(&'a [f32], Option<&'a [f32]>)>,
-    activation: Activation,
+impl Activated<'_> {
+    /// Sixteen values of a row: `sums` are theirs, or of their gates and then of their ups.
+    #[inline(always)]
+    fn write(&self, row: usize, first: usize, sums: &[[f32; PANEL]]) {
+        let count = PANEL.min(self.width - first);
+        let mut values = self.biased(sums[0], first, count);
+        apply(self.activation, &mut values);
+        if self.gated {
+            let ups = self.biased(sums[1], self.width + first, count);
+            for (value, up) in values.iter_mut().zip(&ups) {
+                *value *= up;
+            }
+        }
+        let at = row * self.width + first;
+        let at = at..at + count;
+        #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
+        match self.out {
+            Written::F32(out) => put(unsafe { out.get(at) }, &values),
+            Written::Bf16(out) => put(unsafe { out.get(at) }, &values.map(narrowed)),
+        }
+    }
+
+    /// The sums of a panel with their bias.
+    #[inline(always)]
+    fn biased(&self, mut sums: [f32; PANEL], first: usize, count: usize) -> [f32; PANEL] {
+        if let Some(bias) = self.bias {
+            for (sum, bias) in sums.iter_mut().zip(&bias[first..first + count]) {
+                *sum += bias;
+            }
+        }
+        sums
+    }
 }
 
-impl WithSimd for ActivateRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let (own, ups) = self.sums.split_at(PANEL);
-        let mut values = [0.0f32; PANEL];
-        values.copy_from_slice(own);
-        if let Some((bias, _)) = self.bias {
-            for (value, bias) in values.iter_mut().zip(bias) {
-                *value += bias;
-            }
-        }
-        apply(self.activation, &mut values);
-        if !ups.is_empty() {
-            let mut factors = [0.0f32; PANEL];
-            factors.copy_from_slice(ups);
-            if let Some((_, Some(bias))) = self.bias {
-                for (factor, bias) in factors.iter_mut().zip(bias) {
-                    *factor += bias;
-                }
-            }
-            for (value, factor) in values.iter_mut().zip(&factors) {
-                *value *= factor;
-            }
-        }
-        *self.result = values;
+/// Copies the values of a panel that are there. Whole ones need no call.
+#[inline(always)]
+fn put<T: Copy>(to: &mut [T], values: &[T; PANEL]) {
+    if let Some((to, [])) = to.split_first_chunk_mut::<PANEL>() {
+        *to = *values;
+    } else {
+        to.copy_from_slice(&values[..to.len()]);
     }
 }

@@ -147,6 +147,18 @@ impl Matrix {
         Tensor::from_vec(unsafe { out.written() }, (rows, width), &Device::Cpu)
     }
 
+    /// `x · weightᵀ`, written to a tensor that is there.
+    ///
+    /// # Shapes
+    /// `out`: `[rows, out]` in `f32`, of other storage than `x`.
+    ///
+    /// # Errors
+    /// candle's, where shapes do not fit.
+    pub fn product_into(&self, x: &Tensor, out: &Tensor) -> Result<()> {
+        self.fits(x, out)?;
+        out.inplace_op1(&IntoProduct { matrix: self, x })
+    }
+
     /// `activation(x · weightᵀ + bias)`; of a gated weight, `activation(gate) · up`.
     ///
     /// # Shapes
@@ -217,19 +229,20 @@ impl Matrix {
         scale: f64,
         hidden: &Tensor,
     ) -> Result<()> {
-        if hidden.dims2()? != (x.dim(0)?, self.panels.outer) {
-            bail!(
-                "a product of {:?} does not fit {:?}",
-                x.dims(),
-                hidden.dims()
-            );
-        }
+        self.fits(x, hidden)?;
         hidden.inplace_op1(&AddProduct {
             matrix: self,
             x,
             bias,
             scale,
         })
+    }
+
+    fn fits(&self, x: &Tensor, out: &Tensor) -> Result<()> {
+        if out.dims2()? != (x.dim(0)?, self.panels.outer) {
+            bail!("a product of {:?} does not fit {:?}", x.dims(), out.dims());
+        }
+        Ok(())
     }
 
     fn multiply(&self, x: &Tensor, finish: &dyn Finish) -> Result<()> {
@@ -298,6 +311,26 @@ fn with_bias<R>(bias: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> Resul
     match bias {
         Some(bias) => read(bias, |bias| run(Some(bias)))?,
         None => run(None),
+    }
+}
+
+struct IntoProduct<'a> {
+    matrix: &'a Matrix,
+    x: &'a Tensor,
+}
+
+impl InplaceOp1 for IntoProduct<'_> {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let store = Store {
+            out: Shared::of(values_mut(out, layout)?),
+            width: self.matrix.panels.outer,
+            bias: None,
+        };
+        self.matrix.multiply(self.x, &store)
     }
 }
 
@@ -491,6 +524,9 @@ mod tests {
                     let rounding = if operands == Operands::Bf16 { 1.0 / 256.0 } else { 1e-5 };
                     assert_close(&found, &activated, largest * rounding);
                     if !gated {
+                        let out = hidden.copy().unwrap();
+                        matrix.product_into(&x, &out).unwrap();
+                        prop_assert_eq!(flat(&out), flat(&matrix.product(&x, None).unwrap()));
                         let hidden = hidden.copy().unwrap();
                         matrix.add_product(&x, bias, 0.5, &hidden).unwrap();
                         assert_close(&hidden, &added, bound(inner));
