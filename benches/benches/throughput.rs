@@ -36,7 +36,10 @@ fn main() -> ExitCode {
         &Bench {
             preset: "smollm2-135m",
             cloze: false,
-            dtype: candle_core::DType::F32,
+            dtype: None,
+            schedule: concord_scorer::Wanted::Auto,
+            memory: None,
+            spill: std::env::temp_dir(),
         },
         &set,
     ) {

@@ -8,7 +8,7 @@ use concord_decoder::{Decoder, Pass};
 use concord_kernels::{KernelConfig, summarise};
 use concord_questions::{Ask, Kind, Stimuli};
 use concord_readings::{Answer, Input, Prompt, Read, Reading};
-use concord_scorer::{Counts, Scorer, ScorerError};
+use concord_scorer::{Counts, Schedule, Scorer, ScorerError};
 use libtest_mimic::Trial;
 use std::ops::ControlFlow;
 
@@ -32,6 +32,22 @@ pub fn trials() -> Vec<Trial> {
             resumed,
         ),
         test("theorems::the_order_of_prompts_changes_nothing", order),
+        test(
+            "theorems::layer_major_reads_the_same_as_pass_major",
+            schedules,
+        ),
+        test(
+            "theorems::every_family_reads_the_same_layer_by_layer",
+            every_family_layer_by_layer,
+        ),
+        test(
+            "theorems::thousands_of_random_sets_read_the_same",
+            random_sets,
+        ),
+        test(
+            "theorems::a_file_that_cannot_be_written_ends_a_run_with_its_name",
+            no_room_to_spill,
+        ),
         test(
             "theorems::rows_computed_are_rows_of_the_trie",
             rows_computed,
@@ -150,6 +166,134 @@ fn every_family() {
     }
 }
 
+/// Pass-major and layer-major, layers kept and streamed, streams in memory and in a file, on one, two and three threads.
+fn schedules() {
+    let folder = tempfile::tempdir().unwrap();
+    let schedules = [
+        Schedule::PassMajor,
+        Schedule::LayerMajor { spill: None },
+        Schedule::LayerMajor {
+            spill: Some(folder.path().to_owned()),
+        },
+    ];
+    let snapshot = aligned();
+    let prompts = prompts(Kind::Chat, 9, true);
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let kept = Decoder::load(&snapshot, dtype, config(300)).unwrap();
+        let (expected, counts) = Scorer::new(&snapshot, &kept).score(&prompts).unwrap();
+        for schedule in &schedules {
+            for threads in 1..4 {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let (found, cost) = pool.unwrap().install(|| {
+                    let scorer = Scorer::new(&snapshot, &kept);
+                    scorer.score_by(&prompts, schedule).unwrap()
+                });
+                assert_eq!(found, expected, "{dtype:?} {schedule:?}, {threads} threads");
+                assert_eq!(cost, counts);
+            }
+            let streamed = Decoder::streamed(&snapshot, dtype, config(300)).unwrap();
+            let scorer = Scorer::new(&snapshot, &streamed);
+            let (found, _) = scorer.score_by(&prompts, schedule).unwrap();
+            assert_eq!(found, expected, "{dtype:?} {schedule:?}, streamed");
+            if *schedule != Schedule::PassMajor {
+                assert_eq!(streamed.layers_read(), snapshot.spec.layers.len() as u64);
+            }
+        }
+    }
+}
+
+fn every_family_layer_by_layer() {
+    let entries = std::fs::read_dir(folder("families")).unwrap();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        let snapshot = Snapshot::open(&path).unwrap();
+        let prompts = made_up(snapshot.spec.context_length().min(60));
+        for dtype in [DType::F32, DType::BF16] {
+            let kept = Decoder::load(&snapshot, dtype, config(90)).unwrap();
+            let (expected, _) = Scorer::new(&snapshot, &kept).score(&prompts).unwrap();
+            let streamed = Decoder::streamed(&snapshot, dtype, config(90)).unwrap();
+            let layer_major = Schedule::LayerMajor { spill: None };
+            let (found, _) = Scorer::new(&snapshot, &streamed)
+                .score_by(&prompts, &layer_major)
+                .unwrap();
+            assert_eq!(found, expected, "{} {dtype:?}", path.display());
+        }
+    }
+}
+
+/// Any prompts, in any order, in passes of any size, on any schedule and number of threads: every prompt reads the same bits.
+fn random_sets() {
+    const SETS: usize = 2_000;
+    let snapshot = aligned();
+    let all = prompts(Kind::Chat, 4, true);
+    let scores = |config: KernelConfig| {
+        [DType::F32, DType::BF16].map(|dtype| Decoder::load(&snapshot, dtype, config).unwrap())
+    };
+    let whole = scores(config(1024));
+    let expected = whole
+        .each_ref()
+        .map(|decoder| Scorer::new(&snapshot, decoder).score(&all).unwrap().0);
+    let pools = [1, 2, 3, 4].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap()
+    });
+    let mut state = 88_172_645_463_325_252u64;
+    let mut below = |end: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % end as u64).unwrap()
+    };
+    let mut sets = 0;
+    for rows in [1, 2, 3, 7, 16, 17, 33, 65, 100, 257] {
+        let decoders = scores(config(rows));
+        for _ in 0..SETS / 10 {
+            let picked: Vec<usize> = (0..=below(3)).map(|_| below(all.len())).collect();
+            let mut chosen: Vec<usize> = Vec::new();
+            for index in picked {
+                if !chosen.contains(&index) {
+                    chosen.push(index);
+                }
+            }
+            let prompts: Vec<Prompt> = chosen.iter().map(|index| all[*index].clone()).collect();
+            let schedule = if below(2) == 0 {
+                Schedule::PassMajor
+            } else {
+                Schedule::LayerMajor { spill: None }
+            };
+            let kind = below(2);
+            let (found, _) = pools[below(pools.len())].install(|| {
+                let scorer = Scorer::new(&snapshot, &decoders[kind]);
+                scorer.score_by(&prompts, &schedule).unwrap()
+            });
+            for (index, found) in chosen.iter().zip(&found) {
+                assert_eq!(
+                    found, &expected[kind][*index],
+                    "passes of {rows}, {chosen:?}"
+                );
+            }
+            sets += 1;
+        }
+    }
+    assert_eq!(sets, SETS);
+}
+
+fn no_room_to_spill() {
+    let snapshot = aligned();
+    let decoder = Decoder::load(&snapshot, DType::F32, config(300)).unwrap();
+    let missing = std::env::temp_dir().join("concord-no-such-folder");
+    let schedule = Schedule::LayerMajor {
+        spill: Some(missing),
+    };
+    let prompts = prompts(Kind::Chat, 40, false);
+    let scorer = Scorer::new(&snapshot, &decoder);
+    let error = scorer.score_by(&prompts, &schedule).unwrap_err();
+    assert!(matches!(error, ScorerError::Spill { .. }));
+    assert!(
+        error.to_string().contains("concord-no-such-folder"),
+        "{error}"
+    );
+}
+
 /// Without a trie, every text is one causal sequence of its own: no row has two children, nothing is carried.
 fn trie_and_no_trie() {
     for (snapshot, kind) in demo_pair()
@@ -230,7 +374,7 @@ fn resumed() {
     let mut found: Vec<Option<Reading>> = vec![None; prompts.len()];
     let plan = scorer.plan(&prompts).unwrap();
     let mut passes = 0;
-    let stopped = scorer.run(&plan, |_, done| {
+    let stopped = scorer.run(&plan, &Schedule::PassMajor, |_, done| {
         passes += 1;
         for (index, reading) in done {
             found[index] = Some(reading);

@@ -103,10 +103,28 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
 }
 
 /// Checkpoint shapes that can be benched without a checkpoint, by name.
-const PRESETS: [(&str, &str); 1] = [(
-    "smollm2-135m",
-    include_str!("../../../models/presets/smollm2-135m.json"),
-)];
+const PRESETS: [(&str, &str); 5] = [
+    (
+        "smollm2-135m",
+        include_str!("../../../models/presets/smollm2-135m.json"),
+    ),
+    (
+        "qwen2.5-0.5b",
+        include_str!("../../../models/presets/qwen2.5-0.5b.json"),
+    ),
+    (
+        "llama-3.2-1b",
+        include_str!("../../../models/presets/llama-3.2-1b.json"),
+    ),
+    (
+        "llama-3-8b",
+        include_str!("../../../models/presets/llama-3-8b.json"),
+    ),
+    (
+        "llama-3-70b",
+        include_str!("../../../models/presets/llama-3-70b.json"),
+    ),
+];
 
 /// Merges that give the question set about the token counts of a large multilingual vocabulary.
 const PRESET_MERGES: usize = 6000;

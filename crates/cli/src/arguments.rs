@@ -1,5 +1,6 @@
 //! What the user may type.
 
+use crate::memory::size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use concord_questions::{Question, QuestionFile};
 use concord_suites::valueconsistency::{Abstention, Format, Orders};
@@ -57,17 +58,48 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// What weights are held as; arithmetic is in 32-bit floats whatever they are.
+/// What products multiply; sums are 32-bit floats whatever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dtype {
-    /// As the checkpoint stores them: the same numbers as f32 at half the memory
+    /// bfloat16 where the checkpoint is stored so and the processor has products of it; else 32-bit floats
     Auto,
-    /// 32-bit floats
+    /// 32-bit floats; weights are held as they are stored where that loses nothing
     F32,
-    /// bfloat16: weights stored with more bits are rounded
+    /// bfloat16: weights, and what is multiplied with them, are rounded to it
     Bf16,
-    /// 16-bit floats: weights stored with more bits are rounded
+    /// Weights rounded to 16-bit floats, products of 32-bit floats
     F16,
+}
+
+/// In which order layers and passes are gone through. The numbers are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScheduleChoice {
+    /// The first that fits into memory
+    Auto,
+    /// All weights in memory, one pass after the other
+    PassMajor,
+    /// One layer after the other, each read once for all passes: for checkpoints larger than memory
+    LayerMajor,
+    /// The same with the rows between layers in a file
+    Spilled,
+}
+
+/// How the machine is used.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MachineArguments {
+    /// What products multiply
+    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
+    pub dtype: Dtype,
+    /// In which order layers and passes are gone through
+    #[arg(long, value_enum, default_value_t = ScheduleChoice::Auto)]
+    pub schedule: ScheduleChoice,
+    /// The most memory that may be used, for example 8GiB; without it, what is free
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// Where rows between layers are kept when they do not fit into memory; without it, beside the results or in the system's
+    /// folder for such files
+    #[arg(long, value_name = "DIR")]
+    pub spill: Option<PathBuf>,
 }
 
 /// When the chat template is used.
@@ -252,9 +284,8 @@ pub(crate) struct RunArguments {
     /// Resample intervals this often instead of computing their limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
-    /// What weights are held as
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
-    pub dtype: Dtype,
+    #[command(flatten)]
+    pub machine: MachineArguments,
     /// When the chat template is used
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
     pub apply_chat_template: ChatTemplateUse,
@@ -280,9 +311,8 @@ pub(crate) struct ScoreArguments {
     /// `openings` may list texts that open a label, such as "(": where "(A" is no token, "(" and then "A" is read too.
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
-    /// What weights are held as
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
-    pub dtype: Dtype,
+    #[command(flatten)]
+    pub machine: MachineArguments,
 }
 
 #[derive(Debug, Args)]
@@ -311,9 +341,8 @@ pub(crate) struct GenerateArguments {
     /// A text to stop at, not part of what is written; may be given many times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// What weights are held as
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
-    pub dtype: Dtype,
+    #[command(flatten)]
+    pub machine: MachineArguments,
 }
 
 /// How stored answers are measured and shown.
@@ -371,9 +400,8 @@ pub(crate) struct ReadArguments {
     /// The checkpoint that reads: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
     #[arg(long, value_name = "DIR|FILE|ID")]
     pub reader: String,
-    /// What weights are held as
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
-    pub dtype: Dtype,
+    #[command(flatten)]
+    pub machine: MachineArguments,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,
@@ -491,9 +519,8 @@ pub(crate) struct BenchArguments {
     /// Read the answer texts as well as the letters
     #[arg(long)]
     pub cloze: bool,
-    /// What weights are held as
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    pub dtype: Dtype,
+    #[command(flatten)]
+    pub machine: MachineArguments,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,

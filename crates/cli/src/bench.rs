@@ -1,18 +1,21 @@
 //! The throughput harness behind `concord bench` and `cargo bench`.
 
 use crate::failure::Failure;
+use crate::memory::{Allowed, peak_bytes};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Mlp, Snapshot, presets};
-use concord_decoder::{Decoder, Times, Work};
+use concord_decoder::{Decoder, Times, Work, operands};
 use concord_kernels::{KernelConfig, Matrix};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::Input;
-use concord_scorer::Scorer;
+use concord_scorer::{Demand, LabelTable, Plan, Schedule, Scorer, Wanted, human};
 use concord_suites::valueconsistency::{Form, Format, Options, Voice, plan};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Seed of the made-up weights.
@@ -21,14 +24,20 @@ const SEED: u64 = 135;
 const REPEATS: usize = 5;
 
 /// What to bench.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bench<'a> {
     /// The checkpoint shape.
     pub preset: &'a str,
     /// Whether answer texts are read as well as letters.
     pub cloze: bool,
-    /// What weights are held as.
-    pub dtype: DType,
+    /// What products multiply; `None` for `bf16` where the processor has products of it.
+    pub dtype: Option<DType>,
+    /// Which schedule.
+    pub schedule: Wanted,
+    /// Bytes of memory at most; without it, what is available.
+    pub memory: Option<u64>,
+    /// The folder for rows between layers.
+    pub spill: PathBuf,
 }
 
 /// What was measured. Rates are by wall-clock time of the passes, tokenising and loading not included.
@@ -36,8 +45,12 @@ pub struct Bench<'a> {
 pub struct Record {
     /// The checkpoint shape.
     pub preset: String,
-    /// What weights are held as; arithmetic is `f32`.
+    /// What products multiply; sums are `f32`.
     pub dtype: String,
+    /// The instructions that products run on.
+    pub products: String,
+    /// The schedule.
+    pub schedule: String,
     /// Prompts asked: chat form, both option orders.
     pub prompts: u64,
     /// Tokens of all prompts and continuations.
@@ -72,6 +85,10 @@ pub struct Record {
     pub share_of_product_rate: f64,
     /// The process's peak resident memory in bytes; 0 where the system does not say.
     pub peak_bytes: u64,
+    /// What the memory plan allowed for, in bytes.
+    pub planned_bytes: u64,
+    /// Layers read: as many as there are, where each is read once.
+    pub layers_read: u64,
     /// Threads.
     pub threads: usize,
     /// The processor, as the system names it.
@@ -132,8 +149,8 @@ impl Record {
             (
                 "processor",
                 format!(
-                    "{}, {} threads, weights {}, arithmetic f32",
-                    self.processor, self.threads, self.dtype
+                    "{}, {} threads, {} products by {}, {}",
+                    self.processor, self.threads, self.dtype, self.products, self.schedule
                 ),
             ),
             ("prompts", self.prompts.to_string()),
@@ -166,7 +183,11 @@ impl Record {
             ("time", self.shares.human()),
             (
                 "peak memory",
-                format!("{:.0} MiB", self.peak_bytes as f64 / f64::from(1 << 20)),
+                format!(
+                    "{}, planned {}",
+                    human(self.peak_bytes),
+                    human(self.planned_bytes)
+                ),
             ),
         ];
         let mut text = String::new();
@@ -204,17 +225,33 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     };
     let prompts = plan(set, &stimuli, &[], voice, &options)?;
     let config = KernelConfig::cpu();
-    let decoder = Decoder::load(&snapshot, bench.dtype, config)?;
-    let scorer = Scorer::new(&snapshot, &decoder);
-
+    let dtype = bench.dtype.unwrap_or(if config.path.has_bf16() {
+        DType::BF16
+    } else {
+        DType::F32
+    });
+    let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let begun = Instant::now();
-    let planned = scorer.plan(&prompts)?;
+    let planned = Plan::new(&snapshot, &table, &prompts)?;
     let plan_seconds = begun.elapsed().as_secs_f64();
+    let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
+    let demand = Demand::of(&planned, &snapshot.spec, &sizes, operands(dtype), &config);
+    let allowed = Allowed {
+        wanted: bench.schedule,
+        memory: bench.memory,
+        spill: bench.spill.clone(),
+    };
+    let memory = allowed.plan(bench.preset, &demand)?;
+    let decoder = match memory.schedule {
+        Schedule::PassMajor => Decoder::load(&snapshot, dtype, config)?,
+        Schedule::LayerMajor { .. } => Decoder::streamed(&snapshot, dtype, config)?,
+    };
+    let scorer = Scorer::with_table(&snapshot, &decoder, table);
     let before = product_rate(&decoder, &config)?;
     stop_on_interrupt();
     let bar = Bar::new(bench.preset, planned.trie.len() as u64);
     let begun = Instant::now();
-    let (counts, times) = scorer.run(&planned, |progress, _| {
+    let (counts, times) = scorer.run(&planned, &memory.schedule, |progress, _| {
         bar.show(progress);
         if stop_wanted(progress) {
             ControlFlow::Break(())
@@ -228,7 +265,9 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let flops_per_s = counts.product_flops as f64 / seconds;
     Ok(Record {
         preset: bench.preset.to_owned(),
-        dtype: bench.dtype.as_str().to_owned(),
+        dtype: dtype.as_str().to_owned(),
+        products: config.path.name().to_owned(),
+        schedule: memory.schedule.name().to_owned(),
         prompts: counts.prompts,
         tokens_asked: counts.tokens_asked,
         tokens_per_prompt: counts.tokens_asked as f64 / counts.prompts as f64,
@@ -246,6 +285,8 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         product_flops_per_s,
         share_of_product_rate: flops_per_s / product_flops_per_s,
         peak_bytes: peak_bytes(),
+        planned_bytes: memory.peak(),
+        layers_read: decoder.layers_read(),
         threads: rayon::current_num_threads(),
         processor: processor(),
     })
@@ -302,16 +343,6 @@ fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure
         seconds += best;
     }
     Ok(flops / seconds)
-}
-
-/// Peak resident memory, from the kernel.
-fn peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line
-        .and_then(|line| line.split_whitespace().next())
-        .and_then(|kib| kib.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }
 
 /// The processor's name, from the kernel.

@@ -7,6 +7,7 @@ mod arguments;
 pub mod bench;
 mod commands;
 mod failure;
+mod memory;
 mod output;
 mod progress;
 
@@ -30,6 +31,13 @@ fn say_panics_but_guarded() {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     say_panics_but_guarded();
+    if !concord_kernels::Path::is_supported_processor() {
+        let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";
+        let message = "this processor has no AVX2, which the program needs";
+        let failure = Failure::new(ExitStatus::Device, message, help);
+        output::message(&failure.render());
+        return failure.status.into();
+    }
     let outcome = match Cli::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),

@@ -556,7 +556,7 @@ impl Decoder {
 type Keep<'a> = dyn FnMut(usize, &Tensor) -> candle_core::Result<()> + 'a;
 
 impl Origin {
-    fn of(snapshot: &Snapshot, dtype: DType, path: Path) -> Self {
+    pub fn of(snapshot: &Snapshot, dtype: DType, path: Path) -> Self {
         Self {
             weights: Arc::clone(&snapshot.weights),
             adapter: snapshot.adapter.clone(),

@@ -14,6 +14,7 @@ mod layer;
 mod mlp;
 mod parameters;
 mod pass;
+mod sizes;
 mod stream;
 mod tree;
 
@@ -21,5 +22,7 @@ pub use clock::{Times, Work};
 pub use decoder::{Decoder, Session};
 pub use error::DecoderError;
 pub use frequencies::{Frequencies, frequencies};
+pub use parameters::operands;
 pub use pass::Pass;
+pub use sizes::WeightSizes;
 pub use tree::{KvBranch, KvPlace, KvTree, PageCopy};

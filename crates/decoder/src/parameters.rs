@@ -31,8 +31,8 @@ impl Linear {
     }
 }
 
-/// What products multiply where weights are asked for as `dtype`.
-pub(crate) fn operands(dtype: DType) -> Operands {
+/// What products multiply where `dtype` is asked for.
+pub fn operands(dtype: DType) -> Operands {
     match dtype {
         DType::BF16 => Operands::Bf16,
         _ => Operands::F32,
@@ -51,7 +51,7 @@ pub(crate) struct Loader<'a> {
 
 impl Loader<'_> {
     /// What a parameter is held as: where products are in `f32`, the narrowest type that loses nothing.
-    fn held(&self, parameter: &Parameter) -> DType {
+    pub fn held(&self, parameter: &Parameter) -> DType {
         let changed = self
             .adapter
             .is_some_and(|adapter| adapter.changes(parameter));

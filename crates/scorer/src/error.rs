@@ -2,6 +2,7 @@
 
 use concord_checkpoint::CheckpointError;
 use concord_decoder::DecoderError;
+use std::path::PathBuf;
 
 /// Why prompts could not be scored.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,14 @@ pub enum ScorerError {
     /// A tensor operation failed.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// Residual streams could not be kept in a file.
+    #[error("rows between layers cannot be kept in {}: {source}", path.display())]
+    Spill {
+        /// The folder of the file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// The caller asked to stop.
     #[error("stopped on request")]
     Stopped,

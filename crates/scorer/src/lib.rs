@@ -9,14 +9,18 @@
 
 mod error;
 mod generate;
+mod hidden;
 mod labels;
+mod memory;
 mod plan;
+mod reader;
 mod scorer;
 mod trie;
 
 pub use error::ScorerError;
 pub use generate::{GenerationCounts, GenerationProgress};
 pub use labels::LabelTable;
+pub use memory::{Demand, MemoryPlan, Schedule, TooLarge, Wanted, human};
 pub use plan::{Plan, lengths};
 pub use scorer::{Counts, Progress, Scorer};
 pub use trie::Trie;

@@ -4,12 +4,13 @@ use super::inputs;
 use super::lines::{self, Line};
 use crate::arguments::GenerateArguments;
 use crate::failure::{ExitStatus, Failure};
+use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
-use concord_decoder::Decoder;
+use concord_decoder::{Decoder, operands};
 use concord_kernels::KernelConfig;
 use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
-use concord_scorer::{Scorer, ScorerError};
+use concord_scorer::{Demand, Schedule, Scorer, ScorerError, lengths};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -56,9 +57,30 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         })
         .collect();
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let dtype = inputs::dtype(arguments.dtype, &snapshot);
+    let dtype = inputs::dtype(arguments.machine.dtype, &snapshot);
+    let config = KernelConfig::cpu();
+    let lengths =
+        lengths(&snapshot, &prompts).map_err(|error| Failure::from(error).of(&snapshot.name))?;
+    let longest = lengths.iter().max().copied().unwrap_or(0) + arguments.max_tokens;
+    let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
+    let memory = Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(
+        &snapshot.name,
+        &Demand {
+            spec: &snapshot.spec,
+            weights: &sizes,
+            operands: operands(dtype),
+            config: &config,
+            rows: lengths.iter().sum::<usize>() as u64,
+            positions: longest as u64,
+            prompts: prompts.len() as u64,
+            text_rows: (longest * config.texts.min(prompts.len())) as u64,
+        },
+    )?;
     let begun = Instant::now();
-    let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;
+    let decoder = match memory.schedule {
+        Schedule::PassMajor => Decoder::load(&snapshot, dtype, config)?,
+        Schedule::LayerMajor { .. } => Decoder::streamed(&snapshot, dtype, config)?,
+    };
     let loaded = begun.elapsed().as_secs_f64();
     let scorer = Scorer::new(&snapshot, &decoder);
     stop_on_interrupt();

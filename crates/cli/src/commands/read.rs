@@ -5,6 +5,7 @@ use super::results::{Opened, Results, settings_of};
 use super::study::{Base, OnDemand, Study};
 use crate::arguments::{ChatTemplateUse, OutputFormat, ReadArguments};
 use crate::failure::{ExitStatus, Failure};
+use crate::memory::Allowed;
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_kernels::KernelConfig;
@@ -39,7 +40,7 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     let reader = &readers[0];
     is_new(&opened, &reader.name)?;
     let form = inputs::form(reader, ChatTemplateUse::Auto)?;
-    let described = inputs::described(reader, form, arguments.dtype)?;
+    let described = inputs::described(reader, form, arguments.machine.dtype)?;
     // What was begun with other weights under the same name is not gone on with.
     let identity = identity(&described);
     let study = Study {
@@ -47,8 +48,9 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         stimuli: &stimuli,
         wordings: &[],
         options: &opened.options,
-        dtype: arguments.dtype,
+        dtype: arguments.machine.dtype,
         config: KernelConfig::cpu(),
+        allowed: Allowed::by(&arguments.machine, &arguments.run),
     };
     stop_on_interrupt();
     let mut manifest = opened.run.manifest.clone();

@@ -6,6 +6,7 @@ use super::study::{self, Asked, Base, OnDemand, Study};
 use crate::arguments::{ChatTemplateUse, Dtype, OutputFormat, RunArguments};
 use crate::bench::processor;
 use crate::failure::{ExitStatus, Failure};
+use crate::memory::Allowed;
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
@@ -68,13 +69,17 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         stimuli: &stimuli,
         wordings: &wordings,
         options: &options,
-        dtype: arguments.dtype,
+        dtype: arguments.machine.dtype,
         config: KernelConfig::cpu(),
+        allowed: Allowed::by(&arguments.machine, &partial(&out)),
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let asked = study.asked(&snapshots, &forms)?;
     let mut manifest = manifest(&study, arguments, settings, &snapshots, &forms)?;
-    manifest.insert("readers".into(), readers_of(&readers, arguments.dtype)?);
+    manifest.insert(
+        "readers".into(),
+        readers_of(&readers, arguments.machine.dtype)?,
+    );
     manifest.insert("started".into(), json!(started.to_string()));
     let directory = RunDirectory::begin(&out, &manifest, &set, stimuli.table())?;
     stop_on_interrupt();
@@ -347,16 +352,17 @@ fn default_out(started: jiff::Timestamp, snapshots: &[Snapshot]) -> PathBuf {
     let runs = PathBuf::from("runs");
     let mut out = runs.join(format!("{time}-{name}"));
     for number in 2.. {
-        if !out.exists()
-            && !out
-                .with_file_name(format!("{}.partial", file_name(&out)))
-                .exists()
-        {
+        if !out.exists() && !partial(&out).exists() {
             break;
         }
         out = runs.join(format!("{time}-{name}-{number}"));
     }
     out
+}
+
+/// Where a run is kept until it is whole.
+fn partial(out: &Path) -> PathBuf {
+    out.with_file_name(format!("{}.partial", file_name(out)))
 }
 
 fn file_name(path: &Path) -> String {

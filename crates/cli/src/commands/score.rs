@@ -4,16 +4,18 @@ use super::inputs;
 use super::lines::{self, Line};
 use crate::arguments::ScoreArguments;
 use crate::failure::Failure;
+use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
-use concord_decoder::Decoder;
+use concord_decoder::{Decoder, operands};
 use concord_kernels::KernelConfig;
 use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
-use concord_scorer::Scorer;
+use concord_scorer::{Demand, LabelTable, Plan, Schedule, Scorer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What is asked after a prompt.
@@ -57,19 +59,27 @@ struct ScoredContinuation<'a> {
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let (ids, prompts) = prompts(&arguments.prompts)?;
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let dtype = inputs::dtype(arguments.dtype, &snapshot);
-    let begun = Instant::now();
-    let decoder = Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;
-    let loaded = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::new(&snapshot, &decoder);
-    let plan = scorer
-        .plan(&prompts)
+    let dtype = inputs::dtype(arguments.machine.dtype, &snapshot);
+    let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
+    let plan = Plan::new(&snapshot, &table, &prompts)
         .map_err(|error| Failure::from(error).of(&snapshot.name))?;
+    let config = KernelConfig::cpu();
+    let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
+    let demand = Demand::of(&plan, &snapshot.spec, &sizes, operands(dtype), &config);
+    let memory =
+        Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(&snapshot.name, &demand)?;
+    let begun = Instant::now();
+    let decoder = match memory.schedule {
+        Schedule::PassMajor => Decoder::load(&snapshot, dtype, config)?,
+        Schedule::LayerMajor { .. } => Decoder::streamed(&snapshot, dtype, config)?,
+    };
+    let loaded = begun.elapsed().as_secs_f64();
+    let scorer = Scorer::with_table(&snapshot, &decoder, table);
     stop_on_interrupt();
     let begun = Instant::now();
     let bar = Bar::new("score", plan.trie.len() as u64);
     let mut readings: Vec<Option<Reading>> = vec![None; prompts.len()];
-    let outcome = scorer.run(&plan, |progress, done| {
+    let outcome = scorer.run(&plan, &memory.schedule, |progress, done| {
         bar.show(progress);
         for (index, reading) in done {
             readings[index] = Some(reading);

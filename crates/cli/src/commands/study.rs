@@ -5,16 +5,19 @@
 use super::inputs;
 use crate::arguments::Dtype;
 use crate::failure::{ExitStatus, Failure};
+use crate::memory::Allowed;
 use crate::output;
 use crate::progress::{Bar, TextBar, stop_wanted, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, DecoderError, Times, Work};
+use concord_decoder::{Decoder, DecoderError, Times, WeightSizes, Work, operands};
 use concord_kernels::KernelConfig;
 use concord_questions::{QuestionSet, Stimuli};
-use concord_readings::{Prompt, Reading};
+use concord_readings::{Prompt, Read, Reading};
 use concord_runs::{Journal, RunError};
-use concord_scorer::{Counts, LabelTable, Plan, Scorer, ScorerError, lengths};
+use concord_scorer::{
+    Counts, Demand, LabelTable, MemoryPlan, Plan, Schedule, Scorer, ScorerError, Wanted, lengths,
+};
 use concord_suites::valueconsistency::{Form, Options, Voice, plan, plan_stances, plan_texts};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -64,15 +67,18 @@ impl<'a> Base<'a> {
         snapshot: &Snapshot,
         dtype: DType,
         config: KernelConfig,
+        schedule: &Schedule,
     ) -> Result<Loaded<'_>, DecoderError> {
+        let load = |snapshot: &Snapshot| match schedule {
+            Schedule::PassMajor => Decoder::load(snapshot, dtype, config),
+            Schedule::LayerMajor { .. } => Decoder::streamed(snapshot, dtype, config),
+        };
         if !self.kept {
-            return Ok(Loaded::Own(Box::new(Decoder::load(
-                snapshot, dtype, config,
-            )?)));
+            return Ok(Loaded::Own(Box::new(load(snapshot)?)));
         }
         let decoder = match self.decoder.take() {
             Some(decoder) => decoder,
-            None => Decoder::load(self.snapshot, dtype, config)?,
+            None => load(self.snapshot)?,
         };
         let base = self.decoder.insert(decoder);
         Ok(if base.is_base_of(snapshot) {
@@ -98,32 +104,73 @@ pub(super) struct OnDemand<'b, 'a> {
     snapshot: &'a Snapshot,
     dtype: DType,
     config: KernelConfig,
+    allowed: &'a Allowed,
     loaded: Option<Loaded<'b>>,
     table: Option<Arc<LabelTable>>,
     seconds: f64,
 }
 
 impl<'b, 'a> OnDemand<'b, 'a> {
-    pub fn new(base: &'b mut Base<'a>, snapshot: &'a Snapshot, study: &Study<'_>) -> Self {
+    pub fn new(base: &'b mut Base<'a>, snapshot: &'a Snapshot, study: &'a Study<'_>) -> Self {
         Self {
             base: Some(base),
             snapshot,
             dtype: inputs::dtype(study.dtype, snapshot),
             config: study.config,
+            allowed: &study.allowed,
             loaded: None,
             table: None,
             seconds: 0.0,
         }
     }
 
-    fn load(&mut self) -> Result<(), Failure> {
+    /// Plans the memory for what is asked, says so, and loads what the schedule keeps.
+    fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, Failure> {
+        let base_is_loaded = self
+            .base
+            .as_ref()
+            .is_some_and(|base| base.decoder.is_some());
+        let sizes = Decoder::weight_sizes(self.snapshot, self.dtype, base_is_loaded);
+        let nothing = WeightSizes {
+            outer: 0,
+            layers: vec![0; sizes.layers.len()],
+            reading: 0,
+            reading_head: 0,
+        };
+        let loaded = self.loaded.as_ref().map(Loaded::get);
+        let allowed = Allowed {
+            wanted: match loaded {
+                None => self.allowed.wanted,
+                Some(loaded) if loaded.is_streamed() => match self.allowed.wanted {
+                    Wanted::Spilled => Wanted::Spilled,
+                    _ => Wanted::LayerMajor,
+                },
+                Some(_) => Wanted::PassMajor,
+            },
+            ..self.allowed.clone()
+        };
+        let demand = Demand {
+            spec: &self.snapshot.spec,
+            // What is loaded is there before.
+            weights: match loaded {
+                Some(loaded) if !loaded.is_streamed() => &nothing,
+                _ => &sizes,
+            },
+            operands: operands(self.dtype),
+            config: &self.config,
+            rows: asks.rows,
+            positions: asks.positions,
+            prompts: asks.prompts,
+            text_rows: asks.text_rows,
+        };
+        let plan = allowed.plan(&self.snapshot.name, &demand)?;
         if let Some(base) = self.base.take() {
             let begun = Instant::now();
-            let loaded = base.decoder(self.snapshot, self.dtype, self.config);
+            let loaded = base.decoder(self.snapshot, self.dtype, self.config, &plan.schedule);
             self.loaded = Some(loaded.map_err(|e| Failure::from(e).of(&self.snapshot.name))?);
             self.seconds = begun.elapsed().as_secs_f64();
         }
-        Ok(())
+        Ok(plan)
     }
 
     /// The spellings of labels in the checkpoint's vocabulary.
@@ -134,17 +181,53 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         Arc::clone(table)
     }
 
-    fn scorer(&mut self) -> Result<Scorer<'_>, Failure> {
-        self.load()?;
+    fn scorer(&mut self, asks: &Asks) -> Result<(Scorer<'_>, MemoryPlan), Failure> {
+        let plan = self.load(asks)?;
         let table = self.table();
         match &self.loaded {
-            Some(loaded) => Ok(Scorer::with_table(self.snapshot, loaded.get(), table)),
+            Some(loaded) => Ok((Scorer::with_table(self.snapshot, loaded.get(), table), plan)),
             // A failed load was an error, and ended the run.
             None => Err(Failure::new(
                 ExitStatus::Unexpected,
                 "no decoder is loaded",
                 "",
             )),
+        }
+    }
+}
+
+/// How much a decoder is asked at once.
+struct Asks {
+    rows: u64,
+    positions: u64,
+    prompts: u64,
+    text_rows: u64,
+}
+
+impl Asks {
+    fn of(plan: &Plan, prompts: usize) -> Self {
+        Self {
+            rows: plan.trie.len() as u64,
+            positions: plan.trie.positions() as u64,
+            prompts: prompts as u64,
+            text_rows: 0,
+        }
+    }
+
+    /// Of texts that are written after prompts of these lengths.
+    fn of_texts(prompts: &[Prompt], lengths: &[usize], texts: usize) -> Self {
+        let most = |prompt: &Prompt| match prompt.reads.first() {
+            Some(Read::Generation(sampling)) => sampling.max_tokens,
+            _ => 0,
+        };
+        let rows = prompts.iter().zip(lengths);
+        let rows: Vec<u64> = rows.map(|(p, length)| (length + most(p)) as u64).collect();
+        let longest = rows.iter().copied().max().unwrap_or(0);
+        Self {
+            rows: lengths.iter().sum::<usize>() as u64,
+            positions: longest,
+            prompts: prompts.len() as u64,
+            text_rows: longest * texts.min(prompts.len()) as u64,
         }
     }
 }
@@ -158,6 +241,7 @@ pub(super) struct Study<'a> {
     pub options: &'a Options,
     pub dtype: Dtype,
     pub config: KernelConfig,
+    pub allowed: Allowed,
 }
 
 impl Study<'_> {
@@ -258,7 +342,15 @@ pub(super) fn write(
         let cost = json!({ "texts": asked.texts.len(), "resumed": resumed });
         return Ok((journal.close()?, cost));
     }
-    let scorer = decoder.scorer()?;
+    let lengths = lengths(snapshot, &left).map_err(|e| Failure::from(e).of(&snapshot.name))?;
+    let asks = Asks::of_texts(&left, &lengths, decoder.config.texts);
+    let (scorer, memory) = decoder.scorer(&asks)?;
+    if memory.schedule != Schedule::PassMajor {
+        output::message(&format!(
+            "{}: every layer is read again for each token that is written: this takes long",
+            snapshot.name
+        ));
+    }
     let begun = Instant::now();
     let bar = TextBar::new(&snapshot.name, left.len() as u64);
     let mut failed: Option<RunError> = None;
@@ -337,11 +429,11 @@ fn score(
         }
     };
     let checkpoint = decoder.snapshot.name.clone();
-    let scorer = decoder.scorer()?;
+    let (scorer, memory) = decoder.scorer(&Asks::of(planned, left.len()))?;
     let begun = Instant::now();
     let bar = Bar::new(name, planned.trie.len() as u64);
     let mut failed: Option<RunError> = None;
-    let outcome = scorer.run(planned, |progress, done| {
+    let outcome = scorer.run(planned, &memory.schedule, |progress, done| {
         bar.show(progress);
         if let Err(error) = journal.append(done.into_iter().map(|(_, reading)| reading)) {
             failed = Some(error);
@@ -360,6 +452,8 @@ fn score(
     let seconds = begun.elapsed().as_secs_f64();
     let mut cost = cost(&counts, count, resumed, decoder.seconds, seconds);
     cost["seconds_of"] = seconds_of(&times);
+    cost["schedule"] = json!(memory.schedule.name());
+    cost["memory_planned"] = json!(memory.peak());
     Ok((journal.close()?, cost))
 }
 

@@ -7,6 +7,7 @@ mod by_hand;
 mod commands;
 mod hub;
 mod hub_server;
+mod machine;
 mod runs;
 mod study;
 

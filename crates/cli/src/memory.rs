@@ -1,0 +1,149 @@
+//! What memory the machine has, what the process takes of it, and the plan of a run that is printed before it begins.
+
+use crate::arguments::{MachineArguments, ScheduleChoice};
+use crate::failure::{ExitStatus, Failure};
+use crate::output;
+use concord_scorer::{Demand, MemoryPlan, Wanted, human};
+use std::path::{Path, PathBuf};
+
+/// What the user allows a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed {
+    /// Which schedule.
+    pub wanted: Wanted,
+    /// Bytes at most; without it, what is available.
+    pub memory: Option<u64>,
+    /// The folder for rows between layers.
+    pub spill: PathBuf,
+}
+
+impl Allowed {
+    /// By the flags; rows between layers go into `folder` where the user names none.
+    pub fn by(arguments: &MachineArguments, folder: &Path) -> Self {
+        Self {
+            wanted: match arguments.schedule {
+                ScheduleChoice::Auto => Wanted::Auto,
+                ScheduleChoice::PassMajor => Wanted::PassMajor,
+                ScheduleChoice::LayerMajor => Wanted::LayerMajor,
+                ScheduleChoice::Spilled => Wanted::Spilled,
+            },
+            memory: arguments.memory,
+            spill: arguments.spill.clone().unwrap_or_else(|| folder.to_owned()),
+        }
+    }
+
+    /// Plans a run and says so.
+    ///
+    /// # Errors
+    /// [`Failure`] where no wanted schedule fits.
+    pub fn plan(&self, name: &str, demand: &Demand<'_>) -> Result<MemoryPlan, Failure> {
+        let before = resident_bytes();
+        let cap = self
+            .memory
+            .or_else(|| available_bytes().map(|free| (before + free) / 20 * 19));
+        let plan = MemoryPlan::new(demand, self.wanted, before, cap, &self.spill);
+        let plan = plan.map_err(|error| {
+            let least = human(error.least);
+            let help = match (self.wanted, self.memory) {
+                (Wanted::PassMajor, _) => {
+                    "leave --schedule to the program: layer-major takes less".to_owned()
+                }
+                (_, Some(_)) => format!("allow at least {least} with --memory"),
+                (_, None) => {
+                    format!("end other programs, or name more than is free now: --memory {least}")
+                }
+            };
+            Failure::new(ExitStatus::Device, format!("{name}: {error}"), help)
+        })?;
+        output::message(&format!("{name}: {plan}"));
+        Ok(plan)
+    }
+}
+
+/// Parses a size such as `8GiB`, `8G`, `512MiB` or bytes.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        "t" | "tib" => 1 << 40,
+        "tb" => 1_000_000_000_000,
+        other => return Err(format!("`{other}` is no unit: GiB, MiB, GB, …")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no size, for example 8GiB"))?;
+    let bytes = number * factor as f64;
+    if !(1.0..9e18).contains(&bytes) {
+        return Err(format!("`{text}` is no size that a machine has"));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked"
+    )]
+    Ok(bytes as u64)
+}
+
+/// A number of KiB from a file of the kernel, in bytes.
+fn kib(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib = line.split_whitespace().next()?.parse::<u64>().ok()?;
+    Some(kib * 1024)
+}
+
+/// What the process has; 0 where the system does not say.
+pub(crate) fn resident_bytes() -> u64 {
+    kib("/proc/self/status", "VmRSS:").unwrap_or(0)
+}
+
+/// The most that the process ever had; 0 where the system does not say.
+pub(crate) fn peak_bytes() -> u64 {
+    kib("/proc/self/status", "VmHWM:").unwrap_or(0)
+}
+
+/// What is free, or can be freed, for this process; `None` where the system does not say.
+fn available_bytes() -> Option<u64> {
+    let free = kib("/proc/meminfo", "MemAvailable:")?;
+    let number = |file: &str| {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let of_group = number("/sys/fs/cgroup/memory.max")
+        .zip(number("/sys/fs/cgroup/memory.current"))
+        .map(|(most, taken)| most.saturating_sub(taken));
+    Some(of_group.map_or(free, |of_group| free.min(of_group)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("8GiB"), Ok(8 << 30));
+        assert_eq!(size("8g"), Ok(8 << 30));
+        assert_eq!(size("1.5 MiB"), Ok(3 << 19));
+        assert_eq!(size("2GB"), Ok(2_000_000_000));
+        assert_eq!(size("4096"), Ok(4096));
+        for wrong in ["", "GiB", "8 bananas", "-1", "0", "1e3", "9999999TB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_says_what_there_is() {
+        assert!(resident_bytes() > 1 << 20 && peak_bytes() >= resident_bytes());
+        assert!(available_bytes().unwrap() > 1 << 20);
+    }
+}

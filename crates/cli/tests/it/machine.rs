@@ -1,0 +1,104 @@
+//! Memory, schedules and threads as a user sets them.
+
+use crate::{concord, golden};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Every file of readings of a run, its lines in no order, and the findings.
+fn stored(run: &Path) -> (Vec<BTreeSet<String>>, String) {
+    let mut folders = vec![run.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "jsonl") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let lines = files.iter().map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(str::to_owned).collect()
+    });
+    let findings = std::fs::read_to_string(run.join("findings.json")).unwrap();
+    (lines.collect(), findings)
+}
+
+#[test]
+fn a_run_is_the_same_on_every_schedule_and_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &[&str]| {
+        let mut arguments = vec!["run", "--limit", "2", "--formats", "letter,cloze,open"];
+        arguments.extend(["--passage-tokens", "12", "--argued", "2", "--out", name]);
+        arguments.extend(more);
+        let outcome = concord(folder.path(), &arguments).ok();
+        (stored(&folder.path().join(name)), outcome.stderr)
+    };
+    let (expected, said) = run("auto", &[]);
+    assert!(
+        said.contains("demo-base: memory: ") && said.contains("; pass-major"),
+        "{said}"
+    );
+    assert!(expected.0.iter().all(|file| !file.is_empty()) && expected.0.len() >= 6);
+    for (schedule, name) in [
+        ("pass-major", "; pass-major"),
+        ("layer-major", "; layer-major\n"),
+        ("spilled", "; layer-major, spilled ("),
+    ] {
+        let (found, said) = run(schedule, &["--schedule", schedule]);
+        assert!(said.contains(name), "{said}");
+        assert!(found == expected, "{schedule}");
+    }
+    let spill = folder.path().join("scratch");
+    std::fs::create_dir(&spill).unwrap();
+    let arguments = ["--schedule", "spilled", "--spill", "scratch"];
+    assert!(run("elsewhere", &arguments).0 == expected);
+    assert_eq!(std::fs::read_dir(&spill).unwrap().count(), 0);
+}
+
+#[test]
+fn too_little_memory_is_said_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "--limit", "1", "--out", "r", "--memory", "1MiB"];
+    let outcome = concord(folder.path(), &arguments);
+    assert_eq!(outcome.code, 5, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("of memory, and may use 1 MiB")
+            && outcome.stderr.contains("--memory"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!folder.path().join("r").exists());
+    // With enough of it the same run goes on.
+    let arguments = ["run", "--limit", "1", "--out", "r", "--memory", "4GiB"];
+    concord(folder.path(), &arguments).ok();
+    let outcome = concord(folder.path(), &["run", "--memory", "much"]);
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.stderr.contains("GiB"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_folder_for_rows_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("p"),
+        r#"{"prompt": "A or B: ", "labels": ["A"]}"#,
+    )
+    .unwrap();
+    let model = golden("biased-tied-sharded");
+    let mut arguments = vec!["score", "-M", model.to_str().unwrap(), "--prompts", "p"];
+    let expected = concord(folder.path(), &arguments).ok().stdout;
+    arguments.extend(["--schedule", "spilled", "--spill", "nowhere"]);
+    let outcome = concord(folder.path(), &arguments);
+    assert_eq!(outcome.code, 5, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("nowhere") && outcome.stderr.contains("--spill"),
+        "{}",
+        outcome.stderr
+    );
+    std::fs::create_dir(folder.path().join("nowhere")).unwrap();
+    assert_eq!(concord(folder.path(), &arguments).ok().stdout, expected);
+}

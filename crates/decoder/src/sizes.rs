@@ -1,0 +1,106 @@
+//! What a checkpoint's weights take in memory, known before any is read.
+
+use crate::decoder::Decoder;
+use crate::parameters::Loader;
+use crate::stream::Origin;
+use candle_core::DType;
+use concord_checkpoint::{LayerParameters, MlpKind, Order, Parameter, Product, Snapshot};
+use concord_kernels::{Matrix, Path};
+
+/// Bytes of weights as a decoder holds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightSizes {
+    /// Embedding, learned positions, head.
+    pub outer: u64,
+    /// By layer.
+    pub layers: Vec<u64>,
+    /// The most that reading one matrix of a layer takes beside it: the matrix as it is in the file.
+    pub reading: u64,
+    /// The same for the head.
+    pub reading_head: u64,
+}
+
+impl WeightSizes {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.outer + self.layers.iter().sum::<u64>()
+    }
+
+    /// The largest layer.
+    pub fn largest_layer(&self) -> u64 {
+        self.layers.iter().copied().max().unwrap_or(0)
+    }
+}
+
+impl Decoder {
+    /// What the weights of a snapshot will take as [`Decoder::load`] holds them, without reading any. Where an adapter is put on a
+    /// base that is `loaded`, what it leaves alone takes nothing more.
+    pub fn weight_sizes(snapshot: &Snapshot, dtype: DType, loaded: bool) -> WeightSizes {
+        let origin = Origin::of(snapshot, dtype, Path::best());
+        let loader = origin.loader();
+        let outer = snapshot.spec.outer();
+        let mut sizes = WeightSizes {
+            outer: 0,
+            layers: Vec::new(),
+            reading: 0,
+            reading_head: 0,
+        };
+        let head = outer.head.as_ref().unwrap_or(&outer.embedding);
+        let taken = |parameter: &Parameter, bytes: u64| {
+            let adapter = snapshot.adapter.as_ref();
+            let shared = loaded && !adapter.is_some_and(|adapter| adapter.changes(parameter));
+            if shared { 0 } else { bytes }
+        };
+        sizes.outer += taken(head, packed(&loader, head));
+        sizes.reading_head = in_file(&loader, head);
+        let tables = outer.head.as_ref().map(|_| &outer.embedding);
+        for table in tables.into_iter().chain(&outer.positions) {
+            sizes.outer += taken(table, in_file(&loader, table));
+        }
+        for index in 0..snapshot.spec.layers.len() {
+            let mut bytes = 0;
+            for weight in weights(&snapshot.spec.layer(index)) {
+                bytes += taken(weight, packed(&loader, weight));
+                sizes.reading = sizes.reading.max(reading(&loader, weight));
+            }
+            sizes.layers.push(bytes);
+        }
+        sizes
+    }
+}
+
+/// The matrices of a layer; vectors are small.
+fn weights(layer: &LayerParameters) -> Vec<&Parameter> {
+    let mut products: Vec<&Product> = vec![&layer.qkv, &layer.output];
+    match &layer.mlp {
+        MlpKind::Dense(dense) => products.extend([&dense.up, &dense.down]),
+        MlpKind::Experts(mixture) => {
+            products.push(&mixture.router);
+            for expert in &mixture.experts {
+                products.extend([&expert.up, &expert.down]);
+            }
+            if let Some((expert, gate)) = &mixture.shared {
+                products.extend([&expert.up, &expert.down, gate]);
+            }
+        }
+    }
+    products.iter().map(|product| &product.weight).collect()
+}
+
+fn packed(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
+    let inner = parameter.shape.get(1).copied().unwrap_or(1);
+    Matrix::bytes_of(parameter.shape[0], inner, loader.held(parameter)) as u64
+}
+
+fn in_file(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
+    let count: usize = parameter.shape.iter().product();
+    (count * loader.held(parameter).size_in_bytes()) as u64
+}
+
+/// A matrix as it is read, and once more where its rows are put in another order.
+fn reading(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
+    let plain = in_file(loader, parameter);
+    let turned = |order: Order| matches!(order, Order::Transposed | Order::Regrouped { .. });
+    let copied = parameter.sources.iter().any(|source| turned(source.order));
+    plain * if copied { 2 } else { 1 }
+}

@@ -1,0 +1,222 @@
+//! The residual streams of all passes between two layers, in memory or in a file.
+
+use crate::ScorerError;
+use candle_core::{Device, Tensor};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Where the streams of all passes are.
+pub(crate) enum HiddenStore {
+    /// By pass.
+    Memory(Vec<Tensor>),
+    File(SpillFile),
+}
+
+/// Streams one after another in a file that is gone when it is closed.
+pub(crate) struct SpillFile {
+    path: PathBuf,
+    file: File,
+    hidden: usize,
+    /// The first row of each pass, and one past the last.
+    starts: Vec<usize>,
+}
+
+impl HiddenStore {
+    /// The stream of a pass.
+    pub fn get(&self, pass: usize) -> Result<Tensor, ScorerError> {
+        match self {
+            Self::Memory(streams) => Ok(streams[pass].clone()),
+            Self::File(file) => file.read(pass),
+        }
+    }
+
+    /// Takes the stream of a pass, the first time in the order of passes, later changed by a layer.
+    pub fn put(&mut self, pass: usize, stream: Tensor) -> Result<(), ScorerError> {
+        match self {
+            Self::Memory(streams) if pass == streams.len() => {
+                streams.push(stream);
+                Ok(())
+            }
+            // It was changed in place.
+            Self::Memory(_) => Ok(()),
+            Self::File(file) => file.write(pass, &stream),
+        }
+    }
+
+    /// Gives back what is not needed any more.
+    pub fn forget(&mut self, pass: usize) -> Result<(), ScorerError> {
+        if let Self::Memory(streams) = self {
+            streams[pass] = Tensor::zeros((0, 1), candle_core::DType::F32, &Device::Cpu)?;
+        }
+        Ok(())
+    }
+}
+
+impl SpillFile {
+    /// Makes room for streams of passes that begin at these rows (one past the last included) in a folder.
+    ///
+    /// # Errors
+    /// [`ScorerError::Spill`] where the folder cannot be written to or has too little room.
+    pub fn new(folder: &Path, hidden: usize, starts: Vec<usize>) -> Result<Self, ScorerError> {
+        let failed = |source| ScorerError::Spill {
+            path: folder.to_owned(),
+            source,
+        };
+        let file = tempfile::tempfile_in(folder).map_err(failed)?;
+        let rows = starts.last().copied().unwrap_or(0);
+        reserve(&file, bytes(rows, hidden)).map_err(failed)?;
+        Ok(Self {
+            path: folder.to_owned(),
+            file,
+            hidden,
+            starts,
+        })
+    }
+
+    fn failed(&self, source: std::io::Error) -> ScorerError {
+        ScorerError::Spill {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn read(&self, pass: usize) -> Result<Tensor, ScorerError> {
+        let rows = self.starts[pass + 1] - self.starts[pass];
+        let mut values = vec![0.0f32; rows * self.hidden];
+        let at = bytes(self.starts[pass], self.hidden);
+        read_at(&self.file, bytemuck::cast_slice_mut(&mut values), at)
+            .map_err(|source| self.failed(source))?;
+        Ok(Tensor::from_vec(values, (rows, self.hidden), &Device::Cpu)?)
+    }
+
+    fn write(&self, pass: usize, stream: &Tensor) -> Result<(), ScorerError> {
+        let values = stream.flatten_all()?.to_vec1::<f32>()?;
+        let at = bytes(self.starts[pass], self.hidden);
+        write_at(&self.file, bytemuck::cast_slice(&values), at)
+            .map_err(|source| self.failed(source))
+    }
+}
+
+/// Bytes of so many rows.
+fn bytes(rows: usize, hidden: usize) -> u64 {
+    (rows * hidden * size_of::<f32>()) as u64
+}
+
+/// Takes the room at once, so that a disk that is too small is found before the work.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        // Not every file system can; the writes will tell.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => other.map_err(Into::into),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+    file.set_len(length)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, out: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut out: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !out.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, out, at)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        (at, out) = (at + read as u64, &mut out[read..]);
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, at)?;
+        (at, bytes) = (at + written as u64, &bytes[written..]);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(rows: usize, first: f32) -> Tensor {
+        let values: Vec<f32> = (0..rows * 3).map(|i| first + i as f32).collect();
+        Tensor::from_vec(values, (rows, 3), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn a_file_gives_back_what_it_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SpillFile::new(folder.path(), 3, vec![0, 2, 6, 7]).unwrap();
+        let mut store = HiddenStore::File(file);
+        for (pass, rows) in [2, 4, 1].into_iter().enumerate() {
+            store.put(pass, stream(rows, 10.0 * pass as f32)).unwrap();
+        }
+        store.put(1, stream(4, 0.5)).unwrap();
+        let rows = |pass: usize| store.get(pass).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(rows(0), stream(2, 0.0).to_vec2::<f32>().unwrap());
+        assert_eq!(rows(1), stream(4, 0.5).to_vec2::<f32>().unwrap());
+        assert_eq!(rows(2), stream(1, 20.0).to_vec2::<f32>().unwrap());
+        // Nothing is left behind, whatever happens to the process.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let error = SpillFile::new(&missing, 3, vec![0, 2])
+            .map(|_| ())
+            .unwrap_err();
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_without_room_is_an_error_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        // 2^60 bytes are more than any disk has.
+        let rows = 1usize << 55;
+        let error = SpillFile::new(folder.path(), 8, vec![0, rows])
+            .map(|_| ())
+            .unwrap_err();
+        assert!(matches!(error, ScorerError::Spill { .. }), "{error}");
+    }
+
+    /// The device that is always full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_fills_is_an_error_at_that_point() {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let file = SpillFile {
+            path: "/dev/full".into(),
+            file,
+            hidden: 3,
+            starts: vec![0, 2],
+        };
+        let error = file.write(0, &stream(2, 0.0)).unwrap_err();
+        assert!(error.to_string().contains("/dev/full"), "{error}");
+    }
+}

@@ -1,0 +1,385 @@
+//! How much memory a run takes, worked out before it begins, and the schedule that fits.
+
+use crate::Plan;
+use concord_checkpoint::{DecoderSpec, Mlp};
+use concord_decoder::{KvTree, WeightSizes};
+use concord_kernels::{KernelConfig, Operands};
+use std::fmt;
+use std::path::PathBuf;
+
+/// In which order layers and passes are gone through. Readings are the same bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Every layer for one pass, then the next pass: all weights stay in memory.
+    PassMajor,
+    /// Every pass for one layer, then the next layer: each weight is read once, and what waits is the residual stream of all
+    /// rows, in memory or, where a folder is named, in a file there.
+    LayerMajor {
+        /// The folder of the file.
+        spill: Option<PathBuf>,
+    },
+}
+
+impl Schedule {
+    /// What the manifest calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PassMajor => "pass-major",
+            Self::LayerMajor { spill: None } => "layer-major",
+            Self::LayerMajor { spill: Some(_) } => "layer-major, spilled",
+        }
+    }
+}
+
+/// Which schedule is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// The first that fits: pass-major, layer-major, layer-major with a file.
+    #[default]
+    Auto,
+    /// Pass-major or nothing.
+    PassMajor,
+    /// Layer-major, with a file only where the streams do not fit.
+    LayerMajor,
+    /// Layer-major with a file.
+    Spilled,
+}
+
+/// What decides how much memory a run takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// The decoder's shape.
+    pub spec: &'a DecoderSpec,
+    /// Its weights.
+    pub weights: &'a WeightSizes,
+    /// What products multiply.
+    pub operands: Operands,
+    /// Sizes of passes.
+    pub config: &'a KernelConfig,
+    /// Rows of the trie.
+    pub rows: u64,
+    /// The longest sequence.
+    pub positions: u64,
+    /// Prompts.
+    pub prompts: u64,
+    /// The most rows that written texts keep, all together; 0 where nothing is written.
+    pub text_rows: u64,
+}
+
+impl<'a> Demand<'a> {
+    /// What a plan takes, where nothing is written.
+    pub fn of(
+        plan: &Plan,
+        spec: &'a DecoderSpec,
+        weights: &'a WeightSizes,
+        operands: Operands,
+        config: &'a KernelConfig,
+    ) -> Self {
+        Self {
+            spec,
+            weights,
+            operands,
+            config,
+            rows: plan.trie.len() as u64,
+            positions: plan.trie.positions() as u64,
+            prompts: plan.prompts.len() as u64,
+            text_rows: 0,
+        }
+    }
+}
+
+/// The memory of one run, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The schedule.
+    pub schedule: Schedule,
+    /// What the process has already.
+    pub before: u64,
+    /// Weights that are in memory at the same time.
+    pub weights: u64,
+    /// Residual streams that wait between layers.
+    pub streams: u64,
+    /// Keys and values.
+    pub kv: u64,
+    /// Everything else that a pass works on, or reading a matrix takes.
+    pub working: u64,
+    /// Readings, which stay until the run is stored.
+    pub readings: u64,
+    /// A file of residual streams on disk.
+    pub disk: u64,
+    /// What may be used.
+    pub cap: Option<u64>,
+}
+
+/// No schedule fits.
+#[derive(Debug, thiserror::Error)]
+#[error("the run takes at least {} of memory, and may use {}", human(*.least), human(*.cap))]
+pub struct TooLarge {
+    /// The least that the wanted schedules take.
+    pub least: u64,
+    /// What may be used.
+    pub cap: u64,
+}
+
+/// Bytes of a reading with its label spellings, as JSON programs would hold it too; measured on the study's prompts.
+const READING: u64 = 3 << 10;
+
+impl MemoryPlan {
+    /// The first wanted schedule that fits into `cap` bytes, of which the process has `before` already.
+    ///
+    /// # Errors
+    /// [`TooLarge`] where none does.
+    pub fn new(
+        demand: &Demand<'_>,
+        wanted: Wanted,
+        before: u64,
+        cap: Option<u64>,
+        spill: &std::path::Path,
+    ) -> Result<Self, TooLarge> {
+        let layer_major = |spill| Schedule::LayerMajor { spill };
+        let all = [
+            Schedule::PassMajor,
+            layer_major(None),
+            layer_major(Some(spill.to_owned())),
+        ];
+        let candidates = match wanted {
+            Wanted::Auto => &all[..],
+            Wanted::PassMajor => &all[..1],
+            Wanted::LayerMajor => &all[1..],
+            Wanted::Spilled => &all[2..],
+        };
+        let plans = candidates
+            .iter()
+            .map(|schedule| Self::of(demand, schedule.clone(), before, cap));
+        let mut least = u64::MAX;
+        for plan in plans {
+            if cap.is_none_or(|cap| plan.peak() <= cap) {
+                return Ok(plan);
+            }
+            least = least.min(plan.peak());
+        }
+        Err(TooLarge {
+            least,
+            cap: cap.unwrap_or(0),
+        })
+    }
+
+    fn of(demand: &Demand<'_>, schedule: Schedule, before: u64, cap: Option<u64>) -> Self {
+        let Demand {
+            spec,
+            weights,
+            config,
+            ..
+        } = *demand;
+        let hidden = 4 * spec.hidden_size as u64;
+        let rows = demand.rows.min(config.rows_per_pass as u64);
+        let kv_row = 8 * spec.kv_width() as u64;
+        let layers = spec.layers.len() as u64;
+        let path = demand.positions * kv_row;
+        let pages = (demand.text_rows.div_ceil(64) * KvTree::page_bytes(spec) as u64)
+            .min((config.kv_mib as u64) << 20);
+        let (kept, kv, streams, disk) = match &schedule {
+            Schedule::PassMajor => (weights.total(), layers * path, 0, 0),
+            Schedule::LayerMajor { spill } => {
+                // The layer that computes, and the next one, which is read meanwhile.
+                let held = 2.min(layers) * weights.largest_layer();
+                let all = demand.rows * hidden;
+                let (streams, disk) = match spill {
+                    None => (all, 0),
+                    // One pass, as tensor and as the bytes that are written.
+                    Some(_) => (rows * hidden, all),
+                };
+                (weights.outer + held, path, streams, disk)
+            }
+        };
+        let pass = rows * pass_row(spec, demand.operands);
+        let head = logits(spec, config, demand.rows)
+            + (config.waiting_rows as u64 + rows) * hidden / 4
+                * demand.operands.dtype().size_in_bytes() as u64;
+        // What reads a matrix reads before the first pass where all are kept, and meanwhile where they are not.
+        let working = match schedule {
+            Schedule::PassMajor => (pass + head + kv + pages)
+                .max(weights.reading)
+                .saturating_sub(kv + pages),
+            Schedule::LayerMajor { .. } => pass + head + weights.reading,
+        };
+        Self {
+            schedule,
+            before,
+            weights: kept,
+            streams,
+            kv: kv + pages,
+            working,
+            readings: demand.prompts * READING,
+            disk,
+            cap,
+        }
+    }
+
+    /// The most that the process will have at any time.
+    pub fn peak(&self) -> u64 {
+        self.before + self.weights + self.streams + self.kv + self.working + self.readings
+    }
+}
+
+/// Bytes that one row of a pass takes while it goes through a layer.
+fn pass_row(spec: &DecoderSpec, operands: Operands) -> u64 {
+    let short = operands.dtype().size_in_bytes();
+    let inner = spec.layers.iter().map(|layer| match layer.mlp {
+        Mlp::Dense { size } => size,
+        // An expert's rows are gathered, computed in f32 and added up.
+        Mlp::Experts { size, shared, .. } => size.max(shared.unwrap_or(0)) + 4 * spec.hidden_size,
+    });
+    let inner = inner.max().unwrap_or(0);
+    let hidden = spec.hidden_size;
+    let qkv = spec.query_width() + 2 * spec.kv_width();
+    // The stream, two norms of it, queries with keys and values, what attention gives, and the MLP's inside.
+    let row = 4 * hidden + 2 * short * hidden + 4 * qkv + short * (spec.query_width() + inner);
+    row as u64
+}
+
+/// Bytes of one slice of logits.
+fn logits(spec: &DecoderSpec, config: &KernelConfig, rows: u64) -> u64 {
+    rows.min(config.head_rows as u64) * 4 * spec.vocab_size as u64
+}
+
+/// A size for people, in binary units.
+pub fn human(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "KiB", "MiB"] {
+        if size < 1024.0 {
+            return format!("{size:.0} {unit}");
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} GiB")
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "memory: {} for weights", human(self.weights))?;
+        if self.streams > 0 {
+            write!(
+                formatter,
+                ", {} for rows between layers",
+                human(self.streams)
+            )?;
+        }
+        write!(
+            formatter,
+            ", {} to work in, {} taken before; {} at most",
+            human(self.kv + self.working + self.readings),
+            human(self.before),
+            human(self.peak())
+        )?;
+        if let Some(cap) = self.cap {
+            write!(formatter, " of {}", human(cap))?;
+        }
+        write!(formatter, "; {}", self.schedule.name())?;
+        if self.disk > 0 {
+            write!(formatter, " ({} on disk)", human(self.disk))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use concord_checkpoint::demo_pair;
+    use std::path::Path;
+
+    const GIB: u64 = 1 << 30;
+
+    /// An 8B shape over the study's prompts, by the numbers of its spec.
+    fn demand<'a>(
+        spec: &'a DecoderSpec,
+        weights: &'a WeightSizes,
+        config: &'a KernelConfig,
+    ) -> Demand<'a> {
+        Demand {
+            spec,
+            weights,
+            operands: Operands::Bf16,
+            config,
+            rows: 1_000_000,
+            positions: 200,
+            prompts: 16_010,
+            text_rows: 0,
+        }
+    }
+
+    fn weights() -> WeightSizes {
+        WeightSizes {
+            outer: 2 * GIB,
+            layers: vec![GIB / 2; 32],
+            reading: GIB / 4,
+            reading_head: GIB,
+        }
+    }
+
+    #[test]
+    fn the_first_schedule_that_fits_is_taken() {
+        let [_, snapshot] = demo_pair().unwrap();
+        let (weights, config) = (weights(), KernelConfig::cpu());
+        let demand = demand(&snapshot.spec, &weights, &config);
+        let spill = Path::new("spilled");
+        let plan = |wanted, cap| MemoryPlan::new(&demand, wanted, GIB, cap, spill);
+        let whole = plan(Wanted::Auto, None).unwrap();
+        assert_eq!(whole.schedule, Schedule::PassMajor);
+        assert!(whole.peak() > 19 * GIB && whole.disk == 0);
+        let fits = plan(Wanted::Auto, Some(whole.peak())).unwrap();
+        assert_eq!(fits.schedule, Schedule::PassMajor);
+        let layers = plan(Wanted::Auto, Some(whole.peak() - 1)).unwrap();
+        assert_eq!(layers.schedule, Schedule::LayerMajor { spill: None });
+        // Two layers, and the streams of all rows.
+        assert_eq!(layers.weights, 3 * GIB);
+        let hidden = 4 * snapshot.spec.hidden_size as u64;
+        assert_eq!(layers.streams, 1_000_000 * hidden);
+        let spilled = plan(Wanted::Auto, Some(layers.peak() - 1)).unwrap();
+        let folder = Some(spill.to_owned());
+        assert_eq!(spilled.schedule, Schedule::LayerMajor { spill: folder });
+        assert_eq!(spilled.disk, layers.streams);
+        assert!(spilled.peak() < layers.peak());
+        let too_large = plan(Wanted::Auto, Some(spilled.peak() - 1)).unwrap_err();
+        assert_eq!(too_large.least, spilled.peak());
+        assert!(too_large.to_string().contains("GiB"), "{too_large}");
+        // What is asked for is what is done.
+        assert!(plan(Wanted::PassMajor, Some(layers.peak())).is_err());
+        let wanted = plan(Wanted::LayerMajor, None).unwrap();
+        assert_eq!(wanted.schedule, Schedule::LayerMajor { spill: None });
+    }
+
+    #[test]
+    fn more_prompts_of_the_same_length_take_only_their_readings_and_streams() {
+        let [_, snapshot] = demo_pair().unwrap();
+        let (weights, config) = (weights(), KernelConfig::cpu());
+        let few = demand(&snapshot.spec, &weights, &config);
+        let many = Demand {
+            rows: 60 * few.rows,
+            prompts: 60 * few.prompts,
+            ..few
+        };
+        let of = |demand: &Demand<'_>| {
+            MemoryPlan::new(demand, Wanted::PassMajor, 0, None, Path::new("")).unwrap()
+        };
+        let (few, many) = (of(&few), of(&many));
+        assert_eq!(few.working, many.working);
+        assert_eq!(few.kv, many.kv);
+        assert_eq!(many.readings, 60 * few.readings);
+    }
+
+    #[test]
+    fn a_plan_is_said_in_one_line() {
+        let [_, snapshot] = demo_pair().unwrap();
+        let (weights, config) = (weights(), KernelConfig::cpu());
+        let demand = demand(&snapshot.spec, &weights, &config);
+        let plan = MemoryPlan::new(&demand, Wanted::Auto, GIB, Some(32 * GIB), Path::new(""));
+        let said = plan.unwrap().to_string();
+        for part in ["18.0 GiB for weights", "of 32.0 GiB", "pass-major"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(human(1023), "1023 B");
+        assert_eq!(human(3 << 19), "2 MiB");
+    }
+}

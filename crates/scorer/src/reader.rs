@@ -1,0 +1,327 @@
+//! From rows that passes leave to the readings of prompts.
+
+use crate::labels::LabelTable;
+use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
+use crate::{Counts, Scorer, ScorerError};
+use candle_core::Tensor;
+use concord_decoder::{Times, Work};
+use concord_kernels::{Summary, summarise};
+use concord_readings::{
+    Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Reading, Spelling,
+    TokenReading,
+};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Tokens kept of each next-token distribution.
+const TOP: usize = 5;
+
+/// What is read at one row.
+pub(crate) struct Group<'a> {
+    pub row: u32,
+    probes: &'a [Probe],
+    prompts: &'a [(u32, u32)],
+}
+
+/// The longest that rows wait for others to go through the head with.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Reads rows that passes left. The head's weights are many: rows wait for each other, though not for long.
+pub(crate) struct Reader<'a> {
+    scorer: &'a Scorer<'a>,
+    plan: &'a Plan,
+    slots: Slots,
+    waiting: Vec<Group<'a>>,
+    /// Their normed hidden states.
+    hidden: Vec<Tensor>,
+    since: Instant,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(scorer: &'a Scorer<'a>, plan: &'a Plan) -> Self {
+        Self {
+            scorer,
+            plan,
+            slots: Slots::new(plan),
+            waiting: Vec::new(),
+            hidden: Vec::new(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Takes what one pass reads.
+    pub fn take(&mut self, groups: Vec<Group<'a>>, hidden: Option<Tensor>) {
+        if self.waiting.is_empty() {
+            self.since = Instant::now();
+        }
+        self.waiting.extend(groups);
+        self.hidden.extend(hidden);
+    }
+
+    /// Reads what waits, where it is enough, has waited long or is the last, and gives the prompts that are complete.
+    pub fn read(
+        &mut self,
+        last: bool,
+        counts: &mut Counts,
+        times: &mut Times,
+    ) -> Result<Vec<(usize, Reading)>, ScorerError> {
+        let enough = self.waiting.len() >= self.scorer.decoder.config().waiting_rows;
+        if !self.waiting.is_empty() && (last || enough || self.since.elapsed() >= LONGEST_WAIT) {
+            let hidden = Tensor::cat(&std::mem::take(&mut self.hidden), 0)?;
+            counts.rows_read += self.waiting.len() as u64;
+            counts.product_flops += times.of(Work::Head, || self.fill(&hidden))?;
+            self.waiting.clear();
+        }
+        self.slots.take_complete(self.plan, &self.scorer.table)
+    }
+
+    /// Puts the waiting rows through the head and fills the slots that wait for them.
+    fn fill(&mut self, hidden: &Tensor) -> Result<u64, ScorerError> {
+        let Self {
+            scorer,
+            plan,
+            slots,
+            waiting,
+            ..
+        } = self;
+        scorer.heads(hidden, waiting.len(), |rows, logits| {
+            let wanted = &waiting[rows];
+            let asked: Vec<Vec<u32>> = wanted
+                .iter()
+                .map(|group| group.probes.iter().map(|probe| probe.token).collect())
+                .collect();
+            let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
+            for (group, summary) in wanted.iter().zip(summarise(logits, &asked, TOP)?) {
+                if !summary.entropy.is_finite() {
+                    let prompt = group
+                        .probes
+                        .first()
+                        .map(|probe| probe.prompt)
+                        .or(group.prompts.first().map(|p| p.1));
+                    let id = prompt.map_or_else(String::new, |prompt| {
+                        plan.prompts[prompt as usize].id.clone()
+                    });
+                    return Err(ScorerError::NotFinite { id });
+                }
+                slots.fill(group, &summary);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// How much of the reads earlier passes have taken.
+#[derive(Default)]
+pub(crate) struct Cursor {
+    probes: usize,
+    prompts: usize,
+}
+
+impl Cursor {
+    /// The reads at rows before `end` that are not taken yet, by row.
+    pub fn advance<'a>(&mut self, plan: &'a Plan, end: usize) -> Vec<Group<'a>> {
+        let mut groups = Vec::new();
+        loop {
+            let probe = plan.probes.get(self.probes).map(|probe| probe.row);
+            let prompt = plan.summaries.get(self.prompts).map(|(row, _)| *row);
+            let Some(row) = probe.into_iter().chain(prompt).min() else {
+                return groups;
+            };
+            if row as usize >= end {
+                return groups;
+            }
+            let probes = take(&mut self.probes, &plan.probes, |probe| probe.row <= row);
+            let prompts = take(&mut self.prompts, &plan.summaries, |(at, _)| *at <= row);
+            groups.push(Group {
+                row,
+                probes: &plan.probes[probes],
+                prompts: &plan.summaries[prompts],
+            });
+        }
+    }
+}
+
+fn take<T>(taken: &mut usize, list: &[T], due: impl Fn(&T) -> bool) -> Range<usize> {
+    let first = *taken;
+    *taken += list[first..].partition_point(due);
+    first..*taken
+}
+
+/// Log-probabilities read so far, by prompt.
+struct Slots {
+    values: Vec<Vec<f64>>,
+    summaries: Vec<Option<Summary>>,
+    missing: Vec<usize>,
+    complete: Vec<usize>,
+}
+
+impl Slots {
+    fn new(plan: &Plan) -> Self {
+        let mut missing: Vec<usize> = plan.prompts.iter().map(|prompt| prompt.slots).collect();
+        for (_, prompt) in &plan.summaries {
+            missing[*prompt as usize] += 1;
+        }
+        Self {
+            values: plan
+                .prompts
+                .iter()
+                .map(|prompt| vec![f64::NAN; prompt.slots])
+                .collect(),
+            summaries: vec![None; plan.prompts.len()],
+            complete: (0..missing.len())
+                .filter(|prompt| missing[*prompt] == 0)
+                .collect(),
+            missing,
+        }
+    }
+
+    fn fill(&mut self, group: &Group<'_>, summary: &Summary) {
+        for (probe, value) in group.probes.iter().zip(&summary.asked) {
+            self.values[probe.prompt as usize][probe.slot as usize] = *value;
+            self.count(probe.prompt as usize);
+        }
+        for (_, prompt) in group.prompts {
+            self.summaries[*prompt as usize] = Some(summary.clone());
+            self.count(*prompt as usize);
+        }
+    }
+
+    fn count(&mut self, prompt: usize) {
+        self.missing[prompt] -= 1;
+        if self.missing[prompt] == 0 {
+            self.complete.push(prompt);
+        }
+    }
+
+    fn take_complete(
+        &mut self,
+        plan: &Plan,
+        table: &LabelTable,
+    ) -> Result<Vec<(usize, Reading)>, ScorerError> {
+        let complete = std::mem::take(&mut self.complete);
+        complete
+            .into_iter()
+            .map(|prompt| {
+                let values = std::mem::take(&mut self.values[prompt]);
+                let summary = self.summaries[prompt].take();
+                let planned = &plan.prompts[prompt];
+                let reading = assemble(planned, &values, summary.as_ref(), table);
+                let reading = reading.ok_or_else(|| ScorerError::NotFinite {
+                    id: planned.id.clone(),
+                })?;
+                Ok((prompt, reading))
+            })
+            .collect()
+    }
+}
+
+/// A prompt's slots as its answers; `None` where a number is out of its domain.
+fn assemble(
+    prompt: &PromptPlan,
+    values: &[f64],
+    summary: Option<&Summary>,
+    table: &LabelTable,
+) -> Option<Reading> {
+    let mut next = values.iter().copied();
+    let token_reading = |token: u32, value: f64| {
+        let log_prob = LogProb::new(value).ok()?;
+        Some(TokenReading {
+            token,
+            text: table.text(token).to_owned(),
+            log_prob,
+        })
+    };
+    let mut answers = Vec::with_capacity(prompt.answers.len());
+    for answer in &prompt.answers {
+        answers.push(match answer {
+            AnswerPlan::NextToken { labels } => {
+                let summary = summary?;
+                let mut label_tokens = Vec::new();
+                let mut readings = Vec::with_capacity(labels.len());
+                for (label, ways) in labels {
+                    let mut spellings = Vec::with_capacity(ways.len());
+                    for way in ways {
+                        let mut log_prob = next.next()?;
+                        let tokens = if let Some(opening) = way.opening {
+                            log_prob += next.next()?;
+                            vec![opening, way.token]
+                        } else {
+                            label_tokens.push(way.token);
+                            vec![way.token]
+                        };
+                        let log_prob = LogProb::new(log_prob).ok()?;
+                        spellings.push(Spelling {
+                            text: way.text.clone(),
+                            tokens,
+                            log_prob,
+                        });
+                    }
+                    let log_prob =
+                        log_sum(spellings.iter().map(|spelling| spelling.log_prob.get()));
+                    let log_prob = LogProb::new(log_prob).ok()?;
+                    readings.push(LabelReading {
+                        label: label.clone(),
+                        log_prob,
+                        spellings,
+                    });
+                }
+                // Labels may share spellings (`A` and ` A`): each sequence of tokens counts once.
+                let mut counted: Vec<&[u32]> = Vec::new();
+                let mut mass = 0.0;
+                for spelling in readings.iter().flat_map(|label| &label.spellings) {
+                    if !counted.contains(&spelling.tokens.as_slice()) {
+                        counted.push(&spelling.tokens);
+                        mass += spelling.log_prob.get().exp();
+                    }
+                }
+                let top = summary
+                    .top
+                    .iter()
+                    .map(|(token, value)| token_reading(*token, *value));
+                Answer::NextToken(NextToken {
+                    labels: readings,
+                    label_mass: Probability::new(mass.min(1.0)).ok()?,
+                    entropy: Nats::new(summary.entropy.max(0.0)).ok()?,
+                    top_is_label: summary
+                        .top
+                        .first()
+                        .is_some_and(|(token, _)| label_tokens.contains(token)),
+                    top: top.collect::<Option<_>>()?,
+                })
+            }
+            AnswerPlan::Continuation {
+                text,
+                tokens,
+                joint_tokens_differ,
+            } => {
+                let tokens = tokens
+                    .iter()
+                    .map(|token| token_reading(*token, next.next()?));
+                let tokens = tokens.collect::<Option<Vec<_>>>()?;
+                Answer::Continuation(Continuation {
+                    log_prob: LogProb::new(tokens.iter().map(|token| token.log_prob.get()).sum())
+                        .ok()?,
+                    tokens,
+                    bytes: text.len(),
+                    text: text.clone(),
+                    joint_tokens_differ: *joint_tokens_differ,
+                })
+            }
+        });
+    }
+    Some(Reading {
+        id: prompt.id.clone(),
+        tokens: prompt.tokens,
+        answers,
+    })
+}
+
+/// `ln Σ e^x`, without underflow of the largest.
+fn log_sum(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    largest
+        + values
+            .map(|value| (value - largest).exp())
+            .sum::<f64>()
+            .ln()
+}
