@@ -1,68 +1,174 @@
-//! The question set end to end, through a made-up checkpoint of SmolLM2-135M's shape.
+//! The question set end to end, through made-up checkpoints of known shapes.
 //!
 //! Asks the study's questions where they are at hand (`../shared/valueconsistency`, or the folder that
-//! `CONCORD_QUESTIONS` names), else the demo questions. `CONCORD_LIMIT=N` keeps the first N originals of each file. The record
-//! is also written to `tmp/throughput.json` in cargo's target folder.
+//! `CONCORD_QUESTIONS` names), else the demo questions. After `--`:
+//!
+//! * `--preset NAME`: a shape (`smollm2-135m`), may be given many times; `all` for those of up to 8B.
+//! * `--limit N`: the first N originals of each country. `--repeats N`: the best of so many runs counts (2).
+//! * `--schedule NAME`: `pass-major`, `layer-major` or `spilled`, where not the one that fits.
+//! * `--save-baseline NAME`, `--baseline NAME`: keep records under a name, and compare with them: counts exactly, times beyond
+//!   noise. Something worse ends the bench with an error.
+//!
+//! Records and baselines are JSON files in `tmp/throughput/NAME` of cargo's target folder; without a name, `new`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
-use concord_cli::bench::{Bench, measure};
+use concord_cli::bench::{Bench, Record, measure};
+use concord_questions::QuestionSet;
+use concord_scorer::Wanted;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Those that a machine of 24 GiB runs pass-major.
+const ALL: [&str; 4] = ["smollm2-135m", "qwen2.5-0.5b", "llama-3.2-1b", "llama-3-8b"];
+
+struct Arguments {
+    presets: Vec<String>,
+    limit: Option<usize>,
+    repeats: usize,
+    schedule: Wanted,
+    save: String,
+    baseline: Option<String>,
+}
+
+impl Arguments {
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut arguments = Self {
+            presets: Vec::new(),
+            limit: None,
+            repeats: 2,
+            schedule: Wanted::Auto,
+            save: "new".to_owned(),
+            baseline: None,
+        };
+        while let Some(word) = words.next() {
+            // What cargo adds.
+            if word == "--bench" {
+                continue;
+            }
+            let value = words
+                .next()
+                .ok_or_else(|| format!("{word} needs a value"))?;
+            let number = || {
+                let parsed: Result<usize, _> = value.parse();
+                parsed.map_err(|_| format!("{word}: `{value}` is no number"))
+            };
+            match word.as_str() {
+                "--preset" if value == "all" => {
+                    arguments.presets.extend(ALL.map(str::to_owned));
+                }
+                "--preset" => arguments.presets.push(value),
+                "--limit" => arguments.limit = Some(number()?),
+                "--repeats" => arguments.repeats = number()?,
+                "--schedule" => {
+                    arguments.schedule = match value.as_str() {
+                        "pass-major" => Wanted::PassMajor,
+                        "layer-major" => Wanted::LayerMajor,
+                        "spilled" => Wanted::Spilled,
+                        other => return Err(format!("no schedule `{other}`")),
+                    };
+                }
+                "--save-baseline" => arguments.save = value,
+                "--baseline" => arguments.baseline = Some(value),
+                other => return Err(format!("no option `{other}`")),
+            }
+        }
+        if arguments.presets.is_empty() {
+            arguments.presets.push(ALL[0].to_owned());
+        }
+        Ok(arguments)
+    }
+}
+
 fn main() -> ExitCode {
+    match run() {
+        Ok(worse) if worse.is_empty() => ExitCode::SUCCESS,
+        Ok(worse) => {
+            for line in worse {
+                eprintln!("worse: {line}");
+            }
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<Vec<String>, String> {
+    let arguments = Arguments::read(std::env::args().skip(1))?;
+    let mut set = questions()?;
+    if let Some(limit) = arguments.limit {
+        println!("partial: the first {limit} originals of each file");
+        set.keep_first_originals(limit);
+    }
+    let mut worse = Vec::new();
+    for preset in &arguments.presets {
+        let record = measure(
+            &Bench {
+                preset,
+                cloze: false,
+                dtype: None,
+                schedule: arguments.schedule,
+                memory: None,
+                spill: std::env::temp_dir(),
+                repeats: arguments.repeats,
+            },
+            &set,
+        )
+        .map_err(|failure| failure.render())?;
+        print!("{}", record.human());
+        if record.rows_computed != record.trie_rows {
+            worse.push(format!(
+                "{preset}: {} rows computed for {} rows of the trie",
+                record.rows_computed, record.trie_rows
+            ));
+        }
+        if let Some(name) = &arguments.baseline {
+            let found = record.regressions(&read(&file(name, preset))?, false);
+            if found.is_empty() {
+                println!("baseline         nothing is worse than in `{name}`");
+            }
+            worse.extend(found.into_iter().map(|line| format!("{preset}: {line}")));
+        }
+        let path = file(&arguments.save, preset);
+        write(&path, &record)?;
+        println!("record           {}\n", path.display());
+    }
+    Ok(worse)
+}
+
+fn questions() -> Result<QuestionSet, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let named = std::env::var_os("CONCORD_QUESTIONS").map(PathBuf::from);
     let folder = named.unwrap_or_else(|| root.join("../shared/valueconsistency"));
-    let questions = if folder.exists() {
+    let set = if folder.exists() {
         println!("questions: VALUECONSISTENCY");
         concord_questions::load(&folder)
     } else {
         println!("questions: the demo set (the study's files are not at hand)");
         concord_questions::demo()
     };
-    let mut set = match questions {
-        Ok(set) => set,
-        Err(error) => return fail(&error.to_string()),
-    };
-    let limit = std::env::var("CONCORD_LIMIT")
-        .ok()
-        .and_then(|limit| limit.parse().ok());
-    if let Some(limit) = limit {
-        println!("partial: the first {limit} originals of each file");
-        set.keep_first_originals(limit);
-    }
-    let record = match measure(
-        &Bench {
-            preset: "smollm2-135m",
-            cloze: false,
-            dtype: None,
-            schedule: concord_scorer::Wanted::Auto,
-            memory: None,
-            spill: std::env::temp_dir(),
-        },
-        &set,
-    ) {
-        Ok(record) => record,
-        Err(failure) => return fail(&failure.render()),
-    };
-    print!("{}", record.human());
-    let json = serde_json::to_string_pretty(&record).unwrap_or_default();
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("throughput.json");
-    match std::fs::write(&path, json + "\n") {
-        Ok(()) => println!("record           {}", path.display()),
-        Err(error) => return fail(&format!("{}: {error}", path.display())),
-    }
-    if record.rows_computed != record.trie_rows {
-        return fail(&format!(
-            "{} rows computed for {} rows of the trie",
-            record.rows_computed, record.trie_rows
-        ));
-    }
-    ExitCode::SUCCESS
+    set.map_err(|error| error.to_string())
 }
 
-fn fail(message: &str) -> ExitCode {
-    eprintln!("{message}");
-    ExitCode::FAILURE
+fn file(name: &str, preset: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("throughput");
+    folder.join(name).join(format!("{preset}.json"))
+}
+
+fn read(path: &Path) -> Result<Record, String> {
+    let wrong = |error: String| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn write(path: &Path, record: &Record) -> Result<(), String> {
+    let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+    }
+    let text = serde_json::to_string_pretty(record).unwrap_or_default() + "\n";
+    std::fs::write(path, text).map_err(wrong)
 }

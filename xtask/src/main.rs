@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask train-demo`, `fuzz`, `tidy`.
+//! Chores of the repository: `cargo xtask bench-gate`, `fuzz`, `tidy`, `train-demo`.
 
 // The program behind `cargo xtask` talks to the person who typed it.
 #![expect(
@@ -9,19 +9,27 @@
 
 mod demo;
 mod fuzz;
+mod gate;
 mod tidy;
 
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <task>
 
+  bench-gate [--save]
+               compare what a run costs, in counts, with benches/baselines/counts.json (exit code 7 where it is more or less),
+               or write them anew
   train-demo   train the demo pair again and write models/demo/{base,aligned}
   fuzz [N [READER]]
                N mutated inputs (3000) to each reader of files from strangers, or to one
   tidy         check what the compiler cannot: dependencies, file sizes, names, wording";
 
-fn main() -> Result<()> {
+/// The program's exit code for a regression.
+const REGRESSION: u8 = 7;
+
+fn main() -> Result<ExitCode> {
     let root = root();
     match std::env::args().nth(1).as_deref() {
         Some("train-demo") => demo::train(&root),
@@ -31,9 +39,21 @@ fn main() -> Result<()> {
                 .map_or(Ok(3000), |count| count.parse())?;
             fuzz::fuzz(&root, iterations, std::env::args().nth(3).as_deref())
         }
+        Some("bench-gate") => {
+            let save = std::env::args().nth(2).as_deref() == Some("--save");
+            let worse = gate::gate(&root, save)?;
+            for line in &worse {
+                eprintln!("differs from the baseline: {line}");
+            }
+            if !worse.is_empty() {
+                return Ok(ExitCode::from(REGRESSION));
+            }
+            Ok(())
+        }
         Some("tidy") => tidy::tidy(&root),
         _ => bail!(USAGE),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The repository.

@@ -1,7 +1,7 @@
 //! Memory: the system's, with a bound on what a stranger's template may take.
 
-use crate::failure::ExitStatus;
 use concord_checkpoint::may_take;
+use concord_cli::ExitStatus;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
 

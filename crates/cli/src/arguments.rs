@@ -519,6 +519,18 @@ pub(crate) struct BenchArguments {
     /// Read the answer texts as well as the letters
     #[arg(long)]
     pub cloze: bool,
+    /// How often it is run; the best time counts
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
+    pub repeats: usize,
+    /// Compare with a record of before, and leave with exit code 7 where something is worse
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Compare counts alone, which do not depend on the machine
+    #[arg(long, requires = "baseline")]
+    pub counts_only: bool,
+    /// Write the record to a file
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineArguments,
     /// How results are printed

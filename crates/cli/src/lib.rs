@@ -2,7 +2,6 @@
 //!
 //! Data goes to stdout, progress and messages to stderr. Exit codes are those of [`ExitStatus`].
 
-mod allocator;
 mod arguments;
 pub mod bench;
 mod commands;

@@ -107,6 +107,42 @@ pub(super) struct Unit {
     configured: (usize, usize),
 }
 
+impl Unit {
+    /// Products of tiles in registers, so often; gives the operations. Whole tiles must be configured.
+    pub fn peak(&mut self, rounds: usize) -> f64 {
+        assert_eq!(self.configured, (TILE_ROWS, TILE_ROWS));
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: tiles are configured, and no memory is touched"
+        )]
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "tilezero tmm4",
+                "tilezero tmm5",
+                "tilezero tmm6",
+                "tilezero tmm7",
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            );
+        }
+        // Four products of 16 rows, 32 inputs and 16 outputs.
+        (rounds * 4 * 2 * 16 * 32 * 16) as f64
+    }
+}
+
 /// What `LDTILECFG` reads.
 #[repr(C, align(64))]
 struct Configuration {

@@ -109,3 +109,37 @@ unsafe fn registers(tile: &Tile, x: &[bf16], packed: &[bf16], sums: &mut [f32]) 
         }
     }
 }
+
+/// Products of numbers in registers, so often; gives the operations.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn peak(rounds: usize) -> f64 {
+    assert!(super::path::Path::Avx512Bf16.is_available());
+    #[expect(unsafe_code, reason = "SAFETY: the processor has the instructions")]
+    unsafe {
+        chains(rounds)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[expect(
+    unsafe_code,
+    reason = "SAFETY: sixteen times two bf16 are as many bits as sixteen i32"
+)]
+unsafe fn chains(rounds: usize) -> f64 {
+    const CHAINS: usize = 24;
+    let one = std::hint::black_box(0x3f80_3f80_u32.cast_signed());
+    let value: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(one)) };
+    let mut sums = [_mm512_setzero_ps(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, value, value);
+        }
+    }
+    let mut all = [0.0f32; CHAINS * 16];
+    for (place, sum) in all.chunks_exact_mut(16).zip(&sums) {
+        unsafe { _mm512_storeu_ps(place.as_mut_ptr(), *sum) };
+    }
+    std::hint::black_box(all);
+    (rounds * CHAINS * 64) as f64
+}

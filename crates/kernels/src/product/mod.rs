@@ -6,6 +6,7 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod avx512_bf16;
+mod ceiling;
 mod drive;
 mod finish;
 mod panels;

@@ -1,0 +1,50 @@
+//! Compares what a run costs with `benches/baselines/counts.json`: `cargo xtask bench-gate [--save]`.
+//!
+//! Counts alone are compared: they depend on no machine, and differ only where a change made them.
+
+use anyhow::{Context, Result, anyhow, bail};
+use concord_cli::bench::{Bench, Record, measure};
+use concord_scorer::Wanted;
+use std::path::Path;
+
+/// Compares, or writes the counts anew where `save`; gives what is worse.
+pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
+    let path = root.join("benches/baselines/counts.json");
+    let mut set = concord_questions::demo()?;
+    set.keep_first_originals(1);
+    let mut records = Vec::new();
+    for schedule in [Wanted::PassMajor, Wanted::LayerMajor] {
+        let bench = Bench {
+            preset: "smollm2-135m",
+            cloze: true,
+            dtype: None,
+            schedule,
+            memory: None,
+            spill: std::env::temp_dir(),
+            repeats: 1,
+        };
+        let record = measure(&bench, &set).map_err(|failure| anyhow!(failure.render()))?;
+        println!(
+            "{}: {} rows computed for {} rows of the trie, {} layers read",
+            record.schedule, record.rows_computed, record.trie_rows, record.layers_read
+        );
+        if record.rows_computed != record.trie_rows {
+            bail!("rows computed are not the rows of the trie");
+        }
+        records.push(record);
+    }
+    if save {
+        std::fs::write(&path, serde_json::to_string_pretty(&records)? + "\n")
+            .with_context(|| path.display().to_string())?;
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let before: Vec<Record> = serde_json::from_str(&text)?;
+    if before.len() != records.len() {
+        bail!("{}: {} records", path.display(), before.len());
+    }
+    let pairs = records.iter().zip(&before);
+    Ok(pairs
+        .flat_map(|(now, then)| now.regressions(then, true))
+        .collect())
+}
