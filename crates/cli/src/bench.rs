@@ -1,7 +1,7 @@
 //! The throughput harness behind `concord bench` and `cargo bench`.
 
-use crate::failure::{ExitStatus, Failure};
-use crate::memory::{Allowed, peak_bytes};
+use crate::failure::Failure;
+use crate::memory::{Allowed, keep_freed, peak_bytes};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Mlp, Snapshot, presets};
@@ -266,6 +266,7 @@ impl Record {
 /// # Errors
 /// [`Failure`] for an unknown preset or questions without stimuli.
 pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> {
+    keep_freed();
     let stimuli = Stimuli::own()?;
     let Some(snapshot) = Snapshot::preset(bench.preset, texts(set, &stimuli)?, SEED)? else {
         let message = format!("no preset `{}`", bench.preset);
@@ -298,7 +299,11 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let planned = Plan::new(&snapshot, &table, &prompts)?;
     let plan_seconds = begun.elapsed().as_secs_f64();
     let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
-    let demand = Demand::of(&planned, &snapshot.spec, &sizes, operands(dtype), &config);
+    let demand = Demand {
+        // Nothing that is read is kept.
+        prompts: 0,
+        ..Demand::of(&planned, &snapshot.spec, &sizes, operands(dtype), &config)
+    };
     let allowed = Allowed {
         wanted: bench.schedule,
         memory: bench.memory,
@@ -311,33 +316,12 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     };
     let scorer = Scorer::with_table(&snapshot, &decoder, table);
     let peak_before = config.path.peak_flops(decoder.operands());
-    stop_on_interrupt();
-    let layers_before = decoder.layers_read();
-    let mut layers_read = 0;
-    let mut best: Option<(f64, Counts, Times)> = None;
-    for _ in 0..bench.repeats.max(1) {
-        let bar = Bar::new(bench.preset, planned.trie.len() as u64);
-        let begun = Instant::now();
-        let (counts, times) = scorer.run(&planned, &memory.schedule, |progress, _| {
-            bar.show(progress);
-            if stop_wanted(progress) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        let seconds = begun.elapsed().as_secs_f64();
-        bar.finish();
-        if best.is_none() {
-            layers_read = decoder.layers_read();
-        }
-        if best.as_ref().is_none_or(|(before, ..)| seconds < *before) {
-            best = Some((seconds, counts, times));
-        }
-    }
-    let Some((seconds, counts, times)) = best else {
-        return Err(Failure::new(ExitStatus::Unexpected, "nothing was run", ""));
-    };
+    let Best {
+        seconds,
+        counts,
+        times,
+        layers_read,
+    } = best_of(bench, &scorer, &planned, &memory.schedule)?;
     // What the products alone take is not the run's.
     let peak_bytes = peak_bytes();
     let product_flops_per_s =
@@ -360,7 +344,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         product_flops: counts.product_flops,
         plan_seconds,
         seconds,
-        repeats: bench.repeats.max(1),
+        repeats: bench.repeats,
         prompts_per_s: counts.prompts as f64 / seconds,
         rows_per_s: counts.rows_computed as f64 / seconds,
         shares: Shares::of(&times, seconds),
@@ -370,10 +354,55 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         share_of_product_rate: flops_per_s / product_flops_per_s,
         peak_bytes,
         planned_bytes: memory.peak(),
-        layers_read: layers_read.max(layers_before),
+        layers_read,
         threads: rayon::current_num_threads(),
         processor: processor(),
     })
+}
+
+/// The best of some runs.
+struct Best {
+    seconds: f64,
+    counts: Counts,
+    times: Times,
+    /// By the first of them.
+    layers_read: u64,
+}
+
+fn best_of(
+    bench: &Bench<'_>,
+    scorer: &Scorer<'_>,
+    planned: &Plan,
+    schedule: &Schedule,
+) -> Result<Best, Failure> {
+    stop_on_interrupt();
+    let mut best: Option<Best> = None;
+    for _ in 0..bench.repeats {
+        let bar = Bar::new(bench.preset, planned.trie.len() as u64);
+        let begun = Instant::now();
+        let (counts, times) = scorer.run(planned, schedule, |progress, _| {
+            bar.show(progress);
+            if stop_wanted(progress) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        let seconds = begun.elapsed().as_secs_f64();
+        bar.finish();
+        let layers_read = best
+            .as_ref()
+            .map_or_else(|| scorer.decoder().layers_read(), |best| best.layers_read);
+        if best.as_ref().is_none_or(|best| seconds < best.seconds) {
+            best = Some(Best {
+                seconds,
+                counts,
+                times,
+                layers_read,
+            });
+        }
+    }
+    best.ok_or_else(|| Failure::usage("a bench runs at least once", "--repeats 1"))
 }
 
 /// The texts that the preset's tokenizer is trained on.

@@ -30,6 +30,7 @@ fn say_panics_but_guarded() {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     say_panics_but_guarded();
+    memory::keep_freed();
     if !concord_kernels::Path::is_supported_processor() {
         let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";
         let message = "this processor has no AVX2, which the program needs";

@@ -27,6 +27,7 @@ mod product;
 mod rope;
 mod softmax;
 mod storage;
+mod threads;
 
 pub use activation::{Activation, activation_reference};
 pub use attention::{
@@ -39,3 +40,4 @@ pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
 pub use product::{Matrix, Operands, Path, product_reference};
 pub use rope::{RopeTable, rotate, rotate_reference};
 pub use softmax::{Summary, scale, softcap, summarise, summarise_reference};
+pub use threads::awake;

@@ -8,7 +8,7 @@ use crate::plan::tokens_of;
 use crate::{Scorer, ScorerError, Trie};
 use candle_core::Tensor;
 use concord_decoder::{KvBranch, KvTree, Pass, Session};
-use concord_kernels::{Choice, choose};
+use concord_kernels::{Choice, awake, choose};
 use concord_readings::{Answer, Finish, Generation, LogProb, Prompt, Read, Reading, Sampling};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -195,7 +195,15 @@ impl Scorer<'_> {
     pub fn generate(
         &self,
         prompts: &[Prompt],
-        mut observe: impl FnMut(GenerationProgress, Ended) -> ControlFlow<()>,
+        mut observe: impl FnMut(GenerationProgress, Ended) -> ControlFlow<()> + Send,
+    ) -> Result<GenerationCounts, ScorerError> {
+        awake(|| self.generate_here(prompts, &mut observe))
+    }
+
+    fn generate_here(
+        &self,
+        prompts: &[Prompt],
+        observe: &mut (dyn FnMut(GenerationProgress, Ended) -> ControlFlow<()> + Send),
     ) -> Result<GenerationCounts, ScorerError> {
         let tasks = prompts.par_iter().enumerate();
         let tasks = tasks.map(|(number, prompt)| self.task(number, prompt));

@@ -7,6 +7,7 @@ use concord_readings::{Prompt, Read};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 /// A log-probability to read: of `token` after `row`, into a prompt's `slot`.
 pub(crate) struct Probe {
@@ -18,8 +19,10 @@ pub(crate) struct Probe {
 
 /// How the slots of a prompt become an answer.
 pub(crate) enum AnswerPlan {
-    /// Ways by label; each takes one slot, or two where it has an opening.
-    NextToken { labels: Vec<(String, Vec<Way>)> },
+    /// Ways by label; each takes one slot, or two where it has an opening. Prompts that ask for the same labels share them.
+    NextToken {
+        labels: Arc<Vec<(String, Vec<Way>)>>,
+    },
     /// One slot a token.
     Continuation {
         text: String,
@@ -67,8 +70,8 @@ struct Branch {
     reads: Vec<Ahead>,
 }
 
-/// The ways to write each label, by label and openings.
-type Ways<'a> = HashMap<(&'a str, &'a [String]), Vec<Way>>;
+/// The ways to write labels, by labels and openings.
+type Ways<'a> = HashMap<(&'a [String], &'a [String]), Arc<Vec<(String, Vec<Way>)>>>;
 
 impl Plan {
     /// Tokenises the prompts and lays out the trie.
@@ -177,17 +180,19 @@ fn ways<'a>(
             let Read::NextToken { labels, openings } = read else {
                 continue;
             };
+            let Entry::Vacant(entry) = ways.entry((labels, openings)) else {
+                continue;
+            };
+            let mut of_labels = Vec::with_capacity(labels.len());
             for label in labels {
-                let Entry::Vacant(entry) = ways.entry((label, openings)) else {
-                    continue;
-                };
                 let found = table.ways(label, openings, &snapshot.vocabulary);
                 if found.is_empty() {
                     let (id, label) = (prompt.id.clone(), label.clone());
                     return Err(ScorerError::LabelNotCovered { id, label });
                 }
-                entry.insert(found);
+                of_labels.push((label.clone(), found));
             }
+            entry.insert(Arc::new(of_labels));
         }
     }
     Ok(ways)
@@ -211,13 +216,12 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
     for read in &prompt.reads {
         match read {
             Read::NextToken { labels, openings } => {
-                let mut planned = Vec::new();
-                for label in labels {
-                    let of_label = ways
-                        .get(&(label.as_str(), openings.as_slice()))
-                        .cloned()
-                        .unwrap_or_default();
-                    for way in &of_label {
+                let planned = ways
+                    .get(&(labels.as_slice(), openings.as_slice()))
+                    .cloned()
+                    .unwrap_or_default();
+                for (_, of_label) in planned.iter() {
+                    for way in of_label {
                         let Some(opening) = way.opening else {
                             bare.reads.push(ahead(0, way.token));
                             continue;
@@ -235,7 +239,6 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
                             }),
                         }
                     }
-                    planned.push((label.clone(), of_label));
                 }
                 answers.push(AnswerPlan::NextToken { labels: planned });
             }

@@ -238,7 +238,7 @@ fn assemble(
                 let summary = summary?;
                 let mut label_tokens = Vec::new();
                 let mut readings = Vec::with_capacity(labels.len());
-                for (label, ways) in labels {
+                for (label, ways) in labels.iter() {
                     let mut spellings = Vec::with_capacity(ways.len());
                     for way in ways {
                         let mut log_prob = next.next()?;

@@ -9,6 +9,7 @@ use crate::reader::{Cursor, Group, Reader};
 use candle_core::{DType, Tensor};
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, Pass, Session, Times};
+use concord_kernels::awake;
 use concord_readings::{Prompt, Reading};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -69,6 +70,11 @@ impl<'a> Scorer<'a> {
         }
     }
 
+    /// What computes.
+    pub fn decoder(&self) -> &Decoder {
+        self.decoder
+    }
+
     /// Tokenises prompts and lays out their trie.
     ///
     /// # Errors
@@ -118,7 +124,16 @@ impl<'a> Scorer<'a> {
         &self,
         plan: &Plan,
         schedule: &Schedule,
-        mut observe: impl FnMut(Progress, Vec<(usize, Reading)>) -> ControlFlow<()>,
+        mut observe: impl FnMut(Progress, Vec<(usize, Reading)>) -> ControlFlow<()> + Send,
+    ) -> Result<(Counts, Times), ScorerError> {
+        awake(|| self.run_here(plan, schedule, &mut observe))
+    }
+
+    fn run_here(
+        &self,
+        plan: &Plan,
+        schedule: &Schedule,
+        observe: &mut Observe<'_>,
     ) -> Result<(Counts, Times), ScorerError> {
         let mut run = Run {
             scorer: self,
@@ -134,8 +149,8 @@ impl<'a> Scorer<'a> {
             },
         };
         match schedule {
-            Schedule::PassMajor => run.pass_major(&mut observe)?,
-            Schedule::LayerMajor { spill } => run.layer_major(spill.as_deref(), &mut observe)?,
+            Schedule::PassMajor => run.pass_major(observe)?,
+            Schedule::LayerMajor { spill } => run.layer_major(spill.as_deref(), observe)?,
         }
         Ok((run.counts, run.session.times))
     }
