@@ -14,7 +14,8 @@ pub struct WeightSizes {
     pub outer: u64,
     /// By layer.
     pub layers: Vec<u64>,
-    /// The most that reading one matrix of a layer takes beside it: the matrix as it is in the file.
+    /// The most that a layer takes more while it is read than once it is there: each matrix is in memory as it is in the file
+    /// until it is packed.
     pub reading: u64,
     /// The same for the head.
     pub reading_head: u64,
@@ -58,11 +59,12 @@ impl Decoder {
             sizes.outer += taken(table, in_file(&loader, table));
         }
         for index in 0..snapshot.spec.layers.len() {
-            let mut bytes = 0;
+            let (mut bytes, mut most) = (0, 0);
             for weight in weights(&snapshot.spec.layer(index)) {
                 bytes += taken(weight, packed(&loader, weight));
-                sizes.reading = sizes.reading.max(reading(&loader, weight));
+                most = most.max(bytes + taken(weight, reading(&loader, weight)));
             }
+            sizes.reading = sizes.reading.max(most.saturating_sub(bytes));
             sizes.layers.push(bytes);
         }
         sizes

@@ -192,7 +192,7 @@ impl MemoryPlan {
                 (weights.outer + held, path, streams, disk)
             }
         };
-        let pass = rows * pass_row(spec, demand.operands);
+        let pass = rows * pass_row(spec, demand.operands) + attending(demand.positions);
         let head = logits(spec, config, demand.rows)
             + (config.waiting_rows as u64 + rows) * hidden / 4
                 * demand.operands.dtype().size_in_bytes() as u64;
@@ -236,6 +236,12 @@ fn pass_row(spec: &DecoderSpec, operands: Operands) -> u64 {
     // The stream, two norms of it, queries with keys and values, what attention gives, and the MLP's inside.
     let row = 4 * hidden + 2 * short * hidden + 4 * qkv + short * (spec.query_width() + inner);
     row as u64
+}
+
+/// Bytes that threads keep of the weights of sixteen queries and four heads, and of the list of their keys.
+fn attending(positions: u64) -> u64 {
+    let threads = rayon::current_num_threads() as u64;
+    threads * positions * (16 * 4 * 4 + 48)
 }
 
 /// Bytes of one slice of logits.

@@ -1,6 +1,7 @@
 //! Memory, schedules and threads as a user sets them.
 
 use crate::{concord, golden};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -101,4 +102,34 @@ fn a_folder_for_rows_that_is_not_there_is_named() {
     );
     std::fs::create_dir(folder.path().join("nowhere")).unwrap();
     assert_eq!(concord(folder.path(), &arguments).ok().stdout, expected);
+}
+
+/// The distances of a trained checkpoint, by products of `f32` and of `bf16`.
+#[test]
+fn bf16_moves_distances_by_less_than_a_thousandth() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |dtype: &str| {
+        let arguments = ["run", "--dtype", dtype, "--out", dtype];
+        concord(folder.path(), &arguments).ok();
+        let text = std::fs::read_to_string(folder.path().join(dtype).join("findings.json"));
+        let findings: Value = serde_json::from_str(&text.unwrap()).unwrap();
+        let mut means = Vec::new();
+        for (name, model) in findings["models"].as_object().unwrap() {
+            for (measure, found) in model["overall"].as_object().unwrap() {
+                let mean = found["mean"].as_f64();
+                means.extend(mean.map(|mean| (format!("{name} {measure}"), mean)));
+            }
+        }
+        means
+    };
+    let (exact, rounded) = (run("f32"), run("bf16"));
+    assert!(
+        exact.len() >= 8 && exact.len() == rounded.len(),
+        "{exact:?}"
+    );
+    for ((name, a), (_, b)) in exact.iter().zip(&rounded) {
+        assert!((a - b).abs() < 1e-3, "{name}: {a} and {b}");
+    }
+    // Or nothing was rounded.
+    assert_ne!(exact, rounded);
 }

@@ -27,7 +27,9 @@ pub struct PassRows {
 
 /// What sixteen queries see.
 struct Chunk {
-    /// Every key that one of them sees, so that each sees its own by rising depth.
+    /// How many carried entries all of them see, from the root on.
+    shared: u32,
+    /// Every further key that one of them sees, so that each sees its own by rising depth.
     keys: Vec<Key>,
     /// The depth of each query.
     depths: Vec<u32>,
@@ -66,7 +68,10 @@ impl PassRows {
                 path.truncate(depths[row] as usize);
                 path.push(number(entries + row));
             }
-            let mut keys = Vec::with_capacity(path.len() + (last - first) as usize);
+            // Carried entries end the sooner the deeper they are.
+            let carried = path.partition_point(|index| (*index as usize) < entries);
+            let shared = ends[..carried].partition_point(|end| *end > last);
+            let mut keys = Vec::with_capacity(path.len() - shared + (last - first) as usize);
             let mut add = |index: u32, depth: u32| {
                 let seen_from = (index as usize).saturating_sub(entries);
                 let seen = |row: usize| of_chunk.partition_point(|query| (*query as usize) < row);
@@ -80,7 +85,7 @@ impl PassRows {
                     });
                 }
             };
-            for (depth, index) in (0..).zip(&path) {
+            for (depth, index) in (0..).zip(&path).skip(shared) {
                 add(*index, depth);
             }
             for row in first as usize + 1..=last as usize {
@@ -90,6 +95,7 @@ impl PassRows {
             }
             next = last as usize + 1;
             chunks.push(Chunk {
+                shared: number(shared),
                 keys,
                 depths: of_chunk
                     .iter()
@@ -255,11 +261,16 @@ impl Attention<'_> {
         let group = heads / self.shape.kv_heads;
         let nearest = chunk.depths.iter().min().map_or(0, |depth| *depth as usize);
         let first_depth = self.scores.first(nearest);
-        let keys = chunk.keys.iter();
-        let seen: Vec<Seen<'_>> = keys
-            .filter(|key| key.depth as usize >= first_depth)
-            .map(|key| self.seen(*key, kv))
-            .collect();
+        let from = u32::try_from(first_depth).unwrap_or(u32::MAX);
+        let shared = (from.min(chunk.shared)..chunk.shared).map(|depth| Key {
+            index: depth,
+            depth,
+            first: 0,
+            end: lane(chunk.depths.len()),
+        });
+        let others = chunk.keys.iter().filter(|key| key.depth >= from);
+        let mut seen = Vec::with_capacity(chunk.shared as usize + chunk.keys.len());
+        seen.extend(shared.chain(others.copied()).map(|key| self.seen(key, kv)));
         let Scratch {
             queries: across,
             weights,
