@@ -95,7 +95,7 @@ fn line(snapshot: &Snapshot, length: usize, count: usize) -> Result<(), Box<dyn 
     let plan = Plan::new(snapshot, &table, &prompts)?;
     let sizes = Decoder::weight_sizes(snapshot, dtype, false);
     let demand = Demand {
-        prompts: 0,
+        readings: 0,
         ..Demand::of(&plan, &snapshot.spec, &sizes, operands(dtype), &config)
     };
     let before = resident();

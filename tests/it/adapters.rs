@@ -58,6 +58,15 @@ fn shared() {
             let on_it = plain.adapted(&again).unwrap();
             let alone = Decoder::load(&snapshot, dtype, KernelConfig::cpu()).unwrap();
             let found = logits(&on_it, &[3, 1, 4, 1, 5]);
+            // Layers that are read when they are needed, each with its changes.
+            let streamed = Decoder::streamed(&base, dtype, KernelConfig::cpu()).unwrap();
+            let on_it = streamed.adapted(&again).unwrap();
+            assert_eq!(
+                found,
+                logits(&on_it, &[3, 1, 4, 1, 5]),
+                "{}",
+                path.display()
+            );
             assert_eq!(
                 found,
                 logits(&alone, &[3, 1, 4, 1, 5]),

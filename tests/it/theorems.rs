@@ -44,6 +44,7 @@ pub fn trials() -> Vec<Trial> {
             "theorems::thousands_of_random_sets_read_the_same",
             random_sets,
         ),
+        test("theorems::one_layer_is_first_and_last", one_layer),
         test(
             "theorems::a_file_that_cannot_be_written_ends_a_run_with_its_name",
             no_room_to_spill,
@@ -223,6 +224,7 @@ fn every_family_layer_by_layer() {
 /// Any prompts, in any order, in passes of any size, on any schedule and number of threads: every prompt reads the same bits.
 fn random_sets() {
     const SETS: usize = 2_000;
+    let spill = tempfile::tempdir().unwrap();
     let snapshot = aligned();
     let all = prompts(Kind::Chat, 4, true);
     let scores = |config: KernelConfig| {
@@ -247,7 +249,9 @@ fn random_sets() {
     for rows in [1, 2, 3, 7, 16, 17, 33, 65, 100, 257] {
         let decoders = scores(config(rows));
         for _ in 0..SETS / 10 {
-            let picked: Vec<usize> = (0..=below(3)).map(|_| below(all.len())).collect();
+            // Mostly few, now and then many.
+            let most = if below(25) == 0 { 60 } else { 3 };
+            let picked: Vec<usize> = (0..=below(most)).map(|_| below(all.len())).collect();
             let mut chosen: Vec<usize> = Vec::new();
             for index in picked {
                 if !chosen.contains(&index) {
@@ -255,10 +259,12 @@ fn random_sets() {
                 }
             }
             let prompts: Vec<Prompt> = chosen.iter().map(|index| all[*index].clone()).collect();
-            let schedule = if below(2) == 0 {
-                Schedule::PassMajor
-            } else {
-                Schedule::LayerMajor { spill: None }
+            let schedule = match below(3) {
+                0 => Schedule::PassMajor,
+                1 => Schedule::LayerMajor { spill: None },
+                _ => Schedule::LayerMajor {
+                    spill: Some(spill.path().to_owned()),
+                },
             };
             let kind = below(2);
             let (found, _) = pools[below(pools.len())].install(|| {
@@ -275,6 +281,53 @@ fn random_sets() {
         }
     }
     assert_eq!(sets, SETS);
+}
+
+/// Where the first layer is the last.
+fn one_layer() {
+    let from = folder("biased-tied-sharded");
+    let into = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("tokenizer") {
+            std::fs::copy(&path, into.path().join(name)).unwrap();
+        }
+    }
+    let text = std::fs::read_to_string(from.join("config.json")).unwrap();
+    let sizes = config(10);
+    let mut settings: serde_json::Value = serde_json::from_str(&text).unwrap();
+    settings["num_hidden_layers"] = 1.into();
+    std::fs::write(into.path().join("config.json"), settings.to_string()).unwrap();
+    let mut tensors = std::collections::HashMap::new();
+    for entry in std::fs::read_dir(&from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("model") && name.ends_with(".safetensors") {
+            let part = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+            let kept = part
+                .into_iter()
+                .filter(|(name, _)| !name.contains(".layers.") || name.contains(".layers.0."));
+            tensors.extend(kept);
+        }
+    }
+    candle_core::safetensors::save(&tensors, into.path().join("model.safetensors")).unwrap();
+    let snapshot = Snapshot::open(into.path()).unwrap();
+    let prompts: Vec<Prompt> = (0..7)
+        .map(|number| Prompt {
+            id: number.to_string(),
+            input: Input::Text("A or B: ".repeat(number + 1)),
+            reads: vec![Read::Continuation { text: "B".into() }],
+        })
+        .collect();
+    let decoder = Decoder::load(&snapshot, DType::F32, sizes).unwrap();
+    let scorer = Scorer::new(&snapshot, &decoder);
+    let (expected, _) = scorer.score(&prompts).unwrap();
+    for spill in [None, Some(into.path().to_owned())] {
+        let schedule = Schedule::LayerMajor { spill };
+        let (found, _) = scorer.score_by(&prompts, &schedule).unwrap();
+        assert_eq!(found, expected);
+    }
 }
 
 fn no_room_to_spill() {

@@ -22,7 +22,7 @@ use std::time::Instant;
 const SEED: u64 = 135;
 /// A run is slower than a baseline where its rows a second are below this share of the baseline's...
 const SLOWER_RATE: f64 = 0.93;
-/// ...and its share of the product rate is below this share of the baseline's.
+/// ...and its share of what registers do is below this share of the baseline's.
 const SLOWER_SHARE: f64 = 0.96;
 /// The product is timed this often and its best rate taken.
 const REPEATS: usize = 5;
@@ -155,8 +155,8 @@ impl Shares {
 
 impl Record {
     /// What is worse than in a record of before: counts that differ at all, and, unless `counts_only`, a rate that is lower
-    /// beyond noise. Machines are noisy and shared, so a rate counts as lower where rows a second are, and the share of the
-    /// product rate of the same run is too.
+    /// beyond noise. Machines are noisy and shared, so a rate counts as lower where rows a second are, and the share of what
+    /// the processor's registers do in the same run is too.
     pub fn regressions(&self, before: &Self, counts_only: bool) -> Vec<String> {
         let mut worse = Vec::new();
         if (&self.preset, &self.schedule) != (&before.preset, &before.schedule) {
@@ -184,18 +184,41 @@ impl Record {
                 worse.push(format!("{name}: {now}, was {then}"));
             }
         }
-        let slower = self.rows_per_s < SLOWER_RATE * before.rows_per_s
-            && self.share_of_product_rate < SLOWER_SHARE * before.share_of_product_rate;
-        if slower && !counts_only {
+        if counts_only {
+            return worse;
+        }
+        let how = |record: &Self| {
+            let Self {
+                dtype,
+                products,
+                threads,
+                ..
+            } = record;
+            format!("{dtype} by {products} on {threads} threads")
+        };
+        if how(self) != how(before) {
             worse.push(format!(
-                "rows/s: {:.0}, was {:.0}; share of the product rate: {:.0} %, was {:.0} %",
+                "times of {} are no baseline for {}",
+                how(before),
+                how(self)
+            ));
+        } else if self.rows_per_s < SLOWER_RATE * before.rows_per_s
+            && self.share_of_peak() < SLOWER_SHARE * before.share_of_peak()
+        {
+            worse.push(format!(
+                "rows/s: {:.0}, was {:.0}; share of what registers do: {:.0} %, was {:.0} %",
                 self.rows_per_s,
                 before.rows_per_s,
-                100.0 * self.share_of_product_rate,
-                100.0 * before.share_of_product_rate
+                100.0 * self.share_of_peak(),
+                100.0 * before.share_of_peak()
             ));
         }
         worse
+    }
+
+    /// Operations a second over what the processor does at most.
+    fn share_of_peak(&self) -> f64 {
+        self.flops_per_s / self.peak_flops_per_s
     }
 
     /// A table for people.
@@ -301,7 +324,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
     let demand = Demand {
         // Nothing that is read is kept.
-        prompts: 0,
+        readings: 0,
         ..Demand::of(&planned, &snapshot.spec, &sizes, operands(dtype), &config)
     };
     let allowed = Allowed {
@@ -310,10 +333,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         spill: bench.spill.clone(),
     };
     let memory = allowed.plan(bench.preset, &demand)?;
-    let decoder = match memory.schedule {
-        Schedule::PassMajor => Decoder::load(&snapshot, dtype, config)?,
-        Schedule::LayerMajor { .. } => Decoder::streamed(&snapshot, dtype, config)?,
-    };
+    let decoder = memory.schedule.load(&snapshot, dtype, config)?;
     let scorer = Scorer::with_table(&snapshot, &decoder, table);
     let peak_before = config.path.peak_flops(decoder.operands());
     let Best {
@@ -533,11 +553,16 @@ mod tests {
         };
         assert!(busy.regressions(&before, false).is_empty());
         let slower = Record {
-            share_of_product_rate: 0.6,
+            flops_per_s: 400.0,
             ..busy
         };
         assert_eq!(slower.regressions(&before, false).len(), 1);
         assert!(slower.regressions(&before, true).is_empty());
+        let elsewhere = Record {
+            threads: 8,
+            ..record()
+        };
+        assert_eq!(elsewhere.regressions(&before, false).len(), 1);
         let other = Record {
             preset: "q".into(),
             ..record()

@@ -3,7 +3,7 @@
 use crate::arguments::{MachineArguments, ScheduleChoice};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_scorer::{Demand, MemoryPlan, Wanted, human};
+use concord_scorer::{Demand, MemoryPlan, Wanted};
 use std::path::{Path, PathBuf};
 
 /// What the user allows a run.
@@ -37,13 +37,15 @@ impl Allowed {
     /// # Errors
     /// [`Failure`] where no wanted schedule fits.
     pub fn plan(&self, name: &str, demand: &Demand<'_>) -> Result<MemoryPlan, Failure> {
+        give_back_freed();
         let before = resident_bytes();
         let cap = self
             .memory
             .or_else(|| available_bytes().map(|free| (before + free) / 20 * 19));
         let plan = MemoryPlan::new(demand, self.wanted, before, cap, &self.spill);
         let plan = plan.map_err(|error| {
-            let least = human(error.least);
+            // Rounded up, and one word: it is to be copied.
+            let least = format!("{}MiB", error.least.div_ceil(1 << 20));
             let help = match (self.wanted, self.memory) {
                 (Wanted::PassMajor, _) => {
                     "leave --schedule to the program: layer-major takes less".to_owned()
@@ -119,6 +121,20 @@ pub(crate) fn keep_freed() {
     }
 }
 
+/// Gives back what is free, so that what the process has is what it uses.
+fn give_back_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: the allocator gives back pages that no block is in"
+        )]
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
 /// What the process has; 0 where the system does not say.
 pub(crate) fn resident_bytes() -> u64 {
     kib("/proc/self/status", "VmRSS:").unwrap_or(0)
@@ -136,10 +152,31 @@ fn available_bytes() -> Option<u64> {
         let text = std::fs::read_to_string(file).ok()?;
         text.trim().parse::<u64>().ok()
     };
-    let of_group = number("/sys/fs/cgroup/memory.max")
-        .zip(number("/sys/fs/cgroup/memory.current"))
-        .map(|(most, taken)| most.saturating_sub(taken));
-    Some(of_group.map_or(free, |of_group| free.min(of_group)))
+    // Of a group of processes, by its second version and its first.
+    let groups = [
+        [
+            "memory.max",
+            "memory.current",
+            "memory.stat",
+            "inactive_file ",
+        ],
+        [
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file ",
+        ],
+    ];
+    let of_groups = groups.iter().filter_map(|[most, taken, stat, cached]| {
+        let path = |file: &str| format!("/sys/fs/cgroup/{file}");
+        let stat = std::fs::read_to_string(path(stat)).unwrap_or_default();
+        // Files in memory that nobody uses make room.
+        let cached = stat.lines().find_map(|line| line.strip_prefix(cached));
+        let cached = cached.and_then(|bytes| bytes.trim().parse::<u64>().ok());
+        let taken = number(&path(taken))?.saturating_sub(cached.unwrap_or(0));
+        Some(number(&path(most))?.saturating_sub(taken))
+    });
+    Some(of_groups.fold(free, u64::min))
 }
 
 #[cfg(test)]

@@ -197,6 +197,13 @@ impl Decoder {
         matches!(self.layers, Layers::Streamed(_))
     }
 
+    /// Lets go of layers that are in memory only because they were needed last.
+    pub fn rest(&self) {
+        if let Layers::Streamed(stream) = &self.layers {
+            stream.rest();
+        }
+    }
+
     /// Bytes of the weights that are kept; norms, which are small, not counted.
     pub fn kept_bytes(&self) -> usize {
         let table = |table: &Option<Tensor>| {

@@ -110,6 +110,8 @@ impl Layer {
     ) -> Result<Rows, Stop> {
         let normed = match &self.input_norm {
             Some(own) => times.of(Work::Norms, || normed(&hidden, own, around.rows_as))?,
+            // Attention changes the stream before an MLP beside it takes it.
+            None if around.spec.parallel.is_some() => hidden.copy()?,
             None => hidden.clone(),
         };
         Ok(Rows { hidden, normed })

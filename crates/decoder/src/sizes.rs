@@ -17,7 +17,7 @@ pub struct WeightSizes {
     /// The most that a layer takes more while it is read than once it is there: each matrix is in memory as it is in the file
     /// until it is packed.
     pub reading: u64,
-    /// The same for the head.
+    /// The head while it is read, as it is in the file and packed; it is read first.
     pub reading_head: u64,
 }
 
@@ -53,7 +53,7 @@ impl Decoder {
             if shared { 0 } else { bytes }
         };
         sizes.outer += taken(head, packed(&loader, head));
-        sizes.reading_head = in_file(&loader, head);
+        sizes.reading_head = taken(head, packed(&loader, head) + in_file(&loader, head));
         let tables = outer.head.as_ref().map(|_| &outer.embedding);
         for table in tables.into_iter().chain(&outer.positions) {
             sizes.outer += taken(table, in_file(&loader, table));

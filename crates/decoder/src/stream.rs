@@ -73,7 +73,7 @@ impl LayerStream {
             Some((begun, layer)) if begun == index => layer?,
             _ => {
                 state.read += 1;
-                self.origin.layer(index)?
+                joined(self.begin(index)?)?
             }
         };
         let layer = Arc::new(layer);
@@ -85,6 +85,16 @@ impl LayerStream {
             state.next = Some((next % count, self.begin(next % count)?));
         }
         Ok(layer)
+    }
+
+    /// Lets go of what is in memory.
+    pub fn rest(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.current = None;
+        if let Some((_, thread)) = state.next.take() {
+            // Whatever it read is not needed.
+            let _ = thread.join();
+        }
     }
 
     /// Layers read so far.
@@ -114,11 +124,7 @@ impl LayerStream {
 
 impl Drop for LayerStream {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, thread)) = state.next.take() {
-            // Whatever it read is not needed.
-            let _ = thread.join();
-        }
+        self.rest();
     }
 }
 

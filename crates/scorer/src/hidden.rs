@@ -1,7 +1,7 @@
 //! The residual streams of all passes between two layers, in memory or in a file.
 
 use crate::ScorerError;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -45,8 +45,11 @@ impl HiddenStore {
 
     /// Gives back what is not needed any more.
     pub fn forget(&mut self, pass: usize) -> Result<(), ScorerError> {
-        if let Self::Memory(streams) = self {
-            streams[pass] = Tensor::zeros((0, 1), candle_core::DType::F32, &Device::Cpu)?;
+        // Where there is one layer, nothing waited.
+        if let Self::Memory(streams) = self
+            && let Some(stream) = streams.get_mut(pass)
+        {
+            *stream = Tensor::zeros((0, 1), DType::F32, &Device::Cpu)?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! How much memory a run takes, worked out before it begins, and the schedule that fits.
 
 use crate::Plan;
-use concord_checkpoint::{DecoderSpec, Mlp};
-use concord_decoder::{KvTree, WeightSizes};
+use candle_core::DType;
+use concord_checkpoint::{DecoderSpec, Mlp, Snapshot};
+use concord_decoder::{Decoder, DecoderError, KvTree, WeightSizes};
 use concord_kernels::{KernelConfig, Operands};
 use std::fmt;
 use std::path::PathBuf;
@@ -21,6 +22,22 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Loads a decoder as the schedule needs it.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub fn load(
+        &self,
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Decoder, DecoderError> {
+        match self {
+            Self::PassMajor => Decoder::load(snapshot, dtype, config),
+            Self::LayerMajor { .. } => Decoder::streamed(snapshot, dtype, config),
+        }
+    }
+
     /// What the manifest calls it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -60,10 +77,10 @@ pub struct Demand<'a> {
     pub rows: u64,
     /// The longest sequence.
     pub positions: u64,
-    /// Prompts.
-    pub prompts: u64,
-    /// The most rows that written texts keep, all together; 0 where nothing is written.
-    pub text_rows: u64,
+    /// Bytes of readings that are kept ([`Plan::reading_bytes`]).
+    pub readings: u64,
+    /// Texts that are written; 0 where nothing is.
+    pub texts: u64,
 }
 
 impl<'a> Demand<'a> {
@@ -82,8 +99,8 @@ impl<'a> Demand<'a> {
             config,
             rows: plan.trie.len() as u64,
             positions: plan.trie.positions() as u64,
-            prompts: plan.prompts.len() as u64,
-            text_rows: 0,
+            readings: plan.reading_bytes(),
+            texts: 0,
         }
     }
 }
@@ -105,6 +122,8 @@ pub struct MemoryPlan {
     pub working: u64,
     /// Readings, which stay until the run is stored.
     pub readings: u64,
+    /// The head while it is read, before anything else is there.
+    pub reading_head: u64,
     /// A file of residual streams on disk.
     pub disk: u64,
     /// What may be used.
@@ -121,8 +140,8 @@ pub struct TooLarge {
     pub cap: u64,
 }
 
-/// Bytes of a reading with its label spellings, as JSON programs would hold it too; measured on the study's prompts.
-const READING: u64 = 3 << 10;
+/// What threads, their stacks and gaps between blocks take beside what is counted.
+const BESIDE: u64 = 12 << 20;
 
 impl MemoryPlan {
     /// The first wanted schedule that fits into `cap` bytes, of which the process has `before` already.
@@ -176,9 +195,13 @@ impl MemoryPlan {
         let kv_row = 8 * spec.kv_width() as u64;
         let layers = spec.layers.len() as u64;
         let path = demand.positions * kv_row;
-        let pages = (demand.text_rows.div_ceil(64) * KvTree::page_bytes(spec) as u64)
-            .min((config.kv_mib as u64) << 20);
+        let pages = kv_pages(demand);
         let (kept, kv, streams, disk) = match &schedule {
+            // Every token goes through all layers, which are read again for each.
+            Schedule::LayerMajor { .. } if demand.texts > 0 => {
+                let held = 2.min(layers) * weights.largest_layer();
+                (weights.outer + held, layers * path, 0, 0)
+            }
             Schedule::PassMajor => (weights.total(), layers * path, 0, 0),
             Schedule::LayerMajor { spill } => {
                 // The layer that computes, and the next one, which is read meanwhile.
@@ -197,12 +220,13 @@ impl MemoryPlan {
             + (config.waiting_rows as u64 + rows) * hidden / 4
                 * demand.operands.dtype().size_in_bytes() as u64;
         // What reads a matrix reads before the first pass where all are kept, and meanwhile where they are not.
-        let working = match schedule {
-            Schedule::PassMajor => (pass + head + kv + pages)
-                .max(weights.reading)
-                .saturating_sub(kv + pages),
-            Schedule::LayerMajor { .. } => pass + head + weights.reading,
-        };
+        let working = BESIDE
+            + match schedule {
+                Schedule::PassMajor => (pass + head + kv + pages)
+                    .max(weights.reading)
+                    .saturating_sub(kv + pages),
+                Schedule::LayerMajor { .. } => pass + head + weights.reading,
+            };
         Self {
             schedule,
             before,
@@ -210,7 +234,8 @@ impl MemoryPlan {
             streams,
             kv: kv + pages,
             working,
-            readings: demand.prompts * READING,
+            readings: demand.readings,
+            reading_head: weights.reading_head,
             disk,
             cap,
         }
@@ -218,8 +243,21 @@ impl MemoryPlan {
 
     /// The most that the process will have at any time.
     pub fn peak(&self) -> u64 {
-        self.before + self.weights + self.streams + self.kv + self.working + self.readings
+        let all = self.weights + self.streams + self.kv + self.working + self.readings;
+        self.before + all.max(self.reading_head)
     }
+}
+
+/// Bytes of the pages that texts in hand come to need, as the scorer takes them.
+fn kv_pages(demand: &Demand<'_>) -> u64 {
+    if demand.texts == 0 {
+        return 0;
+    }
+    let page = KvTree::page_bytes(demand.spec) as u64;
+    let longest = demand.positions.div_ceil(64);
+    let room = ((demand.config.kv_mib as u64) << 20) / page;
+    let at_once = demand.texts.min(demand.config.texts as u64);
+    page * room.clamp(longest, longest * at_once)
 }
 
 /// Bytes that one row of a pass takes while it goes through a layer.
@@ -310,8 +348,8 @@ mod tests {
             config,
             rows: 1_000_000,
             positions: 200,
-            prompts: 16_010,
-            text_rows: 0,
+            readings: 16_010 * 3_000,
+            texts: 0,
         }
     }
 
@@ -363,7 +401,7 @@ mod tests {
         let few = demand(&snapshot.spec, &weights, &config);
         let many = Demand {
             rows: 60 * few.rows,
-            prompts: 60 * few.prompts,
+            readings: 60 * few.readings,
             ..few
         };
         let of = |demand: &Demand<'_>| {
@@ -387,5 +425,42 @@ mod tests {
         }
         assert_eq!(human(1023), "1023 B");
         assert_eq!(human(3 << 19), "2 MiB");
+    }
+
+    #[test]
+    fn texts_take_pages_and_no_streams() {
+        let [_, snapshot] = demo_pair().unwrap();
+        let (weights, config) = (weights(), KernelConfig::cpu());
+        let demand = demand(&snapshot.spec, &weights, &config);
+        let writing = Demand {
+            texts: 500,
+            positions: 65,
+            ..demand
+        };
+        let of = |demand: &Demand<'_>, wanted| {
+            MemoryPlan::new(demand, wanted, 0, None, Path::new("")).unwrap()
+        };
+        let layers = of(&writing, Wanted::Spilled);
+        assert_eq!((layers.streams, layers.disk), (0, 0));
+        // Each text has pages of its own: two for 65 rows.
+        let pages = 2 * config.texts as u64 * KvTree::page_bytes(&snapshot.spec) as u64;
+        let whole = of(&writing, Wanted::PassMajor);
+        let path = 65 * 8 * (snapshot.spec.kv_width() * snapshot.spec.layers.len()) as u64;
+        assert_eq!(whole.kv, pages + path);
+    }
+
+    #[test]
+    fn the_head_counts_while_it_is_read() {
+        let [_, snapshot] = demo_pair().unwrap();
+        let config = KernelConfig::cpu();
+        let weights = WeightSizes {
+            outer: GIB,
+            layers: vec![1 << 20; 2],
+            reading: 0,
+            reading_head: 2 * GIB,
+        };
+        let demand = demand(&snapshot.spec, &weights, &config);
+        let plan = MemoryPlan::new(&demand, Wanted::Spilled, GIB, None, Path::new("")).unwrap();
+        assert_eq!(plan.peak(), 3 * GIB);
     }
 }

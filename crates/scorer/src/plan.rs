@@ -159,6 +159,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Bytes of the readings of all prompts in memory, about: texts, tokens and log-probabilities of what is read, and names.
+    pub fn reading_bytes(&self) -> u64 {
+        let prompts = self.prompts.iter();
+        prompts.map(|prompt| 900 + 130 * prompt.slots as u64).sum()
+    }
+}
+
 impl PromptPlan {
     /// Whether the whole distribution after the prompt is summarised.
     fn is_summarised(&self) -> bool {

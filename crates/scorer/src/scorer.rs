@@ -148,11 +148,15 @@ impl<'a> Scorer<'a> {
                 ..Counts::default()
             },
         };
-        match schedule {
-            Schedule::PassMajor => run.pass_major(observe)?,
-            Schedule::LayerMajor { spill } => run.layer_major(spill.as_deref(), observe)?,
+        let outcome = match schedule {
+            Schedule::PassMajor => run.pass_major(observe),
+            Schedule::LayerMajor { spill } => run.layer_major(spill.as_deref(), observe),
+        };
+        self.decoder.rest();
+        if outcome.is_err() {
+            run.rescue(observe);
         }
-        Ok((run.counts, run.session.times))
+        outcome.map(|()| (run.counts, run.session.times))
     }
 
     /// Puts the first `wanted` rows through the head, a slice at a time; `each` is given the rows and their logits,
@@ -282,13 +286,28 @@ impl<'a> Run<'a> {
         };
         let done = counts.rows_computed == counts.trie_rows;
         let complete = reader.read(done, counts, &mut session.times)?;
-        if observe(progress, complete).is_break() {
-            // What waits for the head was paid for.
-            let complete = reader.read(true, counts, &mut session.times)?;
-            let _ = observe(progress, complete);
-            return Err(ScorerError::Stopped);
+        match observe(progress, complete) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(ScorerError::Stopped),
         }
-        Ok(())
+    }
+
+    /// Reads what waits for the head, however the run ended: it was paid for.
+    fn rescue(&mut self, observe: &mut Observe<'_>) {
+        let Self {
+            reader,
+            counts,
+            session,
+            ..
+        } = self;
+        let progress = Progress {
+            rows_done: counts.rows_computed,
+            rows: counts.trie_rows,
+        };
+        // The run's own error is what is said.
+        if let Ok(complete) = reader.read(true, counts, &mut session.times) {
+            let _ = observe(progress, complete);
+        }
     }
 }
 

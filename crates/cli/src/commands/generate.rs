@@ -10,7 +10,7 @@ use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
 use concord_decoder::{Decoder, operands};
 use concord_kernels::KernelConfig;
 use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
-use concord_scorer::{Demand, Schedule, Scorer, ScorerError, lengths};
+use concord_scorer::{Demand, Scorer, ScorerError, lengths};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -72,15 +72,12 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
             config: &config,
             rows: lengths.iter().sum::<usize>() as u64,
             positions: longest as u64,
-            prompts: prompts.len() as u64,
-            text_rows: (longest * config.texts.min(prompts.len())) as u64,
+            readings: (16 * arguments.max_tokens * prompts.len()) as u64,
+            texts: prompts.len() as u64,
         },
     )?;
     let begun = Instant::now();
-    let decoder = match memory.schedule {
-        Schedule::PassMajor => Decoder::load(&snapshot, dtype, config)?,
-        Schedule::LayerMajor { .. } => Decoder::streamed(&snapshot, dtype, config)?,
-    };
+    let decoder = memory.schedule.load(&snapshot, dtype, config)?;
     let loaded = begun.elapsed().as_secs_f64();
     let scorer = Scorer::new(&snapshot, &decoder);
     stop_on_interrupt();

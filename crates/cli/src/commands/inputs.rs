@@ -261,6 +261,7 @@ pub(super) fn described(snapshot: &Snapshot, form: Form, wanted: Dtype) -> Resul
         "origin": snapshot.origin,
         "template": snapshot.template.as_ref().map(|template| template.traits()),
         "dtype": dtype(wanted, snapshot).as_str(),
+        "products": KernelPath::best().name(),
         "parameters": snapshot.spec.parameters(),
         "spec": snapshot.spec,
         "bos_token": snapshot.vocabulary.bos(),

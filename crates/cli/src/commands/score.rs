@@ -10,7 +10,7 @@ use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use concord_decoder::{Decoder, operands};
 use concord_kernels::KernelConfig;
 use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
-use concord_scorer::{Demand, LabelTable, Plan, Schedule, Scorer};
+use concord_scorer::{Demand, LabelTable, Plan, Scorer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -69,10 +69,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let memory =
         Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(&snapshot.name, &demand)?;
     let begun = Instant::now();
-    let decoder = match memory.schedule {
-        Schedule::PassMajor => Decoder::load(&snapshot, dtype, config)?,
-        Schedule::LayerMajor { .. } => Decoder::streamed(&snapshot, dtype, config)?,
-    };
+    let decoder = memory.schedule.load(&snapshot, dtype, config)?;
     let loaded = begun.elapsed().as_secs_f64();
     let scorer = Scorer::with_table(&snapshot, &decoder, table);
     stop_on_interrupt();

@@ -69,10 +69,7 @@ impl<'a> Base<'a> {
         config: KernelConfig,
         schedule: &Schedule,
     ) -> Result<Loaded<'_>, DecoderError> {
-        let load = |snapshot: &Snapshot| match schedule {
-            Schedule::PassMajor => Decoder::load(snapshot, dtype, config),
-            Schedule::LayerMajor { .. } => Decoder::streamed(snapshot, dtype, config),
-        };
+        let load = |snapshot: &Snapshot| schedule.load(snapshot, dtype, config);
         if !self.kept {
             return Ok(Loaded::Own(Box::new(load(snapshot)?)));
         }
@@ -126,42 +123,25 @@ impl<'b, 'a> OnDemand<'b, 'a> {
 
     /// Plans the memory for what is asked, says so, and loads what the schedule keeps.
     fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, Failure> {
-        let base_is_loaded = self
-            .base
-            .as_ref()
-            .is_some_and(|base| base.decoder.is_some());
-        let sizes = Decoder::weight_sizes(self.snapshot, self.dtype, base_is_loaded);
-        let nothing = WeightSizes {
-            outer: 0,
-            layers: vec![0; sizes.layers.len()],
-            reading: 0,
-            reading_head: 0,
-        };
-        let loaded = self.loaded.as_ref().map(Loaded::get);
+        let (sizes, form) = self.sizes();
         let allowed = Allowed {
-            wanted: match loaded {
+            wanted: match form {
                 None => self.allowed.wanted,
-                Some(loaded) if loaded.is_streamed() => match self.allowed.wanted {
-                    Wanted::Spilled => Wanted::Spilled,
-                    _ => Wanted::LayerMajor,
-                },
-                Some(_) => Wanted::PassMajor,
+                Some(false) => Wanted::PassMajor,
+                Some(true) if self.allowed.wanted == Wanted::Spilled => Wanted::Spilled,
+                Some(true) => Wanted::LayerMajor,
             },
             ..self.allowed.clone()
         };
         let demand = Demand {
             spec: &self.snapshot.spec,
-            // What is loaded is there before.
-            weights: match loaded {
-                Some(loaded) if !loaded.is_streamed() => &nothing,
-                _ => &sizes,
-            },
+            weights: &sizes,
             operands: operands(self.dtype),
             config: &self.config,
             rows: asks.rows,
             positions: asks.positions,
-            prompts: asks.prompts,
-            text_rows: asks.text_rows,
+            readings: asks.readings,
+            texts: asks.texts,
         };
         let plan = allowed.plan(&self.snapshot.name, &demand)?;
         if let Some(base) = self.base.take() {
@@ -171,6 +151,65 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             self.seconds = begun.elapsed().as_secs_f64();
         }
         Ok(plan)
+    }
+
+    /// What weights will take beside what is loaded, and, where that decides it, whether layers are streamed.
+    fn sizes(&self) -> (WeightSizes, Option<bool>) {
+        let of = |snapshot: &Snapshot, loaded| Decoder::weight_sizes(snapshot, self.dtype, loaded);
+        let whole = of(self.snapshot, false);
+        let nothing = WeightSizes {
+            outer: 0,
+            layers: vec![0; whole.layers.len()],
+            reading: 0,
+            reading_head: 0,
+        };
+        if let Some(loaded) = &self.loaded {
+            // Its outer weights are there; layers come again where they are streamed.
+            return if loaded.get().is_streamed() {
+                let layers = WeightSizes {
+                    outer: 0,
+                    reading_head: 0,
+                    ..whole
+                };
+                (layers, Some(true))
+            } else {
+                (nothing, Some(false))
+            };
+        }
+        let Some(base) = self.base.as_ref().filter(|base| base.kept) else {
+            return (whole, None);
+        };
+        // An adapter adds what it changes to its base.
+        let changed = match self.snapshot.adapter {
+            Some(_) => of(self.snapshot, true),
+            None => nothing,
+        };
+        match &base.decoder {
+            Some(decoder) if decoder.is_streamed() => (
+                WeightSizes {
+                    outer: changed.outer,
+                    reading_head: changed.reading_head,
+                    ..whole
+                },
+                Some(true),
+            ),
+            Some(_) => (changed, Some(false)),
+            None => {
+                let base = of(base.snapshot, false);
+                let both = WeightSizes {
+                    outer: base.outer + changed.outer,
+                    layers: base
+                        .layers
+                        .iter()
+                        .zip(&changed.layers)
+                        .map(|(a, b)| a + b)
+                        .collect(),
+                    reading: base.reading.max(changed.reading),
+                    reading_head: base.reading_head,
+                };
+                (both, None)
+            }
+        }
     }
 
     /// The spellings of labels in the checkpoint's vocabulary.
@@ -200,34 +239,35 @@ impl<'b, 'a> OnDemand<'b, 'a> {
 struct Asks {
     rows: u64,
     positions: u64,
-    prompts: u64,
-    text_rows: u64,
+    readings: u64,
+    texts: u64,
 }
 
 impl Asks {
-    fn of(plan: &Plan, prompts: usize) -> Self {
+    fn of(plan: &Plan) -> Self {
         Self {
             rows: plan.trie.len() as u64,
             positions: plan.trie.positions() as u64,
-            prompts: prompts as u64,
-            text_rows: 0,
+            readings: plan.reading_bytes(),
+            texts: 0,
         }
     }
 
     /// Of texts that are written after prompts of these lengths.
-    fn of_texts(prompts: &[Prompt], lengths: &[usize], texts: usize) -> Self {
+    fn of_texts(prompts: &[Prompt], lengths: &[usize]) -> Self {
         let most = |prompt: &Prompt| match prompt.reads.first() {
             Some(Read::Generation(sampling)) => sampling.max_tokens,
             _ => 0,
         };
         let rows = prompts.iter().zip(lengths);
-        let rows: Vec<u64> = rows.map(|(p, length)| (length + most(p)) as u64).collect();
-        let longest = rows.iter().copied().max().unwrap_or(0);
+        let rows = rows.map(|(prompt, length)| (length + most(prompt)) as u64);
+        let tokens: u64 = prompts.iter().map(|prompt| most(prompt) as u64).sum();
         Self {
             rows: lengths.iter().sum::<usize>() as u64,
-            positions: longest,
-            prompts: prompts.len() as u64,
-            text_rows: longest * texts.min(prompts.len()) as u64,
+            positions: rows.max().unwrap_or(0),
+            // A token, its log-probability and some letters.
+            readings: 16 * tokens,
+            texts: prompts.len() as u64,
         }
     }
 }
@@ -343,7 +383,7 @@ pub(super) fn write(
         return Ok((journal.close()?, cost));
     }
     let lengths = lengths(snapshot, &left).map_err(|e| Failure::from(e).of(&snapshot.name))?;
-    let asks = Asks::of_texts(&left, &lengths, decoder.config.texts);
+    let asks = Asks::of_texts(&left, &lengths);
     let (scorer, memory) = decoder.scorer(&asks)?;
     if memory.schedule != Schedule::PassMajor {
         output::message(&format!(
@@ -429,11 +469,14 @@ fn score(
         }
     };
     let checkpoint = decoder.snapshot.name.clone();
-    let (scorer, memory) = decoder.scorer(&Asks::of(planned, left.len()))?;
+    let (scorer, memory) = decoder.scorer(&Asks::of(planned))?;
     let begun = Instant::now();
     let bar = Bar::new(name, planned.trie.len() as u64);
     let mut failed: Option<RunError> = None;
     let outcome = scorer.run(planned, &memory.schedule, |progress, done| {
+        if failed.is_some() {
+            return ControlFlow::Break(());
+        }
         bar.show(progress);
         if let Err(error) = journal.append(done.into_iter().map(|(_, reading)| reading)) {
             failed = Some(error);

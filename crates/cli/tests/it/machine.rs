@@ -1,6 +1,6 @@
 //! Memory, schedules and threads as a user sets them.
 
-use crate::{concord, golden};
+use crate::{concord, concord_on, golden};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,13 +31,14 @@ fn stored(run: &Path) -> (Vec<BTreeSet<String>>, String) {
 #[test]
 fn a_run_is_the_same_on_every_schedule_and_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
-    let run = |name: &str, more: &[&str]| {
+    let run_on = |threads: Option<usize>, name: &str, more: &[&str]| {
         let mut arguments = vec!["run", "--limit", "2", "--formats", "letter,cloze,open"];
         arguments.extend(["--passage-tokens", "12", "--argued", "2", "--out", name]);
         arguments.extend(more);
-        let outcome = concord(folder.path(), &arguments).ok();
+        let outcome = concord_on(threads, folder.path(), &arguments, "").ok();
         (stored(&folder.path().join(name)), outcome.stderr)
     };
+    let run = |name: &str, more: &[&str]| run_on(None, name, more);
     let (expected, said) = run("auto", &[]);
     assert!(
         said.contains("demo-base: memory: ") && said.contains("; pass-major"),
@@ -52,6 +53,10 @@ fn a_run_is_the_same_on_every_schedule_and_number_of_threads() {
         let (found, said) = run(schedule, &["--schedule", schedule]);
         assert!(said.contains(name), "{said}");
         assert!(found == expected, "{schedule}");
+    }
+    for threads in [1, 3] {
+        let name = format!("on-{threads}");
+        assert!(run_on(Some(threads), &name, &[]).0 == expected, "{name}");
     }
     let spill = folder.path().join("scratch");
     std::fs::create_dir(&spill).unwrap();
@@ -102,6 +107,21 @@ fn a_folder_for_rows_that_is_not_there_is_named() {
     );
     std::fs::create_dir(folder.path().join("nowhere")).unwrap();
     assert_eq!(concord(folder.path(), &arguments).ok().stdout, expected);
+}
+
+/// The most that the process ever had, by the kernel, against what was planned.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_what_was_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    for schedule in ["pass-major", "layer-major", "spilled"] {
+        let arguments = ["bench", "--limit", "2", "--schedule", schedule];
+        let arguments = [&arguments[..], &["--format", "json", "--cloze"]].concat();
+        let record = concord(folder.path(), &arguments).ok().json();
+        let bytes = |name: &str| record[name].as_f64().unwrap();
+        let off = bytes("peak_bytes") / bytes("planned_bytes") - 1.0;
+        assert!(off.abs() < 0.05, "{schedule}: off by {off}");
+    }
 }
 
 /// The distances of a trained checkpoint, by products of `f32` and of `bf16`.

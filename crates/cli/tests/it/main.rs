@@ -48,8 +48,19 @@ fn concord(folder: &Path, arguments: &[impl AsRef<OsStr>]) -> Outcome {
 }
 
 fn concord_with_input(folder: &Path, arguments: &[impl AsRef<OsStr>], input: &str) -> Outcome {
+    concord_on(None, folder, arguments, input)
+}
+
+/// On so many threads, where that is said.
+fn concord_on(
+    threads: Option<usize>,
+    folder: &Path,
+    arguments: &[impl AsRef<OsStr>],
+    input: &str,
+) -> Outcome {
     let mut child = Command::new(env!("CARGO_BIN_EXE_concord"))
         .args(arguments)
+        .envs(threads.map(|threads| ("RAYON_NUM_THREADS", threads.to_string())))
         .current_dir(folder)
         .env("CONCORD_CACHE", folder.join(".cache"))
         .env("HF_HUB_CACHE", folder.join(".hub"))

@@ -10,11 +10,13 @@
 
 mod pages;
 mod path;
+mod rows;
 mod trie;
 
 pub use pages::{KvPages, PageRows, page_attention};
 pub use path::KvPath;
-pub use trie::{PassRows, trie_attention};
+pub use rows::PassRows;
+pub use trie::trie_attention;
 
 /// The heads of one attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

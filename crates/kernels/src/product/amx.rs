@@ -79,7 +79,8 @@ fn comes_out_right() -> bool {
     let Ok(tensor) = Tensor::from_slice(&weight, (outer, inner), &Device::Cpu) else {
         return false;
     };
-    let Ok(panels) = Panels::pack(&tensor, false) else {
+    // Not on the pool: whoever waits for the answer may hold its threads.
+    let Ok(panels) = Panels::pack_here(&tensor, false) else {
         return false;
     };
     let out = Output::new(rows * outer);
@@ -88,7 +89,6 @@ fn comes_out_right() -> bool {
         width: outer,
         bias: None,
     };
-    // Not on the pool: whoever waits for the answer may hold its threads.
     Job::new(Path::Amx, Rows::Bf16(&x), rows, &panels, &store).run_here::<Unit>();
     #[expect(
         unsafe_code,

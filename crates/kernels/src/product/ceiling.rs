@@ -14,8 +14,11 @@ const ATTEMPTS: usize = 5;
 
 impl Path {
     /// Floating-point operations a second that the path's instructions do at most on all threads, best of five: a ceiling for
-    /// products of these operands, measured now.
+    /// products of these operands, measured now; 0 where the path is not available.
     pub fn peak_flops(self, operands: Operands) -> f64 {
+        if !self.is_available() {
+            return 0.0;
+        }
         let threads = rayon::current_num_threads();
         let attempt = || {
             let rates: Vec<f64> = (0..threads)

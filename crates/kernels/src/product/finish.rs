@@ -8,26 +8,30 @@ use crate::storage::narrowed;
 use half::bf16;
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Room for a result, not written yet.
 pub(super) struct Output<T> {
     values: Vec<T>,
+    start: *mut T,
     length: usize,
 }
 
 impl<T: Copy> Output<T> {
     pub fn new(length: usize) -> Self {
+        let mut values = Vec::with_capacity(length);
+        let start = values.as_mut_ptr();
         Self {
-            values: Vec::with_capacity(length),
+            values,
+            start,
             length,
         }
     }
 
     pub fn shared(&self) -> Shared<'_, T> {
         Shared {
-            // The tasks write through it, one place each.
-            start: self.values.as_ptr().cast_mut(),
+            start: self.start,
             length: self.length,
             lives: PhantomData,
         }
@@ -72,10 +76,24 @@ impl<'a, T: Copy> Shared<'a, T> {
         }
     }
 
+    /// Room for some neighbouring values.
+    ///
+    /// # Safety
+    /// No other task has them.
+    ///
+    /// # Panics
+    /// Where there are no such values.
+    #[expect(unsafe_code, reason = "its caller owns the values")]
+    unsafe fn room(&self, at: Range<usize>) -> &'a mut [MaybeUninit<T>] {
+        assert!(at.start <= at.end && at.end <= self.length);
+        let start = unsafe { self.start.add(at.start) };
+        unsafe { std::slice::from_raw_parts_mut(start.cast(), at.len()) }
+    }
+
     /// Some neighbouring values.
     ///
     /// # Safety
-    /// No other task has them, and they are written before they are read.
+    /// No other task has them, and they have been written before.
     ///
     /// # Panics
     /// Where there are no such values.
@@ -116,8 +134,8 @@ impl Finish for Store<'_> {
         let first = panels.start * PANEL;
         for (at, sums) in places(&rows, first, panels.len() * PANEL, self.width, sums) {
             #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
-            let out = unsafe { self.out.get(at) };
-            out.copy_from_slice(&sums[..out.len()]);
+            let out = unsafe { self.out.room(at) };
+            let out = out.write_copy_of_slice(&sums[..out.len()]);
             add_bias(out, self.bias, first);
         }
     }
@@ -252,8 +270,8 @@ impl Activated<'_> {
         let at = at..at + count;
         #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
         match self.out {
-            Written::F32(out) => put(unsafe { out.get(at) }, &values),
-            Written::Bf16(out) => put(unsafe { out.get(at) }, &values.map(narrowed)),
+            Written::F32(out) => put(unsafe { out.room(at) }, &values),
+            Written::Bf16(out) => put(unsafe { out.room(at) }, &values.map(narrowed)),
         }
     }
 
@@ -271,10 +289,11 @@ impl Activated<'_> {
 
 /// Copies the values of a panel that are there. Whole ones need no call.
 #[inline(always)]
-fn put<T: Copy>(to: &mut [T], values: &[T; PANEL]) {
+fn put<T: Copy>(to: &mut [MaybeUninit<T>], values: &[T; PANEL]) {
+    let count = to.len();
     if let Some((to, [])) = to.split_first_chunk_mut::<PANEL>() {
-        *to = *values;
+        *to = values.map(MaybeUninit::new);
     } else {
-        to.copy_from_slice(&values[..to.len()]);
+        to.write_copy_of_slice(&values[..count]);
     }
 }

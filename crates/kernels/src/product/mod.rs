@@ -65,6 +65,9 @@ impl Matrix {
         if operands == Operands::Bf16 && weight.dtype() != DType::BF16 {
             bail!("weights of {:?} are no bf16 operands", weight.dtype());
         }
+        if !path.is_available() {
+            bail!("this processor has no products by {path}");
+        }
         Ok(Self {
             panels: Panels::pack(weight, gated)?,
             operands,
@@ -73,6 +76,9 @@ impl Matrix {
     }
 
     /// The weight as it was, `[out, in]`.
+    ///
+    /// # Errors
+    /// candle's, where the tensor cannot be made.
     pub fn unpack(&self) -> Result<Tensor> {
         self.panels.unpack()
     }
@@ -130,8 +136,9 @@ impl Matrix {
     /// candle's, where shapes do not fit.
     pub fn product(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (rows, width) = (x.dim(0)?, self.panels.outer);
+        self.is_plain()?;
         let out = Output::new(rows * width);
-        with_bias(bias, |bias| {
+        with_bias(bias, width, |bias| {
             self.multiply(
                 x,
                 &Store {
@@ -184,7 +191,7 @@ impl Matrix {
         };
         let rows = x.dim(0)?;
         let fill = |out| {
-            with_bias(bias, |bias| {
+            with_bias(bias, self.panels.outer, |bias| {
                 self.multiply(
                     x,
                     &Activated {
@@ -239,7 +246,16 @@ impl Matrix {
         })
     }
 
+    /// Gates and ups stand by turns: their sums are no result of their own.
+    fn is_plain(&self) -> Result<()> {
+        if self.panels.paired {
+            bail!("the outputs of a gated weight are gates and ups");
+        }
+        Ok(())
+    }
+
     fn fits(&self, x: &Tensor, out: &Tensor) -> Result<()> {
+        self.is_plain()?;
         if out.dims2()? != (x.dim(0)?, self.panels.outer) {
             bail!("a product of {:?} does not fit {:?}", x.dims(), out.dims());
         }
@@ -308,8 +324,15 @@ fn filled<T: Copy + Sync, U: bytemuck::Pod + Send>(
     out
 }
 
-fn with_bias<R>(bias: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> Result<R>) -> Result<R> {
+fn with_bias<R>(
+    bias: Option<&Tensor>,
+    width: usize,
+    run: impl FnOnce(Option<&[f32]>) -> Result<R>,
+) -> Result<R> {
     match bias {
+        Some(bias) if bias.elem_count() != width => {
+            bail!("a bias of {} for {width} outputs", bias.elem_count())
+        }
         Some(bias) => read(bias, |bias| run(Some(bias)))?,
         None => run(None),
     }
@@ -351,7 +374,7 @@ impl InplaceOp1 for AddProduct<'_> {
         let hidden = values_mut(hidden, layout)?;
         #[expect(clippy::cast_possible_truncation, reason = "the stream is f32")]
         let scale = self.scale as f32;
-        with_bias(self.bias, |bias| {
+        with_bias(self.bias, self.matrix.panels.outer, |bias| {
             self.matrix.multiply(
                 self.x,
                 &Add {
@@ -602,5 +625,13 @@ mod tests {
         );
         let gated = Matrix::pack(&weight, true, Operands::F32, Path::best()).unwrap();
         assert!(gated.rows(&[0]).is_err());
+        assert!(gated.product(&noise(3, 6, 1), None).is_err());
+        assert!(
+            gated
+                .add_product(&noise(3, 6, 1), None, 1.0, &noise(3, 8, 1))
+                .is_err()
+        );
+        let short = noise(1, 7, 1).flatten_all().unwrap();
+        assert!(matrix.product(&noise(3, 6, 1), Some(&short)).is_err());
     }
 }

@@ -66,6 +66,16 @@ impl Panels {
     /// Packs a contiguous `[outer, inner]` tensor of `f32`, `f16` or `bf16`. Where `paired`, a panel of the first half of the
     /// outputs (gates) is followed by the panel of the second half (ups) that goes with it.
     pub fn pack(weight: &Tensor, paired: bool) -> Result<Self> {
+        Self::packed(weight, paired, true)
+    }
+
+    /// [`Panels::pack`] on this thread alone.
+    #[cfg(target_arch = "x86_64")]
+    pub fn pack_here(weight: &Tensor, paired: bool) -> Result<Self> {
+        Self::packed(weight, paired, false)
+    }
+
+    fn packed(weight: &Tensor, paired: bool, shared: bool) -> Result<Self> {
         let (outer, inner) = weight.dims2()?;
         if paired && !outer.is_multiple_of(2) {
             bail!("{outer} outputs are no gates and ups");
@@ -90,9 +100,15 @@ impl Panels {
             paired,
         };
         panels.numbers = match storage {
-            CpuStorage::F32(all) => Numbers::F32(panels.arranged(&all[start..end], put_single)),
-            CpuStorage::F16(all) => Numbers::F16(panels.arranged(&all[start..end], put_single)),
-            CpuStorage::BF16(all) => Numbers::Bf16(panels.arranged(&all[start..end], put_pairs)),
+            CpuStorage::F32(all) => {
+                Numbers::F32(panels.arranged(&all[start..end], put_single, shared))
+            }
+            CpuStorage::F16(all) => {
+                Numbers::F16(panels.arranged(&all[start..end], put_single, shared))
+            }
+            CpuStorage::BF16(all) => {
+                Numbers::Bf16(panels.arranged(&all[start..end], put_pairs, shared))
+            }
             _ => bail!("weights are f32, bf16 or f16"),
         };
         Ok(panels)
@@ -102,20 +118,22 @@ impl Panels {
         &self,
         weight: &[T],
         put: fn(&mut [T], usize, &[T]),
+        shared: bool,
     ) -> Aligned<T> {
         let size = self.depth * PANEL;
         let mut packed = Aligned::zeroed(self.count() * size);
-        if size > 0 {
+        let fill = |(number, panel): (usize, &mut [T])| {
+            for (column, row) in self.rows(number).enumerate() {
+                let row = &weight[row * self.inner..(row + 1) * self.inner];
+                put(panel, column, row);
+            }
+        };
+        if size > 0 && shared {
             let panels = packed.get_mut().par_chunks_mut(size).enumerate();
-            panels.for_each(|(number, panel)| {
-                for (column, row) in self.rows(number).enumerate() {
-                    put(
-                        panel,
-                        column,
-                        &weight[row * self.inner..(row + 1) * self.inner],
-                    );
-                }
-            });
+            panels.for_each(fill);
+        } else if size > 0 {
+            let panels = packed.get_mut().chunks_mut(size).enumerate();
+            panels.for_each(fill);
         }
         packed
     }

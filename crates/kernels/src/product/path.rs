@@ -50,8 +50,13 @@ impl Path {
         })
     }
 
-    /// Whether this processor, and the system, have what the path needs.
+    /// Whether this processor, and the system, have what the path needs. Found once.
     pub fn is_available(self) -> bool {
+        static FOUND: [OnceLock<bool>; 5] = [const { OnceLock::new() }; 5];
+        *FOUND[self as usize].get_or_init(|| self.is_found())
+    }
+
+    fn is_found(self) -> bool {
         if self == Self::Portable {
             return true;
         }

@@ -23,6 +23,10 @@ pub(super) const CUT: Cut = Cut {
 ///
 /// # Shapes
 /// Bytes between rows of `x` and of `sums`: `x_stride`, `sums_stride`. Upper and lower: up to sixteen rows each.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", test)),
+    expect(dead_code, reason = "only a tile unit reads it")
+)]
 pub(super) struct Block {
     pub upper: *const bf16,
     pub lower: *const bf16,
