@@ -99,7 +99,7 @@ fn line(snapshot: &Snapshot, length: usize, count: usize) -> Result<(), Box<dyn 
         ..Demand::of(&plan, &snapshot.spec, &sizes, operands(dtype), &config)
     };
     let before = resident();
-    let memory = MemoryPlan::new(&demand, Wanted::Auto, before, None, &std::env::temp_dir())?;
+    let memory = MemoryPlan::new(&[demand], Wanted::Auto, before, None, &std::env::temp_dir())?;
     let decoder = Decoder::load(snapshot, dtype, config)?;
     let scorer = Scorer::with_table(snapshot, &decoder, table);
     let begun = Instant::now();

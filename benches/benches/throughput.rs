@@ -126,7 +126,8 @@ fn run() -> Result<Vec<String>, String> {
             ));
         }
         if let Some(name) = &arguments.baseline {
-            let found = record.regressions(&read(&file(name, preset))?, false);
+            let before = read(&file(name, preset))?;
+            let found = record.regressions(&before, false)?;
             if found.is_empty() {
                 println!("baseline         nothing is worse than in `{name}`");
             }

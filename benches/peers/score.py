@@ -1,7 +1,8 @@
 """Prompts a second of `concord score`, of transformers and of lm-evaluation-harness, on the same checkpoint and token ids.
 
-    python -m venv peers && peers/bin/pip install torch transformers lm-eval
-    peers/bin/python benches/peers/score.py target/release/concord [--questions DIR] [--prompts N] [--peer-prompts N]
+    benches/peers/run [--questions DIR] [--prompts N] [--peer-prompts N]
+
+installs them and calls this script.
 
 The checkpoint has SmolLM2-135M's shape, random weights stored in bfloat16 and a tokenizer trained on the questions. Prompts are
 the question set in chat form, both orders of the options; every program reads the log-probabilities of the two letters.
@@ -136,5 +137,6 @@ for batch in (16, 64):
 rate, found = best(by_lm_eval)
 record["lm_eval_prompts_per_s"] = rate
 print(f"lm-eval                      {rate:8.1f} prompts/s, letters within {furthest(found, expected):.3f} nats")
+assert furthest(found, expected) < 0.2, "the programs did not read the same"
 if arguments.out:
     arguments.out.write_text(json.dumps(record, indent=2) + "\n")

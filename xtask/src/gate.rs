@@ -44,6 +44,11 @@ pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
         bail!("{}: {} records", path.display(), before.len());
     }
     let pairs = records.iter().zip(&before);
-    worse.extend(pairs.flat_map(|(now, then)| now.regressions(then, true)));
+    worse.extend(
+        pairs.flat_map(|(now, then)| match now.regressions(then, true) {
+            Ok(worse) => worse,
+            Err(problem) => vec![problem],
+        }),
+    );
     Ok(worse)
 }

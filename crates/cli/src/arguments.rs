@@ -93,7 +93,7 @@ pub(crate) struct MachineArguments {
     /// In which order layers and passes are gone through
     #[arg(long, value_enum, default_value_t = ScheduleChoice::Auto)]
     pub schedule: ScheduleChoice,
-    /// The most memory that may be used, for example 8GiB; without it, what is free
+    /// The most memory that may be used, for example 8GiB or 500MiB; without it, what is free
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
     /// Where rows between layers are kept when they do not fit into memory; without it, beside the results or in the system's
@@ -522,13 +522,13 @@ pub(crate) struct BenchArguments {
     /// How often it is run; the best time counts
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub repeats: usize,
-    /// Compare with a record of before, and leave with exit code 7 where something is worse
+    /// Compare with a record of before: counts exactly, times beyond noise; exit code 7 where something differs
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
     /// Compare counts alone, which do not depend on the machine
     #[arg(long, requires = "baseline")]
     pub counts_only: bool,
-    /// Write the record to a file
+    /// Write the record to a file, unless it is worse than the baseline
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
     #[command(flatten)]

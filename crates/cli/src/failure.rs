@@ -340,11 +340,14 @@ impl From<ScorerError> for Failure {
             ScorerError::Mixed { .. } | ScorerError::Sampling { .. } => {
                 Self::new(ExitStatus::Usage, text, "see `concord generate --help`")
             }
-            ScorerError::Spill { .. } => Self::new(
-                ExitStatus::Device,
-                text,
-                "free some room there, or name another folder with --spill",
-            ),
+            ScorerError::Spill { source, .. } => {
+                let help = if source.kind() == std::io::ErrorKind::StorageFull {
+                    "free some room there, or name another folder with --spill"
+                } else {
+                    "name another folder with --spill"
+                };
+                Self::new(ExitStatus::Device, text, help)
+            }
             ScorerError::Stopped => Self::new(ExitStatus::Unexpected, text, "nothing was written"),
             ScorerError::Tensor(_) => {
                 Self::new(ExitStatus::Device, text, "there may be too little memory")

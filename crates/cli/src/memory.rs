@@ -15,6 +15,8 @@ pub(crate) struct Allowed {
     pub memory: Option<u64>,
     /// The folder for rows between layers.
     pub spill: PathBuf,
+    /// Whether the weights are loaded already, which decides the schedule.
+    pub loaded: bool,
 }
 
 impl Allowed {
@@ -29,25 +31,26 @@ impl Allowed {
             },
             memory: arguments.memory,
             spill: arguments.spill.clone().unwrap_or_else(|| folder.to_owned()),
+            loaded: false,
         }
     }
 
-    /// Plans a run and says so.
+    /// Plans what a checkpoint is asked, and says so where its weights are still to be loaded.
     ///
     /// # Errors
     /// [`Failure`] where no wanted schedule fits.
-    pub fn plan(&self, name: &str, demand: &Demand<'_>) -> Result<MemoryPlan, Failure> {
+    pub fn plan(&self, name: &str, demands: &[Demand<'_>]) -> Result<MemoryPlan, Failure> {
         give_back_freed();
         let before = resident_bytes();
         let cap = self
             .memory
             .or_else(|| available_bytes().map(|free| (before + free) / 20 * 19));
-        let plan = MemoryPlan::new(demand, self.wanted, before, cap, &self.spill);
+        let plan = MemoryPlan::new(demands, self.wanted, before, cap, &self.spill);
         let plan = plan.map_err(|error| {
             // Rounded up, and one word: it is to be copied.
             let least = format!("{}MiB", error.least.div_ceil(1 << 20));
             let help = match (self.wanted, self.memory) {
-                (Wanted::PassMajor, _) => {
+                (Wanted::PassMajor, _) if !self.loaded => {
                     "leave --schedule to the program: layer-major takes less".to_owned()
                 }
                 (_, Some(_)) => format!("allow at least {least} with --memory"),
@@ -57,10 +60,15 @@ impl Allowed {
             };
             Failure::new(ExitStatus::Device, format!("{name}: {error}"), help)
         })?;
-        output::message(&format!("{name}: {plan}"));
+        if !self.loaded {
+            output::message(&format!("{name}: {plan}"));
+        }
         Ok(plan)
     }
 }
+
+/// Below this a plain number was hardly meant as bytes.
+const MEBIBYTE: f64 = 1_048_576.0;
 
 /// Parses a size such as `8GiB`, `8G`, `512MiB` or bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -68,6 +76,9 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no size, for example 8GiB"))?;
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
@@ -80,10 +91,10 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "tb" => 1_000_000_000_000,
         other => return Err(format!("`{other}` is no unit: GiB, MiB, GB, …")),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is no size, for example 8GiB"))?;
     let bytes = number * factor as f64;
+    if unit.is_empty() && bytes < MEBIBYTE {
+        return Err(format!("{text} of what? for example {text}GiB"));
+    }
     if !(1.0..9e18).contains(&bytes) {
         return Err(format!("`{text}` is no size that a machine has"));
     }
@@ -189,7 +200,9 @@ mod tests {
         assert_eq!(size("8g"), Ok(8 << 30));
         assert_eq!(size("1.5 MiB"), Ok(3 << 19));
         assert_eq!(size("2GB"), Ok(2_000_000_000));
-        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("1048576"), Ok(1 << 20));
+        assert!(size("8").unwrap_err().contains("8GiB"));
+        assert!(size("banana").unwrap_err().contains("no size"));
         for wrong in ["", "GiB", "8 bananas", "-1", "0", "1e3", "9999999TB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }

@@ -144,12 +144,13 @@ pub struct TooLarge {
 const BESIDE: u64 = 12 << 20;
 
 impl MemoryPlan {
-    /// The first wanted schedule that fits into `cap` bytes, of which the process has `before` already.
+    /// The first wanted schedule on which everything that is demanded, one after the other, fits into `cap` bytes, of which the
+    /// process has `before` already. The plan is that of what takes most.
     ///
     /// # Errors
     /// [`TooLarge`] where none does.
     pub fn new(
-        demand: &Demand<'_>,
+        demands: &[Demand<'_>],
         wanted: Wanted,
         before: u64,
         cap: Option<u64>,
@@ -167,9 +168,15 @@ impl MemoryPlan {
             Wanted::LayerMajor => &all[1..],
             Wanted::Spilled => &all[2..],
         };
-        let plans = candidates
-            .iter()
-            .map(|schedule| Self::of(demand, schedule.clone(), before, cap));
+        let most = |schedule: &Schedule| {
+            let plans = demands
+                .iter()
+                .map(|demand| Self::of(demand, schedule.clone(), before, cap));
+            let disk = plans.clone().map(|plan| plan.disk).max()?;
+            let most = plans.max_by_key(Self::peak)?;
+            Some(Self { disk, ..most })
+        };
+        let plans = candidates.iter().filter_map(most);
         let mut least = u64::MAX;
         for plan in plans {
             if cap.is_none_or(|cap| plan.peak() <= cap) {
@@ -311,7 +318,7 @@ impl fmt::Display for MemoryPlan {
         }
         write!(
             formatter,
-            ", {} to work in, {} taken before; {} at most",
+            ", {} to work in, {} that the process has; {} at most",
             human(self.kv + self.working + self.readings),
             human(self.before),
             human(self.peak())
@@ -368,7 +375,7 @@ mod tests {
         let (weights, config) = (weights(), KernelConfig::cpu());
         let demand = demand(&snapshot.spec, &weights, &config);
         let spill = Path::new("spilled");
-        let plan = |wanted, cap| MemoryPlan::new(&demand, wanted, GIB, cap, spill);
+        let plan = |wanted, cap| MemoryPlan::new(&[demand], wanted, GIB, cap, spill);
         let whole = plan(Wanted::Auto, None).unwrap();
         assert_eq!(whole.schedule, Schedule::PassMajor);
         assert!(whole.peak() > 19 * GIB && whole.disk == 0);
@@ -405,7 +412,7 @@ mod tests {
             ..few
         };
         let of = |demand: &Demand<'_>| {
-            MemoryPlan::new(demand, Wanted::PassMajor, 0, None, Path::new("")).unwrap()
+            MemoryPlan::new(&[*demand], Wanted::PassMajor, 0, None, Path::new("")).unwrap()
         };
         let (few, many) = (of(&few), of(&many));
         assert_eq!(few.working, many.working);
@@ -418,7 +425,7 @@ mod tests {
         let [_, snapshot] = demo_pair().unwrap();
         let (weights, config) = (weights(), KernelConfig::cpu());
         let demand = demand(&snapshot.spec, &weights, &config);
-        let plan = MemoryPlan::new(&demand, Wanted::Auto, GIB, Some(32 * GIB), Path::new(""));
+        let plan = MemoryPlan::new(&[demand], Wanted::Auto, GIB, Some(32 * GIB), Path::new(""));
         let said = plan.unwrap().to_string();
         for part in ["18.0 GiB for weights", "of 32.0 GiB", "pass-major"] {
             assert!(said.contains(part), "{said}");
@@ -438,10 +445,18 @@ mod tests {
             ..demand
         };
         let of = |demand: &Demand<'_>, wanted| {
-            MemoryPlan::new(demand, wanted, 0, None, Path::new("")).unwrap()
+            MemoryPlan::new(&[*demand], wanted, 0, None, Path::new("")).unwrap()
         };
         let layers = of(&writing, Wanted::Spilled);
         assert_eq!((layers.streams, layers.disk), (0, 0));
+        // What takes most decides.
+        let both = MemoryPlan::new(&[demand, writing], Wanted::Auto, 0, None, Path::new(""));
+        assert_eq!(
+            both.unwrap().peak(),
+            of(&demand, Wanted::Auto)
+                .peak()
+                .max(of(&writing, Wanted::Auto).peak())
+        );
         // Each text has pages of its own: two for 65 rows.
         let pages = 2 * config.texts as u64 * KvTree::page_bytes(&snapshot.spec) as u64;
         let whole = of(&writing, Wanted::PassMajor);
@@ -460,7 +475,7 @@ mod tests {
             reading_head: 2 * GIB,
         };
         let demand = demand(&snapshot.spec, &weights, &config);
-        let plan = MemoryPlan::new(&demand, Wanted::Spilled, GIB, None, Path::new("")).unwrap();
+        let plan = MemoryPlan::new(&[demand], Wanted::Spilled, GIB, None, Path::new("")).unwrap();
         assert_eq!(plan.peak(), 3 * GIB);
     }
 }

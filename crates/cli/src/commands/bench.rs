@@ -31,24 +31,46 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
         spill: allowed.spill,
         repeats: arguments.repeats,
     };
+    // What can be known to be wrong is said before the work.
     let before = arguments.baseline.as_deref().map(read).transpose()?;
+    if let Some(before) = before
+        .as_ref()
+        .filter(|before| before.preset != bench.preset)
+    {
+        return Err(no_baseline(&format!(
+            "the baseline is of {}, this is {}",
+            before.preset, bench.preset
+        )));
+    }
+    let parent = arguments.save.as_deref().and_then(Path::parent);
+    if let Some(parent) = parent.filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
+    {
+        let message = format!("{}: no folder to save the record in", parent.display());
+        return Err(Failure::usage(message, "make it, or name another file"));
+    }
     let record = measure(&bench, &set)?;
     match arguments.format {
         OutputFormat::Json => output::json(&record)?,
         OutputFormat::Human => output::data(&record.human())?,
     }
-    if let Some(path) = &arguments.save {
-        save(path, &record)?;
-    }
-    let Some(before) = before else { return Ok(()) };
-    let worse = record.regressions(&before, arguments.counts_only);
-    if worse.is_empty() {
+    if let Some(before) = before {
+        let worse = record.regressions(&before, arguments.counts_only);
+        let worse = worse.map_err(|problem| no_baseline(&problem))?;
+        if !worse.is_empty() {
+            let message = format!("differs from the baseline: {}", worse.join("; "));
+            let help = "find the change that did it; where it is meant, save a new baseline without --baseline";
+            return Err(Failure::new(ExitStatus::Regression, message, help));
+        }
         output::message("nothing is worse than in the baseline");
-        return Ok(());
     }
-    let message = format!("worse than the baseline: {}", worse.join("; "));
-    let help = "find the change that did it, or save a new baseline with --save";
-    Err(Failure::new(ExitStatus::Regression, message, help))
+    match &arguments.save {
+        Some(path) => save(path, &record),
+        None => Ok(()),
+    }
+}
+
+fn no_baseline(problem: &str) -> Failure {
+    Failure::usage(problem, "compare with a record of the same bench")
 }
 
 fn read(path: &Path) -> Result<Record, Failure> {
@@ -57,7 +79,7 @@ fn read(path: &Path) -> Result<Record, Failure> {
         Failure::usage(message, "a baseline is a file that --save wrote")
     };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| wrong(format!("no record of a bench: {error}")))
+    serde_json::from_str(&text).map_err(|error| wrong(format!("no record of one bench: {error}")))
 }
 
 /// Writes beside the file first, so that none is half there.

@@ -7,10 +7,12 @@ use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
+use candle_core::DType;
+use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, operands};
 use concord_kernels::KernelConfig;
 use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
-use concord_scorer::{Demand, Scorer, ScorerError, lengths};
+use concord_scorer::{Demand, Schedule, Scorer, ScorerError, lengths};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -57,27 +59,9 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         })
         .collect();
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let dtype = inputs::dtype(arguments.machine.dtype, &snapshot);
-    let config = KernelConfig::cpu();
-    let lengths =
-        lengths(&snapshot, &prompts).map_err(|error| Failure::from(error).of(&snapshot.name))?;
-    let longest = lengths.iter().max().copied().unwrap_or(0) + arguments.max_tokens;
-    let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
-    let memory = Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(
-        &snapshot.name,
-        &Demand {
-            spec: &snapshot.spec,
-            weights: &sizes,
-            operands: operands(dtype),
-            config: &config,
-            rows: lengths.iter().sum::<usize>() as u64,
-            positions: longest as u64,
-            readings: (16 * arguments.max_tokens * prompts.len()) as u64,
-            texts: prompts.len() as u64,
-        },
-    )?;
+    let (schedule, dtype) = planned(arguments, &snapshot, &prompts)?;
     let begun = Instant::now();
-    let decoder = memory.schedule.load(&snapshot, dtype, config)?;
+    let decoder = schedule.load(&snapshot, dtype, KernelConfig::cpu())?;
     let loaded = begun.elapsed().as_secs_f64();
     let scorer = Scorer::new(&snapshot, &decoder);
     stop_on_interrupt();
@@ -131,4 +115,37 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         return Err(Failure::new(ExitStatus::Incomplete, message, ""));
     }
     Ok(())
+}
+
+/// The schedule that the texts fit on, and what products multiply.
+fn planned(
+    arguments: &GenerateArguments,
+    snapshot: &Snapshot,
+    prompts: &[Prompt],
+) -> Result<(Schedule, DType), Failure> {
+    let dtype = inputs::dtype(arguments.machine.dtype, snapshot);
+    let config = KernelConfig::cpu();
+    let lengths =
+        lengths(snapshot, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))?;
+    let longest = lengths.iter().max().copied().unwrap_or(0) + arguments.max_tokens;
+    let sizes = Decoder::weight_sizes(snapshot, dtype, false);
+    let memory = Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(
+        &snapshot.name,
+        &[Demand {
+            spec: &snapshot.spec,
+            weights: &sizes,
+            operands: operands(dtype),
+            config: &config,
+            rows: lengths.iter().sum::<usize>() as u64,
+            positions: longest as u64,
+            readings: (16 * arguments.max_tokens * prompts.len()) as u64,
+            texts: prompts.len() as u64,
+        }],
+    )?;
+    if memory.schedule != Schedule::PassMajor {
+        output::message(
+            "every layer is read again for each token that is written: this takes long",
+        );
+    }
+    Ok((memory.schedule, dtype))
 }

@@ -67,7 +67,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
     let demand = Demand::of(&plan, &snapshot.spec, &sizes, operands(dtype), &config);
     let memory =
-        Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(&snapshot.name, &demand)?;
+        Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(&snapshot.name, &[demand])?;
     let begun = Instant::now();
     let decoder = memory.schedule.load(&snapshot, dtype, config)?;
     let loaded = begun.elapsed().as_secs_f64();

@@ -34,8 +34,9 @@ pub(super) struct Asked {
     prompts: Vec<Prompt>,
     table: Arc<LabelTable>,
     plan: Plan,
-    /// What is written after.
+    /// What is written after, and how long the prompts are.
     pub texts: Vec<Prompt>,
+    lengths: Vec<usize>,
 }
 
 /// The first checkpoint, which stays loaded where adapters are put on it.
@@ -104,6 +105,8 @@ pub(super) struct OnDemand<'b, 'a> {
     allowed: &'a Allowed,
     loaded: Option<Loaded<'b>>,
     table: Option<Arc<LabelTable>>,
+    /// What will be asked after what is asked first.
+    later: Option<Asks>,
     seconds: f64,
 }
 
@@ -117,6 +120,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             allowed: &study.allowed,
             loaded: None,
             table: None,
+            later: None,
             seconds: 0.0,
         }
     }
@@ -131,19 +135,27 @@ impl<'b, 'a> OnDemand<'b, 'a> {
                 Some(true) if self.allowed.wanted == Wanted::Spilled => Wanted::Spilled,
                 Some(true) => Wanted::LayerMajor,
             },
+            loaded: self.loaded.is_some(),
             ..self.allowed.clone()
         };
-        let demand = Demand {
+        let later = self.later.take();
+        let readings = asks.readings + later.as_ref().map_or(0, |later| later.readings);
+        let demand = |asks: &Asks| Demand {
             spec: &self.snapshot.spec,
             weights: &sizes,
             operands: operands(self.dtype),
             config: &self.config,
             rows: asks.rows,
             positions: asks.positions,
-            readings: asks.readings,
+            readings,
             texts: asks.texts,
         };
-        let plan = allowed.plan(&self.snapshot.name, &demand)?;
+        let demands: Vec<Demand<'_>> = [Some(asks), later.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(demand)
+            .collect();
+        let plan = allowed.plan(&self.snapshot.name, &demands)?;
         if let Some(base) = self.base.take() {
             let begun = Instant::now();
             let loaded = base.decoder(self.snapshot, self.dtype, self.config, &plan.schedule);
@@ -302,12 +314,13 @@ impl Study<'_> {
             let texts = plan_texts(self.set, self.stimuli, voice, self.options)?;
             let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
             let plan = lay_out(snapshot, &table, &prompts)?;
-            check_lengths(snapshot, &texts)?;
+            let lengths = checked_lengths(snapshot, &texts)?;
             all.push(Rc::new(Asked {
                 prompts,
                 table,
                 plan,
                 texts,
+                lengths,
             }));
         }
         Ok(all)
@@ -360,6 +373,8 @@ pub(super) fn read(
     decoder: &mut OnDemand<'_, '_>,
 ) -> Result<Stage, Failure> {
     decoder.table = Some(Arc::clone(&asked.table));
+    // What is written later is planned for now.
+    decoder.later = (!asked.texts.is_empty()).then(|| Asks::of_texts(&asked.texts, &asked.lengths));
     score(
         &snapshot.name,
         &asked.prompts,
@@ -470,6 +485,11 @@ fn score(
     };
     let checkpoint = decoder.snapshot.name.clone();
     let (scorer, memory) = decoder.scorer(&Asks::of(planned))?;
+    if memory.schedule != Schedule::PassMajor {
+        output::message(&format!(
+            "{checkpoint}: no reading is complete before the last layer: a stop before that begins this checkpoint anew"
+        ));
+    }
     let begun = Instant::now();
     let bar = Bar::new(name, planned.trie.len() as u64);
     let mut failed: Option<RunError> = None;
@@ -508,21 +528,21 @@ fn stopped_or(error: ScorerError, checkpoint: &str) -> Failure {
 }
 
 /// Refuses texts whose prompt leaves no room to write.
-fn check_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<(), Failure> {
+fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, Failure> {
     let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
     let limit = snapshot.spec.context_length();
     let lengths = lengths(snapshot, texts).map_err(failed)?;
     match texts
         .iter()
-        .zip(lengths)
-        .find(|(_, length)| *length > limit)
+        .zip(&lengths)
+        .find(|(_, length)| **length > limit)
     {
         Some((prompt, tokens)) => Err(failed(ScorerError::TooLong {
             id: prompt.id.clone(),
-            tokens,
+            tokens: *tokens,
             limit,
         })),
-        None => Ok(()),
+        None => Ok(lengths),
     }
 }
 
