@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
 use candle_core::DType;
+use concord_benches::write_checkpoint;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, Work, operands};
 use concord_kernels::KernelConfig;
@@ -35,8 +36,7 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("extent");
-    std::fs::create_dir_all(&folder)?;
-    write(&folder)?;
+    write_checkpoint(&folder, CONFIG)?;
     let snapshot = Snapshot::open(&folder)?;
     println!(
         "prompts    tokens each       rows  rows/s  rows/s without attention  planned  resident after"
@@ -128,40 +128,4 @@ fn resident() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
-}
-
-/// A checkpoint of that config: norms of one, the other weights small and different.
-fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
-    use safetensors::{Dtype, tensor::TensorView};
-    std::fs::write(folder.join("config.json"), CONFIG)?;
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/families/gpt2");
-    std::fs::copy(golden.join("tokenizer.json"), folder.join("tokenizer.json"))?;
-    let config = serde_json::from_str(CONFIG)?;
-    let spec = concord_checkpoint::DecoderSpec::from_config(&folder.join("config.json"), &config)?;
-    let tensors = spec.tensors();
-    let longest = tensors
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>());
-    let mut state = 1u32;
-    let small: Vec<u8> = (0..longest.max().unwrap_or(0))
-        .flat_map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // 0.0078 to 0.03 by the lower bits, with either sign.
-            let high = (state >> 31 << 7) | 0x3c;
-            [(state >> 16).to_le_bytes()[0], high.to_le_bytes()[0]]
-        })
-        .collect();
-    let ones = [0x80u8, 0x3f].repeat(spec.hidden_size);
-    let views = tensors.into_iter().map(|(name, shape)| {
-        let bytes = 2 * shape.iter().product::<usize>();
-        let data = if name.ends_with("norm.weight") {
-            &ones
-        } else {
-            &small
-        };
-        TensorView::new(Dtype::BF16, shape, &data[..bytes]).map(|view| (name, view))
-    });
-    let views = views.collect::<Result<Vec<_>, _>>()?;
-    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors"))?;
-    Ok(())
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
 use candle_core::DType;
+use concord_benches::write_checkpoint;
 use concord_checkpoint::Snapshot;
 use concord_decoder::Decoder;
 use concord_kernels::KernelConfig;
@@ -30,8 +31,7 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loading");
-    std::fs::create_dir_all(&folder)?;
-    write(&folder)?;
+    write_checkpoint(&folder, CONFIG)?;
     let weights = folder.join("model.safetensors");
     let bytes = weights.metadata()?.len();
     let rate = |seconds: f64| bytes as f64 / seconds / 1e9;
@@ -74,28 +74,4 @@ fn best(mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<
         best = best.min(begun.elapsed().as_secs_f64());
     }
     Ok(best)
-}
-
-/// A checkpoint of that config, all of its weights 0.0078.
-fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
-    use safetensors::{Dtype, tensor::TensorView};
-    std::fs::write(folder.join("config.json"), CONFIG)?;
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/families/gpt2");
-    std::fs::copy(golden.join("tokenizer.json"), folder.join("tokenizer.json"))?;
-    let config = serde_json::from_str(CONFIG)?;
-    let spec = concord_checkpoint::DecoderSpec::from_config(&folder.join("config.json"), &config)?;
-    let tensors = spec.tensors();
-    let longest = tensors
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .max();
-    let data: Vec<u8> = [0x00, 0x3c].repeat(longest.unwrap_or(0));
-    let views = tensors.into_iter().map(|(name, shape)| {
-        let bytes = 2 * shape.iter().product::<usize>();
-        TensorView::new(Dtype::BF16, shape, &data[..bytes]).map(|view| (name, view))
-    });
-    let views = views.collect::<Result<Vec<_>, _>>()?;
-    let file = folder.join("model.safetensors");
-    safetensors::serialize_to_file(views, None, &file)?;
-    Ok(())
 }
