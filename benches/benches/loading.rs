@@ -1,7 +1,8 @@
 //! How fast a checkpoint becomes a decoder, beside how fast its file is read.
 //!
 //! A made-up checkpoint of 200 million weights in bf16 is written to cargo's folder for temporary files. Best of three each, in
-//! one run, with the file in the page cache: held as stored, held as f32, and `read` of the same bytes as the ceiling.
+//! one run, with the file in the page cache: packed for products of `bf16`, of `f32` (where the weights stay `bf16`, which is exact),
+//! and `read` of the same bytes as the ceiling.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
@@ -49,8 +50,8 @@ fn bench() -> Result<(), Box<dyn Error>> {
     );
     let snapshot = Snapshot::open(&folder)?;
     for (name, dtype) in [
-        ("held as stored (bf16)", DType::BF16),
-        ("held as f32", DType::F32),
+        ("for products of bf16", DType::BF16),
+        ("for products of f32", DType::F32),
     ] {
         let seconds = best(|| {
             Decoder::load(&snapshot, dtype, KernelConfig::cpu())?;
