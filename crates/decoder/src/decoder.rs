@@ -204,21 +204,6 @@ impl Decoder {
         }
     }
 
-    /// Bytes of the weights that are kept; norms, which are small, not counted.
-    pub fn kept_bytes(&self) -> usize {
-        let table = |table: &Option<Tensor>| {
-            let table = table.as_ref();
-            table.map_or(0, |table| {
-                table.elem_count() * table.dtype().size_in_bytes()
-            })
-        };
-        let layers = match &self.layers {
-            Layers::Kept(layers) => layers.iter().map(|layer| layer.bytes()).sum(),
-            Layers::Streamed(_) => 0,
-        };
-        table(&self.embedding) + table(&self.positions) + self.head.bytes() + layers
-    }
-
     /// What products multiply.
     pub fn operands(&self) -> Operands {
         operands(self.origin.dtype)

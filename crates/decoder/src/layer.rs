@@ -96,11 +96,6 @@ impl Layer {
         })
     }
 
-    /// Bytes of its weights; norms, which are small, not counted.
-    pub fn bytes(&self) -> usize {
-        self.qkv.bytes() + self.output.bytes() + self.mlp.bytes()
-    }
-
     /// The residual stream, normed for this layer.
     pub fn begin(
         &self,

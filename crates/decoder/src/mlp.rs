@@ -77,19 +77,6 @@ impl Mlp {
             Kind::Mixture(mixture) => add_scaled(hidden, &mixture.forward(x)?, scale),
         }
     }
-
-    /// Bytes of its weights.
-    pub fn bytes(&self) -> usize {
-        match &self.0 {
-            Kind::Dense(dense) => dense.bytes(),
-            Kind::Mixture(mixture) => {
-                let shared = mixture.shared.as_ref();
-                mixture.router.bytes()
-                    + mixture.experts.iter().map(Dense::bytes).sum::<usize>()
-                    + shared.map_or(0, |(expert, gate)| expert.bytes() + gate.bytes())
-            }
-        }
-    }
 }
 
 impl Dense {
@@ -114,10 +101,6 @@ impl Dense {
 
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.down.product(&self.inner(x)?)
-    }
-
-    fn bytes(&self) -> usize {
-        self.up.bytes() + self.down.bytes()
     }
 }
 

@@ -24,11 +24,6 @@ impl Linear {
         self.weight
             .add_product(x, self.bias.as_ref(), scale, hidden)
     }
-
-    pub fn bytes(&self) -> usize {
-        let bias = self.bias.as_ref().map_or(0, Tensor::elem_count);
-        self.weight.bytes() + bias * size_of::<f32>()
-    }
 }
 
 /// What products multiply where `dtype` is asked for.

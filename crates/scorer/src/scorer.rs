@@ -274,40 +274,32 @@ impl<'a> Run<'a> {
 
     /// Reads what is due and hands over what is complete.
     fn report(&mut self, rows_done: u64, observe: &mut Observe<'_>) -> Result<(), ScorerError> {
-        let Self {
-            reader,
-            counts,
-            session,
-            ..
-        } = self;
-        let progress = Progress {
-            rows_done,
-            rows: counts.trie_rows,
-        };
-        let done = counts.rows_computed == counts.trie_rows;
-        let complete = reader.read(done, counts, &mut session.times)?;
-        match observe(progress, complete) {
+        let done = self.counts.rows_computed == self.counts.trie_rows;
+        match self.hand_over(rows_done, done, observe)? {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(ScorerError::Stopped),
         }
     }
 
-    /// Reads what waits for the head, however the run ended: it was paid for.
+    /// Reads what waits for the head, however the run ended: it was paid for. The run's own error is what is said.
     fn rescue(&mut self, observe: &mut Observe<'_>) {
-        let Self {
-            reader,
-            counts,
-            session,
-            ..
-        } = self;
+        let _ = self.hand_over(self.counts.rows_computed, true, observe);
+    }
+
+    /// Puts waiting rows through the head, `all` or where it is time, and gives what is complete away.
+    fn hand_over(
+        &mut self,
+        rows_done: u64,
+        all: bool,
+        observe: &mut Observe<'_>,
+    ) -> Result<ControlFlow<()>, ScorerError> {
+        let times = &mut self.session.times;
+        let complete = self.reader.read(all, &mut self.counts, times)?;
         let progress = Progress {
-            rows_done: counts.rows_computed,
-            rows: counts.trie_rows,
+            rows_done,
+            rows: self.counts.trie_rows,
         };
-        // The run's own error is what is said.
-        if let Ok(complete) = reader.read(true, counts, &mut session.times) {
-            let _ = observe(progress, complete);
-        }
+        Ok(observe(progress, complete))
     }
 }
 

@@ -83,16 +83,6 @@ impl Matrix {
         self.panels.unpack()
     }
 
-    /// Outputs.
-    pub fn outer(&self) -> usize {
-        self.panels.outer
-    }
-
-    /// Inputs.
-    pub fn inner(&self) -> usize {
-        self.panels.inner
-    }
-
     /// What rows are rounded to.
     pub fn operands(&self) -> Operands {
         self.operands
