@@ -9,8 +9,8 @@
 use candle_core::DType;
 use concord_benches::write_checkpoint;
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, Work, operands};
-use concord_kernels::KernelConfig;
+use concord_decoder::{Decoder, Work};
+use concord_kernels::{Engine, KernelConfig};
 use concord_readings::{Input, Prompt, Read};
 use concord_scorer::{Demand, LabelTable, MemoryPlan, Plan, Scorer, Wanted, human};
 use std::error::Error;
@@ -93,10 +93,11 @@ fn line(snapshot: &Snapshot, length: usize, count: usize) -> Result<(), Box<dyn 
     };
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let plan = Plan::new(snapshot, &table, &prompts)?;
-    let sizes = Decoder::weight_sizes(snapshot, dtype, false);
+    let engine = Engine::cpu();
+    let sizes = Decoder::weight_sizes(snapshot, dtype, &engine, false);
     let demand = Demand {
         readings: 0,
-        ..Demand::of(&plan, &snapshot.spec, &sizes, operands(dtype), &config)
+        ..Demand::of(&plan, &snapshot.spec, &sizes, (&engine, dtype), &config)
     };
     let before = resident();
     let memory = MemoryPlan::new(&[demand], Wanted::Auto, before, None, &std::env::temp_dir())?;

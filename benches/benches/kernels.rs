@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor};
 use concord_kernels::{
     Activation, AttentionShape, KvPath, Matrix, Norm, Operands, PassRows, Path, RopeTable, Scores,
-    norm, rotate, summarise, trie_attention,
+    Vector, norm, rotate, summarise, trie_attention,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -66,7 +66,7 @@ fn kernels(criterion: &mut Criterion) {
     let operands = if bf16 { Operands::Bf16 } else { Operands::F32 };
     let x = noise(ROWS, HIDDEN);
     let own = Norm {
-        weights: noise(1, HIDDEN),
+        weights: Vector::new(noise(1, HIDDEN)),
         centred: false,
         eps: 1e-5,
     };

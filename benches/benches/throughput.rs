@@ -27,6 +27,7 @@ struct Arguments {
     limit: Option<usize>,
     repeats: usize,
     schedule: Wanted,
+    device: String,
     save: String,
     baseline: Option<String>,
 }
@@ -38,6 +39,7 @@ impl Arguments {
             limit: None,
             repeats: 2,
             schedule: Wanted::Auto,
+            device: "cpu".to_owned(),
             save: "new".to_owned(),
             baseline: None,
         };
@@ -68,6 +70,7 @@ impl Arguments {
                         other => return Err(format!("no schedule `{other}`")),
                     };
                 }
+                "--device" => arguments.device = value,
                 "--save-baseline" => arguments.save = value,
                 "--baseline" => arguments.baseline = Some(value),
                 other => return Err(format!("no option `{other}`")),
@@ -110,6 +113,8 @@ fn run() -> Result<Vec<String>, String> {
                 preset,
                 cloze: false,
                 dtype: None,
+                int8: false,
+                device: &arguments.device,
                 schedule: arguments.schedule,
                 memory: None,
                 spill: std::env::temp_dir(),

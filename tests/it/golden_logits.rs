@@ -94,17 +94,11 @@ pub fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
     decoder.enter(&mut session, decoder.spec().length_class(tokens.len()));
     let pass = Pass::new(tokens, &depths, 0, &depths);
     let hidden = decoder.pass(&mut session, &pass).unwrap().unwrap();
-    decoder
-        .head(&hidden)
-        .unwrap()
-        .narrow(0, 0, tokens.len())
-        .unwrap()
-        .to_vec2()
-        .unwrap()
+    decoder.head(&hidden).unwrap().to_rows().unwrap()
 }
 
 /// The checkpoints of `tests/golden/families.py`.
-fn families() -> Vec<String> {
+pub fn families() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder("families"))
         .unwrap()
         .map(|entry| format!("families/{}", entry.unwrap().file_name().to_str().unwrap()))

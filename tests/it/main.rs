@@ -13,6 +13,7 @@ mod adapters;
 mod generation;
 mod gguf;
 mod golden_logits;
+mod gpu;
 mod second_opinion;
 mod study;
 mod templates;
@@ -55,6 +56,26 @@ pub fn test_with_shared(name: &str, body: fn(&Path)) -> Trial {
     .with_ignored_flag(absent)
 }
 
+/// A test that needs a C++ compiler, for the GPU that is not there (`emulated-cuda/`).
+pub fn test_with_gpu(name: &str, body: fn()) -> Trial {
+    let found = concord_emulated_cuda::folder();
+    if let Err(error) = &found {
+        eprintln!("skipped: {name} ({error})");
+    }
+    if let Ok(folder) = found {
+        concord_kernels::look_for_cuda_in(folder);
+    }
+    let absent = found.is_err();
+    Trial::test(name, move || {
+        if absent {
+            return Err(Failed::from("the stand-ins for CUDA are not built"));
+        }
+        body();
+        Ok(())
+    })
+    .with_ignored_flag(absent)
+}
+
 fn main() -> ExitCode {
     let mut trials = golden_logits::trials();
     trials.extend(adapters::trials());
@@ -64,5 +85,6 @@ fn main() -> ExitCode {
     trials.extend(theorems::trials());
     trials.extend(generation::trials());
     trials.extend(study::trials());
+    trials.extend(gpu::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

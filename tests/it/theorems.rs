@@ -2,7 +2,7 @@
 
 use crate::golden_logits::folder;
 use crate::test;
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::{KernelConfig, summarise};
@@ -409,8 +409,9 @@ fn alone(decoder: &Decoder, tokens: &[u32], first: usize) -> Vec<f64> {
         .unwrap();
     let asked: Vec<[u32; 1]> = tokens[first..].iter().map(|token| [*token]).collect();
     let asked: Vec<&[u32]> = asked.iter().map(|token| &token[..]).collect();
-    let logits = logits.narrow(0, 0, read.len()).unwrap();
-    summarise(&logits, &asked, 1)
+    let width = decoder.spec().vocab_size;
+    let logits = Tensor::from_vec(logits.to_host().unwrap(), (read.len(), width), &Device::Cpu);
+    summarise(&logits.unwrap(), &asked, 1)
         .unwrap()
         .iter()
         .map(|summary| summary.asked[0])

@@ -18,6 +18,8 @@ pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
             preset: "smollm2-135m",
             cloze: true,
             dtype: None,
+            int8: false,
+            device: "cpu",
             schedule,
             memory: None,
             spill: std::env::temp_dir(),

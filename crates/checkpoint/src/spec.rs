@@ -264,6 +264,12 @@ impl DecoderSpec {
         self.kv_heads * self.head_dim
     }
 
+    /// Whether rows go through some of many experts.
+    pub fn has_experts(&self) -> bool {
+        let mut mlps = self.layers.iter().map(|layer| &layer.mlp);
+        mlps.any(|mlp| matches!(mlp, Mlp::Experts { .. }))
+    }
+
     /// The number of weights, the head counted once where it is tied.
     pub fn parameters(&self) -> usize {
         self.tensors()

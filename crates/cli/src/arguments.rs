@@ -1,5 +1,6 @@
 //! What the user may type.
 
+use crate::device::{DeviceChoice, device};
 use crate::memory::size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use concord_questions::{Question, QuestionFile};
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Models(ModelsArguments),
     /// Measure the speed of a checkpoint shape with made-up weights
     Bench(BenchArguments),
+    /// Show what the machine has, and check that a device computes what it should
+    Doctor(DoctorArguments),
 }
 
 /// How results are printed.
@@ -61,14 +64,17 @@ pub(crate) enum OutputFormat {
 /// What products multiply; sums are 32-bit floats whatever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dtype {
-    /// bfloat16 where the checkpoint is stored so and the processor has products of it; else 32-bit floats
+    /// bfloat16 where the checkpoint is stored so and the processor has products of it, else 32-bit floats; on a GPU bfloat16, or
+    /// 16-bit floats where it is stored so
     Auto,
     /// 32-bit floats; weights are held as they are stored where that loses nothing
     F32,
     /// bfloat16: weights, and what is multiplied with them, are rounded to it
     Bf16,
-    /// Weights rounded to 16-bit floats, products of 32-bit floats
+    /// Weights rounded to 16-bit floats, products of 32-bit floats; on a GPU of 16-bit floats
     F16,
+    /// Weights of layers rounded to eight bits, with one scale for each output, for small cards
+    Int8,
 }
 
 /// In which order layers and passes are gone through. The numbers are the same.
@@ -87,13 +93,16 @@ pub(crate) enum ScheduleChoice {
 /// How the machine is used.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MachineArguments {
+    /// Where to compute: auto (the first GPU where there is one), cpu, cuda:0, cuda:all, metal
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "CONCORD_DEVICE", value_parser = device)]
+    pub device: DeviceChoice,
     /// What products multiply
     #[arg(long, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
     /// In which order layers and passes are gone through
     #[arg(long, value_enum, default_value_t = ScheduleChoice::Auto)]
     pub schedule: ScheduleChoice,
-    /// The most memory that may be used, for example 8GiB or 500MiB; without it, what is free
+    /// The most memory that may be used, of a GPU or else of the machine, for example 8GiB; without it, what is free
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
     /// Where rows between layers are kept when they do not fit into memory; without it, beside the results or in the system's
@@ -533,6 +542,18 @@ pub(crate) struct BenchArguments {
     pub save: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineArguments,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Check this device: its kernels against their references, a tiny checkpoint of every family, bit stability, the plan of
+    /// memory; exit code 5 where something is wrong
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    pub device: Option<DeviceChoice>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,

@@ -1,14 +1,16 @@
 //! The throughput harness behind `concord bench` and `cargo bench`.
 
+use crate::arguments::{Dtype, MachineArguments, ScheduleChoice};
+use crate::device::{Machine, device, sharing};
 use crate::failure::Failure;
 use crate::memory::{Allowed, keep_freed, peak_bytes};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Mlp, Snapshot, presets};
-use concord_decoder::{Decoder, Times, Work, operands};
-use concord_kernels::{KernelConfig, Matrix};
+use concord_decoder::{Decoder, DecoderError, Times, Work};
+use concord_kernels::{Engine, Held, Matrix, Operands};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
-use concord_readings::Input;
+use concord_readings::{Input, Prompt};
 use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, Wanted, human};
 use concord_suites::valueconsistency::{Form, Format, Options, Voice, plan};
 use serde::{Deserialize, Serialize};
@@ -34,8 +36,12 @@ pub struct Bench<'a> {
     pub preset: &'a str,
     /// Whether answer texts are read as well as letters.
     pub cloze: bool,
-    /// What products multiply; `None` for `bf16` where the processor has products of it.
+    /// What products multiply; `None` for `bf16` where the device has products of it.
     pub dtype: Option<DType>,
+    /// Whether weights of layers are rounded to eight bits.
+    pub int8: bool,
+    /// Where it computes, as `--device` names it.
+    pub device: &'a str,
     /// Which schedule.
     pub schedule: Wanted,
     /// Bytes of memory at most; without it, what is available.
@@ -46,6 +52,10 @@ pub struct Bench<'a> {
     pub repeats: usize,
 }
 
+fn cpu() -> String {
+    "cpu".to_owned()
+}
+
 /// What was measured. Rates are by wall-clock time of the passes, tokenising and loading not included.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -53,6 +63,9 @@ pub struct Record {
     pub preset: String,
     /// What products multiply; sums are `f32`.
     pub dtype: String,
+    /// The device.
+    #[serde(default = "cpu")]
+    pub device: String,
     /// The instructions that products run on.
     pub products: String,
     /// The schedule.
@@ -75,6 +88,9 @@ pub struct Record {
     pub passes: u64,
     /// Operations of the matrix products.
     pub product_flops: u64,
+    /// Seconds of making and packing or uploading the weights.
+    #[serde(default)]
+    pub load_seconds: f64,
     /// Seconds of planning: tokenising and laying out the trie.
     pub plan_seconds: f64,
     /// Seconds of the passes, the best of the repeats.
@@ -305,34 +321,22 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
             format!("there are {}", presets().join(", ")),
         ));
     };
-    let mut formats = vec![Format::Letter];
-    if bench.cloze {
-        formats.push(Format::Cloze);
-    }
-    let options = Options {
-        formats,
-        ..Options::letters()
+    let prompts = asked(bench, set, &stimuli)?;
+    let machine = machine(bench, &snapshot)?;
+    let (engine, config) = (machine.first(), machine.config());
+    let dtype = match engine {
+        Engine::Cpu(path, _) if bench.dtype.is_none() && !path.has_bf16() => DType::F32,
+        _ => bench.dtype.unwrap_or(DType::BF16),
     };
-    let voice = Voice {
-        form: Form::Chat,
-        lead: "",
-    };
-    let prompts = plan(set, &stimuli, &[], voice, &options)?;
-    let config = KernelConfig::cpu();
-    let dtype = bench.dtype.unwrap_or(if config.path.has_bf16() {
-        DType::BF16
-    } else {
-        DType::F32
-    });
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let begun = Instant::now();
     let planned = Plan::new(&snapshot, &table, &prompts)?;
     let plan_seconds = begun.elapsed().as_secs_f64();
-    let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
+    let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
     let demand = Demand {
         // Nothing that is read is kept.
         readings: 0,
-        ..Demand::of(&planned, &snapshot.spec, &sizes, operands(dtype), &config)
+        ..Demand::of(&planned, &snapshot.spec, &sizes, (engine, dtype), &config)
     };
     let allowed = Allowed {
         wanted: bench.schedule,
@@ -340,10 +344,16 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         spill: bench.spill.clone(),
         loaded: false,
     };
-    let memory = allowed.plan(bench.preset, &[demand])?;
-    let decoder = memory.schedule.load(&snapshot, dtype, config)?;
-    let scorer = Scorer::with_table(&snapshot, &decoder, table);
-    let peak_before = config.path.peak_flops(decoder.operands());
+    let memory = machine.plan(&allowed, bench.preset, &[demand])?;
+    let begun = Instant::now();
+    let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
+    let load_seconds = begun.elapsed().as_secs_f64();
+    let scorer = Scorer::with_table(&snapshot, &decoders[0], table);
+    let scorer = sharing(scorer, &decoders[1..], &memory);
+    let peak_before = peak_flops(engine, dtype);
+    if let Some(gpu) = engine.gpu() {
+        gpu.forget_peak();
+    }
     let Best {
         seconds,
         counts,
@@ -351,15 +361,27 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         layers_read,
     } = best_of(bench, &scorer, &planned, &memory.schedule)?;
     // What the products alone take is not the run's.
-    let peak_bytes = peak_bytes();
+    let peak_bytes = engine
+        .gpu()
+        .map_or_else(peak_bytes, |gpu| gpu.peak_bytes() as u64);
+    let decoder = &decoders[0];
     let product_flops_per_s =
-        product_rate(&decoder, &config)?.max(product_rate(&decoder, &config)?);
-    let peak_flops_per_s = peak_before.max(config.path.peak_flops(decoder.operands()));
+        product_rate(decoder)?.max(product_rate(decoder)?) * machine.count() as f64;
+    let peak_flops_per_s = match engine {
+        Engine::Cpu(..) => peak_before.max(peak_flops(engine, dtype)),
+        // What a GPU's registers do is not measured: its products are what it is held against.
+        _ => product_flops_per_s,
+    };
     let flops_per_s = counts.product_flops as f64 / seconds;
     Ok(Record {
         preset: bench.preset.to_owned(),
-        dtype: dtype.as_str().to_owned(),
-        products: config.path.name().to_owned(),
+        dtype: match engine.held() {
+            Held::Int8 => format!("int8 weights, {}", dtype.as_str()),
+            Held::Whole => dtype.as_str().to_owned(),
+        },
+        device: machine.name(),
+        load_seconds,
+        products: machine.products().to_owned(),
         schedule: memory.schedule.name().to_owned(),
         prompts: counts.prompts,
         tokens_asked: counts.tokens_asked,
@@ -384,8 +406,63 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         planned_bytes: memory.peak(),
         layers_read,
         threads: rayon::current_num_threads(),
-        processor: processor(),
+        processor: match engine.gpu() {
+            Some(gpu) => gpu.description().name,
+            None => processor(),
+        },
     })
+}
+
+/// What the checkpoint is asked: letters in both orders, in chat form.
+fn asked(bench: &Bench<'_>, set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<Prompt>, Failure> {
+    let mut formats = vec![Format::Letter];
+    if bench.cloze {
+        formats.push(Format::Cloze);
+    }
+    let options = Options {
+        formats,
+        ..Options::letters()
+    };
+    let voice = Voice {
+        form: Form::Chat,
+        lead: "",
+    };
+    Ok(plan(set, stimuli, &[], voice, &options)?)
+}
+
+/// The devices that a bench names.
+fn machine(bench: &Bench<'_>, snapshot: &Snapshot) -> Result<Machine, Failure> {
+    let wrong = |problem: String| Failure::usage(problem, "see `concord bench --help`");
+    let arguments = MachineArguments {
+        device: device(bench.device).map_err(wrong)?,
+        dtype: match bench.dtype {
+            _ if bench.int8 => Dtype::Int8,
+            Some(DType::F32) => Dtype::F32,
+            Some(DType::F16) => Dtype::F16,
+            Some(_) => Dtype::Bf16,
+            None => Dtype::Auto,
+        },
+        schedule: ScheduleChoice::Auto,
+        memory: None,
+        spill: None,
+    };
+    Machine::open(&arguments, [snapshot])
+}
+
+/// What products of the processor multiply.
+fn operands(dtype: DType) -> Operands {
+    match dtype {
+        DType::BF16 => Operands::Bf16,
+        _ => Operands::F32,
+    }
+}
+
+/// Operations a second that registers do; 0 where that is not measured.
+fn peak_flops(engine: &Engine, dtype: DType) -> f64 {
+    match engine {
+        Engine::Cpu(path, _) => path.peak_flops(operands(dtype)),
+        _ => 0.0,
+    }
 }
 
 /// The best of some runs.
@@ -448,7 +525,8 @@ fn texts(set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<String>, Failure> {
 }
 
 /// Operations a second of a layer's four products over one pass, each at its best.
-fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure> {
+fn product_rate(decoder: &Decoder) -> Result<f64, Failure> {
+    let (engine, config) = (decoder.engine(), decoder.engine().config());
     let spec = decoder.spec();
     let mlp = match spec.layers[0].mlp {
         Mlp::Dense { size } | Mlp::Experts { size, .. } => size,
@@ -465,14 +543,21 @@ fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure
             .collect();
         Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_dtype(dtype)
     };
-    let operands = decoder.operands();
-    let failed =
-        |error: candle_core::Error| Failure::from(concord_decoder::DecoderError::Tensor(error));
+    let failed = |error: candle_core::Error| Failure::from(DecoderError::Tensor(error));
     let (mut flops, mut seconds) = (0.0, 0.0);
     for (inner, outer) in shapes {
+        flops += (2 * config.rows_per_pass * inner * outer) as f64;
+        let weight = tensor(outer, inner, decoder.dtype()).map_err(failed)?;
+        let Engine::Cpu(path, _) = engine else {
+            let rows = tensor(config.rows_per_pass, inner, DType::F32).map_err(failed)?;
+            let took = engine.product_seconds(&weight, &rows, decoder.dtype(), REPEATS);
+            seconds += took.map_err(|error| Failure::from(DecoderError::from(error)))?;
+            continue;
+        };
+        let operands = operands(decoder.dtype());
         let x = tensor(config.rows_per_pass, inner, operands.dtype()).map_err(failed)?;
-        let weight = tensor(outer, inner, operands.dtype()).map_err(failed)?;
-        let matrix = Matrix::pack(&weight, false, operands, config.path).map_err(failed)?;
+        let weight = weight.to_dtype(operands.dtype()).map_err(failed)?;
+        let matrix = Matrix::pack(&weight, false, operands, *path).map_err(failed)?;
         // Results that are there: new ones would be timed with their page faults.
         let out = tensor(config.rows_per_pass, outer, DType::F32).map_err(failed)?;
         let mut best = f64::INFINITY;
@@ -481,7 +566,6 @@ fn product_rate(decoder: &Decoder, config: &KernelConfig) -> Result<f64, Failure
             matrix.product_into(&x, &out).map_err(failed)?;
             best = best.min(begun.elapsed().as_secs_f64());
         }
-        flops += (2 * config.rows_per_pass * inner * outer) as f64;
         seconds += best;
     }
     Ok(flops / seconds)
@@ -507,6 +591,8 @@ mod tests {
         Record {
             preset: "p".into(),
             dtype: "bf16".into(),
+            device: cpu(),
+            load_seconds: 0.5,
             products: "amx".into(),
             schedule: "pass-major".into(),
             prompts: 10,

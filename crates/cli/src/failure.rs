@@ -3,6 +3,7 @@
 use concord_checkpoint::CheckpointError;
 use concord_checkpoint::hub::{HubError, RepositoryKind};
 use concord_decoder::DecoderError;
+use concord_kernels::GpuError;
 use concord_questions::{QuestionError, StimuliError};
 use concord_runs::RunError;
 use concord_scorer::ScorerError;
@@ -40,7 +41,7 @@ impl From<ExitStatus> for ExitCode {
 pub struct Failure {
     /// The exit code.
     pub status: ExitStatus,
-    message: String,
+    pub(crate) message: String,
     help: Option<String>,
     closed_pipe: bool,
 }
@@ -288,6 +289,45 @@ impl From<CheckpointError> for Failure {
     }
 }
 
+impl From<&GpuError> for Failure {
+    fn from(error: &GpuError) -> Self {
+        let help = match error {
+            GpuError::NotBuilt => "build it with --features cuda, or use --device cpu",
+            GpuError::Library { library } if library.starts_with("libcuda") => {
+                "install NVIDIA's driver, or use --device cpu"
+            }
+            GpuError::Library { .. } => {
+                "install CUDA 12 or 13, or name the folder of its libraries in CONCORD_CUDA_LIBRARIES (wheels of PyTorch have them in site-packages/nvidia)"
+            }
+            GpuError::NoDevice => {
+                "check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use --device cpu"
+            }
+            GpuError::NoSuchDevice { .. } => {
+                "`concord doctor` lists the devices; they are counted from cuda:0"
+            }
+            GpuError::OldDriver { .. } => "update NVIDIA's driver, or use --device cpu",
+            GpuError::Capability { .. } => {
+                "use a GPU of the Ampere generation or newer, or --device cpu"
+            }
+            GpuError::OutOfMemory { .. } => {
+                "end other programs on the device, allow less with --memory, or use --dtype int8"
+            }
+            GpuError::Config { .. } => {
+                "correct the table that CONCORD_CUDA_CONFIG names, or unset it"
+            }
+            GpuError::Source { .. } => {
+                "the compiler that was found may be too old for the device: install a newer CUDA"
+            }
+            GpuError::SelfTest { .. } => "`concord doctor` says more; use --device cpu",
+            GpuError::Call { .. } => {
+                "`concord doctor` says more; another program may have stopped the device"
+            }
+            GpuError::Shape(_) => "please report this",
+        };
+        Self::new(ExitStatus::Device, error.to_string(), help)
+    }
+}
+
 impl From<DecoderError> for Failure {
     fn from(error: DecoderError) -> Self {
         match error {
@@ -301,6 +341,7 @@ impl From<DecoderError> for Failure {
                 error.to_string(),
                 "please report this",
             ),
+            DecoderError::Gpu(error) => Self::from(&error),
             DecoderError::Tensor(_) | DecoderError::Thread(_) => Self::new(
                 ExitStatus::Device,
                 error.to_string(),

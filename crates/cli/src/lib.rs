@@ -5,6 +5,7 @@
 mod arguments;
 pub mod bench;
 mod commands;
+mod device;
 mod failure;
 mod memory;
 mod output;
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
         }
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),
+        Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -156,6 +156,11 @@ pub(crate) fn peak_bytes() -> u64 {
     kib("/proc/self/status", "VmHWM:").unwrap_or(0)
 }
 
+/// What is free, or can be freed, on the host; `None` where the system does not say.
+pub(crate) fn host_free_bytes() -> Option<u64> {
+    available_bytes()
+}
+
 /// What is free, or can be freed, for this process; `None` where the system does not say.
 fn available_bytes() -> Option<u64> {
     let free = kib("/proc/meminfo", "MemAvailable:")?;
@@ -211,7 +216,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_kernel_says_what_there_is() {
-        assert!(resident_bytes() > 1 << 20 && peak_bytes() >= resident_bytes());
+        let resident = resident_bytes();
+        assert!(resident > 1 << 20 && peak_bytes() >= resident);
         assert!(available_bytes().unwrap() > 1 << 20);
     }
 }

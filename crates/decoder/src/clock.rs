@@ -32,6 +32,13 @@ impl Times {
         result
     }
 
+    /// Adds other times.
+    pub fn add(&mut self, other: &Self) {
+        for (spent, more) in self.spent.iter_mut().zip(other.spent) {
+            *spent += more;
+        }
+    }
+
     /// Seconds spent on a kind of work.
     pub fn seconds(&self, work: Work) -> f64 {
         self.spent[work as usize].as_secs_f64()

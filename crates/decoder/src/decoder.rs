@@ -3,15 +3,16 @@
 use crate::DecoderError;
 use crate::clock::{Times, Work};
 use crate::frequencies::{Frequencies, frequencies};
-use crate::layer::{Around, Attending, Layer, Ropes, Rows, Stop, attention_shape, normed};
-use crate::parameters::{Loader, operands};
+use crate::layer::{Around, Attending, Layer, Ropes, State, Stop, attention_shape};
+use crate::parameters::Loader;
 use crate::pass::Pass;
 use crate::stream::{LayerStream, Origin};
 use crate::tree::{KvBranch, KvPlace, KvTree};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot};
 use concord_kernels::{
-    KernelConfig, KvPath, Matrix, Norm, Operands, PageRows, Path, RopeTable, scale, softcap,
+    Carried, Depths, Engine, Head, Held, KernelConfig, KernelError, Norm, PageRows, Role,
+    RopeTable, Rows, Weight,
 };
 use std::sync::Arc;
 
@@ -20,13 +21,12 @@ pub struct Decoder {
     origin: Origin,
     config: KernelConfig,
     /// `[vocabulary, hidden]`; where it is the head, it is looked up there.
-    embedding: Option<Tensor>,
+    embedding: Option<Weight>,
     /// `[positions, hidden]`, where positions are learned.
-    positions: Option<Tensor>,
+    positions: Option<Weight>,
     layers: Layers,
     norm: Norm,
-    /// `[vocabulary, hidden]`.
-    head: Arc<Matrix>,
+    pub(crate) head: Head,
 }
 
 enum Layers {
@@ -39,13 +39,13 @@ pub struct Session {
     positions: usize,
     length_class: usize,
     ropes: Ropes,
-    carried: Vec<KvPath>,
+    carried: Vec<Carried>,
     /// Where the time of its passes went.
     pub times: Times,
 }
 
 impl Decoder {
-    /// Loads the weights of a snapshot on the CPU, all of them.
+    /// Loads the weights of a snapshot on the processor, all of them.
     ///
     /// # Numerics
     /// `dtype` is what products multiply. `BF16`: weights are held as `bf16`, and rows are rounded to it before each product.
@@ -59,8 +59,12 @@ impl Decoder {
         dtype: DType,
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
-        let origin = Origin::of(snapshot, dtype, config.path);
-        Self::build(origin, None, config, true)
+        Self::load_on(
+            &Engine::Cpu(config.path, Held::Whole),
+            snapshot,
+            dtype,
+            config,
+        )
     }
 
     /// The same with layers that are read when they are needed, one ahead: at most two are in memory.
@@ -72,8 +76,42 @@ impl Decoder {
         dtype: DType,
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
-        let origin = Origin::of(snapshot, dtype, config.path);
-        Self::build(origin, None, config, false)
+        Self::streamed_on(
+            &Engine::Cpu(config.path, Held::Whole),
+            snapshot,
+            dtype,
+            config,
+        )
+    }
+
+    /// [`Decoder::load`] on the device of an engine.
+    ///
+    /// # Numerics
+    /// On a GPU rows are held as `dtype` between products, queries, keys and values too; sums, norms and the residual stream are
+    /// `f32`. Through the generic path rows are `f32` between products.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`]; [`DecoderError::Gpu`].
+    pub fn load_on(
+        engine: &Engine,
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Self, DecoderError> {
+        Self::build(Origin::of(snapshot, dtype, engine), None, config, true)
+    }
+
+    /// [`Decoder::streamed`] on the device of an engine.
+    ///
+    /// # Errors
+    /// As [`Decoder::load_on`].
+    pub fn streamed_on(
+        engine: &Engine,
+        snapshot: &Snapshot,
+        dtype: DType,
+        config: KernelConfig,
+    ) -> Result<Self, DecoderError> {
+        Self::build(Origin::of(snapshot, dtype, engine), None, config, false)
     }
 
     /// This decoder with an adapter of `snapshot` merged into it. What the adapter leaves alone is shared; of the
@@ -88,7 +126,7 @@ impl Decoder {
                 name: snapshot.name.clone(),
             });
         }
-        let origin = Origin::of(snapshot, self.origin.dtype, self.config.path);
+        let origin = Origin::of(snapshot, self.origin.dtype, self.engine());
         let kept = matches!(self.layers, Layers::Kept(_));
         Self::build(origin, Some(self), self.config, kept)
     }
@@ -111,8 +149,8 @@ impl Decoder {
         // The largest first: packing takes as much again for a while.
         let (embedding, head) = match &outer.head {
             None => {
-                let base = base.map(|base| &base.head);
-                (None, loader.matrix(&outer.embedding, false, base)?)
+                let base = base.map(|base| &base.head.weight);
+                (None, loader.head(&outer.embedding, base)?)
             }
             Some(head) => {
                 let before = base.map(Self::embedding_table).transpose()?;
@@ -125,17 +163,25 @@ impl Decoder {
                         }
                         .table(&outer.embedding, None)?,
                     };
-                    loader.packed(&loader.table(head, Some(&plain))?, false)?
+                    loader.packed_head(&loader.table(head, Some(&plain))?)?
                 } else {
-                    loader.matrix(head, false, base.map(|base| &base.head))?
+                    loader.head(head, base.map(|base| &base.head.weight))?
                 };
-                (Some(loader.table(&outer.embedding, before.as_ref())?), head)
+                let table = loader.table(&outer.embedding, before.as_ref())?;
+                (Some(origin.engine.table(table, origin.dtype)?), head)
             }
         };
-        let positions = outer.positions.as_ref();
-        let positions = positions
-            .map(|table| loader.table(table, None))
-            .transpose()?;
+        let positions = outer.positions.as_ref().map(|table| {
+            let table = loader.table(table, None)?;
+            Ok::<_, DecoderError>(origin.engine.table(table, origin.dtype)?)
+        });
+        let positions = positions.transpose()?;
+        let head = Head {
+            weight: head,
+            vocabulary: origin.spec.vocab_size,
+            factor: origin.spec.logit_scale,
+            softcap: origin.spec.logit_softcap,
+        };
         let norm = loader.norm(&outer.final_norm)?;
         let layers = if keep {
             let layer = |index: usize| {
@@ -164,8 +210,8 @@ impl Decoder {
     /// The embedding as a table, `[vocabulary, hidden]`.
     fn embedding_table(&self) -> Result<Tensor, DecoderError> {
         match &self.embedding {
-            Some(table) => Ok(table.clone()),
-            None => Ok(self.head.unpack()?),
+            Some(table) => Ok(table.unpack()?),
+            None => Ok(self.head.weight.unpack()?),
         }
     }
 
@@ -204,14 +250,19 @@ impl Decoder {
         }
     }
 
-    /// What products multiply.
-    pub fn operands(&self) -> Operands {
-        operands(self.origin.dtype)
+    /// What computes.
+    pub fn engine(&self) -> &Engine {
+        &self.origin.engine
+    }
+
+    /// What keys and values of texts are held as.
+    pub fn kv_dtype(&self) -> DType {
+        self.engine().kv_dtype(self.origin.dtype)
     }
 
     /// What rows are held as between products.
     fn rows_as(&self) -> DType {
-        self.operands().dtype()
+        self.engine().rows_as(self.origin.dtype)
     }
 
     fn layer(&self, index: usize, again: bool) -> Result<Arc<Layer>, DecoderError> {
@@ -226,13 +277,14 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn session(&self, positions: usize) -> Result<Session, DecoderError> {
-        let empty = KvPath::new(attention_shape(self.spec()));
+        let shape = attention_shape(self.spec());
+        let layers = 0..self.spec().layers.len();
         let positions = positions.max(1);
         Ok(Session {
             positions,
             length_class: 0,
             ropes: self.ropes(positions, 0),
-            carried: vec![empty; self.spec().layers.len()],
+            carried: layers.map(|_| self.engine().carried(shape)).collect(),
             times: Times::default(),
         })
     }
@@ -275,7 +327,7 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::NotFinite`] naming the layer; [`DecoderError::Checkpoint`] where a layer has to be read;
     /// [`DecoderError::Tensor`]. The session is then of no further use.
-    pub fn pass(&self, session: &mut Session, pass: &Pass) -> Result<Option<Tensor>, DecoderError> {
+    pub fn pass(&self, session: &mut Session, pass: &Pass) -> Result<Option<Rows>, DecoderError> {
         self.pass_and_keep(session, pass, &mut |_, _| Ok(()))
     }
 
@@ -292,9 +344,9 @@ impl Decoder {
         pass: &Pass,
         tree: &mut KvTree,
         places: &[KvPlace],
-    ) -> Result<Option<Tensor>, DecoderError> {
+    ) -> Result<Option<Rows>, DecoderError> {
         self.pass_and_keep(session, pass, &mut |layer, qkv| {
-            tree.layers[layer].put_rows(qkv, places)
+            self.engine().put_rows(&mut tree.layers[layer], qkv, places)
         })
     }
 
@@ -303,7 +355,7 @@ impl Decoder {
         session: &mut Session,
         pass: &Pass,
         keep: &mut Keep<'_>,
-    ) -> Result<Option<Tensor>, DecoderError> {
+    ) -> Result<Option<Rows>, DecoderError> {
         let mut hidden = self.embed(pass)?;
         for index in 0..self.spec().layers.len() {
             let layer = self.layer(index, true)?;
@@ -328,17 +380,18 @@ impl Decoder {
         session: &mut Session,
         index: usize,
         pass: &Pass,
-        hidden: &Tensor,
-    ) -> Result<Option<Tensor>, DecoderError> {
+        hidden: &mut Rows,
+    ) -> Result<Option<Rows>, DecoderError> {
         let layer = self.layer(index, false)?;
-        let keep = &mut |_: usize, _: &Tensor| Ok(());
+        let keep = &mut |_: usize, _: &Rows| Ok(());
         let after = self.through(session, &layer, index, pass, hidden.clone(), keep)?;
-        match after {
-            Some(hidden) if index + 1 == self.spec().layers.len() => {
-                self.normed(&hidden, session).map(Some)
+        if index + 1 < self.spec().layers.len() {
+            if let Some(after) = after {
+                *hidden = after;
             }
-            _ => Ok(None),
+            return Ok(None);
         }
+        after.map(|rows| self.normed(&rows, session)).transpose()
     }
 
     /// The rows of a pass through one layer, their stream in place; of the last layer those that are read, or `None` where
@@ -349,9 +402,9 @@ impl Decoder {
         layer: &Layer,
         index: usize,
         pass: &Pass,
-        hidden: Tensor,
+        hidden: Rows,
         keep: &mut Keep<'_>,
-    ) -> Result<Option<Tensor>, DecoderError> {
+    ) -> Result<Option<Rows>, DecoderError> {
         let Session {
             ropes,
             carried,
@@ -361,23 +414,27 @@ impl Decoder {
         let around = Around {
             spec: self.spec(),
             ropes,
-            depths: pass.rows.depths(),
+            depths: &pass.depths,
+            engine: self.engine(),
             rows_as: self.rows_as(),
         };
-        let rows = layer.begin(hidden, &around, times);
-        let mut rows = rows.map_err(|stop| stopped(stop, || before(index)))?;
-        let qkv = layer.qkv(&rows.normed, &around, times)?;
+        self.enter_place(2 * index);
+        let state = layer.begin(hidden, &around, times);
+        let mut state = state.map_err(|stop| stopped(stop, || before(index)))?;
+        self.enter_place(2 * index + 1);
+        let qkv = layer.qkv(&state.normed, &around, times)?;
         keep(index, &qkv)?;
         let mut attending = Some(&pass.rows);
+        let mut role = Role::Pass;
         if index + 1 == self.spec().layers.len() {
             // In the last layer the rows that nobody reads are needed for their keys and values alone.
             attending = pass.readers.as_ref();
+            role = Role::Few;
             if let Some(readers) = attending {
-                let kept =
-                    Tensor::from_slice(readers.queries(), readers.queries().len(), &Device::Cpu)?;
-                rows = Rows {
-                    hidden: rows.hidden.index_select(&kept, 0)?,
-                    normed: rows.normed.index_select(&kept, 0)?,
+                let select = |rows: &Rows| self.engine().select(rows, readers.queries(), role);
+                state = State {
+                    hidden: select(&state.hidden)?,
+                    normed: select(&state.normed)?,
                 };
             }
         }
@@ -386,13 +443,22 @@ impl Decoder {
             let attending = Attending::Trie {
                 carried: path,
                 rows: attending,
+                role,
             };
             layer
-                .finish(&rows, &qkv, attending, &around, times)
+                .finish(&mut state, &qkv, attending, &around, times)
                 .map_err(|stop| stopped(stop, || within(index)))?;
         }
-        path.advance(&qkv, pass.kept, &pass.next_path)?;
-        Ok(attending.map(|_| rows.hidden))
+        self.engine()
+            .advance(path, &qkv, pass.kept, &pass.next_path)?;
+        Ok(attending.map(|_| state.hidden))
+    }
+
+    /// Says where the next norms are: a GPU tells later that numbers were not finite, and where.
+    fn enter_place(&self, place: usize) {
+        if let Some(gpu) = self.engine().gpu() {
+            gpu.enter(u32::try_from(place).unwrap_or(u32::MAX));
+        }
     }
 
     /// Runs one new row of each of some branches, and adds it to them.
@@ -414,7 +480,7 @@ impl Decoder {
         tree: &mut KvTree,
         branches: &mut [&mut KvBranch],
         tokens: &[u32],
-    ) -> Result<Tensor, DecoderError> {
+    ) -> Result<Rows, DecoderError> {
         let rows = PageRows {
             depths: branches.iter().map(|branch| branch.depth()).collect(),
             tables: branches
@@ -425,24 +491,27 @@ impl Decoder {
                 })
                 .collect(),
         };
-        let depths: Arc<[u32]> = rows.depths.clone().into();
+        let depths = Depths::new(rows.depths.clone().into());
         let around = Around {
             spec: self.spec(),
             ropes: &session.ropes,
             depths: &depths,
+            engine: self.engine(),
             rows_as: self.rows_as(),
         };
         let times = &mut session.times;
-        let mut hidden = self.embedded(tokens, &depths)?;
+        let mut hidden = self.embedded(tokens, depths.get(), Role::Texts)?;
         for index in 0..self.spec().layers.len() {
             let layer = self.layer(index, true)?;
+            self.enter_place(2 * index);
             let state = layer.begin(hidden, &around, times);
-            let state = state.map_err(|stop| stopped(stop, || before(index)))?;
+            let mut state = state.map_err(|stop| stopped(stop, || before(index)))?;
+            self.enter_place(2 * index + 1);
             let qkv = layer.qkv(&state.normed, &around, times)?;
             let pages = &mut tree.layers[index];
             let attending = Attending::Pages { pages, rows: &rows };
             layer
-                .finish(&state, &qkv, attending, &around, times)
+                .finish(&mut state, &qkv, attending, &around, times)
                 .map_err(|stop| stopped(stop, || within(index)))?;
             hidden = state.hidden;
         }
@@ -456,105 +525,42 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecoderError::Tensor`].
-    pub fn embed(&self, pass: &Pass) -> Result<Tensor, DecoderError> {
-        Ok(self.embedded(&pass.tokens, pass.rows.depths())?)
+    pub fn embed(&self, pass: &Pass) -> Result<Rows, DecoderError> {
+        Ok(self.embedded(&pass.tokens, pass.rows.depths(), Role::Pass)?)
     }
 
     /// The embeddings of tokens at their depths.
-    fn embedded(&self, tokens: &[u32], depths: &[u32]) -> candle_core::Result<Tensor> {
-        let mut hidden = match &self.embedding {
-            Some(table) => {
-                let tokens = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
-                table.index_select(&tokens, 0)?.to_dtype(DType::F32)?
-            }
-            None => self.head.rows(tokens)?,
-        };
-        let scale = self.spec().embedding_scale;
-        if (scale - 1.0).abs() > f64::EPSILON {
-            hidden = (hidden * scale)?;
-        }
-        if let Some(positions) = &self.positions {
-            let depths = Tensor::from_slice(depths, depths.len(), &Device::Cpu)?;
-            hidden = (hidden + positions.index_select(&depths, 0)?.to_dtype(DType::F32)?)?;
-        }
-        Ok(hidden)
+    fn embedded(&self, tokens: &[u32], depths: &[u32], role: Role) -> Result<Rows, KernelError> {
+        let table = self.embedding.as_ref().unwrap_or(&self.head.weight);
+        let (learned, scale) = (self.positions.as_ref(), self.spec().embedding_scale);
+        self.engine()
+            .embed(table, learned, tokens, depths, scale, role)
     }
 
     /// The last norm.
-    fn normed(&self, hidden: &Tensor, session: &mut Session) -> Result<Tensor, DecoderError> {
-        let after = session
-            .times
-            .of(Work::Norms, || normed(hidden, &self.norm, self.rows_as()));
-        after.map_err(|stop| stopped(stop, || before(self.spec().layers.len())))
-    }
-
-    /// Logits of normed hidden states.
-    ///
-    /// # Shapes
-    /// `normed`: `[rows, hidden]`; returns `[rows, vocabulary]` in `f32`.
-    ///
-    /// # Errors
-    /// [`DecoderError::Tensor`].
-    pub fn head(&self, normed: &Tensor) -> Result<Tensor, DecoderError> {
-        let shape = (normed.dim(0)?, self.spec().vocab_size);
-        let logits = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-        self.head_into(normed, &logits)?;
-        Ok(logits)
-    }
-
-    /// [`Decoder::head`] into a tensor that is there.
-    ///
-    /// # Shapes
-    /// `logits`: `[rows, vocabulary]` in `f32`.
-    ///
-    /// # Errors
-    /// [`DecoderError::Tensor`].
-    pub fn head_into(&self, normed: &Tensor, logits: &Tensor) -> Result<(), DecoderError> {
-        self.head.product_into(normed, logits)?;
-        let factor = self.spec().logit_scale;
-        if (factor - 1.0).abs() > f64::EPSILON {
-            scale(logits, factor)?;
-        }
-        if let Some(cap) = self.spec().logit_softcap {
-            softcap(logits, cap)?;
-        }
-        Ok(())
-    }
-
-    /// Floating-point operations of the matrix products of one pass, head not counted (a multiplication and an addition
-    /// are two); of experts, those that rows go through.
-    pub fn pass_flops(&self, pass: &Pass) -> u64 {
-        let rows = pass.tokens.len();
-        let queries = pass
-            .readers
-            .as_ref()
-            .map_or(0, |readers| readers.queries().len());
-        let last = self.spec().layers.len() - 1;
-        let products = (0..=last).map(|index| {
-            let (qkv, output, mlp) = self.spec().row_products(index);
-            let finishing = if index == last { queries } else { rows };
-            (rows * qkv + finishing * (output + mlp)) as u64
-        });
-        2 * products.sum::<u64>()
-    }
-
-    /// Floating-point operations of the head for so many rows.
-    pub fn head_flops(&self, rows: usize) -> u64 {
-        2 * (rows * self.spec().vocab_size * self.spec().hidden_size) as u64
+    fn normed(&self, hidden: &Rows, session: &mut Session) -> Result<Rows, DecoderError> {
+        let last = self.spec().layers.len();
+        self.enter_place(2 * last);
+        let after = session.times.of(Work::Norms, || {
+            self.engine().norm(hidden, &self.norm, self.rows_as())
+        })?;
+        after.ok_or_else(|| DecoderError::NotFinite {
+            place: before(last),
+        })
     }
 }
 
 /// Takes the queries, keys and values of a layer's rows.
-type Keep<'a> = dyn FnMut(usize, &Tensor) -> candle_core::Result<()> + 'a;
+type Keep<'a> = dyn FnMut(usize, &Rows) -> Result<(), KernelError> + 'a;
 
 impl Origin {
-    pub fn of(snapshot: &Snapshot, dtype: DType, path: Path) -> Self {
+    pub fn of(snapshot: &Snapshot, dtype: DType, engine: &Engine) -> Self {
         Self {
             weights: Arc::clone(&snapshot.weights),
             adapter: snapshot.adapter.clone(),
             spec: Arc::new(snapshot.spec.clone()),
             dtype,
-            path,
+            engine: engine.clone(),
         }
     }
 }
@@ -562,16 +568,16 @@ impl Origin {
 fn stopped(stop: Stop, place: impl Fn() -> String) -> DecoderError {
     match stop {
         Stop::NotFinite => DecoderError::NotFinite { place: place() },
-        Stop::Tensor(error) => error.into(),
+        Stop::Kernel(error) => error.into(),
     }
 }
 
-fn within(layer: usize) -> String {
+pub(crate) fn within(layer: usize) -> String {
     format!("in layer {layer}")
 }
 
 /// The place whose rows come into a layer; after the last one, into the last norm.
-fn before(layer: usize) -> String {
+pub(crate) fn before(layer: usize) -> String {
     match layer.checked_sub(1) {
         None => "in the embedding".to_owned(),
         Some(before) => format!("after layer {before}"),

@@ -1,6 +1,7 @@
 //! Why a forward pass stopped.
 
 use concord_checkpoint::CheckpointError;
+use concord_kernels::{GpuError, KernelError};
 
 /// Why a decoder could not be built or run.
 #[derive(Debug, thiserror::Error)]
@@ -28,4 +29,23 @@ pub enum DecoderError {
     /// A tensor operation failed.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// A GPU failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+impl From<KernelError> for DecoderError {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Tensor(error) => Self::Tensor(error),
+            KernelError::Gpu(error) => Self::Gpu(error),
+        }
+    }
+}
+
+impl DecoderError {
+    /// Whether the device had no memory left for it.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Gpu(GpuError::OutOfMemory { .. }))
+    }
 }

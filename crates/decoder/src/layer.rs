@@ -4,11 +4,11 @@ use crate::DecoderError;
 use crate::clock::{Times, Work};
 use crate::mlp::Mlp;
 use crate::parameters::{Linear, Loader};
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use concord_checkpoint::{DecoderSpec, LayerSpec, QkNorm};
 use concord_kernels::{
-    AttentionShape, KvPages, KvPath, Norm, PageRows, PassRows, RopeTable, Scores, add_scaled, norm,
-    norm_groups, page_attention, rotate, trie_attention,
+    AttentionShape, Carried, Depths, Engine, KernelError, Norm, PageRows, Pages, PassRows, Role,
+    RopeTable, Rows, Scores,
 };
 use std::sync::Arc;
 
@@ -32,7 +32,9 @@ pub(crate) struct Around<'a> {
     pub spec: &'a DecoderSpec,
     pub ropes: &'a Ropes,
     /// The depth of each row.
-    pub depths: &'a Arc<[u32]>,
+    pub depths: &'a Depths,
+    /// What computes.
+    pub engine: &'a Engine,
     /// What rows are held as between products.
     pub rows_as: DType,
 }
@@ -41,12 +43,14 @@ pub(crate) struct Around<'a> {
 pub(crate) enum Attending<'a> {
     /// Among the rows of a pass and the path that it was handed.
     Trie {
-        carried: &'a KvPath,
+        carried: &'a Carried,
         rows: &'a PassRows,
+        /// What the querying rows are for.
+        role: Role,
     },
     /// On paths that are kept in pages.
     Pages {
-        pages: &'a mut KvPages,
+        pages: &'a mut Pages,
         rows: &'a PageRows,
     },
 }
@@ -58,11 +62,11 @@ pub(crate) struct Ropes {
 }
 
 /// Rows on their way through a layer.
-pub(crate) struct Rows {
+pub(crate) struct State {
     /// `[rows, hidden]` in `f32`: the residual stream, changed in place.
-    pub hidden: Tensor,
+    pub hidden: Rows,
     /// The same, normed for the layer; where it has no norm in front, the stream itself.
-    pub normed: Tensor,
+    pub normed: Rows,
 }
 
 impl Layer {
@@ -99,36 +103,38 @@ impl Layer {
     /// The residual stream, normed for this layer.
     pub fn begin(
         &self,
-        hidden: Tensor,
+        hidden: Rows,
         around: &Around<'_>,
         times: &mut Times,
-    ) -> Result<Rows, Stop> {
+    ) -> Result<State, Stop> {
         let normed = match &self.input_norm {
-            Some(own) => times.of(Work::Norms, || normed(&hidden, own, around.rows_as))?,
-            // Attention changes the stream before an MLP beside it takes it.
-            None if around.spec.parallel.is_some() => hidden.copy()?,
+            Some(own) => times.of(Work::Norms, || around.normed(&hidden, own))?,
+            // The stream is changed before everything that takes it as it was has taken it.
+            None if around.spec.parallel.is_some() => around.engine.copied(&hidden)?,
             None => hidden.clone(),
         };
-        Ok(Rows { hidden, normed })
+        Ok(State { hidden, normed })
     }
 
     /// Rotated queries and keys, and values, side by side.
     ///
     /// # Shapes
-    /// `normed`: `[rows, hidden]`; returns `[rows, (heads + 2 · kv_heads) · head_dim]` in `f32`.
+    /// `normed`: `[rows, hidden]`; returns `[rows, (heads + 2 · kv_heads) · head_dim]`.
     pub fn qkv(
         &self,
-        normed: &Tensor,
+        normed: &Rows,
         around: &Around<'_>,
         times: &mut Times,
-    ) -> candle_core::Result<Tensor> {
-        let spec = around.spec;
-        let mut qkv = times.of(Work::Products, || self.qkv.product(normed))?;
+    ) -> Result<Rows, KernelError> {
+        let (spec, engine) = (around.spec, around.engine);
+        let mut qkv = times.of(Work::Products, || {
+            engine.product(&self.qkv.weight, normed, self.qkv.bias.as_ref())
+        })?;
         if let Some(bound) = spec.qkv_clip {
-            qkv = qkv.clamp(-bound, bound)?;
+            engine.clamp(&mut qkv, bound)?;
         }
         if let Some((norm, groups)) = &self.qk_norm {
-            times.of(Work::Norms, || norm_groups(&qkv, groups, norm))?;
+            times.of(Work::Norms, || engine.norm_groups(&mut qkv, groups, norm))?;
         }
         if self.kind.rope {
             let table = if self.kind.window.is_some() {
@@ -138,7 +144,7 @@ impl Layer {
             };
             let heads = spec.heads + spec.kv_heads;
             times.of(Work::Rope, || {
-                rotate(&qkv, heads, spec.head_dim, table, around.depths)
+                engine.rotate(&mut qkv, heads, spec.head_dim, table, around.depths)
             })?;
         }
         Ok(qkv)
@@ -147,59 +153,89 @@ impl Layer {
     /// Attention and MLP of the querying rows, into their residual stream.
     ///
     /// # Shapes
-    /// `rows`: `[queries, hidden]`.
+    /// `state`: `[queries, hidden]`.
     pub fn finish(
         &self,
-        rows: &Rows,
-        qkv: &Tensor,
+        state: &mut State,
+        qkv: &Rows,
         attending: Attending<'_>,
         around: &Around<'_>,
         times: &mut Times,
     ) -> Result<(), Stop> {
-        let (spec, rows_as) = (around.spec, around.rows_as);
+        let (spec, engine, rows_as) = (around.spec, around.engine, around.rows_as);
         let shape = attention_shape(spec);
-        let Rows { hidden, normed } = rows;
+        let State { hidden, normed } = state;
         let attended = times.of(Work::Attention, || match attending {
-            Attending::Trie { carried, rows } => {
-                trie_attention(qkv, carried, rows, shape, self.scores, rows_as)
-            }
+            Attending::Trie {
+                carried,
+                rows,
+                role,
+            } => engine.trie_attention(qkv, carried, rows, shape, self.scores, rows_as, role),
             Attending::Pages { pages, rows } => {
-                page_attention(qkv, pages, rows, self.scores, rows_as)
+                engine.page_attention(qkv, pages, rows, self.scores, rows_as)
             }
         })?;
         // Beside attention, the MLP takes the stream as it was.
         let beside = match (spec.parallel, &self.mlp_norm) {
             (None, _) => None,
             (Some(_), None) => Some(normed.clone()),
-            (Some(_), Some(own)) => {
-                Some(times.of(Work::Norms, || self::normed(hidden, own, rows_as))?)
-            }
+            (Some(_), Some(own)) => Some(times.of(Work::Norms, || around.normed(hidden, own))?),
         };
         let scale = spec.residual_scale;
+        let (weight, bias) = (&self.output.weight, self.output.bias.as_ref());
         match &self.attention_out_norm {
             None => times.of(Work::Products, || {
-                self.output.add_product(&attended, scale, hidden)
+                engine.add_product(weight, &attended, bias, scale, hidden)
             })?,
             Some(own) => {
-                let delta = times.of(Work::Products, || self.output.product(&attended))?;
-                times.of(Work::Norms, || add_normed(hidden, &delta, scale, own))?;
+                let delta = times.of(Work::Products, || {
+                    engine.wide_product(weight, &attended, bias)
+                })?;
+                times.of(Work::Norms, || {
+                    around.add_normed(hidden, &delta, scale, own)
+                })?;
             }
         }
         let input = match (beside, &self.mlp_norm) {
             (Some(beside), _) => beside,
-            (None, Some(own)) => times.of(Work::Norms, || self::normed(hidden, own, rows_as))?,
+            (None, Some(own)) => times.of(Work::Norms, || around.normed(hidden, own))?,
             (None, None) => hidden.clone(),
         };
         match &self.mlp_out_norm {
             None => times.of(Work::Products, || {
-                self.mlp.add_forward(&input, scale, hidden)
+                self.mlp.add_forward(engine, &input, scale, hidden)
             })?,
             Some(own) => {
-                let delta = times.of(Work::Products, || self.mlp.forward(&input))?;
-                times.of(Work::Norms, || add_normed(hidden, &delta, scale, own))?;
+                let delta = times.of(Work::Products, || self.mlp.forward(engine, &input))?;
+                times.of(Work::Norms, || {
+                    around.add_normed(hidden, &delta, scale, own)
+                })?;
             }
         }
         Ok(())
+    }
+}
+
+impl Around<'_> {
+    /// The norm of rows that are finite.
+    pub fn normed(&self, x: &Rows, own: &Norm) -> Result<Rows, Stop> {
+        self.engine
+            .norm(x, own, self.rows_as)?
+            .ok_or(Stop::NotFinite)
+    }
+
+    fn add_normed(
+        &self,
+        hidden: &mut Rows,
+        delta: &Rows,
+        scale: f64,
+        own: &Norm,
+    ) -> Result<(), Stop> {
+        if self.engine.add_normed(hidden, delta, scale, own)? {
+            Ok(())
+        } else {
+            Err(Stop::NotFinite)
+        }
     }
 }
 
@@ -208,26 +244,13 @@ impl Layer {
 pub(crate) enum Stop {
     /// Rows that went into a norm are no longer finite.
     NotFinite,
-    Tensor(candle_core::Error),
+    Kernel(KernelError),
 }
 
-impl From<candle_core::Error> for Stop {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Tensor(error)
+impl From<KernelError> for Stop {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
     }
-}
-
-/// The norm of rows that are finite.
-pub(crate) fn normed(x: &Tensor, own: &Norm, rows_as: DType) -> Result<Tensor, Stop> {
-    match norm(x, own, rows_as)? {
-        (normed, None) => Ok(normed),
-        (_, Some(_)) => Err(Stop::NotFinite),
-    }
-}
-
-fn add_normed(hidden: &Tensor, delta: &Tensor, scale: f64, own: &Norm) -> Result<(), Stop> {
-    let delta = normed(delta, own, DType::F32)?;
-    Ok(add_scaled(hidden, &delta, scale)?)
 }
 
 pub(crate) fn attention_shape(spec: &DecoderSpec) -> AttentionShape {

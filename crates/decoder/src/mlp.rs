@@ -2,11 +2,10 @@
 
 use crate::DecoderError;
 use crate::parameters::{Linear, Loader};
-use candle_core::Tensor;
 use concord_checkpoint::{
     Activation, DecoderSpec, ExpertParameters, Mlp as MlpSpec, MlpKind, MlpParameters,
 };
-use concord_kernels::{Matrix, add_scaled};
+use concord_kernels::{Engine, KernelError, Role, Rows, Weight};
 use std::sync::Arc;
 
 /// Gate and up, and down.
@@ -19,10 +18,10 @@ struct Dense {
 /// A mixture of experts.
 struct Mixture {
     /// `[experts, hidden]`.
-    router: Arc<Matrix>,
+    router: Arc<Weight>,
     experts: Vec<Dense>,
     /// The expert that every row goes through, and its gate `[1, hidden]`.
-    shared: Option<(Dense, Arc<Matrix>)>,
+    shared: Option<(Dense, Arc<Weight>)>,
     chosen: usize,
     normalised: bool,
 }
@@ -63,18 +62,30 @@ impl Mlp {
 
     /// # Shapes
     /// `x`: `[rows, hidden]`; returns as much, in `f32`.
-    pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+    pub fn forward(&self, engine: &Engine, x: &Rows) -> Result<Rows, KernelError> {
         match &self.0 {
-            Kind::Dense(dense) => dense.forward(x),
-            Kind::Mixture(mixture) => mixture.forward(x),
+            Kind::Dense(dense) => dense.forward(engine, x),
+            Kind::Mixture(mixture) => mixture.forward(engine, x),
         }
     }
 
-    /// Adds `scale` times the result to the residual stream, in place.
-    pub fn add_forward(&self, x: &Tensor, scale: f64, hidden: &Tensor) -> candle_core::Result<()> {
+    /// Adds `scale` times the result to the residual stream.
+    pub fn add_forward(
+        &self,
+        engine: &Engine,
+        x: &Rows,
+        scale: f64,
+        hidden: &mut Rows,
+    ) -> Result<(), KernelError> {
         match &self.0 {
-            Kind::Dense(dense) => dense.down.add_product(&dense.inner(x)?, scale, hidden),
-            Kind::Mixture(mixture) => add_scaled(hidden, &mixture.forward(x)?, scale),
+            Kind::Dense(dense) => {
+                let (inner, down) = (dense.inner(engine, x)?, &dense.down);
+                engine.add_product(&down.weight, &inner, down.bias.as_ref(), scale, hidden)
+            }
+            Kind::Mixture(mixture) => {
+                let sums = mixture.forward(engine, x)?;
+                engine.add_scaled(hidden, &sums, scale)
+            }
         }
     }
 }
@@ -94,13 +105,14 @@ impl Dense {
     }
 
     /// Between the two products, `[rows, size]`.
-    fn inner(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+    fn inner(&self, engine: &Engine, x: &Rows) -> Result<Rows, KernelError> {
         let bias = self.up.bias.as_ref();
-        self.up.weight.activated(x, bias, self.activation)
+        engine.activated(&self.up.weight, x, bias, self.activation)
     }
 
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.down.product(&self.inner(x)?)
+    fn forward(&self, engine: &Engine, x: &Rows) -> Result<Rows, KernelError> {
+        let inner = self.inner(engine, x)?;
+        engine.wide_product(&self.down.weight, &inner, self.down.bias.as_ref())
     }
 }
 
@@ -157,37 +169,35 @@ impl Mixture {
     ///
     /// # Source
     /// Shazeer et al. 2017; `MixtralSparseMoeBlock` and `Qwen2MoeSparseMoeBlock` of transformers.
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (rows, hidden) = x.dims2()?;
-        let logits = self.router.product(x, None)?.to_vec2::<f32>()?; // [rows, experts]
+    fn forward(&self, engine: &Engine, x: &Rows) -> Result<Rows, KernelError> {
+        let logits = engine.wide_product(&self.router, x, None)?.to_rows()?; // [rows, experts]
         let routes = self.routes(&logits);
-        let mut sums = vec![0.0f32; rows * hidden];
+        let mut sums: Option<Rows> = None;
         for (expert, routed) in self.experts.iter().zip(&routes) {
             if routed.is_empty() {
                 continue;
             }
-            let rows: Vec<u32> = routed.iter().map(|(row, _)| *row).collect();
-            let rows = Tensor::from_slice(&rows, rows.len(), x.device())?;
-            let out = expert.forward(&x.index_select(&rows, 0)?)?;
-            let out = out.flatten_all()?.to_vec1::<f32>()?;
-            for ((row, weight), out) in routed.iter().zip(out.chunks_exact(hidden)) {
-                let at = *row as usize * hidden;
-                for (sum, out) in sums[at..at + hidden].iter_mut().zip(out) {
-                    *sum += weight * out;
-                }
-            }
+            let (rows, weights): (Vec<u32>, Vec<f32>) = routed.iter().copied().unzip();
+            let out = expert.forward(engine, &engine.select(x, &rows, Role::Few)?)?;
+            let sums = match &mut sums {
+                Some(sums) => sums,
+                none => none.insert(engine.zeros_like(x)?),
+            };
+            engine.add_weighted(sums, &out, Some(&rows), &weights)?;
         }
-        let sums = Tensor::from_vec(sums, (rows, hidden), x.device())?;
-        let Some((shared, gate)) = &self.shared else {
-            return Ok(sums);
+        let mut sums = match sums {
+            Some(sums) => sums,
+            None => engine.zeros_like(x)?,
         };
-        let gates = gate.product(x, None)?.flatten_all()?.to_vec1::<f32>()?;
-        let gates: Vec<f32> = gates
-            .iter()
-            .map(|gate| 1.0 / (1.0 + (-gate).exp()))
-            .collect();
-        let gates = Tensor::from_vec(gates, (rows, 1), x.device())?;
-        sums + shared.forward(x)?.broadcast_mul(&gates)?
+        if let Some((shared, gate)) = &self.shared {
+            let gates = engine.wide_product(gate, x, None)?.to_host()?;
+            let gates: Vec<f32> = gates
+                .iter()
+                .map(|gate| 1.0 / (1.0 + (-gate).exp()))
+                .collect();
+            engine.add_weighted(&mut sums, &shared.forward(engine, x)?, None, &gates)?;
+        }
+        Ok(sums)
     }
 
     /// The rows that go through each expert, rising, and with what weight.

@@ -5,33 +5,13 @@ use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{
     Adapter, DecoderSpec, NormKind, NormParameters, Parameter, Product, Weights,
 };
-use concord_kernels::{Matrix, Norm, Operands, Path};
+use concord_kernels::{Engine, Norm, Vector, Weight};
 use std::sync::Arc;
 
 /// A matrix product's weight and bias.
 pub(crate) struct Linear {
-    pub weight: Arc<Matrix>,
-    pub bias: Option<Tensor>,
-}
-
-impl Linear {
-    pub fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.weight.product(x, self.bias.as_ref())
-    }
-
-    /// Added to the residual stream in place.
-    pub fn add_product(&self, x: &Tensor, scale: f64, hidden: &Tensor) -> candle_core::Result<()> {
-        self.weight
-            .add_product(x, self.bias.as_ref(), scale, hidden)
-    }
-}
-
-/// What products multiply where `dtype` is asked for.
-pub fn operands(dtype: DType) -> Operands {
-    match dtype {
-        DType::BF16 => Operands::Bf16,
-        _ => Operands::F32,
-    }
+    pub weight: Arc<Weight>,
+    pub bias: Option<Vector>,
 }
 
 /// Where weights come from, and what they become.
@@ -41,7 +21,7 @@ pub(crate) struct Loader<'a> {
     pub adapter: Option<&'a Adapter>,
     pub spec: &'a DecoderSpec,
     pub dtype: DType,
-    pub path: Path,
+    pub engine: &'a Engine,
 }
 
 impl Loader<'_> {
@@ -76,8 +56,8 @@ impl Loader<'_> {
         &self,
         parameter: &Parameter,
         gated: bool,
-        base: Option<&Arc<Matrix>>,
-    ) -> Result<Arc<Matrix>, DecoderError> {
+        base: Option<&Arc<Weight>>,
+    ) -> Result<Arc<Weight>, DecoderError> {
         let changed = self
             .adapter
             .is_some_and(|adapter| adapter.changes(parameter));
@@ -91,18 +71,46 @@ impl Loader<'_> {
         self.packed(&table, gated)
     }
 
-    /// A table, packed for products.
-    pub fn packed(&self, table: &Tensor, gated: bool) -> Result<Arc<Matrix>, DecoderError> {
-        let operands = operands(self.dtype);
-        Ok(Arc::new(Matrix::pack(table, gated, operands, self.path)?))
+    /// A table, as products of the device take it.
+    pub fn packed(&self, table: &Tensor, gated: bool) -> Result<Arc<Weight>, DecoderError> {
+        Ok(Arc::new(self.engine.weight(table, gated, self.dtype)?))
     }
 
-    /// A norm's weight or a bias, which stay `f32`.
-    pub fn vector(&self, parameter: &Parameter) -> Result<Tensor, DecoderError> {
+    /// The head, which is never held in eight bits; `base` is the same without an adapter, where that is loaded.
+    pub fn head(
+        &self,
+        parameter: &Parameter,
+        base: Option<&Arc<Weight>>,
+    ) -> Result<Arc<Weight>, DecoderError> {
+        let changed = self
+            .adapter
+            .is_some_and(|adapter| adapter.changes(parameter));
+        let plain = match base {
+            Some(base) if !changed => return Ok(Arc::clone(base)),
+            Some(base) => Some(base.unpack()?),
+            None => None,
+        };
+        let table = self.table(parameter, plain.as_ref())?;
+        drop(plain);
+        self.packed_head(&table)
+    }
+
+    /// A table, as the product of the head takes it.
+    pub fn packed_head(&self, table: &Tensor) -> Result<Arc<Weight>, DecoderError> {
+        Ok(Arc::new(self.engine.whole_weight(table, self.dtype)?))
+    }
+
+    /// A norm's weight or a bias on the host, which stay `f32`.
+    fn numbers(&self, parameter: &Parameter) -> Result<Tensor, DecoderError> {
         let adapter = self.adapter;
         Ok(self
             .weights
             .parameter(parameter, adapter, None, DType::F32, &Device::Cpu)?)
+    }
+
+    /// A bias.
+    pub fn vector(&self, parameter: &Parameter) -> Result<Vector, DecoderError> {
+        Ok(self.engine.vector(self.numbers(parameter)?)?)
     }
 
     pub fn linear(
@@ -120,20 +128,20 @@ impl Loader<'_> {
 
     pub fn norm(&self, norm: &NormParameters) -> Result<Norm, DecoderError> {
         let weight = match &norm.weight {
-            Some(weight) => self.vector(weight)?,
+            Some(weight) => self.numbers(weight)?,
             None => Tensor::ones(self.spec.hidden_size, DType::F32, &Device::Cpu)?,
         };
         let mut rows = vec![self.offset(weight)?];
         if let Some(bias) = &norm.bias {
-            rows.push(self.vector(bias)?);
+            rows.push(self.numbers(bias)?);
         }
-        Ok(self.kind(Tensor::stack(&rows, 0)?))
+        self.kind(Tensor::stack(&rows, 0)?)
     }
 
     /// The norm of queries and keys, as wide as both.
     pub fn qk_norm(&self, weight: &Parameter) -> Result<Norm, DecoderError> {
-        let weight = self.offset(self.vector(weight)?)?;
-        Ok(self.kind(weight.unsqueeze(0)?))
+        let weight = self.offset(self.numbers(weight)?)?;
+        self.kind(weight.unsqueeze(0)?)
     }
 
     fn offset(&self, weight: Tensor) -> candle_core::Result<Tensor> {
@@ -143,11 +151,11 @@ impl Loader<'_> {
         }
     }
 
-    fn kind(&self, weights: Tensor) -> Norm {
-        Norm {
-            weights,
+    fn kind(&self, weights: Tensor) -> Result<Norm, DecoderError> {
+        Ok(Norm {
+            weights: self.engine.vector(weights)?,
             centred: !matches!(self.spec.norm, NormKind::Rms | NormKind::RmsOnePlus),
             eps: self.spec.norm_eps,
-        }
+        })
     }
 }

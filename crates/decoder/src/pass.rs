@@ -1,12 +1,13 @@
 //! The rows of one pass.
 
-use concord_kernels::PassRows;
+use concord_kernels::{Depths, PassRows};
 use std::sync::Arc;
 
 /// A cut of a trie's rows.
 pub struct Pass {
     pub(crate) tokens: Vec<u32>,
     pub(crate) rows: PassRows,
+    pub(crate) depths: Depths,
     /// The same rows, of which only those that are read attend; `None` where none is read.
     pub(crate) readers: Option<PassRows>,
     /// How many carried entries stay on the path to the row after this pass.
@@ -27,6 +28,7 @@ impl Pass {
         let readers =
             (!read.is_empty()).then(|| PassRows::new(Arc::clone(&depths), Some(read.to_vec())));
         Self {
+            depths: Depths::new(Arc::clone(&depths)),
             tokens: tokens.to_vec(),
             rows: PassRows::new(depths, None),
             readers,

@@ -5,7 +5,7 @@ use crate::parameters::Loader;
 use crate::stream::Origin;
 use candle_core::DType;
 use concord_checkpoint::{LayerParameters, MlpKind, Order, Parameter, Product, Snapshot};
-use concord_kernels::{Matrix, Path};
+use concord_kernels::{Engine, Held};
 
 /// Bytes of weights as a decoder holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,13 @@ impl WeightSizes {
 impl Decoder {
     /// What the weights of a snapshot will take as [`Decoder::load`] holds them, without reading any. Where an adapter is put on a
     /// base that is `loaded`, what it leaves alone takes nothing more.
-    pub fn weight_sizes(snapshot: &Snapshot, dtype: DType, loaded: bool) -> WeightSizes {
-        let origin = Origin::of(snapshot, dtype, Path::best());
+    pub fn weight_sizes(
+        snapshot: &Snapshot,
+        dtype: DType,
+        engine: &Engine,
+        loaded: bool,
+    ) -> WeightSizes {
+        let origin = Origin::of(snapshot, dtype, engine);
         let loader = origin.loader();
         let outer = snapshot.spec.outer();
         let mut sizes = WeightSizes {
@@ -52,11 +57,12 @@ impl Decoder {
             let shared = loaded && !adapter.is_some_and(|adapter| adapter.changes(parameter));
             if shared { 0 } else { bytes }
         };
-        sizes.outer += taken(head, packed(&loader, head));
-        sizes.reading_head = taken(head, packed(&loader, head) + in_file(&loader, head));
+        let of_head = engine_bytes(&loader, head, Held::Whole);
+        sizes.outer += taken(head, of_head);
+        sizes.reading_head = taken(head, of_head + in_file(&loader, head));
         let tables = outer.head.as_ref().map(|_| &outer.embedding);
         for table in tables.into_iter().chain(&outer.positions) {
-            sizes.outer += taken(table, in_file(&loader, table));
+            sizes.outer += taken(table, table_bytes(&loader, table));
         }
         for index in 0..snapshot.spec.layers.len() {
             let (mut bytes, mut most) = (0, 0);
@@ -90,8 +96,22 @@ fn weights(layer: &LayerParameters) -> Vec<&Parameter> {
 }
 
 fn packed(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
+    engine_bytes(loader, parameter, loader.engine.held())
+}
+
+fn engine_bytes(loader: &Loader<'_>, parameter: &Parameter, held: Held) -> u64 {
     let inner = parameter.shape.get(1).copied().unwrap_or(1);
-    Matrix::bytes_of(parameter.shape[0], inner, loader.held(parameter)) as u64
+    let (stored, dtype) = (loader.held(parameter), loader.dtype);
+    let shape = (parameter.shape[0], inner);
+    loader.engine.weight_bytes(shape, stored, dtype, held) as u64
+}
+
+/// A table that is looked up: on the host as it is in the file, on a GPU as products multiply.
+fn table_bytes(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
+    match loader.engine.gpu() {
+        Some(_) => engine_bytes(loader, parameter, Held::Whole),
+        None => in_file(loader, parameter),
+    }
 }
 
 fn in_file(loader: &Loader<'_>, parameter: &Parameter) -> u64 {

@@ -5,7 +5,7 @@ use crate::layer::Layer;
 use crate::parameters::Loader;
 use candle_core::DType;
 use concord_checkpoint::{Adapter, DecoderSpec, Weights};
-use concord_kernels::Path;
+use concord_kernels::Engine;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -16,7 +16,7 @@ pub(crate) struct Origin {
     pub adapter: Option<Arc<Adapter>>,
     pub spec: Arc<DecoderSpec>,
     pub dtype: DType,
-    pub path: Path,
+    pub engine: Engine,
 }
 
 impl Origin {
@@ -26,7 +26,7 @@ impl Origin {
             adapter: self.adapter.as_deref(),
             spec: &self.spec,
             dtype: self.dtype,
-            path: self.path,
+            engine: &self.engine,
         }
     }
 

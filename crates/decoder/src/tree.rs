@@ -1,15 +1,16 @@
 //! The K/V of texts that are being generated: a tree of pages.
 
 use crate::layer::attention_shape;
+use candle_core::DType;
 use concord_checkpoint::DecoderSpec;
-use concord_kernels::KvPages;
+use concord_kernels::{Engine, KernelError, KvPages, Pages};
 
 /// Where the K/V of one row is kept: a page, and the row's place in it.
 pub type KvPlace = (u32, usize);
 
 /// The K/V of many paths, by layer, in pages that paths share as far as they are the same.
 pub struct KvTree {
-    pub(crate) layers: Vec<KvPages>,
+    pub(crate) layers: Vec<Pages>,
     /// How many branches a page is on.
     uses: Vec<u32>,
     free: Vec<u32>,
@@ -49,21 +50,22 @@ impl KvBranch {
 
 impl KvTree {
     /// Makes room for `pages` pages; memory is taken as they are used.
-    pub fn new(spec: &DecoderSpec, pages: usize) -> Self {
+    pub fn new(spec: &DecoderSpec, engine: &Engine, pages: usize) -> Self {
         let shape = attention_shape(spec);
         let last = u32::try_from(pages).unwrap_or(u32::MAX);
         Self {
             layers: (0..spec.layers.len())
-                .map(|_| KvPages::new(shape, pages))
+                .map(|_| engine.pages(shape, pages))
                 .collect(),
             uses: vec![0; pages],
             free: (0..last).rev().collect(),
         }
     }
 
-    /// Bytes of one page over all layers.
-    pub fn page_bytes(spec: &DecoderSpec) -> usize {
-        KvPages::page_length(attention_shape(spec)) * spec.layers.len() * size_of::<f32>()
+    /// Bytes of one page over all layers, where keys and values are held as `dtype`.
+    pub fn page_bytes(spec: &DecoderSpec, dtype: DType) -> usize {
+        let numbers = KvPages::page_length(attention_shape(spec)) * spec.layers.len();
+        numbers * dtype.size_in_bytes()
     }
 
     /// Pages that paths of so many rows take, where they share none.
@@ -94,10 +96,14 @@ impl KvTree {
     }
 
     /// Copies the beginning of a page, in all layers.
-    pub fn copy(&mut self, copy: PageCopy) {
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn copy(&mut self, copy: PageCopy) -> Result<(), KernelError> {
         for layer in &mut self.layers {
-            layer.copy(copy.from, copy.to, copy.count);
+            layer.copy(copy.from, copy.to, copy.count)?;
         }
+        Ok(())
     }
 
     /// Adds a row to a path and says where its K/V belongs.

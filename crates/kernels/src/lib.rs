@@ -21,13 +21,18 @@ mod activation;
 mod attention;
 mod choice;
 mod config;
+mod engine;
+mod error;
 mod exp;
+mod generic;
+mod gpu;
 mod norm;
 mod product;
 mod rope;
 mod softmax;
 mod storage;
 mod threads;
+mod vector;
 
 pub use activation::{Activation, activation_reference};
 pub use attention::{
@@ -36,8 +41,16 @@ pub use attention::{
 };
 pub use choice::{Choice, Chosen, choose};
 pub use config::KernelConfig;
+pub use engine::{Carried, Depths, Engine, Head, OnHost, Pages, Pending, Role, Rows, Weight};
+pub use error::KernelError;
+pub use generic::GenericPath;
+pub use gpu::{
+    Check, Gpu, GpuConfig, GpuDescription, GpuError, GpuMatrix, GpuPages, GpuPath, GpuRows,
+    GpuState, Held, Mark, SelfTest, Tiles, gpu_count, gpu_state, look_for_cuda_in,
+};
 pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
 pub use product::{Matrix, Operands, Path, product_reference};
 pub use rope::{RopeTable, rotate, rotate_reference};
 pub use softmax::{Summary, scale, softcap, summarise, summarise_reference};
 pub use threads::awake;
+pub use vector::Vector;

@@ -1,6 +1,7 @@
 //! RMSNorm and LayerNorm: of rows, and over the heads of queries and keys in place. The residual stream.
 
 use crate::storage::{LANES, Row, add_lanes, read, values, values_mut};
+use crate::vector::Vector;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
 use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Clone)]
 pub struct Norm {
     /// `[1, width]`: a weight; `[2, width]`: a weight and a bias.
-    pub weights: Tensor,
+    pub weights: Vector,
     /// Whether the mean is taken off first (LayerNorm).
     pub centred: bool,
     /// Added to the mean square, or to the variance.
@@ -42,8 +43,8 @@ fn norm_as<T: Row>(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<usize>)> {
     let found = NonFinite::default();
     let kind = Kind::of(norm);
     let out = read(x, |x| {
-        read(&norm.weights, |weights| {
-            let affine = Affine::new(weights, norm.weights.dims2()?)?;
+        read(norm.weights.tensor(), |weights| {
+            let affine = Affine::new(weights, norm.weights.tensor().dims2()?)?;
             if affine.weight.len() != width {
                 bail!(
                     "a norm of {} numbers in rows of {width}",
@@ -102,7 +103,7 @@ pub fn norm_groups(rows: &Tensor, groups: &Arc<[usize]>, norm: &Norm) -> Result<
         kind: Kind::of(norm),
         groups: Arc::clone(groups),
     };
-    rows.inplace_op2(&norm.weights, &op)
+    rows.inplace_op2(norm.weights.tensor(), &op)
 }
 
 /// [`norm`] in `f64`, one number after another.
@@ -399,7 +400,7 @@ mod tests {
 
     fn of(weights: &[f32], kinds: usize, centred: bool) -> Norm {
         Norm {
-            weights: tensor(weights, (kinds, weights.len() / kinds)),
+            weights: Vector::new(tensor(weights, (kinds, weights.len() / kinds))),
             centred,
             eps: 1e-5,
         }

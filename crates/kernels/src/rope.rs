@@ -1,10 +1,11 @@
 //! Rotary position embedding by depth.
 
+use crate::gpu::{Buffer, Gpu, GpuError};
 use crate::storage::values_mut;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Cosines and sines of every position up to a length.
 pub struct RopeTable {
@@ -12,6 +13,8 @@ pub struct RopeTable {
     /// `[positions, half]` cosines, then as many sines.
     cos: Vec<f32>,
     sin: Vec<f32>,
+    /// The same on a GPU, once they are there.
+    on_gpu: Mutex<Option<(Buffer, Buffer)>>,
 }
 
 impl RopeTable {
@@ -36,7 +39,36 @@ impl RopeTable {
             half: inverse_frequencies.len(),
             cos,
             sin,
+            on_gpu: Mutex::default(),
         }
+    }
+
+    /// Pairs of dimensions that are turned.
+    pub(crate) fn half(&self) -> usize {
+        self.half
+    }
+
+    /// Where cosines and sines are on a GPU; they are used on one alone.
+    pub(crate) fn on_gpu(&self, gpu: &Arc<Gpu>) -> std::result::Result<(u64, u64), GpuError> {
+        let mut known = self.on_gpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let (cos, sin) = match &*known {
+            Some(known) => known,
+            None => known.insert((gpu.upload(&self.cos)?, gpu.upload(&self.sin)?)),
+        };
+        Ok((cos.address(), sin.address()))
+    }
+
+    /// Cosines and sines of rows at these depths.
+    ///
+    /// # Shapes
+    /// Returns `[rows, half]` of each.
+    pub(crate) fn at(&self, depths: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let of = |table: &[f32]| {
+            let rows = depths.iter().map(|depth| *depth as usize * self.half);
+            rows.flat_map(|at| table[at..at + self.half].iter().copied())
+                .collect()
+        };
+        (of(&self.cos), of(&self.sin))
     }
 
     /// How many positions are tabulated.

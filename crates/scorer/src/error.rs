@@ -2,6 +2,7 @@
 
 use concord_checkpoint::CheckpointError;
 use concord_decoder::DecoderError;
+use concord_kernels::KernelError;
 use std::path::PathBuf;
 
 /// Why prompts could not be scored.
@@ -86,4 +87,17 @@ pub enum ScorerError {
     /// The caller asked to stop.
     #[error("stopped on request")]
     Stopped,
+}
+
+impl From<KernelError> for ScorerError {
+    fn from(error: KernelError) -> Self {
+        Self::Decoder(error.into())
+    }
+}
+
+impl ScorerError {
+    /// Whether the device had no memory left for it.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Decoder(error) if error.is_out_of_memory())
+    }
 }

@@ -8,7 +8,7 @@ use crate::plan::tokens_of;
 use crate::{Scorer, ScorerError, Trie};
 use candle_core::Tensor;
 use concord_decoder::{KvBranch, KvTree, Pass, Session};
-use concord_kernels::{Choice, awake, choose};
+use concord_kernels::{Choice, Role, Rows, awake};
 use concord_readings::{Answer, Finish, Generation, LogProb, Prompt, Read, Reading, Sampling};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -176,6 +176,8 @@ struct Desk<'a> {
     /// Pages that the texts in hand come to need at most.
     promised: usize,
     counts: GenerationCounts,
+    /// Room for logits.
+    slice: Option<Tensor>,
 }
 
 /// The number of a prompt and what was written after it.
@@ -214,7 +216,8 @@ impl Scorer<'_> {
             class.then_with(|| a.tokens.cmp(&b.tokens))
         });
         let config = self.decoder.config();
-        let room = (config.kv_mib << 20) / KvTree::page_bytes(self.decoder.spec());
+        let page = KvTree::page_bytes(self.decoder.spec(), self.decoder.kv_dtype());
+        let room = (config.kv_mib << 20) / page;
         let largest = tasks.iter().map(Task::pages).max().unwrap_or(1);
         let pages = room.clamp(largest, largest * config.texts.min(tasks.len()).max(1));
         let positions = tasks.iter().map(|task| task.tokens.len() + task.most).max();
@@ -225,10 +228,11 @@ impl Scorer<'_> {
             ends: self.snapshot.end_tokens(),
             waiting: tasks.into(),
             texts: Vec::new(),
-            tree: KvTree::new(self.decoder.spec(), pages),
+            tree: KvTree::new(self.decoder.spec(), self.decoder.engine(), pages),
             pages,
             promised: 0,
             counts: GenerationCounts::default(),
+            slice: None,
         };
         while !(desk.waiting.is_empty() && desk.texts.is_empty()) {
             let mut ended = desk.begin(&mut session)?;
@@ -320,7 +324,7 @@ impl Desk<'_> {
     ///
     /// # Shapes
     /// Returns `[prompts, hidden]`.
-    fn compute(&mut self, session: &mut Session, tasks: Vec<Task>) -> Result<Tensor, ScorerError> {
+    fn compute(&mut self, session: &mut Session, tasks: Vec<Task>) -> Result<Rows, ScorerError> {
         let decoder = self.scorer.decoder;
         let sequences: Vec<(&[u32], &[u32])> = tasks
             .iter()
@@ -350,7 +354,7 @@ impl Desk<'_> {
             },
         );
         let config = decoder.config();
-        let mut states: Vec<Tensor> = Vec::new();
+        let mut states: Vec<Rows> = Vec::new();
         for (range, _) in trie.cuts(config.rows_per_pass) {
             let (start, end) = (range.start, range.end);
             let next_depth = trie.depths.get(end).copied().unwrap_or(0);
@@ -368,18 +372,17 @@ impl Desk<'_> {
                 .iter()
                 .map(|row| read.partition_point(|read| read < row));
             let rows: Vec<u32> = rows.filter_map(|row| u32::try_from(row).ok()).collect();
-            let rows = Tensor::from_slice(&rows, rows.len(), hidden.device())?;
-            states.push(hidden.index_select(&rows, 0)?);
+            states.push(decoder.engine().select(&hidden, &rows, Role::Head)?);
         }
         for copy in copies {
-            tree.copy(copy);
+            tree.copy(copy)?;
         }
         self.counts.prompt_rows += trie.len() as u64;
         for (task, branch) in tasks.into_iter().zip(branches) {
             let id = &self.prompts[task.number].id;
             self.texts.push(Text::new(task, branch, id));
         }
-        Ok(Tensor::cat(&states, 0)?)
+        Ok(decoder.engine().joined(&states, Role::Head)?)
     }
 
     /// Computes the last token of every text and writes the next. Returns the texts that end there.
@@ -401,15 +404,19 @@ impl Desk<'_> {
     ///
     /// # Shapes
     /// `hidden`: `[texts, hidden]`.
-    fn write(&mut self, first: usize, hidden: &Tensor) -> Result<Ended, ScorerError> {
+    fn write(&mut self, first: usize, hidden: &Rows) -> Result<Ended, ScorerError> {
         let texts = &mut self.texts[first..];
         let mut chosen = Vec::with_capacity(texts.len());
         let scorer = self.scorer;
-        scorer.heads(hidden, texts.len(), |rows, logits| {
-            let choices: Vec<Choice> = texts[rows].iter_mut().map(Text::choice).collect();
-            chosen.extend(choose(logits, &choices)?);
-            Ok(())
-        })?;
+        let (decoder, engine) = (scorer.decoder, scorer.decoder.engine());
+        let hidden = engine.joined(std::slice::from_ref(hidden), Role::Head)?;
+        let most = decoder.config().head_rows;
+        for first in (0..texts.len()).step_by(most) {
+            let rows = first..texts.len().min(first + most);
+            let choices: Vec<Choice> = texts[rows.clone()].iter_mut().map(Text::choice).collect();
+            let hidden = engine.part(&hidden, rows)?;
+            chosen.extend(decoder.choose(&hidden, &choices, &mut self.slice)?);
+        }
         let mut ended = Vec::new();
         let mut kept: Vec<Text> = self.texts.drain(..first).collect();
         for (mut text, chosen) in self.texts.drain(..).zip(chosen) {

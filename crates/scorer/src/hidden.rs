@@ -1,15 +1,49 @@
 //! The residual streams of all passes between two layers, in memory or in a file.
 
 use crate::ScorerError;
-use candle_core::{DType, Device, Tensor};
+use concord_kernels::{Engine, OnHost, Role, Rows};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Where the streams of all passes are.
 pub(crate) enum HiddenStore {
-    /// By pass.
-    Memory(Vec<Tensor>),
+    /// On the device, by pass.
+    Device(Vec<Option<Rows>>),
+    /// In the host's memory where the device is another.
+    Host(HostStreams),
     File(SpillFile),
+}
+
+/// Streams in the host's memory.
+pub(crate) struct HostStreams {
+    hidden: usize,
+    /// By pass.
+    streams: Vec<Vec<f32>>,
+    /// Those that are on their way, with their pass.
+    arriving: VecDeque<(usize, OnHost)>,
+}
+
+/// How many streams may be on their way to the host.
+const ARRIVING: usize = 2;
+
+impl HostStreams {
+    pub fn new(hidden: usize, passes: usize) -> Self {
+        Self {
+            hidden,
+            streams: vec![Vec::new(); passes],
+            arriving: VecDeque::new(),
+        }
+    }
+
+    fn settle(&mut self, most: usize) -> Result<(), ScorerError> {
+        while self.arriving.len() > most {
+            if let Some((pass, stream)) = self.arriving.pop_front() {
+                self.streams[pass] = stream.wait()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Streams one after another in a file that is gone when it is closed.
@@ -22,36 +56,38 @@ pub(crate) struct SpillFile {
 }
 
 impl HiddenStore {
-    /// The stream of a pass.
-    pub fn get(&self, pass: usize) -> Result<Tensor, ScorerError> {
+    /// The stream of a pass, taken out until it is put back.
+    pub fn take(&mut self, pass: usize, engine: &Engine) -> Result<Rows, ScorerError> {
         match self {
-            Self::Memory(streams) => Ok(streams[pass].clone()),
-            Self::File(file) => file.read(pass),
+            Self::Device(streams) => match streams[pass].take() {
+                Some(stream) => Ok(stream),
+                None => Ok(engine.from_host(Vec::new(), 1, Role::Pass)?),
+            },
+            Self::Host(host) => {
+                if host.arriving.iter().any(|(arriving, _)| *arriving == pass) {
+                    host.settle(0)?;
+                }
+                let stream = std::mem::take(&mut host.streams[pass]);
+                Ok(engine.from_host(stream, host.hidden, Role::Pass)?)
+            }
+            Self::File(file) => Ok(engine.from_host(file.read(pass)?, file.hidden, Role::Pass)?),
         }
     }
 
-    /// Takes the stream of a pass, the first time in the order of passes, later changed by a layer.
-    pub fn put(&mut self, pass: usize, stream: Tensor) -> Result<(), ScorerError> {
+    /// Takes the stream of a pass.
+    pub fn put(&mut self, pass: usize, stream: Rows, engine: &Engine) -> Result<(), ScorerError> {
         match self {
-            Self::Memory(streams) if pass == streams.len() => {
-                streams.push(stream);
+            Self::Device(streams) => {
+                streams[pass] = Some(stream);
                 Ok(())
             }
-            // It was changed in place.
-            Self::Memory(_) => Ok(()),
-            Self::File(file) => file.write(pass, &stream),
+            Self::Host(host) => {
+                host.arriving
+                    .push_back((pass, engine.to_host_later(&stream)?));
+                host.settle(ARRIVING)
+            }
+            Self::File(file) => file.write(pass, &stream.to_host()?),
         }
-    }
-
-    /// Gives back what is not needed any more.
-    pub fn forget(&mut self, pass: usize) -> Result<(), ScorerError> {
-        // Where there is one layer, nothing waited.
-        if let Self::Memory(streams) = self
-            && let Some(stream) = streams.get_mut(pass)
-        {
-            *stream = Tensor::zeros((0, 1), DType::F32, &Device::Cpu)?;
-        }
-        Ok(())
     }
 }
 
@@ -83,20 +119,18 @@ impl SpillFile {
         }
     }
 
-    fn read(&self, pass: usize) -> Result<Tensor, ScorerError> {
+    fn read(&self, pass: usize) -> Result<Vec<f32>, ScorerError> {
         let rows = self.starts[pass + 1] - self.starts[pass];
         let mut values = vec![0.0f32; rows * self.hidden];
         let at = bytes(self.starts[pass], self.hidden);
         read_at(&self.file, bytemuck::cast_slice_mut(&mut values), at)
             .map_err(|source| self.failed(source))?;
-        Ok(Tensor::from_vec(values, (rows, self.hidden), &Device::Cpu)?)
+        Ok(values)
     }
 
-    fn write(&self, pass: usize, stream: &Tensor) -> Result<(), ScorerError> {
-        let values = stream.flatten_all()?.to_vec1::<f32>()?;
+    fn write(&self, pass: usize, values: &[f32]) -> Result<(), ScorerError> {
         let at = bytes(self.starts[pass], self.hidden);
-        write_at(&self.file, bytemuck::cast_slice(&values), at)
-            .map_err(|source| self.failed(source))
+        write_at(&self.file, bytemuck::cast_slice(values), at).map_err(|source| self.failed(source))
     }
 }
 
@@ -160,24 +194,32 @@ fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn stream(rows: usize, first: f32) -> Tensor {
-        let values: Vec<f32> = (0..rows * 3).map(|i| first + i as f32).collect();
-        Tensor::from_vec(values, (rows, 3), &Device::Cpu).unwrap()
+    fn stream(rows: usize, first: f32) -> Rows {
+        let values = (0..rows * 3).map(|i| first + i as f32).collect();
+        Engine::cpu().from_host(values, 3, Role::Pass).unwrap()
     }
 
     #[test]
-    fn a_file_gives_back_what_it_took() {
-        let folder = tempfile::tempdir().unwrap();
+    fn every_store_gives_back_what_it_took() {
+        let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::cpu());
         let file = SpillFile::new(folder.path(), 3, vec![0, 2, 6, 7]).unwrap();
-        let mut store = HiddenStore::File(file);
-        for (pass, rows) in [2, 4, 1].into_iter().enumerate() {
-            store.put(pass, stream(rows, 10.0 * pass as f32)).unwrap();
+        let stores = [
+            HiddenStore::File(file),
+            HiddenStore::Host(HostStreams::new(3, 3)),
+            HiddenStore::Device(vec![None; 3]),
+        ];
+        for mut store in stores {
+            for (pass, rows) in [2, 4, 1].into_iter().enumerate() {
+                store
+                    .put(pass, stream(rows, 10.0 * pass as f32), &engine)
+                    .unwrap();
+            }
+            store.put(1, stream(4, 0.5), &engine).unwrap();
+            let mut rows = |pass: usize| store.take(pass, &engine).unwrap().to_rows().unwrap();
+            assert_eq!(rows(0), stream(2, 0.0).to_rows().unwrap());
+            assert_eq!(rows(1), stream(4, 0.5).to_rows().unwrap());
+            assert_eq!(rows(2), stream(1, 20.0).to_rows().unwrap());
         }
-        store.put(1, stream(4, 0.5)).unwrap();
-        let rows = |pass: usize| store.get(pass).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(rows(0), stream(2, 0.0).to_vec2::<f32>().unwrap());
-        assert_eq!(rows(1), stream(4, 0.5).to_vec2::<f32>().unwrap());
-        assert_eq!(rows(2), stream(1, 20.0).to_vec2::<f32>().unwrap());
         // Nothing is left behind, whatever happens to the process.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -219,7 +261,7 @@ mod tests {
             hidden: 3,
             starts: vec![0, 2],
         };
-        let error = file.write(0, &stream(2, 0.0)).unwrap_err();
+        let error = file.write(0, &[0.0; 6]).unwrap_err();
         assert!(error.to_string().contains("/dev/full"), "{error}");
     }
 }

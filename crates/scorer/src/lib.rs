@@ -16,6 +16,7 @@ mod plan;
 mod reader;
 mod scorer;
 mod trie;
+mod worker;
 
 pub use error::ScorerError;
 pub use generate::{GenerationCounts, GenerationProgress};

@@ -4,7 +4,7 @@ use crate::Plan;
 use candle_core::DType;
 use concord_checkpoint::{DecoderSpec, Mlp, Snapshot};
 use concord_decoder::{Decoder, DecoderError, KvTree, WeightSizes};
-use concord_kernels::{KernelConfig, Operands};
+use concord_kernels::{Engine, Held, KernelConfig};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -25,16 +25,17 @@ impl Schedule {
     /// Loads a decoder as the schedule needs it.
     ///
     /// # Errors
-    /// As [`Decoder::load`].
+    /// As [`Decoder::load_on`].
     pub fn load(
         &self,
+        engine: &Engine,
         snapshot: &Snapshot,
         dtype: DType,
         config: KernelConfig,
     ) -> Result<Decoder, DecoderError> {
         match self {
-            Self::PassMajor => Decoder::load(snapshot, dtype, config),
-            Self::LayerMajor { .. } => Decoder::streamed(snapshot, dtype, config),
+            Self::PassMajor => Decoder::load_on(engine, snapshot, dtype, config),
+            Self::LayerMajor { .. } => Decoder::streamed_on(engine, snapshot, dtype, config),
         }
     }
 
@@ -69,8 +70,10 @@ pub struct Demand<'a> {
     pub spec: &'a DecoderSpec,
     /// Its weights.
     pub weights: &'a WeightSizes,
+    /// What computes.
+    pub engine: &'a Engine,
     /// What products multiply.
-    pub operands: Operands,
+    pub dtype: DType,
     /// Sizes of passes.
     pub config: &'a KernelConfig,
     /// Rows of the trie.
@@ -89,13 +92,14 @@ impl<'a> Demand<'a> {
         plan: &Plan,
         spec: &'a DecoderSpec,
         weights: &'a WeightSizes,
-        operands: Operands,
+        (engine, dtype): (&'a Engine, DType),
         config: &'a KernelConfig,
     ) -> Self {
         Self {
             spec,
             weights,
-            operands,
+            engine,
+            dtype,
             config,
             rows: plan.trie.len() as u64,
             positions: plan.trie.positions() as u64,
@@ -128,6 +132,10 @@ pub struct MemoryPlan {
     pub disk: u64,
     /// What may be used.
     pub cap: Option<u64>,
+    /// The device whose memory it is, where that is not the host's.
+    pub device: Option<String>,
+    /// Whether rows between layers wait in the host's memory instead, and what they take there.
+    pub on_host: u64,
 }
 
 /// No schedule fits.
@@ -139,6 +147,9 @@ pub struct TooLarge {
     /// What may be used.
     pub cap: u64,
 }
+
+/// What compiled kernels and small lists take on a GPU beside what is counted.
+const GPU_BESIDE: u64 = 64 << 20;
 
 /// What threads, their stacks and gaps between blocks take beside what is counted.
 const BESIDE: u64 = 12 << 20;
@@ -190,6 +201,124 @@ impl MemoryPlan {
         })
     }
 
+    /// The same for memory of a GPU, of which `free` bytes may be taken; the host has `host` bytes for rows between layers. Where
+    /// they fit neither, they go to a file.
+    ///
+    /// # Errors
+    /// [`TooLarge`] where no wanted schedule fits.
+    pub fn on_gpu(
+        demands: &[Demand<'_>],
+        wanted: Wanted,
+        free: u64,
+        host: Option<u64>,
+        spill: &std::path::Path,
+    ) -> Result<Self, TooLarge> {
+        let layer_major = |spill| Schedule::LayerMajor { spill };
+        let all = [
+            (Schedule::PassMajor, false),
+            (layer_major(None), false),
+            (layer_major(None), true),
+            (layer_major(Some(spill.to_owned())), true),
+        ];
+        let candidates = match wanted {
+            Wanted::Auto => &all[..],
+            Wanted::PassMajor => &all[..1],
+            Wanted::LayerMajor => &all[1..],
+            Wanted::Spilled => &all[3..],
+        };
+        let mut least = u64::MAX;
+        for (schedule, on_host) in candidates {
+            let plans = demands
+                .iter()
+                .map(|demand| Self::gpu_of(demand, schedule.clone(), free, *on_host));
+            let plans: Vec<Self> = plans.collect();
+            let disk = plans.iter().map(|plan| plan.disk).max().unwrap_or(0);
+            let waiting = plans.iter().map(|plan| plan.on_host).max().unwrap_or(0);
+            let Some(most) = plans.into_iter().max_by_key(Self::peak) else {
+                continue;
+            };
+            if most.peak() <= free && host.is_none_or(|host| waiting <= host) {
+                return Ok(Self {
+                    disk,
+                    on_host: waiting,
+                    ..most
+                });
+            }
+            least = least.min(most.peak());
+        }
+        Err(TooLarge { least, cap: free })
+    }
+
+    fn gpu_of(demand: &Demand<'_>, schedule: Schedule, free: u64, on_host: bool) -> Self {
+        let Demand {
+            spec,
+            weights,
+            config,
+            ..
+        } = *demand;
+        let short = demand.dtype.size_in_bytes() as u64;
+        let hidden = 4 * spec.hidden_size as u64;
+        let layers = spec.layers.len() as u64;
+        // Products have their full number of rows, however few there are.
+        let rows = config.rows_per_pass as u64;
+        let path =
+            demand.positions.next_power_of_two().max(64) * 2 * spec.kv_width() as u64 * short;
+        let two = 2.min(layers) * weights.largest_layer();
+        let all = demand.rows.next_multiple_of(rows) * hidden;
+        let (kept, kv, streams, waiting, disk) = match &schedule {
+            Schedule::LayerMajor { .. } if demand.texts > 0 => {
+                (weights.outer + two, layers * path, 0, 0, 0)
+            }
+            Schedule::PassMajor => (weights.total(), layers * path, 0, 0, 0),
+            Schedule::LayerMajor { spill: Some(_) } => {
+                (weights.outer + two, path, 2 * rows * hidden, 0, all)
+            }
+            Schedule::LayerMajor { spill: None } if on_host => {
+                // Two passes on their way beside the one that is computed.
+                (weights.outer + two, path, 2 * rows * hidden, all, 0)
+            }
+            Schedule::LayerMajor { spill: None } => (weights.outer + two, path, all, 0, 0),
+        };
+        let inside = spec.layers.iter().map(|layer| match layer.mlp {
+            Mlp::Dense { size } => 3 * size as u64 * short,
+            Mlp::Experts { size, shared, .. } => {
+                let shared = shared.map_or(0, |shared| 3 * shared as u64 * short);
+                3 * size as u64 * short + shared + 4 * hidden
+            }
+        });
+        let inside = inside.max().unwrap_or(0);
+        let qkv = (spec.query_width() + 2 * spec.kv_width()) as u64;
+        // The stream and what is added to it, two norms of it, queries with keys and values, what attention gives, the MLP's inside.
+        let row = 2 * hidden
+            + 2 * short * spec.hidden_size as u64
+            + short * (qkv + spec.query_width() as u64)
+            + inside;
+        let heads = config.head_rows as u64;
+        let head = heads * 4 * spec.vocab_size as u64
+            + 2 * (heads + rows) * short * spec.hidden_size as u64;
+        // A weight of eight bits is widened while it multiplies.
+        let widened = match demand.engine.held() {
+            Held::Int8 => weights.reading,
+            Held::Whole => 0,
+        };
+        // Buffers are taken in steps of an eighth.
+        let working = GPU_BESIDE + (rows * row + head + widened) / 8 * 9;
+        Self {
+            schedule,
+            before: 0,
+            weights: kept / 32 * 33,
+            streams,
+            kv: kv + kv_pages(demand),
+            working,
+            readings: 0,
+            reading_head: 0,
+            disk,
+            cap: Some(free),
+            device: Some(demand.engine.to_string()),
+            on_host: waiting,
+        }
+    }
+
     fn of(demand: &Demand<'_>, schedule: Schedule, before: u64, cap: Option<u64>) -> Self {
         let Demand {
             spec,
@@ -222,10 +351,10 @@ impl MemoryPlan {
                 (weights.outer + held, path, streams, disk)
             }
         };
-        let pass = rows * pass_row(spec, demand.operands) + attending(demand.positions);
+        let short = demand.engine.rows_as(demand.dtype).size_in_bytes();
+        let pass = rows * pass_row(spec, short) + attending(demand.positions);
         let head = logits(spec, config, demand.rows)
-            + (config.waiting_rows as u64 + rows) * hidden / 4
-                * demand.operands.dtype().size_in_bytes() as u64;
+            + (config.waiting_rows as u64 + rows) * hidden / 4 * short as u64;
         // What reads a matrix reads before the first pass where all are kept, and meanwhile where they are not.
         let working = BESIDE
             + match schedule {
@@ -245,6 +374,8 @@ impl MemoryPlan {
             reading_head: weights.reading_head,
             disk,
             cap,
+            device: None,
+            on_host: 0,
         }
     }
 
@@ -260,7 +391,8 @@ fn kv_pages(demand: &Demand<'_>) -> u64 {
     if demand.texts == 0 {
         return 0;
     }
-    let page = KvTree::page_bytes(demand.spec) as u64;
+    let dtype = demand.engine.kv_dtype(demand.dtype);
+    let page = KvTree::page_bytes(demand.spec, dtype) as u64;
     let longest = demand.positions.div_ceil(64);
     let room = ((demand.config.kv_mib as u64) << 20) / page;
     let at_once = demand.texts.min(demand.config.texts as u64);
@@ -268,8 +400,7 @@ fn kv_pages(demand: &Demand<'_>) -> u64 {
 }
 
 /// Bytes that one row of a pass takes while it goes through a layer.
-fn pass_row(spec: &DecoderSpec, operands: Operands) -> u64 {
-    let short = operands.dtype().size_in_bytes();
+fn pass_row(spec: &DecoderSpec, short: usize) -> u64 {
     let inner = spec.layers.iter().map(|layer| match layer.mlp {
         Mlp::Dense { size } => size,
         // An expert's rows are gathered, computed in f32 and added up.
@@ -308,7 +439,13 @@ pub fn human(bytes: u64) -> String {
 
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "memory: {} for weights", human(self.weights))?;
+        let where_ = self.device.as_ref().map(|device| format!("{device} "));
+        let where_ = where_.unwrap_or_default();
+        write!(
+            formatter,
+            "{where_}memory: {} for weights",
+            human(self.weights)
+        )?;
         if self.streams > 0 {
             write!(
                 formatter,
@@ -318,15 +455,20 @@ impl fmt::Display for MemoryPlan {
         }
         write!(
             formatter,
-            ", {} to work in, {} that the process has; {} at most",
-            human(self.kv + self.working + self.readings),
-            human(self.before),
-            human(self.peak())
+            ", {} to work in",
+            human(self.kv + self.working + self.readings)
         )?;
+        if self.device.is_none() {
+            write!(formatter, ", {} that the process has", human(self.before))?;
+        }
+        write!(formatter, "; {} at most", human(self.peak()))?;
         if let Some(cap) = self.cap {
             write!(formatter, " of {}", human(cap))?;
         }
         write!(formatter, "; {}", self.schedule.name())?;
+        if self.on_host > 0 {
+            write!(formatter, " ({} in the host's memory)", human(self.on_host))?;
+        }
         if self.disk > 0 {
             write!(formatter, " ({} on disk)", human(self.disk))?;
         }
@@ -348,10 +490,13 @@ mod tests {
         weights: &'a WeightSizes,
         config: &'a KernelConfig,
     ) -> Demand<'a> {
+        static ENGINE: std::sync::OnceLock<Engine> = std::sync::OnceLock::new();
+        let engine = ENGINE.get_or_init(Engine::cpu);
         Demand {
             spec,
             weights,
-            operands: Operands::Bf16,
+            engine,
+            dtype: DType::BF16,
             config,
             rows: 1_000_000,
             positions: 200,
@@ -458,7 +603,7 @@ mod tests {
                 .max(of(&writing, Wanted::Auto).peak())
         );
         // Each text has pages of its own: two for 65 rows.
-        let pages = 2 * config.texts as u64 * KvTree::page_bytes(&snapshot.spec) as u64;
+        let pages = 2 * config.texts as u64 * KvTree::page_bytes(&snapshot.spec, DType::F32) as u64;
         let whole = of(&writing, Wanted::PassMajor);
         let path = 65 * 8 * (snapshot.spec.kv_width() * snapshot.spec.layers.len()) as u64;
         assert_eq!(whole.kv, pages + path);

@@ -2,15 +2,17 @@
 
 use crate::labels::LabelTable;
 use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
-use crate::{Counts, Scorer, ScorerError};
+use crate::{Counts, ScorerError};
 use candle_core::Tensor;
-use concord_decoder::{Times, Work};
-use concord_kernels::{Summary, summarise};
+use concord_decoder::{Decoder, Times, Work};
+use concord_kernels::{Pending, Role, Rows, Summary};
 use concord_readings::{
     Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Reading, Spelling,
     TokenReading,
 };
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Tokens kept of each next-token distribution.
@@ -28,29 +30,33 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Reads rows that passes left. The head's weights are many: rows wait for each other, though not for long.
 pub(crate) struct Reader<'a> {
-    scorer: &'a Scorer<'a>,
+    decoder: &'a Decoder,
     plan: &'a Plan,
-    slots: Slots,
     waiting: Vec<Group<'a>>,
     /// Their normed hidden states.
-    hidden: Vec<Tensor>,
+    hidden: Vec<Rows>,
     since: Instant,
+    /// What went through the head and is on its way.
+    reading: VecDeque<(Vec<Group<'a>>, Pending)>,
+    /// Room for logits.
+    slice: Option<Tensor>,
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(scorer: &'a Scorer<'a>, plan: &'a Plan) -> Self {
+    pub fn new(decoder: &'a Decoder, plan: &'a Plan) -> Self {
         Self {
-            scorer,
+            decoder,
             plan,
-            slots: Slots::new(plan),
             waiting: Vec::new(),
             hidden: Vec::new(),
             since: Instant::now(),
+            reading: VecDeque::new(),
+            slice: None,
         }
     }
 
     /// Takes what one pass reads.
-    pub fn take(&mut self, groups: Vec<Group<'a>>, hidden: Option<Tensor>) {
+    pub fn take(&mut self, groups: Vec<Group<'a>>, hidden: Option<Rows>) {
         if self.waiting.is_empty() {
             self.since = Instant::now();
         }
@@ -58,60 +64,87 @@ impl<'a> Reader<'a> {
         self.hidden.extend(hidden);
     }
 
-    /// Reads what waits, where it is enough, has waited long or is the last, and gives the prompts that are complete.
+    /// Puts what waits through the head, where it is enough, has waited long or is the last, and fills slots with what has
+    /// arrived.
     pub fn read(
         &mut self,
         last: bool,
         counts: &mut Counts,
         times: &mut Times,
-    ) -> Result<Vec<(usize, Reading)>, ScorerError> {
-        let enough = self.waiting.len() >= self.scorer.decoder.config().waiting_rows;
+        slots: &Mutex<Slots>,
+    ) -> Result<(), ScorerError> {
+        let enough = self.waiting.len() >= self.decoder.config().waiting_rows;
         if !self.waiting.is_empty() && (last || enough || self.since.elapsed() >= LONGEST_WAIT) {
-            let hidden = Tensor::cat(&std::mem::take(&mut self.hidden), 0)?;
             counts.rows_read += self.waiting.len() as u64;
-            counts.product_flops += times.of(Work::Head, || self.fill(&hidden))?;
-            self.waiting.clear();
+            counts.product_flops += self.decoder.head_flops(self.waiting.len());
+            times.of(Work::Head, || self.begin())?;
         }
-        self.slots.take_complete(self.plan, &self.scorer.table)
+        let ahead = if last {
+            0
+        } else {
+            self.decoder.engine().reads_ahead()
+        };
+        while self.reading.len() > ahead {
+            if let Some((groups, pending)) = self.reading.pop_front() {
+                let summaries = times.of(Work::Head, || pending.wait())?;
+                self.fill(&groups, &summaries, slots)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Puts the waiting rows through the head and fills the slots that wait for them.
-    fn fill(&mut self, hidden: &Tensor) -> Result<u64, ScorerError> {
-        let Self {
-            scorer,
-            plan,
-            slots,
-            waiting,
-            ..
-        } = self;
-        scorer.heads(hidden, waiting.len(), |rows, logits| {
-            let wanted = &waiting[rows];
-            let asked: Vec<Vec<u32>> = wanted
+    /// Sends the waiting rows through the head, a slice at a time.
+    fn begin(&mut self) -> Result<(), ScorerError> {
+        let (decoder, engine) = (self.decoder, self.decoder.engine());
+        let hidden = engine.joined(&std::mem::take(&mut self.hidden), Role::Head)?;
+        let most = decoder.config().head_rows;
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut first = 0;
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(most));
+            let asked: Vec<Vec<u32>> = waiting
                 .iter()
                 .map(|group| group.probes.iter().map(|probe| probe.token).collect())
                 .collect();
             let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
-            for (group, summary) in wanted.iter().zip(summarise(logits, &asked, TOP)?) {
-                if !summary.entropy.is_finite() {
-                    let prompt = group
-                        .probes
-                        .first()
-                        .map(|probe| probe.prompt)
-                        .or(group.prompts.first().map(|p| p.1));
-                    let id = prompt.map_or_else(String::new, |prompt| {
-                        plan.prompts[prompt as usize].id.clone()
-                    });
-                    return Err(ScorerError::NotFinite { id });
-                }
-                slots.fill(group, &summary);
+            let rows = engine.part(&hidden, first..first + waiting.len())?;
+            let pending = decoder.read(&rows, &asked, TOP, &mut self.slice)?;
+            first += waiting.len();
+            self.reading.push_back((waiting, pending));
+            waiting = rest;
+        }
+        Ok(())
+    }
+
+    /// Fills the slots that wait for what was read.
+    fn fill(
+        &self,
+        groups: &[Group<'_>],
+        summaries: &[Summary],
+        slots: &Mutex<Slots>,
+    ) -> Result<(), ScorerError> {
+        let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (group, summary) in groups.iter().zip(summaries) {
+            if !summary.entropy.is_finite() {
+                self.decoder.check_finite()?;
+                let prompt = group
+                    .probes
+                    .first()
+                    .map(|probe| probe.prompt)
+                    .or(group.prompts.first().map(|p| p.1));
+                let id = prompt.map_or_else(String::new, |prompt| {
+                    self.plan.prompts[prompt as usize].id.clone()
+                });
+                return Err(ScorerError::NotFinite { id });
             }
-            Ok(())
-        })
+            slots.fill(group, summary);
+        }
+        Ok(())
     }
 }
 
 /// How much of the reads earlier passes have taken.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Cursor {
     probes: usize,
     prompts: usize,
@@ -148,7 +181,7 @@ fn take<T>(taken: &mut usize, list: &[T], due: impl Fn(&T) -> bool) -> Range<usi
 }
 
 /// Log-probabilities read so far, by prompt.
-struct Slots {
+pub(crate) struct Slots {
     values: Vec<Vec<f64>>,
     summaries: Vec<Option<Summary>>,
     missing: Vec<usize>,
@@ -156,7 +189,7 @@ struct Slots {
 }
 
 impl Slots {
-    fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan) -> Self {
         let mut missing: Vec<usize> = plan.prompts.iter().map(|prompt| prompt.slots).collect();
         for (_, prompt) in &plan.summaries {
             missing[*prompt as usize] += 1;
@@ -193,7 +226,8 @@ impl Slots {
         }
     }
 
-    fn take_complete(
+    /// The prompts that are complete and were not taken yet.
+    pub fn take_complete(
         &mut self,
         plan: &Plan,
         table: &LabelTable,

@@ -1,19 +1,18 @@
 //! Runs the passes of a plan and reads the rows that are asked for.
 
 use crate::ScorerError;
-use crate::hidden::{HiddenStore, SpillFile};
 use crate::labels::LabelTable;
 use crate::memory::Schedule;
 use crate::plan::Plan;
-use crate::reader::{Cursor, Group, Reader};
-use candle_core::{DType, Tensor};
+use crate::reader::Slots;
+use crate::worker::{Shared, Worker};
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, Pass, Session, Times};
+use concord_decoder::{Decoder, Times};
 use concord_kernels::awake;
 use concord_readings::{Prompt, Reading};
-use std::ops::{ControlFlow, Range};
-use std::path::Path;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 /// What a run cost, in counts that do not depend on the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +25,8 @@ pub struct Counts {
     pub trie_rows: u64,
     /// Rows that went through the decoder.
     pub rows_computed: u64,
+    /// Rows that went through it again: paths to where another device begins, or to where a run goes on with shorter passes.
+    pub rows_again: u64,
     /// Rows that went through the head.
     pub rows_read: u64,
     /// Passes.
@@ -41,12 +42,18 @@ pub struct Progress {
     pub rows_done: u64,
     /// Rows of the trie.
     pub rows: u64,
+    /// How often a device's memory ran out and its passes were made shorter.
+    pub shortened: u32,
 }
 
 /// Scores prompts with one decoder.
 pub struct Scorer<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) decoder: &'a Decoder,
+    /// Decoders of the same checkpoint on other devices.
+    others: Vec<&'a Decoder>,
+    /// Whether rows between layers wait in the host's memory, where the device has its own.
+    pub(crate) streams_on_host: bool,
     pub(crate) table: Arc<LabelTable>,
 }
 
@@ -66,8 +73,24 @@ impl<'a> Scorer<'a> {
         Self {
             snapshot,
             decoder,
+            others: Vec::new(),
+            streams_on_host: false,
             table,
         }
+    }
+
+    /// Shares the work with decoders of the same checkpoint on other devices: each takes a part of the trie.
+    #[must_use]
+    pub fn sharing(mut self, others: Vec<&'a Decoder>) -> Self {
+        self.others = others;
+        self
+    }
+
+    /// Lets rows between layers wait in the host's memory, where the device has its own.
+    #[must_use]
+    pub fn with_streams_on_host(mut self, on_host: bool) -> Self {
+        self.streams_on_host = on_host;
+        self
     }
 
     /// What computes.
@@ -135,179 +158,66 @@ impl<'a> Scorer<'a> {
         schedule: &Schedule,
         observe: &mut Observe<'_>,
     ) -> Result<(Counts, Times), ScorerError> {
-        let mut run = Run {
+        let shared = Shared {
             scorer: self,
             plan,
-            session: self.decoder.session(plan.trie.positions())?,
-            reader: Reader::new(self, plan),
-            cursor: Cursor::default(),
-            counts: Counts {
-                prompts: plan.prompts.len() as u64,
-                tokens_asked: plan.tokens_asked,
-                trie_rows: plan.trie.len() as u64,
-                ..Counts::default()
-            },
+            slots: Mutex::new(Slots::new(plan)),
+            observe: Mutex::new(observe),
+            rows_done: AtomicU64::new(0),
+            shortened: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
         };
-        let outcome = match schedule {
-            Schedule::PassMajor => run.pass_major(observe),
-            Schedule::LayerMajor { spill } => run.layer_major(spill.as_deref(), observe),
+        let mut counts = Counts {
+            prompts: plan.prompts.len() as u64,
+            tokens_asked: plan.tokens_asked,
+            trie_rows: plan.trie.len() as u64,
+            ..Counts::default()
         };
-        self.decoder.rest();
-        if outcome.is_err() {
-            run.rescue(observe);
+        let parts = plan.trie.parts(1 + self.others.len());
+        let decoders = [self.decoder]
+            .into_iter()
+            .chain(self.others.iter().copied());
+        let workers = decoders.zip(parts);
+        let workers = workers.map(|(decoder, rows)| Worker::new(&shared, decoder, rows));
+        let mut workers = workers.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let first = workers.next();
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let others: Vec<_> = workers
+                .map(|worker| scope.spawn(move || worker.run(schedule)))
+                .collect();
+            let first = first.map(|worker| worker.run(schedule));
+            let others = others.into_iter().map(|thread| match thread.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            first.into_iter().chain(others).collect()
+        });
+        let mut times = Times::default();
+        let mut error: Option<ScorerError> = None;
+        for (more, of_worker, outcome) in outcomes {
+            counts.add(&more);
+            times.add(&of_worker);
+            if let Err(other) = outcome {
+                // What one worker met is what is said; that others stopped is its consequence.
+                let is_stop = matches!(error, None | Some(ScorerError::Stopped));
+                error = if is_stop { Some(other) } else { error };
+            }
         }
-        outcome.map(|()| (run.counts, run.session.times))
+        error.map_or(Ok((counts, times)), Err)
     }
+}
 
-    /// Puts the first `wanted` rows through the head, a slice at a time; `each` is given the rows and their logits,
-    /// `[rows, vocabulary]`. Returns the operations that this took.
-    pub(crate) fn heads(
-        &self,
-        hidden: &Tensor,
-        wanted: usize,
-        mut each: impl FnMut(Range<usize>, &Tensor) -> Result<(), ScorerError>,
-    ) -> Result<u64, ScorerError> {
-        let config = self.decoder.config();
-        let most = wanted.min(config.head_rows);
-        let vocabulary = self.decoder.spec().vocab_size;
-        // One slice of logits stays where it is: new ones would cost a page fault for every four kilobytes.
-        let slice = Tensor::zeros((most, vocabulary), DType::F32, hidden.device())?;
-        let mut flops = 0;
-        for first in (0..wanted).step_by(config.head_rows) {
-            let rows = first..wanted.min(first + config.head_rows);
-            let logits = slice.narrow(0, 0, rows.len())?; // [rows, vocabulary]
-            let hidden = hidden.narrow(0, first, rows.len())?;
-            self.decoder.head_into(&hidden, &logits)?;
-            flops += self.decoder.head_flops(rows.len());
-            each(rows, &logits)?;
-        }
-        Ok(flops)
+impl Counts {
+    /// Adds what a worker cost.
+    fn add(&mut self, more: &Self) {
+        self.rows_computed += more.rows_computed;
+        self.rows_again += more.rows_again;
+        self.rows_read += more.rows_read;
+        self.passes += more.passes;
+        self.product_flops += more.product_flops;
     }
 }
 
 /// Takes prompts that are complete, and says whether to go on.
-type Observe<'o> = dyn FnMut(Progress, Vec<(usize, Reading)>) -> ControlFlow<()> + 'o;
-
-/// One run of a plan.
-struct Run<'a> {
-    scorer: &'a Scorer<'a>,
-    plan: &'a Plan,
-    session: Session,
-    reader: Reader<'a>,
-    cursor: Cursor,
-    counts: Counts,
-}
-
-impl<'a> Run<'a> {
-    /// Every layer for one pass, then the next pass.
-    fn pass_major(&mut self, observe: &mut Observe<'_>) -> Result<(), ScorerError> {
-        let decoder = self.scorer.decoder;
-        for (range, length_class) in self.plan.trie.cuts(decoder.config().rows_per_pass) {
-            decoder.enter(&mut self.session, length_class);
-            let groups = self.cursor.advance(self.plan, range.end);
-            let pass = pass_of(self.plan, range, &groups);
-            let hidden = decoder.pass(&mut self.session, &pass)?;
-            self.done(&pass, groups, hidden);
-            self.report(self.counts.rows_computed, observe)?;
-        }
-        Ok(())
-    }
-
-    /// Every pass for one layer, then the next layer.
-    fn layer_major(
-        &mut self,
-        spill: Option<&Path>,
-        observe: &mut Observe<'_>,
-    ) -> Result<(), ScorerError> {
-        let decoder = self.scorer.decoder;
-        let spec = decoder.spec();
-        let cuts: Vec<_> = self
-            .plan
-            .trie
-            .cuts(decoder.config().rows_per_pass)
-            .collect();
-        let mut store = match spill {
-            None => HiddenStore::Memory(Vec::with_capacity(cuts.len())),
-            Some(folder) => {
-                let starts = cuts.iter().map(|(range, _)| range.start);
-                let starts = starts.chain([self.plan.trie.len()]).collect();
-                HiddenStore::File(SpillFile::new(folder, spec.hidden_size, starts)?)
-            }
-        };
-        let (layers, rows) = (spec.layers.len(), self.plan.trie.len());
-        for layer in 0..layers {
-            let last = layer + 1 == layers;
-            for (number, (range, length_class)) in cuts.iter().enumerate() {
-                decoder.enter(&mut self.session, *length_class);
-                let groups = if last {
-                    self.cursor.advance(self.plan, range.end)
-                } else {
-                    Vec::new()
-                };
-                let pass = pass_of(self.plan, range.clone(), &groups);
-                let hidden = if layer == 0 {
-                    decoder.embed(&pass)?
-                } else {
-                    store.get(number)?
-                };
-                let read = decoder.layer_pass(&mut self.session, layer, &pass, &hidden)?;
-                if last {
-                    drop(hidden);
-                    store.forget(number)?;
-                    self.done(&pass, groups, read);
-                } else {
-                    store.put(number, hidden)?;
-                }
-                self.report(((layer * rows + range.end) / layers) as u64, observe)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A pass has gone through all layers.
-    fn done(&mut self, pass: &Pass, groups: Vec<Group<'a>>, hidden: Option<Tensor>) {
-        self.counts.product_flops += self.scorer.decoder.pass_flops(pass);
-        self.counts.rows_computed += pass.len() as u64;
-        self.counts.passes += 1;
-        self.reader.take(groups, hidden);
-    }
-
-    /// Reads what is due and hands over what is complete.
-    fn report(&mut self, rows_done: u64, observe: &mut Observe<'_>) -> Result<(), ScorerError> {
-        let done = self.counts.rows_computed == self.counts.trie_rows;
-        match self.hand_over(rows_done, done, observe)? {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(ScorerError::Stopped),
-        }
-    }
-
-    /// Reads what waits for the head, however the run ended: it was paid for. The run's own error is what is said.
-    fn rescue(&mut self, observe: &mut Observe<'_>) {
-        let _ = self.hand_over(self.counts.rows_computed, true, observe);
-    }
-
-    /// Puts waiting rows through the head, `all` or where it is time, and gives what is complete away.
-    fn hand_over(
-        &mut self,
-        rows_done: u64,
-        all: bool,
-        observe: &mut Observe<'_>,
-    ) -> Result<ControlFlow<()>, ScorerError> {
-        let times = &mut self.session.times;
-        let complete = self.reader.read(all, &mut self.counts, times)?;
-        let progress = Progress {
-            rows_done,
-            rows: self.counts.trie_rows,
-        };
-        Ok(observe(progress, complete))
-    }
-}
-
-/// The rows of a cut, of which those of the groups are read.
-fn pass_of(plan: &Plan, range: Range<usize>, groups: &[Group<'_>]) -> Pass {
-    let start = u32::try_from(range.start).unwrap_or(u32::MAX);
-    let read: Vec<u32> = groups.iter().map(|group| group.row - start).collect();
-    let next_depth = plan.trie.depths.get(range.end).copied().unwrap_or(0);
-    let (tokens, depths) = (&plan.trie.tokens[range.clone()], &plan.trie.depths[range]);
-    Pass::new(tokens, depths, next_depth, &read)
-}
+pub(crate) type Observe<'o> =
+    dyn FnMut(Progress, Vec<(usize, Reading)>) -> ControlFlow<()> + Send + 'o;

@@ -93,16 +93,55 @@ impl Trie {
 
     /// The rows in order, cut where a section ends and after every `most` rows.
     pub fn cuts(&self, most: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+        self.cuts_of(0..self.len(), most)
+    }
+
+    /// Some of the rows, cut in the same way from their first on.
+    pub fn cuts_of(
+        &self,
+        rows: Range<usize>,
+        most: usize,
+    ) -> impl Iterator<Item = (Range<usize>, usize)> {
         self.sections
             .iter()
             .enumerate()
             .flat_map(move |(number, section)| {
                 let after = self.sections.get(number + 1);
-                let end = after.map_or(self.len(), |next| next.start);
-                (section.start..end)
+                let end = after.map_or(self.len(), |next| next.start).min(rows.end);
+                (section.start.max(rows.start)..end)
                     .step_by(most)
                     .map(move |start| (start..end.min(start + most), section.length_class))
             })
+    }
+
+    /// The rows on the path to a row, by depth, itself not included.
+    pub fn path_to(&self, row: usize) -> Vec<u32> {
+        let mut wanted = self.depths[row];
+        let mut path = Vec::new();
+        let mut at = row;
+        while wanted > 0 && at > 0 {
+            at -= 1;
+            if self.depths[at] + 1 == wanted {
+                path.push(row_number(at));
+                wanted -= 1;
+            }
+        }
+        path.reverse();
+        path
+    }
+
+    /// The rows in `count` parts of about the same size, each beginning where a path is short, within a twentieth of a part.
+    pub fn parts(&self, count: usize) -> Vec<Range<usize>> {
+        let rows = self.len();
+        let mut starts = vec![0];
+        for part in 1..count {
+            let (about, slack) = (rows * part / count, rows / count / 20);
+            let near = about.saturating_sub(slack)..(about + slack + 1).min(rows);
+            let start = near.min_by_key(|row| (self.depths[*row], row.abs_diff(about)));
+            starts.push(start.unwrap_or(rows));
+        }
+        starts.push(rows);
+        starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
     }
 
     /// How many rows there are.
@@ -189,7 +228,16 @@ mod tests {
                 if let Some(&q) = path.last() {
                     let visible: Vec<u32> = (0..=q).filter(|k| q < trie.ends[*k as usize]).collect();
                     prop_assert_eq!(&visible, path);
+                    prop_assert_eq!(&trie.path_to(q as usize), &path[..path.len() - 1]);
                 }
+            }
+            // Parts are all rows, in order.
+            for count in 1..5 {
+                let parts = trie.parts(count);
+                prop_assert_eq!(parts.len(), count);
+                let cut: Vec<_> = parts.iter().flat_map(|part| trie.cuts_of(part.clone(), 3)).collect();
+                let rows: Vec<usize> = cut.iter().flat_map(|(range, _)| range.clone()).collect();
+                prop_assert_eq!(rows, (0..trie.len()).collect::<Vec<_>>());
             }
         }
     }

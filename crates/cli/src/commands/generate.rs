@@ -3,14 +3,14 @@
 use super::inputs;
 use super::lines::{self, Line};
 use crate::arguments::GenerateArguments;
+use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, operands};
-use concord_kernels::KernelConfig;
+use concord_decoder::Decoder;
 use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
 use concord_scorer::{Demand, Schedule, Scorer, ScorerError, lengths};
 use serde::{Deserialize, Serialize};
@@ -59,11 +59,12 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         })
         .collect();
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let (schedule, dtype) = planned(arguments, &snapshot, &prompts)?;
+    let machine = Machine::open(&arguments.machine, [&snapshot])?;
+    let (schedule, dtype) = planned(arguments, &machine, &snapshot, &prompts)?;
     let begun = Instant::now();
-    let decoder = schedule.load(&snapshot, dtype, KernelConfig::cpu())?;
+    let decoders = machine.load(&schedule, &snapshot, dtype)?;
     let loaded = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::new(&snapshot, &decoder);
+    let scorer = Scorer::new(&snapshot, &decoders[0]).sharing(decoders[1..].iter().collect());
     stop_on_interrupt();
     let begun = Instant::now();
     let bar = TextBar::new("generate", prompts.len() as u64);
@@ -120,21 +121,24 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
 /// The schedule that the texts fit on, and what products multiply.
 fn planned(
     arguments: &GenerateArguments,
+    machine: &Machine,
     snapshot: &Snapshot,
     prompts: &[Prompt],
 ) -> Result<(Schedule, DType), Failure> {
-    let dtype = inputs::dtype(arguments.machine.dtype, snapshot);
-    let config = KernelConfig::cpu();
+    let (dtype, config) = (machine.dtype(snapshot), machine.config());
     let lengths =
         lengths(snapshot, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))?;
     let longest = lengths.iter().max().copied().unwrap_or(0) + arguments.max_tokens;
-    let sizes = Decoder::weight_sizes(snapshot, dtype, false);
-    let memory = Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(
+    let sizes = Decoder::weight_sizes(snapshot, dtype, machine.first(), false);
+    let allowed = Allowed::by(&arguments.machine, &std::env::temp_dir());
+    let memory = machine.plan(
+        &allowed,
         &snapshot.name,
         &[Demand {
             spec: &snapshot.spec,
             weights: &sizes,
-            operands: operands(dtype),
+            engine: machine.first(),
+            dtype,
             config: &config,
             rows: lengths.iter().sum::<usize>() as u64,
             positions: longest as u64,

@@ -1,13 +1,12 @@
 //! Questions, stimuli and checkpoints as the flags name them.
 
-use crate::arguments::{ChatTemplateUse, Dtype};
+use crate::arguments::ChatTemplateUse;
+use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{BytesBar, stop_on_interrupt, was_interrupted};
-use candle_core::DType;
 use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
 use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
-use concord_kernels::Path as KernelPath;
 use concord_questions::{QuestionSet, Stimuli};
 use concord_suites::valueconsistency::Form;
 use serde_json::{Value, json};
@@ -203,19 +202,6 @@ pub(super) fn fetch(name: &HubName) -> Result<Fetched, Failure> {
     Ok(fetched)
 }
 
-/// What products multiply: as stored, where the processor has products of that.
-pub(super) fn dtype(wanted: Dtype, snapshot: &Snapshot) -> DType {
-    match wanted {
-        Dtype::Auto => match snapshot.weights.stored_dtype() {
-            DType::BF16 if !KernelPath::best().has_bf16() => DType::F32,
-            stored => stored,
-        },
-        Dtype::F32 => DType::F32,
-        Dtype::Bf16 => DType::BF16,
-        Dtype::F16 => DType::F16,
-    }
-}
-
 /// Bytes from which reading weights for their digest takes a while.
 const WORTH_SAYING: u64 = 1 << 30;
 
@@ -254,14 +240,18 @@ pub(super) fn form(snapshot: &Snapshot, template: ChatTemplateUse) -> Result<For
 }
 
 /// What is stored of a checkpoint.
-pub(super) fn described(snapshot: &Snapshot, form: Form, wanted: Dtype) -> Result<Value, Failure> {
+pub(super) fn described(
+    snapshot: &Snapshot,
+    form: Form,
+    machine: &Machine,
+) -> Result<Value, Failure> {
     Ok(json!({
         "name": snapshot.name,
         "form": form,
         "origin": snapshot.origin,
         "template": snapshot.template.as_ref().map(|template| template.traits()),
-        "dtype": dtype(wanted, snapshot).as_str(),
-        "products": KernelPath::best().name(),
+        "dtype": machine.dtype_name(snapshot),
+        "products": machine.products(),
         "parameters": snapshot.spec.parameters(),
         "spec": snapshot.spec,
         "bos_token": snapshot.vocabulary.bos(),

@@ -4,11 +4,11 @@ use super::inputs;
 use super::results::{Opened, Results, settings_of};
 use super::study::{Base, OnDemand, Study};
 use crate::arguments::{ChatTemplateUse, OutputFormat, ReadArguments};
+use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
 use crate::output;
 use crate::progress::stop_on_interrupt;
-use concord_kernels::KernelConfig;
 use concord_questions::Stimuli;
 use concord_suites::valueconsistency::{Format, SELF_READER};
 use serde_json::{Map, Value, json};
@@ -40,7 +40,8 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     let reader = &readers[0];
     is_new(&opened, &reader.name)?;
     let form = inputs::form(reader, ChatTemplateUse::Auto)?;
-    let described = inputs::described(reader, form, arguments.machine.dtype)?;
+    let machine = Machine::open(&arguments.machine, [reader])?;
+    let described = inputs::described(reader, form, &machine)?;
     // What was begun with other weights under the same name is not gone on with.
     let identity = identity(&described);
     let study = Study {
@@ -48,8 +49,7 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         stimuli: &stimuli,
         wordings: &[],
         options: &opened.options,
-        dtype: arguments.machine.dtype,
-        config: KernelConfig::cpu(),
+        machine,
         allowed: Allowed::by(&arguments.machine, &arguments.run),
     };
     stop_on_interrupt();

@@ -3,14 +3,14 @@
 use super::inputs;
 use super::results::Results;
 use super::study::{self, Asked, Base, OnDemand, Study};
-use crate::arguments::{ChatTemplateUse, Dtype, OutputFormat, RunArguments};
+use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments};
 use crate::bench::processor;
+use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
-use concord_kernels::KernelConfig;
 use concord_questions::{QuestionSet, Stimuli};
 use concord_runs::{RunDirectory, RunError, What};
 use concord_suites::valueconsistency::{
@@ -69,17 +69,16 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         stimuli: &stimuli,
         wordings: &wordings,
         options: &options,
-        dtype: arguments.machine.dtype,
-        config: KernelConfig::cpu(),
+        machine: Machine::open(
+            &arguments.machine,
+            snapshots.iter().chain(readers.iter().flatten()),
+        )?,
         allowed: Allowed::by(&arguments.machine, &partial(&out)),
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let asked = study.asked(&snapshots, &forms)?;
     let mut manifest = manifest(&study, arguments, settings, &snapshots, &forms)?;
-    manifest.insert(
-        "readers".into(),
-        readers_of(&readers, arguments.machine.dtype)?,
-    );
+    manifest.insert("readers".into(), readers_of(&readers, &study.machine)?);
     manifest.insert("started".into(), json!(started.to_string()));
     let directory = RunDirectory::begin(&out, &manifest, &set, stimuli.table())?;
     stop_on_interrupt();
@@ -279,12 +278,12 @@ fn readers(arguments: &RunArguments, options: &Options) -> Result<Vec<Option<Sna
 }
 
 /// What is stored of the readers.
-fn readers_of(readers: &[Option<Snapshot>], dtype: Dtype) -> Result<Value, Failure> {
+fn readers_of(readers: &[Option<Snapshot>], machine: &Machine) -> Result<Value, Failure> {
     let readers = readers.iter().map(|reader| match reader {
         None => Ok(json!({ "name": SELF_READER })),
         Some(reader) => {
             let form = inputs::form(reader, ChatTemplateUse::Auto)?;
-            inputs::described(reader, form, dtype)
+            inputs::described(reader, form, machine)
         }
     });
     Ok(Value::Array(readers.collect::<Result<_, Failure>>()?))
@@ -399,7 +398,7 @@ fn manifest(
     let checkpoints: Vec<Value> = snapshots
         .iter()
         .zip(forms)
-        .map(|(snapshot, form)| inputs::described(snapshot, *form, study.dtype))
+        .map(|(snapshot, form)| inputs::described(snapshot, *form, &study.machine))
         .collect::<Result<_, Failure>>()?;
     let manifest = json!({
         "schema": 1,
@@ -428,10 +427,11 @@ fn manifest(
             "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
             "seed": settings.seed,
         },
-        "device": "cpu",
+        "device": study.machine.name(),
+        "gpus": study.machine.described(),
         "kernels": {
-            "rows_per_pass": study.config.rows_per_pass,
-            "products": study.config.path.name(),
+            "rows_per_pass": study.machine.config().rows_per_pass,
+            "products": study.machine.products(),
         },
         "machine": {
             "architecture": std::env::consts::ARCH,

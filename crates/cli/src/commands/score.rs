@@ -3,12 +3,12 @@
 use super::inputs;
 use super::lines::{self, Line};
 use crate::arguments::ScoreArguments;
+use crate::device::{Machine, sharing};
 use crate::failure::Failure;
 use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
-use concord_decoder::{Decoder, operands};
-use concord_kernels::KernelConfig;
+use concord_decoder::Decoder;
 use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
 use concord_scorer::{Demand, LabelTable, Plan, Scorer};
 use serde::{Deserialize, Serialize};
@@ -59,19 +59,21 @@ struct ScoredContinuation<'a> {
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let (ids, prompts) = prompts(&arguments.prompts)?;
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let dtype = inputs::dtype(arguments.machine.dtype, &snapshot);
+    let machine = Machine::open(&arguments.machine, [&snapshot])?;
+    let dtype = machine.dtype(&snapshot);
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let plan = Plan::new(&snapshot, &table, &prompts)
         .map_err(|error| Failure::from(error).of(&snapshot.name))?;
-    let config = KernelConfig::cpu();
-    let sizes = Decoder::weight_sizes(&snapshot, dtype, false);
-    let demand = Demand::of(&plan, &snapshot.spec, &sizes, operands(dtype), &config);
-    let memory =
-        Allowed::by(&arguments.machine, &std::env::temp_dir()).plan(&snapshot.name, &[demand])?;
+    let (engine, config) = (machine.first(), machine.config());
+    let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
+    let demand = Demand::of(&plan, &snapshot.spec, &sizes, (engine, dtype), &config);
+    let allowed = Allowed::by(&arguments.machine, &std::env::temp_dir());
+    let memory = machine.plan(&allowed, &snapshot.name, &[demand])?;
     let begun = Instant::now();
-    let decoder = memory.schedule.load(&snapshot, dtype, config)?;
+    let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
     let loaded = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::with_table(&snapshot, &decoder, table);
+    let scorer = Scorer::with_table(&snapshot, &decoders[0], table);
+    let scorer = sharing(scorer, &decoders[1..], &memory);
     stop_on_interrupt();
     let begun = Instant::now();
     let bar = Bar::new("score", plan.trie.len() as u64);

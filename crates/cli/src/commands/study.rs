@@ -2,16 +2,14 @@
 //!
 //! Each stage goes on where its journal ends, and loads the decoder only where something is left to do.
 
-use super::inputs;
-use crate::arguments::Dtype;
+use crate::device::{Machine, sharing};
 use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
 use crate::output;
 use crate::progress::{Bar, TextBar, stop_wanted, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, DecoderError, Times, WeightSizes, Work, operands};
-use concord_kernels::KernelConfig;
+use concord_decoder::{Decoder, DecoderError, Times, WeightSizes, Work};
 use concord_questions::{QuestionSet, Stimuli};
 use concord_readings::{Prompt, Read, Reading};
 use concord_runs::{Journal, RunError};
@@ -43,13 +41,14 @@ pub(super) struct Asked {
 pub(super) struct Base<'a> {
     snapshot: &'a Snapshot,
     kept: bool,
-    decoder: Option<Decoder>,
+    /// On every device.
+    decoders: Vec<Decoder>,
 }
 
-/// A decoder for one checkpoint of a run.
+/// The decoders of one checkpoint of a run, one on every device.
 enum Loaded<'a> {
-    Own(Box<Decoder>),
-    Base(&'a Decoder),
+    Own(Vec<Decoder>),
+    Base(&'a [Decoder]),
 }
 
 impl<'a> Base<'a> {
@@ -58,7 +57,7 @@ impl<'a> Base<'a> {
         Self {
             snapshot,
             kept,
-            decoder: None,
+            decoders: Vec::new(),
         }
     }
 
@@ -67,32 +66,40 @@ impl<'a> Base<'a> {
         &mut self,
         snapshot: &Snapshot,
         dtype: DType,
-        config: KernelConfig,
+        machine: &Machine,
         schedule: &Schedule,
     ) -> Result<Loaded<'_>, DecoderError> {
-        let load = |snapshot: &Snapshot| schedule.load(snapshot, dtype, config);
+        let load = |snapshot: &Snapshot| machine.load(schedule, snapshot, dtype);
         if !self.kept {
-            return Ok(Loaded::Own(Box::new(load(snapshot)?)));
+            return Ok(Loaded::Own(load(snapshot)?));
         }
-        let decoder = match self.decoder.take() {
-            Some(decoder) => decoder,
-            None => load(self.snapshot)?,
-        };
-        let base = self.decoder.insert(decoder);
-        Ok(if base.is_base_of(snapshot) {
-            Loaded::Own(Box::new(base.adapted(snapshot)?))
+        if self.decoders.is_empty() {
+            self.decoders = load(self.snapshot)?;
+        }
+        let adapted = self
+            .decoders
+            .iter()
+            .filter(|base| base.is_base_of(snapshot));
+        let adapted = adapted.map(|base| base.adapted(snapshot));
+        let adapted = adapted.collect::<Result<Vec<_>, _>>()?;
+        Ok(if adapted.is_empty() {
+            Loaded::Base(&self.decoders)
         } else {
-            Loaded::Base(base)
+            Loaded::Own(adapted)
         })
     }
 }
 
 impl Loaded<'_> {
-    fn get(&self) -> &Decoder {
+    fn all(&self) -> &[Decoder] {
         match self {
-            Self::Own(decoder) => decoder,
-            Self::Base(decoder) => decoder,
+            Self::Own(decoders) => decoders,
+            Self::Base(decoders) => decoders,
         }
+    }
+
+    fn first(&self) -> &Decoder {
+        &self.all()[0]
     }
 }
 
@@ -101,7 +108,7 @@ pub(super) struct OnDemand<'b, 'a> {
     base: Option<&'b mut Base<'a>>,
     snapshot: &'a Snapshot,
     dtype: DType,
-    config: KernelConfig,
+    machine: &'a Machine,
     allowed: &'a Allowed,
     loaded: Option<Loaded<'b>>,
     table: Option<Arc<LabelTable>>,
@@ -115,8 +122,8 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         Self {
             base: Some(base),
             snapshot,
-            dtype: inputs::dtype(study.dtype, snapshot),
-            config: study.config,
+            dtype: study.machine.dtype(snapshot),
+            machine: &study.machine,
             allowed: &study.allowed,
             loaded: None,
             table: None,
@@ -140,11 +147,13 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         };
         let later = self.later.take();
         let readings = asks.readings + later.as_ref().map_or(0, |later| later.readings);
+        let config = self.machine.config();
         let demand = |asks: &Asks| Demand {
             spec: &self.snapshot.spec,
             weights: &sizes,
-            operands: operands(self.dtype),
-            config: &self.config,
+            engine: self.machine.first(),
+            dtype: self.dtype,
+            config: &config,
             rows: asks.rows,
             positions: asks.positions,
             readings,
@@ -155,10 +164,10 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             .flatten()
             .map(demand)
             .collect();
-        let plan = allowed.plan(&self.snapshot.name, &demands)?;
+        let plan = self.machine.plan(&allowed, &self.snapshot.name, &demands)?;
         if let Some(base) = self.base.take() {
             let begun = Instant::now();
-            let loaded = base.decoder(self.snapshot, self.dtype, self.config, &plan.schedule);
+            let loaded = base.decoder(self.snapshot, self.dtype, self.machine, &plan.schedule);
             self.loaded = Some(loaded.map_err(|e| Failure::from(e).of(&self.snapshot.name))?);
             self.seconds = begun.elapsed().as_secs_f64();
         }
@@ -167,7 +176,10 @@ impl<'b, 'a> OnDemand<'b, 'a> {
 
     /// What weights will take beside what is loaded, and, where that decides it, whether layers are streamed.
     fn sizes(&self) -> (WeightSizes, Option<bool>) {
-        let of = |snapshot: &Snapshot, loaded| Decoder::weight_sizes(snapshot, self.dtype, loaded);
+        let engine = self.machine.first();
+        let of = |snapshot: &Snapshot, loaded| {
+            Decoder::weight_sizes(snapshot, self.dtype, engine, loaded)
+        };
         let whole = of(self.snapshot, false);
         let nothing = WeightSizes {
             outer: 0,
@@ -177,7 +189,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         };
         if let Some(loaded) = &self.loaded {
             // Its outer weights are there; layers come again where they are streamed.
-            return if loaded.get().is_streamed() {
+            return if loaded.first().is_streamed() {
                 let layers = WeightSizes {
                     outer: 0,
                     reading_head: 0,
@@ -196,7 +208,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             Some(_) => of(self.snapshot, true),
             None => nothing,
         };
-        match &base.decoder {
+        match base.decoders.first() {
             Some(decoder) if decoder.is_streamed() => (
                 WeightSizes {
                     outer: changed.outer,
@@ -236,7 +248,10 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         let plan = self.load(asks)?;
         let table = self.table();
         match &self.loaded {
-            Some(loaded) => Ok((Scorer::with_table(self.snapshot, loaded.get(), table), plan)),
+            Some(loaded) => {
+                let scorer = Scorer::with_table(self.snapshot, loaded.first(), table);
+                Ok((sharing(scorer, &loaded.all()[1..], &plan), plan))
+            }
             // A failed load was an error, and ended the run.
             None => Err(Failure::new(
                 ExitStatus::Unexpected,
@@ -291,8 +306,7 @@ pub(super) struct Study<'a> {
     /// Other wordings that a sample is asked in.
     pub wordings: &'a [Stimuli],
     pub options: &'a Options,
-    pub dtype: Dtype,
-    pub config: KernelConfig,
+    pub machine: Machine,
     pub allowed: Allowed,
 }
 
@@ -569,6 +583,7 @@ fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64
         "tokens_asked": counts.tokens_asked,
         "trie_rows": counts.trie_rows,
         "rows_computed": counts.rows_computed,
+        "rows_again": counts.rows_again,
         "rows_read": counts.rows_read,
         "passes": counts.passes,
         "load_seconds": loaded,

@@ -122,7 +122,8 @@ fn memory_is_what_was_planned() {
         let record = outcome.ok().json();
         let bytes = |name: &str| record[name].as_f64().unwrap();
         let off = bytes("peak_bytes") / bytes("planned_bytes") - 1.0;
-        assert!(off.abs() < 0.05, "{schedule}: off by {off}");
+        // Whether the next layer is there already when a pass takes most is a matter of time.
+        assert!((-0.07..0.05).contains(&off), "{schedule}: off by {off}");
     }
 }
 

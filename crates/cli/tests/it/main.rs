@@ -65,6 +65,8 @@ fn concord_on(
         .env("CONCORD_CACHE", folder.join(".cache"))
         .env("HF_HUB_CACHE", folder.join(".hub"))
         .env("HF_HUB_OFFLINE", "1")
+        // Whatever the machine has: bits are compared.
+        .env("CONCORD_DEVICE", "cpu")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -8,11 +8,13 @@
 //! Between two passes only one path is still visible. It comes in as `carried` ([`KvPath`]). Where texts are
 //! generated, paths stay: in pages of 64 depths, which texts that begin alike share ([`KvPages`]).
 
+mod blocks;
 mod pages;
 mod path;
 mod rows;
 mod trie;
 
+pub(crate) use blocks::Blocks;
 pub use pages::{KvPages, PageRows, page_attention};
 pub use path::KvPath;
 pub use rows::PassRows;

@@ -23,6 +23,17 @@ pub struct PageRows {
     pub depths: Vec<u32>,
 }
 
+impl PageRows {
+    /// Page and place of each new row.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, usize)> {
+        let rows = self.tables.iter().zip(&self.depths);
+        rows.map(|(table, depth)| {
+            let depth = *depth as usize;
+            (table[depth / BLOCK], depth % BLOCK)
+        })
+    }
+}
+
 impl KvPages {
     /// Depths of one page.
     pub const DEPTHS: usize = BLOCK;
@@ -135,13 +146,7 @@ pub fn page_attention(
     dtype: DType,
 ) -> Result<Tensor> {
     let shape = pages.shape;
-    let places: Vec<(u32, usize)> = rows
-        .tables
-        .iter()
-        .zip(&rows.depths)
-        .map(|(table, depth)| (*depth as usize / BLOCK, *depth as usize % BLOCK, table))
-        .map(|(block, place, table)| (table[block], place))
-        .collect();
+    let places: Vec<(u32, usize)> = rows.places().collect();
     pages.put_rows(qkv, &places)?;
     let (storage, layout) = qkv.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {

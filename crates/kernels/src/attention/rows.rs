@@ -1,15 +1,18 @@
 //! The rows of a pass, and what each sixteen queries of it see.
 
+use crate::gpu::{GpuBlocks, GpuError};
 use crate::storage::LANES;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The rows of one pass and which of them attend.
 pub struct PassRows {
     pub(super) depths: Arc<[u32]>,
     pub(super) queries: Vec<u32>,
     /// Of sixteen queries each.
-    pub(super) chunks: Vec<Chunk>,
+    chunks: OnceLock<Vec<Chunk>>,
     pub(super) entries: usize,
+    /// The same as a GPU attends, once it is there.
+    on_gpu: OnceLock<Arc<GpuBlocks>>,
 }
 
 /// What sixteen queries see.
@@ -34,7 +37,7 @@ pub(super) struct Key {
 }
 
 impl PassRows {
-    /// Lays out a pass. The first row's depth is the number of carried entries.
+    /// Takes a pass. The first row's depth is the number of carried entries.
     ///
     /// # Shapes
     /// `depths`: one a row, in depth-first order; `queries`: rising row numbers, or `None` for all rows.
@@ -42,10 +45,36 @@ impl PassRows {
     /// # Panics
     /// Where a query is no row, or there are 2^32 rows and entries or more.
     pub fn new(depths: Arc<[u32]>, queries: Option<Vec<u32>>) -> Self {
-        let rows = depths.len();
-        let queries = queries.unwrap_or_else(|| (0..number(rows)).collect());
+        let rows = number(depths.len());
+        let queries = queries.unwrap_or_else(|| (0..rows).collect());
+        assert!(
+            queries.last().is_none_or(|last| *last < rows),
+            "a query is a row"
+        );
         let entries = depths.first().map_or(0, |depth| *depth as usize);
-        let ends = ends(&depths, entries);
+        Self {
+            depths,
+            queries,
+            chunks: OnceLock::new(),
+            entries,
+            on_gpu: OnceLock::new(),
+        }
+    }
+
+    /// What each sixteen queries see, laid out the first time.
+    pub(super) fn chunks(&self) -> &[Chunk] {
+        self.chunks.get_or_init(|| self.laid_out())
+    }
+
+    fn laid_out(&self) -> Vec<Chunk> {
+        let Self {
+            depths,
+            queries,
+            entries,
+            ..
+        } = self;
+        let entries = *entries;
+        let ends = self.ends();
         // The path to the row that the walk has come to, by depth, as indices.
         let mut path: Vec<u32> = (0..number(entries)).collect();
         let mut next = 0;
@@ -91,17 +120,34 @@ impl PassRows {
                     .collect(),
             });
         }
-        Self {
-            depths,
-            queries,
-            chunks,
-            entries,
-        }
+        chunks
+    }
+
+    /// One past the last row of the pass that sees each carried entry and each row.
+    pub(crate) fn ends(&self) -> Vec<u32> {
+        ends(&self.depths, self.entries)
     }
 
     /// The depth of each row.
     pub fn depths(&self) -> &Arc<[u32]> {
         &self.depths
+    }
+
+    /// Carried entries.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// The same on a GPU, made the first time.
+    pub(crate) fn on_gpu(
+        &self,
+        make: impl FnOnce() -> Result<GpuBlocks, GpuError>,
+    ) -> Result<Arc<GpuBlocks>, GpuError> {
+        if let Some(blocks) = self.on_gpu.get() {
+            return Ok(Arc::clone(blocks));
+        }
+        let blocks = Arc::new(make()?);
+        Ok(Arc::clone(self.on_gpu.get_or_init(|| blocks)))
     }
 
     /// The rows that attend.

@@ -93,7 +93,7 @@ impl Attention<'_> {
         let mut out: Vec<T> = bytemuck::zeroed_vec(self.rows.queries.len() * width);
         let path = Path::best();
         out.par_chunks_mut(LANES * width)
-            .zip(&self.rows.chunks)
+            .zip(self.rows.chunks())
             .zip(self.rows.queries.par_chunks(LANES))
             .for_each(|((out, chunk), queries)| {
                 SCRATCH.with_borrow_mut(|scratch| {

@@ -1,0 +1,404 @@
+//! What a command computes on: the processor, GPUs, or a device of candle's.
+
+use crate::arguments::{Dtype, MachineArguments};
+use crate::failure::{ExitStatus, Failure};
+use crate::memory::{Allowed, host_free_bytes};
+use crate::output;
+use candle_core::{DType, Device};
+use concord_checkpoint::Snapshot;
+use concord_decoder::{Decoder, DecoderError};
+use concord_kernels::{
+    Check, Engine, Gpu, GpuError, Held, KernelConfig, Path as KernelPath, SelfTest, gpu_count,
+};
+use concord_scorer::{Demand, MemoryPlan, Schedule, Scorer};
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Which devices are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    /// The first GPU where there is one, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU by its number.
+    Cuda(usize),
+    /// Every GPU.
+    CudaAll,
+    /// The GPU of a Mac.
+    Metal,
+    /// The processor through the generic path, to compare with.
+    Generic,
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(index) => write!(formatter, "cuda:{index}"),
+            Self::CudaAll => formatter.write_str("cuda:all"),
+            Self::Metal => formatter.write_str("metal"),
+            Self::Generic => formatter.write_str("generic"),
+        }
+    }
+}
+
+/// Parses what `--device` is given.
+pub(crate) fn device(text: &str) -> Result<DeviceChoice, String> {
+    match text {
+        "auto" => Ok(DeviceChoice::Auto),
+        "cpu" => Ok(DeviceChoice::Cpu),
+        "cuda" => Ok(DeviceChoice::Cuda(0)),
+        "cuda:all" => Ok(DeviceChoice::CudaAll),
+        "metal" => Ok(DeviceChoice::Metal),
+        "generic" => Ok(DeviceChoice::Generic),
+        other => {
+            let number = other
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok());
+            number.map(DeviceChoice::Cuda).ok_or_else(|| {
+                format!("`{other}` is none of auto, cpu, cuda:0, cuda:1, …, cuda:all and metal")
+            })
+        }
+    }
+}
+
+/// What a command computes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    engines: Vec<Engine>,
+    wanted: Dtype,
+}
+
+impl Machine {
+    /// Opens the devices that the user names, and checks on each GPU the kernels that these checkpoints need. A kernel that comes
+    /// out wrong is not used: its plain form is, or the processor, and that is said.
+    ///
+    /// # Errors
+    /// [`Failure`] naming what is missing.
+    pub fn open<'a>(
+        arguments: &MachineArguments,
+        snapshots: impl IntoIterator<Item = &'a Snapshot>,
+    ) -> Result<Self, Failure> {
+        let mut machine = Self::untested(arguments)?;
+        machine.check(snapshots);
+        Ok(machine)
+    }
+
+    /// The same without any check.
+    ///
+    /// # Errors
+    /// [`Failure`] naming what is missing.
+    pub fn untested(arguments: &MachineArguments) -> Result<Self, Failure> {
+        let held = match arguments.dtype {
+            Dtype::Int8 => Held::Int8,
+            _ => Held::Whole,
+        };
+        let cpu = || Engine::Cpu(KernelPath::best(), held);
+        let engines = match &arguments.device {
+            DeviceChoice::Cpu => vec![cpu()],
+            DeviceChoice::Generic => vec![Engine::Generic(Device::Cpu)],
+            DeviceChoice::Metal => vec![Engine::Generic(metal()?)],
+            DeviceChoice::Cuda(index) => vec![Engine::Cuda(open(*index)?, held)],
+            DeviceChoice::CudaAll => {
+                let count = gpu_count().map_err(|error| Failure::from(&error))?;
+                let gpus = (0..count).map(open).collect::<Result<Vec<_>, _>>()?;
+                gpus.into_iter()
+                    .map(|gpu| Engine::Cuda(gpu, held))
+                    .collect()
+            }
+            DeviceChoice::Auto => match gpu_count().and_then(|_| Gpu::open(0, kernel_cache())) {
+                Ok(gpu) => vec![Engine::Cuda(gpu, held)],
+                Err(error) => {
+                    // A machine without a GPU is no reason to speak of one.
+                    if !matches!(
+                        error,
+                        GpuError::NotBuilt | GpuError::NoDevice | GpuError::Library { .. }
+                    ) {
+                        output::message(&format!("cuda:0: {error}: computing on the processor"));
+                    }
+                    vec![cpu()]
+                }
+            },
+        };
+        Ok(Self {
+            engines,
+            wanted: arguments.dtype,
+        })
+    }
+
+    /// Tries the kernels that these checkpoints need.
+    fn check<'a>(&mut self, snapshots: impl IntoIterator<Item = &'a Snapshot>) {
+        let mut needed: Vec<(DType, usize)> = Vec::new();
+        for snapshot in snapshots {
+            let need = (self.dtype(snapshot), snapshot.spec.head_dim);
+            if !needed.contains(&need) {
+                needed.push(need);
+            }
+        }
+        let gpus: Vec<Arc<Gpu>> = self
+            .engines
+            .iter()
+            .filter_map(Engine::gpu)
+            .cloned()
+            .collect();
+        for gpu in gpus {
+            let name = gpu.description().name;
+            for (dtype, head_dim) in &needed {
+                let checks = gpu.self_test(&SelfTest::brief(*dtype, *head_dim));
+                let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed()).collect();
+                let Some(first) = failed.first() else {
+                    continue;
+                };
+                if failed.iter().all(|check| check.kernel == "attention") {
+                    output::message(&format!(
+                        "cuda:{} ({name}): {} came out wrong: its plain form is used, which is slower",
+                        gpu.index(),
+                        first.what
+                    ));
+                    continue;
+                }
+                let what = first
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| "it came out wrong".into());
+                output::message(&format!(
+                    "cuda:{} ({name}): {}: {what}: computing on the processor. `concord doctor --device cuda:{}` says more",
+                    gpu.index(),
+                    first.what,
+                    gpu.index()
+                ));
+                self.engines = vec![Engine::Cpu(KernelPath::best(), self.first().held())];
+                return;
+            }
+            output::message(&format!("cuda:{}: {name}", gpu.index()));
+        }
+    }
+
+    /// One device.
+    pub fn of(engine: Engine) -> Self {
+        Self {
+            engines: vec![engine],
+            wanted: Dtype::Auto,
+        }
+    }
+
+    /// Every device.
+    pub fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    /// The first device.
+    pub fn first(&self) -> &Engine {
+        &self.engines[0]
+    }
+
+    /// How many devices there are.
+    pub fn count(&self) -> usize {
+        self.engines.len()
+    }
+
+    /// The sizes that passes are cut to.
+    pub fn config(&self) -> KernelConfig {
+        self.first().config()
+    }
+
+    /// What products multiply: as stored, where the device has products of that.
+    pub fn dtype(&self, snapshot: &Snapshot) -> DType {
+        let stored = snapshot.weights.stored_dtype();
+        match (self.wanted, self.first()) {
+            (Dtype::F32, _) | (Dtype::Int8 | Dtype::Auto, Engine::Generic(_)) => DType::F32,
+            (Dtype::Bf16, _) => DType::BF16,
+            (Dtype::F16, _) => DType::F16,
+            (Dtype::Int8 | Dtype::Auto, Engine::Cuda(..)) => match stored {
+                DType::F16 => DType::F16,
+                _ => DType::BF16,
+            },
+            (Dtype::Int8 | Dtype::Auto, Engine::Cpu(path, _)) => match stored {
+                DType::BF16 if !path.has_bf16() => DType::F32,
+                stored => stored,
+            },
+        }
+    }
+
+    /// What the manifest calls what products multiply.
+    pub fn dtype_name(&self, snapshot: &Snapshot) -> String {
+        let dtype = self.dtype(snapshot).as_str();
+        match self.first().held() {
+            Held::Int8 => format!("int8 weights, {dtype}"),
+            Held::Whole => dtype.to_owned(),
+        }
+    }
+
+    /// What the manifest calls what products run on.
+    pub fn products(&self) -> &'static str {
+        match self.first() {
+            Engine::Cpu(path, _) => path.name(),
+            Engine::Generic(_) => "candle",
+            Engine::Cuda(..) => "cublaslt",
+        }
+    }
+
+    /// What the manifest calls the devices.
+    pub fn name(&self) -> String {
+        match &self.engines[..] {
+            [one] => one.to_string(),
+            more => more
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
+    }
+
+    /// What is stored of the devices.
+    pub fn described(&self) -> Value {
+        let gpus = self.engines.iter().filter_map(Engine::gpu).map(|gpu| {
+            let of = gpu.description();
+            json!({
+                "name": of.name,
+                "uuid": of.uuid,
+                "capability": of.capability,
+                "memory": of.total_bytes,
+                "driver": of.driver,
+                "compiler": of.compiler,
+                "cublaslt": of.products,
+                "plain_kernels": gpu.plain_kernels(),
+            })
+        });
+        Value::Array(gpus.collect())
+    }
+
+    /// Plans what a checkpoint is asked in the memory of the devices.
+    ///
+    /// # Errors
+    /// [`Failure`] where no wanted schedule fits.
+    pub fn plan(
+        &self,
+        allowed: &Allowed,
+        name: &str,
+        demands: &[Demand<'_>],
+    ) -> Result<MemoryPlan, Failure> {
+        let gpus: Vec<&Arc<Gpu>> = self.engines.iter().filter_map(Engine::gpu).collect();
+        if gpus.is_empty() {
+            return allowed.plan(name, demands);
+        }
+        let mut free = u64::MAX;
+        for gpu in &gpus {
+            gpu.trim();
+            let bytes = gpu.free_bytes().map_err(|error| Failure::from(&error))?;
+            // What others may take meanwhile.
+            free = free.min(bytes as u64 / 100 * 97);
+        }
+        let free = allowed.memory.map_or(free, |memory| memory.min(free));
+        let shared: Vec<Demand<'_>> = demands
+            .iter()
+            .map(|demand| Demand {
+                rows: demand.rows.div_ceil(gpus.len() as u64),
+                ..*demand
+            })
+            .collect();
+        let host = host_free_bytes().map(|bytes| bytes / 10 * 9 / gpus.len() as u64);
+        let plan = MemoryPlan::on_gpu(&shared, allowed.wanted, free, host, &allowed.spill);
+        let plan = plan.map_err(|error| {
+            let help = match allowed.memory {
+                Some(_) => "allow more with --memory",
+                None => "end other programs on the device, use --dtype int8, or --device cpu",
+            };
+            Failure::new(
+                ExitStatus::Device,
+                format!("{name}: on {}: {error}", self.name()),
+                help,
+            )
+        })?;
+        if !allowed.loaded {
+            output::message(&format!("{name}: {plan}"));
+        }
+        Ok(plan)
+    }
+
+    /// Loads a checkpoint on every device, each on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`Decoder::load_on`].
+    pub fn load(
+        &self,
+        schedule: &Schedule,
+        snapshot: &Snapshot,
+        dtype: DType,
+    ) -> Result<Vec<Decoder>, DecoderError> {
+        let load = |engine: &Engine| schedule.load(engine, snapshot, dtype, engine.config());
+        if let [engine] = &self.engines[..] {
+            return Ok(vec![load(engine)?]);
+        }
+        std::thread::scope(|scope| {
+            let threads = self
+                .engines
+                .iter()
+                .map(|engine| scope.spawn(move || load(engine)));
+            let threads: Vec<_> = threads.collect();
+            let joined = threads.into_iter().map(|thread| match thread.join() {
+                Ok(decoder) => decoder,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect()
+        })
+    }
+}
+
+/// A scorer that shares its work among the decoders of one checkpoint.
+pub(crate) fn sharing<'a>(
+    scorer: Scorer<'a>,
+    others: &'a [Decoder],
+    memory: &MemoryPlan,
+) -> Scorer<'a> {
+    scorer
+        .sharing(others.iter().collect())
+        .with_streams_on_host(memory.on_host > 0)
+}
+
+fn open(index: usize) -> Result<Arc<Gpu>, Failure> {
+    Gpu::open(index, kernel_cache()).map_err(|error| Failure::from(&error))
+}
+
+/// Where compiled kernels are kept.
+pub(crate) fn kernel_cache() -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let caches = named("XDG_CACHE_HOME").map(PathBuf::from);
+    let caches = caches.or_else(|| Some(PathBuf::from(named("HOME")?).join(".cache")));
+    Some(caches?.join("concord").join("kernels"))
+}
+
+fn metal() -> Result<Device, Failure> {
+    if !candle_core::utils::metal_is_available() {
+        let message = "this program was built without Metal";
+        let help = "on a Mac, build it with --features metal; elsewhere use --device cpu";
+        return Err(Failure::new(ExitStatus::Device, message, help));
+    }
+    Device::new_metal(0).map_err(|error| {
+        Failure::new(
+            ExitStatus::Device,
+            format!("metal: {error}"),
+            "use --device cpu",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!(device("auto"), Ok(DeviceChoice::Auto));
+        assert_eq!(device("cuda"), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(device("cuda:3"), Ok(DeviceChoice::Cuda(3)));
+        assert_eq!(device("cuda:all"), Ok(DeviceChoice::CudaAll));
+        for wrong in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
+            assert!(device(wrong).unwrap_err().contains("cuda:all"), "{wrong}");
+        }
+    }
+}

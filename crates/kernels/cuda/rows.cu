@@ -1,0 +1,164 @@
+// What is done to rows number by number: rotation by depth, activations, gathering and adding rows, widening weights.
+
+struct RotateParameters {
+    element* rows;          // [rows, stride]
+    const float* cos;       // [positions, half]
+    const float* sin;
+    const unsigned* depths; // by row
+    unsigned stride;
+    unsigned heads;
+    unsigned head_dim;
+    unsigned half;          // pairs (i, i + half) of a head are turned
+    unsigned count;         // rows · heads · half
+};
+
+KERNEL(rotate, RotateParameters, 256) {
+    unsigned pairs = p.heads * p.half;
+    for (unsigned at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += gridDim.x * blockDim.x) {
+        unsigned row = at / pairs, pair = at % pairs, i = pair % p.half;
+        element* low = p.rows + static_cast<size_t>(row) * p.stride + pair / p.half * p.head_dim + i;
+        element* high = low + p.half;
+        size_t angle = static_cast<size_t>(p.depths[row]) * p.half + i;
+        float x = widened(*low), y = widened(*high), cos = p.cos[angle], sin = p.sin[angle];
+        *low = narrowed(x * cos - y * sin);
+        *high = narrowed(y * cos + x * sin);
+    }
+}
+
+struct ClampParameters {
+    element* values;
+    unsigned long long count;
+    float bound;
+};
+
+KERNEL(clamp, ClampParameters, 256) {
+    unsigned long long step = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
+    for (unsigned long long at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += step) {
+        float x = widened(p.values[at]);
+        // Not a number stays one.
+        p.values[at] = narrowed(x > p.bound ? p.bound : x < -p.bound ? -p.bound : x);
+    }
+}
+
+struct ActivateParameters {
+    const element* in;      // [rows, width], or gates and ups side by side, [rows, 2 · width]
+    element* out;           // [rows, width]
+    unsigned long long count;
+    unsigned width;
+    unsigned gated;
+    unsigned kind;          // 0 SiLU, 1 GELU, 2 GELU by tanh, 3 ReLU
+};
+
+__device__ __forceinline__ float activated(float x, unsigned kind) {
+    if (kind == 0) return x / (1.0f + expf(-x));
+    if (kind == 1) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    // tanh is 2 σ(2 x) - 1.
+    if (kind == 2) return x / (1.0f + expf(-1.5957691f * (x + 0.044715f * x * x * x)));
+    return x > 0.0f || x != x ? x : 0.0f;
+}
+
+KERNEL(activate, ActivateParameters, 256) {
+    unsigned long long step = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
+    for (unsigned long long at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += step) {
+        if (p.gated) {
+            unsigned long long gate = at / p.width * 2 * p.width + at % p.width;
+            p.out[at] = narrowed(activated(widened(p.in[gate]), p.kind) * widened(p.in[gate + p.width]));
+        } else {
+            p.out[at] = narrowed(activated(widened(p.in[at]), p.kind));
+        }
+    }
+}
+
+struct NarrowParameters {
+    const float* in;
+    element* out;
+    unsigned long long count;
+};
+
+KERNEL(narrow, NarrowParameters, 256) {
+    unsigned long long step = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
+    for (unsigned long long at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += step) {
+        p.out[at] = narrowed(p.in[at]);
+    }
+}
+
+struct EmbedParameters {
+    const element* table;    // [vocabulary, width]
+    const element* learned;  // [positions, width], or none
+    const unsigned* tokens;
+    const unsigned* depths;
+    float* out;              // [rows, width]
+    unsigned width;
+    float scale;
+};
+
+// One block a row.
+KERNEL(embed, EmbedParameters, 256) {
+    const element* row = p.table + static_cast<size_t>(p.tokens[blockIdx.x]) * p.width;
+    const element* learned = p.learned ? p.learned + static_cast<size_t>(p.depths[blockIdx.x]) * p.width : nullptr;
+    float* out = p.out + static_cast<size_t>(blockIdx.x) * p.width;
+    for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) {
+        out[i] = widened(row[i]) * p.scale + (learned ? widened(learned[i]) : 0.0f);
+    }
+}
+
+struct CopyRowsParameters {
+    const unsigned char* from;
+    unsigned char* to;
+    const unsigned* from_rows;  // by row that is copied, or none: in order
+    const unsigned* to_rows;    // the same
+    unsigned long long from_stride, to_stride; // bytes
+    unsigned bytes;             // of a row, a multiple of 2
+};
+
+// One block a row, by sixteen bytes where everything is aligned to that.
+KERNEL(copy_rows, CopyRowsParameters, 128) {
+    size_t from_row = p.from_rows ? p.from_rows[blockIdx.x] : blockIdx.x;
+    size_t to_row = p.to_rows ? p.to_rows[blockIdx.x] : blockIdx.x;
+    const unsigned char* from = p.from + from_row * p.from_stride;
+    unsigned char* to = p.to + to_row * p.to_stride;
+    size_t ends = reinterpret_cast<size_t>(from) | reinterpret_cast<size_t>(to) | p.bytes;
+    if (ends % 16 == 0) {
+        for (unsigned i = threadIdx.x; i < p.bytes / 16; i += blockDim.x) {
+            reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
+        }
+    } else {
+        for (unsigned i = threadIdx.x; i < p.bytes / 2; i += blockDim.x) {
+            reinterpret_cast<unsigned short*>(to)[i] = reinterpret_cast<const unsigned short*>(from)[i];
+        }
+    }
+}
+
+struct AddRowsParameters {
+    float* to;               // [.., width]
+    const float* from;       // [rows, width]
+    const unsigned* to_rows; // by row that is added, each once, or none: in order
+    const float* weights;    // by row, or none
+    unsigned width;
+    float scale;
+};
+
+// to[row] += scale · weight · from, one block a row.
+KERNEL(add_rows, AddRowsParameters, 256) {
+    size_t row = p.to_rows ? p.to_rows[blockIdx.x] : blockIdx.x;
+    float factor = p.scale * (p.weights ? p.weights[blockIdx.x] : 1.0f);
+    float* to = p.to + row * p.width;
+    const float* from = p.from + static_cast<size_t>(blockIdx.x) * p.width;
+    for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) to[i] += factor * from[i];
+}
+
+struct WidenParameters {
+    const signed char* in;   // [out, in]
+    const float* scales;     // [out]
+    element* out;            // [out, in]
+    unsigned width;
+};
+
+// Weights of eight bits as what products multiply, one block an output.
+KERNEL(widen, WidenParameters, 256) {
+    size_t begin = static_cast<size_t>(blockIdx.x) * p.width;
+    float scale = p.scales[blockIdx.x];
+    for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) {
+        p.out[begin + i] = narrowed(static_cast<float>(p.in[begin + i]) * scale);
+    }
+}

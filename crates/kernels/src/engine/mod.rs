@@ -1,0 +1,246 @@
+//! One set of operations for every device: what the decoder calls.
+//!
+//! Three kinds of devices answer: the processor with kernels of the project's own, a GPU of NVIDIA with kernels of the project's
+//! own, and any device of candle's through the generic path.
+
+#![expect(
+    clippy::single_match_else,
+    reason = "an operation is a match over devices, however few answer in their own way"
+)]
+
+mod attention;
+mod head;
+mod kinds;
+mod products;
+mod rows;
+mod sweeps;
+
+pub use head::Head;
+pub use kinds::{Carried, Depths, OnHost, Pages, Pending, Role, Rows, Weight};
+
+use crate::attention::{AttentionShape, KvPages, KvPath};
+use crate::generic::GenericPath;
+use crate::gpu::{Gpu, GpuMatrix, GpuPages, GpuPath, Held, quantised};
+use crate::{KernelConfig, KernelError, Matrix, Operands, Path, Vector};
+use candle_core::{DType, Device, Tensor};
+use std::fmt;
+use std::sync::Arc;
+
+/// What computes.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// The processor, with kernels of the project's own; weights as they are, or first rounded to eight bits.
+    Cpu(Path, Held),
+    /// A device of candle's, through the generic path.
+    Generic(Device),
+    /// A GPU of NVIDIA; weights as they are, or in eight bits.
+    Cuda(Arc<Gpu>, Held),
+}
+
+impl Engine {
+    /// The processor, on its fastest path.
+    pub fn cpu() -> Self {
+        Self::Cpu(Path::best(), Held::Whole)
+    }
+
+    /// The sizes that passes are cut to.
+    pub fn config(&self) -> KernelConfig {
+        match self {
+            Self::Cuda(gpu, _) => gpu.config().kernel_config(),
+            Self::Cpu(path, _) => KernelConfig {
+                path: *path,
+                ..KernelConfig::cpu()
+            },
+            Self::Generic(_) => KernelConfig::cpu(),
+        }
+    }
+
+    /// The GPU, where it is one.
+    pub fn gpu(&self) -> Option<&Arc<Gpu>> {
+        match self {
+            Self::Cuda(gpu, _) => Some(gpu),
+            _ => None,
+        }
+    }
+
+    /// What weights are held as.
+    pub fn held(&self) -> Held {
+        match self {
+            Self::Cpu(_, held) | Self::Cuda(_, held) => *held,
+            Self::Generic(_) => Held::Whole,
+        }
+    }
+
+    /// What rows are held as between products.
+    pub fn rows_as(&self, dtype: DType) -> DType {
+        match self {
+            Self::Cpu(..) => operands(dtype).dtype(),
+            Self::Generic(_) => DType::F32,
+            Self::Cuda(..) => dtype,
+        }
+    }
+
+    /// Bytes that a weight `[out, in]` takes, which is held as `stored` where products are the processor's.
+    pub fn weight_bytes(
+        &self,
+        (outer, inner): (usize, usize),
+        stored: DType,
+        dtype: DType,
+        held: Held,
+    ) -> usize {
+        match self {
+            Self::Cpu(..) => Matrix::bytes_of(outer, inner, stored),
+            Self::Generic(_) => outer * inner * dtype.size_in_bytes(),
+            Self::Cuda(..) => GpuMatrix::bytes_of(outer, inner, dtype, held),
+        }
+    }
+
+    /// What keys and values are held as.
+    pub fn kv_dtype(&self, dtype: DType) -> DType {
+        match self {
+            Self::Cuda(..) => dtype,
+            _ => DType::F32,
+        }
+    }
+
+    /// How many readings may be on their way while the next pass is asked for.
+    pub fn reads_ahead(&self) -> usize {
+        match self {
+            Self::Cuda(..) => 2,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn block(&self, role: Role) -> usize {
+        let Self::Cuda(gpu, _) = self else { return 1 };
+        let config = gpu.config();
+        match role {
+            Role::Pass => gpu.pass_rows(),
+            Role::Few => config.few_rows,
+            Role::Head => config.head_rows,
+            Role::Texts => config.texts,
+        }
+    }
+
+    /// Brings a weight `[out, in]` of the host to the device; `gated` where the first half of its outputs are gates and the second
+    /// what they open.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn weight(
+        &self,
+        weight: &Tensor,
+        gated: bool,
+        dtype: DType,
+    ) -> Result<Weight, KernelError> {
+        Ok(match self {
+            Self::Cpu(path, Held::Whole) => {
+                Weight::Packed(Matrix::pack(weight, gated, operands(dtype), *path)?)
+            }
+            Self::Cpu(path, Held::Int8) => {
+                let weight = eight_bits(weight, dtype)?;
+                Weight::Packed(Matrix::pack(&weight, gated, operands(dtype), *path)?)
+            }
+            Self::Generic(device) => {
+                Weight::Plain(weight.to_dtype(dtype)?.to_device(device)?, gated)
+            }
+            Self::Cuda(gpu, held) => {
+                Weight::Gpu(GpuMatrix::upload(gpu, weight, gated, dtype, *held)?)
+            }
+        })
+    }
+
+    /// [`Engine::weight`] that is never held in eight bits: the head.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn whole_weight(&self, weight: &Tensor, dtype: DType) -> Result<Weight, KernelError> {
+        let whole = match self {
+            Self::Cpu(path, _) => Self::Cpu(*path, Held::Whole),
+            Self::Cuda(gpu, _) => Self::Cuda(Arc::clone(gpu), Held::Whole),
+            Self::Generic(device) => Self::Generic(device.clone()),
+        };
+        whole.weight(weight, false, dtype)
+    }
+
+    /// A table whose rows are looked up and never multiplied.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn table(&self, table: Tensor, dtype: DType) -> Result<Weight, KernelError> {
+        Ok(match self {
+            Self::Cpu(..) => Weight::Plain(table, false),
+            Self::Generic(device) => Weight::Plain(table.to_device(device)?, false),
+            Self::Cuda(gpu, _) => {
+                Weight::Gpu(GpuMatrix::upload(gpu, &table, false, dtype, Held::Whole)?)
+            }
+        })
+    }
+
+    /// Numbers that stand beside weights, in `f32`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn vector(&self, values: Tensor) -> Result<Vector, KernelError> {
+        Ok(Vector::new(match self {
+            Self::Generic(device) => values.to_device(device)?,
+            _ => values,
+        }))
+    }
+
+    /// An empty path.
+    pub fn carried(&self, shape: AttentionShape) -> Carried {
+        match self {
+            Self::Cpu(..) => Carried::Cpu(KvPath::new(shape)),
+            Self::Generic(_) => Carried::Generic(GenericPath::new(shape)),
+            Self::Cuda(..) => Carried::Gpu(GpuPath::new(shape)),
+        }
+    }
+
+    /// Room for pages of one layer; memory is taken when the first is written.
+    pub fn pages(&self, shape: AttentionShape, pages: usize) -> Pages {
+        match self {
+            Self::Cuda(..) => Pages::Gpu(GpuPages::new(shape, pages)),
+            _ => Pages::Host(KvPages::new(shape, pages)),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu(..) => formatter.write_str("cpu"),
+            Self::Generic(Device::Metal(_)) => formatter.write_str("metal"),
+            Self::Generic(_) => formatter.write_str("generic"),
+            Self::Cuda(gpu, _) => write!(formatter, "cuda:{}", gpu.index()),
+        }
+    }
+}
+
+/// What products multiply on the processor where `dtype` is asked for.
+fn operands(dtype: DType) -> Operands {
+    match dtype {
+        DType::BF16 => Operands::Bf16,
+        _ => Operands::F32,
+    }
+}
+
+/// As the eight bits of each weight and the scale of its output say.
+fn eight_bits(weight: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+    let (_, inner) = weight.dims2()?;
+    let values = weight
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let (integers, scales) = quantised(&values, inner);
+    let rows = integers.chunks_exact(inner.max(1)).zip(&scales);
+    let values: Vec<f32> = rows
+        .flat_map(|(row, scale)| row.iter().map(move |integer| f32::from(*integer) * scale))
+        .collect();
+    Tensor::from_vec(values, weight.dims(), &Device::Cpu)?.to_dtype(dtype)
+}
+
+/// A tensor operation's result as a kernel's.
+fn tensor<T>(result: candle_core::Result<T>) -> Result<T, KernelError> {
+    result.map_err(KernelError::from)
+}

@@ -1,0 +1,396 @@
+//! Attention on a device, and the keys and values that it finds there.
+
+use super::memory::Buffer;
+use super::operations::Place;
+use super::product::size;
+use super::raw::{Address, Number};
+use super::rows::GpuRows;
+use super::source::{Source, Variant};
+use super::{Gpu, GpuError, Kernel};
+use crate::attention::{AttentionShape, Blocks, KvPages, PageRows, PassRows, Scores};
+use bytemuck::{Pod, Zeroable};
+use std::sync::Arc;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Attention {
+    qkv: Address,
+    carried: Address,
+    out: Address,
+    rows: Address,
+    depths: Address,
+    keys: Address,
+    firsts: Address,
+    ends: Address,
+    starts: Address,
+    lists: Address,
+    tiles: Address,
+    shallow: Address,
+    queries: u32,
+    heads: u32,
+    kv_heads: u32,
+    entries: u32,
+    window: u32,
+    scale: f32,
+    softcap: f32,
+    end: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Pages {
+    qkv: Address,
+    room: Address,
+    out: Address,
+    tables: Address,
+    depths: Address,
+    rows: u32,
+    longest: u32,
+    heads: u32,
+    kv_heads: u32,
+    window: u32,
+    scale: f32,
+    softcap: f32,
+    end: u32,
+}
+
+/// The kernel that a pass attends by, where the device has no other opinion.
+pub(super) const ATTENTION: &str = "attention";
+
+/// What a pass sees, on a device: one upload for all layers.
+pub(crate) struct GpuBlocks {
+    all: Buffer,
+    /// Where each list begins.
+    at: [Address; 9],
+    queries: usize,
+    tiles: usize,
+    entries: usize,
+}
+
+impl GpuBlocks {
+    fn new(gpu: &Arc<Gpu>, rows: &PassRows) -> Result<Self, GpuError> {
+        let tiles = gpu.config.attention;
+        let blocks = Blocks::new(rows.depths(), rows.queries(), tiles.queries, tiles.keys);
+        let lists = [
+            &blocks.rows,
+            &blocks.depths,
+            &blocks.keys,
+            &blocks.firsts,
+            &blocks.ends,
+            &blocks.starts,
+            &blocks.lists,
+            &blocks.tiles,
+            &blocks.shallow,
+        ];
+        let mut all: Vec<u32> = Vec::with_capacity(lists.iter().map(|list| list.len()).sum());
+        let begin = lists.map(|list| {
+            let at = all.len();
+            all.extend_from_slice(list);
+            at
+        });
+        let all = gpu.upload(&all)?;
+        let at = begin.map(|at| all.address() + (at * size_of::<u32>()) as Address);
+        Ok(Self {
+            all,
+            at,
+            queries: blocks.rows.len(),
+            tiles: blocks.shallow.len(),
+            entries: rows.entries(),
+        })
+    }
+
+    fn gpu(&self) -> &Arc<Gpu> {
+        self.all.gpu()
+    }
+}
+
+/// The keys and values of one path on a device, by depth.
+pub struct GpuPath {
+    shape: AttentionShape,
+    entries: usize,
+    room: Option<GpuRows>,
+}
+
+impl GpuPath {
+    /// A path of no rows.
+    pub fn new(shape: AttentionShape) -> Self {
+        Self {
+            shape,
+            entries: 0,
+            room: None,
+        }
+    }
+
+    /// Goes on to another row: keeps the first `kept` entries and adds the keys and values of some rows.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    pub(crate) fn advance(
+        &mut self,
+        qkv: &GpuRows,
+        kept: usize,
+        rows: &[u32],
+    ) -> Result<(), GpuError> {
+        let (gpu, width) = (qkv.gpu(), self.shape.kv_width());
+        let entries = kept + rows.len();
+        if rows.iter().any(|row| *row as usize >= qkv.rows) || kept > self.entries {
+            return Err(GpuError::Shape("a path of rows that are not there".into()));
+        }
+        let bytes = width * qkv.number.bytes();
+        let enough = self.room.as_ref().is_some_and(|room| room.rows >= entries);
+        if !enough && entries > 0 {
+            let room = GpuRows::new(
+                gpu,
+                entries.next_power_of_two().max(64),
+                width,
+                qkv.number,
+                1,
+            )?;
+            if let Some(before) = &self.room {
+                gpu.copy_within(before.address(), room.address(), kept * bytes)?;
+            }
+            self.room = Some(room);
+        }
+        self.entries = entries;
+        let (Some(room), false) = (&self.room, rows.is_empty()) else {
+            return Ok(());
+        };
+        let list = gpu.upload(rows)?;
+        gpu.copy_rows(
+            keys_and_values(qkv, self.shape, Some(&list)),
+            Place {
+                address: room.address() + (kept * bytes) as Address,
+                stride: bytes,
+                rows: None,
+            },
+            rows.len(),
+            bytes,
+        )
+    }
+}
+
+/// The keys and values of rows, which stand after their queries.
+fn keys_and_values<'a>(
+    qkv: &GpuRows,
+    shape: AttentionShape,
+    rows: Option<&'a Buffer>,
+) -> Place<'a> {
+    let number = qkv.number.bytes();
+    Place {
+        address: qkv.address() + (shape.query_width() * number) as Address,
+        stride: qkv.width * number,
+        rows,
+    }
+}
+
+/// Keys and values of one layer on a device, in pages of [`KvPages::DEPTHS`] neighbouring depths.
+pub struct GpuPages {
+    shape: AttentionShape,
+    count: usize,
+    /// `[pages · 64, 2 · kv_heads · head_dim]`, made when the first is written.
+    room: Option<GpuRows>,
+}
+
+impl GpuPages {
+    /// Makes room for `pages` pages.
+    pub fn new(shape: AttentionShape, pages: usize) -> Self {
+        Self {
+            shape,
+            count: pages,
+            room: None,
+        }
+    }
+
+    /// Writes the keys and values of the first rows to their places: page and place, by row.
+    pub(crate) fn put_rows(
+        &mut self,
+        qkv: &GpuRows,
+        places: &[(u32, usize)],
+    ) -> Result<(), GpuError> {
+        let gpu = qkv.gpu();
+        let width = self.shape.kv_width();
+        let room = match &mut self.room {
+            Some(room) => room,
+            empty => {
+                let rows = self.count * KvPages::DEPTHS;
+                empty.insert(GpuRows::new(gpu, rows, width, qkv.number, 1)?)
+            }
+        };
+        let places: Vec<u32> = places
+            .iter()
+            .map(|(page, place)| size(*page as usize * KvPages::DEPTHS + place))
+            .collect();
+        if places.len() > qkv.rows || places.iter().any(|place| *place as usize >= room.rows) {
+            return Err(GpuError::Shape("pages of rows that are not there".into()));
+        }
+        let list = gpu.upload(&places)?;
+        let bytes = width * qkv.number.bytes();
+        let to = Place {
+            address: room.address(),
+            stride: bytes,
+            rows: Some(&list),
+        };
+        gpu.copy_rows(
+            keys_and_values(qkv, self.shape, None),
+            to,
+            places.len(),
+            bytes,
+        )
+    }
+
+    /// Copies the first `count` places of a page to another.
+    pub(crate) fn copy(&mut self, from: u32, to: u32, count: usize) -> Result<(), GpuError> {
+        let Some(room) = &self.room else {
+            return Ok(());
+        };
+        let bytes = room.width * room.number.bytes();
+        let at = |page: u32| room.address() + (page as usize * KvPages::DEPTHS * bytes) as Address;
+        room.gpu().copy_within(at(from), at(to), count * bytes)
+    }
+}
+
+impl Gpu {
+    /// Attention over the rows of a pass and the path that it was handed.
+    ///
+    /// # Shapes
+    /// `qkv`: `[rows, (heads + 2 · kv_heads) · head_dim]`; returns `[queries, heads · head_dim]` as what `qkv` is.
+    pub(crate) fn trie_attention(
+        self: &Arc<Self>,
+        qkv: &GpuRows,
+        carried: &GpuPath,
+        rows: &PassRows,
+        shape: AttentionShape,
+        scores: Scores,
+        block: usize,
+    ) -> Result<GpuRows, GpuError> {
+        if qkv.width != shape.qkv_width() || rows.entries() > carried.entries {
+            return Err(GpuError::Shape("attention of rows of another shape".into()));
+        }
+        let blocks = rows.on_gpu(|| GpuBlocks::new(self, rows))?;
+        if !Arc::ptr_eq(blocks.gpu(), self) {
+            return Err(GpuError::Shape("a pass that is on another device".into()));
+        }
+        let out = GpuRows::new(self, blocks.queries, shape.query_width(), qkv.number, block)?;
+        let [
+            rows,
+            depths,
+            keys,
+            firsts,
+            ends,
+            starts,
+            lists,
+            tiles,
+            shallow,
+        ] = blocks.at;
+        let parameters = Attention {
+            qkv: qkv.address(),
+            carried: carried.room.as_ref().map_or(0, GpuRows::address),
+            out: out.address(),
+            rows,
+            depths,
+            keys,
+            firsts,
+            ends,
+            starts,
+            lists,
+            tiles,
+            shallow,
+            queries: size(blocks.queries),
+            heads: size(shape.heads),
+            kv_heads: size(shape.kv_heads),
+            entries: size(blocks.entries),
+            window: window(scores),
+            scale: scores.scale,
+            softcap: scores.softcap.unwrap_or(0.0),
+            end: 0,
+        };
+        let heads = size(shape.heads);
+        if self.has_tensor_attention(shape.head_dim, qkv.number) && !self.is_plain(ATTENTION) {
+            let queries = self.config.attention.queries;
+            let kernel = Kernel {
+                shared: self.attention_bytes(shape.head_dim),
+                ..attention_kernel(ATTENTION, shape, qkv.number)
+            };
+            let grid = [size(blocks.tiles), heads, 1];
+            self.launch(kernel, grid, size(queries * 2), &parameters)?;
+        } else {
+            let kernel = attention_kernel("attention_plain", shape, qkv.number);
+            let grid = [size(blocks.queries.div_ceil(4)), heads, 1];
+            self.launch(kernel, grid, 128, &parameters)?;
+        }
+        Ok(out)
+    }
+
+    /// Shared memory of a block of attention.
+    fn attention_bytes(&self, head_dim: usize) -> usize {
+        let tiles = self.config.attention;
+        (tiles.queries + 2 * tiles.keys) * (head_dim + 8) * 2
+    }
+
+    /// Whether heads of this width attend on tensor cores.
+    pub(super) fn has_tensor_attention(&self, head_dim: usize, number: Number) -> bool {
+        let fits = self.attention_bytes(head_dim) <= self.context.properties.shared_bytes;
+        number != Number::F32 && head_dim.is_multiple_of(16) && head_dim <= 256 && fits
+    }
+
+    /// Writes the keys and values of new rows to their pages, and attends each over its path.
+    ///
+    /// # Shapes
+    /// As [`crate::page_attention`].
+    pub(crate) fn page_attention(
+        self: &Arc<Self>,
+        qkv: &GpuRows,
+        pages: &mut GpuPages,
+        rows: &PageRows,
+        scores: Scores,
+    ) -> Result<GpuRows, GpuError> {
+        let shape = pages.shape;
+        let places: Vec<(u32, usize)> = rows.places().collect();
+        pages.put_rows(qkv, &places)?;
+        let Some(room) = &pages.room else {
+            return Err(GpuError::Shape("no page is there".into()));
+        };
+        let longest = rows.tables.iter().map(Vec::len).max().unwrap_or(0);
+        let mut tables = vec![0u32; rows.tables.len() * longest];
+        for (row, table) in tables.chunks_exact_mut(longest.max(1)).zip(&rows.tables) {
+            row[..table.len()].copy_from_slice(table);
+        }
+        let (tables, depths) = (self.upload(&tables)?, self.upload(&rows.depths)?);
+        let out = qkv.like(shape.query_width(), qkv.number)?;
+        let parameters = Pages {
+            qkv: qkv.address(),
+            room: room.address(),
+            out: out.address(),
+            tables: tables.address(),
+            depths: depths.address(),
+            rows: size(qkv.rows),
+            longest: size(longest),
+            heads: size(shape.heads),
+            kv_heads: size(shape.kv_heads),
+            window: window(scores),
+            scale: scores.scale,
+            softcap: scores.softcap.unwrap_or(0.0),
+            end: 0,
+        };
+        let kernel = attention_kernel("attention_pages", shape, qkv.number);
+        let grid = [size(qkv.rows.div_ceil(4)), size(shape.heads), 1];
+        self.launch(kernel, grid, 128, &parameters)?;
+        Ok(out)
+    }
+}
+
+fn attention_kernel(name: &'static str, shape: AttentionShape, element: Number) -> Kernel {
+    Kernel {
+        variant: Variant {
+            source: Source::Attention,
+            element,
+            head_dim: shape.head_dim,
+        },
+        name,
+        shared: 0,
+    }
+}
+
+fn window(scores: Scores) -> u32 {
+    scores.window.map_or(u32::MAX, size)
+}

@@ -1,0 +1,358 @@
+//! Matrix products through cuBLASLt: always of one number of rows.
+
+use super::memory::Buffer;
+use super::operations::{Widen, blocks};
+use super::raw::{Context, Event, Number, Prepared, ProductShape, Products};
+use super::rows::{GpuRows, number};
+use super::source::Source;
+use super::{Gpu, GpuError, Kernel};
+use crate::KernelError;
+use crate::storage::read;
+use crate::vector::Vector;
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a weight is held as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// As what products multiply.
+    Whole,
+    /// In eight bits, one scale an output; widened before each product.
+    Int8,
+}
+
+/// A weight `[out, in]` on a device.
+pub struct GpuMatrix {
+    buffer: Buffer,
+    /// `[out]`, where the weight is held in eight bits.
+    scales: Option<Buffer>,
+    outer: usize,
+    inner: usize,
+    number: Number,
+    gated: bool,
+    /// When it is there; taken by the first product.
+    ready: Mutex<Option<Event>>,
+}
+
+/// Products that are prepared, by shape.
+pub(super) struct Algorithms {
+    products: Products,
+    prepared: HashMap<ProductShape, Prepared>,
+}
+
+impl Algorithms {
+    pub fn new(context: &Arc<Context>) -> Result<Self, GpuError> {
+        Ok(Self {
+            products: Products::new(context)?,
+            prepared: HashMap::new(),
+        })
+    }
+}
+
+/// Eight bits and a scale for each output: the largest weight becomes 127.
+///
+/// # Shapes
+/// `rows`: `[out, in]`; returns as many integers and `[out]` scales.
+pub(crate) fn quantised(values: &[f32], inner: usize) -> (Vec<i8>, Vec<f32>) {
+    let mut integers = Vec::with_capacity(values.len());
+    let mut scales = Vec::with_capacity(values.len() / inner.max(1));
+    for row in values.chunks_exact(inner.max(1)) {
+        let largest = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+        #[expect(clippy::cast_possible_truncation, reason = "at most 127 by its scale")]
+        integers.extend(row.iter().map(|x| (x / scale).round() as i8));
+        scales.push(scale);
+    }
+    (integers, scales)
+}
+
+impl GpuMatrix {
+    /// Brings a weight to the device, beside the work.
+    ///
+    /// # Shapes
+    /// `weight`: `[out, in]` on the host. `gated`: the first half of the outputs are gates, the second half what they open.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn upload(
+        gpu: &Arc<Gpu>,
+        weight: &Tensor,
+        gated: bool,
+        dtype: DType,
+        held: Held,
+    ) -> Result<Self, KernelError> {
+        let (outer, inner) = weight.dims2()?;
+        let number = number(dtype)?;
+        let (buffer, ready, scales) = match held {
+            Held::Whole => {
+                let (buffer, ready) =
+                    with_bytes(weight, number, |bytes| gpu.upload_beside(bytes))??;
+                (buffer, ready, None)
+            }
+            Held::Int8 => {
+                let values = weight
+                    .to_dtype(DType::F32)?
+                    .flatten_all()?
+                    .to_vec1::<f32>()?;
+                let (integers, scales) = quantised(&values, inner);
+                let (buffer, _) = gpu.upload_beside(bytemuck::cast_slice(&integers))?;
+                let (scales, ready) = gpu.upload_beside(bytemuck::cast_slice(&scales))?;
+                (buffer, ready, Some(scales))
+            }
+        };
+        Ok(Self {
+            buffer,
+            scales,
+            outer,
+            inner,
+            number,
+            gated,
+            ready: Mutex::new(Some(ready)),
+        })
+    }
+
+    /// Bytes that a weight `[out, in]` takes.
+    pub fn bytes_of(outer: usize, inner: usize, dtype: DType, held: Held) -> usize {
+        match held {
+            Held::Whole => outer * inner * dtype.size_in_bytes(),
+            Held::Int8 => outer * (inner + size_of::<f32>()),
+        }
+    }
+
+    /// The weight as it is held, `[out, in]`, on the host.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn to_host(&self) -> Result<Tensor, KernelError> {
+        self.wait()?;
+        let (_whole, address) = self.whole()?;
+        let gpu = self.buffer.gpu();
+        let bytes = self.outer * self.inner * self.number.bytes();
+        let copy = gpu.buffer(bytes)?;
+        gpu.copy_within(address, copy.address(), bytes)?;
+        let arriving = gpu.download(copy.address(), bytes)?;
+        let (shape, device) = ((self.outer, self.inner), &Device::Cpu);
+        let number = self.number;
+        Ok(arriving.wait(|bytes| {
+            let halves = bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|pair| u16::from_le_bytes(*pair));
+            match number {
+                Number::F32 => Tensor::from_vec(super::rows::wide(bytes, number), shape, device),
+                Number::Bf16 => Tensor::from_vec(
+                    halves.map(bf16::from_bits).collect::<Vec<_>>(),
+                    shape,
+                    device,
+                ),
+                Number::F16 => Tensor::from_vec(
+                    halves.map(f16::from_bits).collect::<Vec<_>>(),
+                    shape,
+                    device,
+                ),
+            }
+        })??)
+    }
+
+    pub(crate) fn inner(&self) -> usize {
+        self.inner
+    }
+
+    pub(crate) fn number(&self) -> Number {
+        self.number
+    }
+
+    /// Outputs.
+    pub fn outer(&self) -> usize {
+        self.outer
+    }
+
+    /// Whether its outputs are gates and what they open.
+    pub fn is_gated(&self) -> bool {
+        self.gated
+    }
+
+    /// The work goes on when the weight is there.
+    pub(super) fn wait(&self) -> Result<(), GpuError> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = ready.take() {
+            self.buffer.gpu().work.wait(&event)?;
+        }
+        Ok(())
+    }
+
+    /// The weight as products take it; where it is held in eight bits, in a buffer of its own.
+    pub(super) fn whole(&self) -> Result<(Option<Buffer>, u64), GpuError> {
+        let Some(scales) = &self.scales else {
+            return Ok((None, self.buffer.address()));
+        };
+        let gpu = self.buffer.gpu();
+        let whole = gpu.buffer(self.outer * self.inner * self.number.bytes())?;
+        let kernel = Kernel::of(Source::Rows, "widen", self.number);
+        let parameters = Widen {
+            from: self.buffer.address(),
+            scales: scales.address(),
+            out: whole.address(),
+            width: size(self.inner),
+            end: 0,
+        };
+        gpu.launch(kernel, [size(self.outer), 1, 1], 256, &parameters)?;
+        let address = whole.address();
+        Ok((Some(whole), address))
+    }
+
+    /// `x · weightᵀ + bias` in what is asked for.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, in]`; returns `[rows, out]`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn product(
+        &self,
+        x: &GpuRows,
+        bias: Option<&Vector>,
+        result: Number,
+    ) -> Result<GpuRows, KernelError> {
+        let out = x.like(self.outer, result)?;
+        self.multiply(x, bias, &out, 1.0, 0.0)?;
+        Ok(out)
+    }
+
+    /// `out = factor · (x · weightᵀ) + kept · out + bias`.
+    pub(crate) fn multiply(
+        &self,
+        x: &GpuRows,
+        bias: Option<&Vector>,
+        out: &GpuRows,
+        factor: f32,
+        kept: f32,
+    ) -> Result<(), KernelError> {
+        let gpu = self.buffer.gpu();
+        if x.width != self.inner || out.width != self.outer || x.rows != out.rows {
+            let (x, out) = (x.shape(), out.shape());
+            let weight = (self.outer, self.inner);
+            return Err(GpuError::Shape(format!("{x:?} by {weight:?} is not {out:?}")).into());
+        }
+        if x.rows == 0 {
+            return Ok(());
+        }
+        self.wait()?;
+        let x = &gpu.narrowed(x, self.number)?;
+        let bias = bias.map(|bias| bias.on_gpu(gpu, out.number)).transpose()?;
+        let (_whole, weight) = self.whole()?;
+        let shape = ProductShape {
+            rows: x.block,
+            inner: self.inner,
+            outer: self.outer,
+            operands: self.number,
+            result: out.number,
+            biased: bias.is_some(),
+        };
+        let mut algorithms = gpu
+            .algorithms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Algorithms { products, prepared } = &mut *algorithms;
+        let product = match prepared.entry(shape) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(products.prepare(shape, gpu.workspace.1)?),
+        };
+        let (from, to) = (
+            x.block * self.inner * x.number.bytes(),
+            x.block * self.outer * out.number.bytes(),
+        );
+        for block in 0..x.rows.div_ceil(x.block) {
+            products.run(
+                product,
+                &gpu.work,
+                weight,
+                x.address() + (block * from) as u64,
+                out.address() + (block * to) as u64,
+                bias.as_ref().map(|bias| bias.address()),
+                factor,
+                kept,
+                gpu.workspace,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for GpuMatrix {
+    fn drop(&mut self) {
+        // Who takes the memory next works after the copy.
+        let _ = self.wait();
+    }
+}
+
+impl Gpu {
+    /// Rows as another type; as they are where they are of it.
+    pub(crate) fn narrowed(
+        self: &Arc<Self>,
+        x: &GpuRows,
+        number: Number,
+    ) -> Result<GpuRows, GpuError> {
+        if x.number == number {
+            return Ok(x.clone());
+        }
+        x.is(Number::F32)?;
+        let out = x.like(x.width, number)?;
+        let count = x.rows * x.width;
+        let parameters = super::operations::Narrow {
+            from: x.address(),
+            out: out.address(),
+            count: count as u64,
+        };
+        let kernel = Kernel::of(Source::Rows, "narrow", number);
+        self.launch(kernel, [blocks(count), 1, 1], 256, &parameters)?;
+        Ok(out)
+    }
+}
+
+pub(super) fn size(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Lends the bytes of a tensor of the host, as they are where its type is the wanted one.
+fn with_bytes<R>(
+    tensor: &Tensor,
+    number: Number,
+    run: impl FnOnce(&[u8]) -> R,
+) -> candle_core::Result<R> {
+    let tensor = tensor.contiguous()?;
+    match (tensor.dtype(), number) {
+        (DType::F32, Number::F32) => read::<f32, R>(&tensor, |x| run(bytemuck::cast_slice(x))),
+        (DType::BF16, Number::Bf16) => read::<bf16, R>(&tensor, |x| run(bytemuck::cast_slice(x))),
+        (DType::F16, Number::F16) => read::<f16, R>(&tensor, |x| run(bytemuck::cast_slice(x))),
+        _ => Ok(run(&super::rows::bytes_as(&tensor, number)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantised;
+
+    #[test]
+    fn eight_bits_are_off_by_half_a_step_at_most() {
+        let values: Vec<f32> = (0..60)
+            .map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0)
+            .collect();
+        let (integers, scales) = quantised(&values, 20);
+        assert_eq!((integers.len(), scales.len()), (60, 3));
+        for (row, (whole, scale)) in integers.chunks(20).zip(values.chunks(20).zip(&scales)) {
+            for (integer, x) in row.iter().zip(whole) {
+                assert!((f32::from(*integer) * scale - x).abs() <= scale * 0.5001);
+            }
+            assert_eq!(
+                row.iter().map(|integer| integer.unsigned_abs()).max(),
+                Some(127)
+            );
+        }
+        assert_eq!(quantised(&[0.0; 4], 4), (vec![0; 4], vec![1.0]));
+    }
+}

@@ -1,0 +1,205 @@
+//! The proof that a device computes what it should: every kernel against its reference, on fresh numbers.
+
+mod attention;
+mod noise;
+mod summary;
+mod sweeps;
+
+use super::Gpu;
+use super::attention::ATTENTION;
+use super::raw::Number;
+use super::rows::number;
+use crate::KernelError;
+use attention::{attention, attention_company, paged};
+use candle_core::DType;
+use noise::Noise;
+use std::sync::Arc;
+use summary::summaries;
+use sweeps::{
+    activation, company, eight_bits, embedding, gathered, groups, norms, product, rotation,
+};
+
+/// One kernel against its reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What was checked, for example `attention bf16, heads of 128`.
+    pub what: String,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The largest difference found, over what is allowed: 1 is the bound.
+    pub worst: f64,
+    /// What went wrong where nothing could be compared.
+    pub error: Option<String>,
+}
+
+impl Check {
+    /// Whether it came out right.
+    pub fn passed(&self) -> bool {
+        self.error.is_none() && self.worst <= 1.0
+    }
+}
+
+/// What a self-test goes through.
+#[derive(Clone, Debug)]
+pub struct SelfTest {
+    /// What products multiply: `f32`, `bf16`, `f16`.
+    pub dtypes: Vec<DType>,
+    /// Widths of heads.
+    pub head_dims: Vec<usize>,
+    /// How often each kernel is tried on other shapes.
+    pub rounds: usize,
+    /// What the numbers are drawn from.
+    pub seed: u64,
+}
+
+impl SelfTest {
+    /// Every kernel over ragged shapes.
+    pub fn thorough(seed: u64) -> Self {
+        Self {
+            dtypes: vec![DType::BF16, DType::F16, DType::F32],
+            head_dims: vec![6, 16, 64, 80, 128, 256],
+            rounds: 3,
+            seed,
+        }
+    }
+
+    /// What a run is about to use, once.
+    pub fn brief(dtype: DType, head_dim: usize) -> Self {
+        Self {
+            dtypes: vec![dtype],
+            head_dims: vec![head_dim],
+            rounds: 1,
+            seed: 1,
+        }
+    }
+}
+
+fn name(number: Number) -> &'static str {
+    match number {
+        Number::F32 => "f32",
+        Number::Bf16 => "bf16",
+        Number::F16 => "f16",
+    }
+}
+
+impl Gpu {
+    /// Runs every kernel against its reference. Where attention on tensor cores comes out wrong, its plain form is taken from here
+    /// on.
+    pub fn self_test(self: &Arc<Self>, wanted: &SelfTest) -> Vec<Check> {
+        let mut checks = Checks {
+            gpu: self,
+            noise: Noise(wanted.seed),
+            rounds: wanted.rounds,
+            done: Vec::new(),
+        };
+        for dtype in &wanted.dtypes {
+            let Ok(number) = number(*dtype) else { continue };
+            checks.run(
+                "cublasLtMatmul",
+                format!("product {}", name(number)),
+                |noise| product(self, noise, number),
+            );
+            checks.run(
+                "cublasLtMatmul",
+                format!("a row of a product {} in other company", name(number)),
+                |noise| company(self, noise, number),
+            );
+            checks.run(
+                "widen",
+                format!("product of eight bits {}", name(number)),
+                |noise| eight_bits(self, noise, number),
+            );
+            checks.run("norm_rows", format!("norm {}", name(number)), |noise| {
+                norms(self, noise, number)
+            });
+            checks.run(
+                "norm_groups",
+                format!("norm of heads {}", name(number)),
+                |noise| groups(self, noise, number),
+            );
+            checks.run("rotate", format!("RoPE {}", name(number)), |noise| {
+                rotation(self, noise, number)
+            });
+            checks.run(
+                "activate",
+                format!("activation {}", name(number)),
+                |noise| activation(self, noise, number),
+            );
+            checks.run("embed", format!("embedding {}", name(number)), |noise| {
+                embedding(self, noise, number)
+            });
+            for head_dim in &wanted.head_dims {
+                let what = |form: &str| format!("{form} {}, heads of {head_dim}", name(number));
+                if self.has_tensor_attention(*head_dim, number) && !self.is_plain(ATTENTION) {
+                    checks.run(ATTENTION, what("attention on tensor cores"), |noise| {
+                        attention(self, noise, number, *head_dim)
+                    });
+                    checks.run(ATTENTION, what("attention in other company,"), |noise| {
+                        attention_company(self, noise, number, *head_dim)
+                    });
+                }
+                let before = self.plain_kernels();
+                self.use_plain(ATTENTION);
+                checks.run("attention_plain", what("plain attention"), |noise| {
+                    attention(self, noise, number, *head_dim)
+                });
+                if !before.contains(&ATTENTION) {
+                    self.use_again(ATTENTION);
+                }
+                checks.run("attention_pages", what("attention over pages"), |noise| {
+                    paged(self, noise, number, *head_dim)
+                });
+            }
+        }
+        checks.run("copy_rows", "rows gathered and added".into(), |noise| {
+            gathered(self, noise)
+        });
+        checks.run("summarise_slices", "log-softmax".into(), |noise| {
+            summaries(self, noise)
+        });
+        let done = checks.done;
+        if done
+            .iter()
+            .any(|check| check.kernel == ATTENTION && !check.passed())
+        {
+            self.use_plain(ATTENTION);
+        }
+        done
+    }
+}
+
+struct Checks<'a> {
+    gpu: &'a Arc<Gpu>,
+    noise: Noise,
+    rounds: usize,
+    done: Vec<Check>,
+}
+
+impl Checks<'_> {
+    fn run(
+        &mut self,
+        kernel: &'static str,
+        what: String,
+        check: impl Fn(&mut Noise) -> Result<f64, KernelError>,
+    ) {
+        let mut done = Check {
+            what,
+            kernel,
+            worst: 0.0,
+            error: None,
+        };
+        for _ in 0..self.rounds {
+            match check(&mut self.noise).and_then(|worst| {
+                self.gpu.synchronise()?;
+                Ok(worst)
+            }) {
+                Ok(worst) => done.worst = done.worst.max(worst),
+                Err(error) => {
+                    done.error = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        self.done.push(done);
+    }
+}
