@@ -1,15 +1,21 @@
 //! A bar on stderr, and the wish to stop.
 
+use crate::output;
 use concord_checkpoint::hub::Transfer;
 use concord_scorer::{GenerationProgress, Progress};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 /// A progress bar with rate and time left; draws nothing where stderr is not a terminal.
-pub(crate) struct Bar(ProgressBar);
+pub(crate) struct Bar {
+    drawn: ProgressBar,
+    name: String,
+    /// How often passes were made shorter, as far as it was said.
+    shortened: AtomicU32,
+}
 
 impl Bar {
     pub fn new(name: &str, rows: u64) -> Self {
@@ -24,15 +30,27 @@ impl Bar {
             );
         }
         bar.set_prefix(name.to_owned());
-        Self(bar)
+        Self {
+            drawn: bar,
+            name: name.to_owned(),
+            shortened: AtomicU32::new(0),
+        }
     }
 
     pub fn show(&self, progress: Progress) {
-        self.0.set_position(progress.rows_done);
+        self.drawn.set_position(progress.rows_done);
+        if progress.shortened > self.shortened.swap(progress.shortened, Ordering::SeqCst) {
+            self.drawn.suspend(|| {
+                output::message(&format!(
+                    "{}: the device's memory ran out: passes are half as long from here on, and bits may be others",
+                    self.name
+                ));
+            });
+        }
     }
 
     pub fn finish(&self) {
-        self.0.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }
 

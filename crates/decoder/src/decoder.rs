@@ -11,8 +11,8 @@ use crate::tree::{KvBranch, KvPlace, KvTree};
 use candle_core::{DType, Tensor};
 use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot};
 use concord_kernels::{
-    Carried, Depths, Engine, Head, Held, KernelConfig, KernelError, Norm, PageRows, Role,
-    RopeTable, Rows, Weight,
+    Carried, Engine, Head, Held, KernelConfig, KernelError, List, Norm, PageRows, Role, RopeTable,
+    Rows, Weight,
 };
 use std::sync::Arc;
 
@@ -481,17 +481,13 @@ impl Decoder {
         branches: &mut [&mut KvBranch],
         tokens: &[u32],
     ) -> Result<Rows, DecoderError> {
-        let rows = PageRows {
-            depths: branches.iter().map(|branch| branch.depth()).collect(),
-            tables: branches
-                .iter_mut()
-                .map(|branch| {
-                    tree.extend(branch);
-                    branch.pages.clone()
-                })
-                .collect(),
-        };
-        let depths = Depths::new(rows.depths.clone().into());
+        let depths = branches.iter().map(|branch| branch.depth()).collect();
+        let tables = branches.iter_mut().map(|branch| {
+            tree.extend(branch);
+            branch.pages.clone()
+        });
+        let rows = PageRows::new(tables.collect(), depths);
+        let depths = List::new(rows.depths.clone().into());
         let around = Around {
             spec: self.spec(),
             ropes: &session.ropes,

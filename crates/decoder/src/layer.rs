@@ -7,7 +7,7 @@ use crate::parameters::{Linear, Loader};
 use candle_core::DType;
 use concord_checkpoint::{DecoderSpec, LayerSpec, QkNorm};
 use concord_kernels::{
-    AttentionShape, Carried, Depths, Engine, KernelError, Norm, PageRows, Pages, PassRows, Role,
+    AttentionShape, Carried, Engine, KernelError, List, Norm, PageRows, Pages, PassRows, Role,
     RopeTable, Rows, Scores,
 };
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) struct Around<'a> {
     pub spec: &'a DecoderSpec,
     pub ropes: &'a Ropes,
     /// The depth of each row.
-    pub depths: &'a Depths,
+    pub depths: &'a List,
     /// What computes.
     pub engine: &'a Engine,
     /// What rows are held as between products.

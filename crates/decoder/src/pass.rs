@@ -1,19 +1,19 @@
 //! The rows of one pass.
 
-use concord_kernels::{Depths, PassRows};
+use concord_kernels::{List, PassRows};
 use std::sync::Arc;
 
 /// A cut of a trie's rows.
 pub struct Pass {
     pub(crate) tokens: Vec<u32>,
     pub(crate) rows: PassRows,
-    pub(crate) depths: Depths,
+    pub(crate) depths: List,
     /// The same rows, of which only those that are read attend; `None` where none is read.
     pub(crate) readers: Option<PassRows>,
     /// How many carried entries stay on the path to the row after this pass.
     pub(crate) kept: usize,
     /// The rows of this pass on that path, by depth.
-    pub(crate) next_path: Vec<u32>,
+    pub(crate) next_path: List,
 }
 
 impl Pass {
@@ -28,12 +28,12 @@ impl Pass {
         let readers =
             (!read.is_empty()).then(|| PassRows::new(Arc::clone(&depths), Some(read.to_vec())));
         Self {
-            depths: Depths::new(Arc::clone(&depths)),
+            depths: List::new(Arc::clone(&depths)),
             tokens: tokens.to_vec(),
             rows: PassRows::new(depths, None),
             readers,
             kept,
-            next_path,
+            next_path: List::new(next_path.into()),
         }
     }
 

@@ -9,17 +9,17 @@ struct RotateParameters {
     unsigned heads;
     unsigned head_dim;
     unsigned half;          // pairs (i, i + half) of a head are turned
-    unsigned count;         // rows · heads · half
 };
 
+// One block a row.
 KERNEL(rotate, RotateParameters, 256) {
-    unsigned pairs = p.heads * p.half;
-    for (unsigned at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += gridDim.x * blockDim.x) {
-        unsigned row = at / pairs, pair = at % pairs, i = pair % p.half;
-        element* low = p.rows + static_cast<size_t>(row) * p.stride + pair / p.half * p.head_dim + i;
+    element* row = p.rows + static_cast<size_t>(blockIdx.x) * p.stride;
+    size_t angle = static_cast<size_t>(p.depths[blockIdx.x]) * p.half;
+    for (unsigned pair = threadIdx.x; pair < p.heads * p.half; pair += blockDim.x) {
+        unsigned i = pair % p.half;
+        element* low = row + pair / p.half * p.head_dim + i;
         element* high = low + p.half;
-        size_t angle = static_cast<size_t>(p.depths[row]) * p.half + i;
-        float x = widened(*low), y = widened(*high), cos = p.cos[angle], sin = p.sin[angle];
+        float x = widened(*low), y = widened(*high), cos = p.cos[angle + i], sin = p.sin[angle + i];
         *low = narrowed(x * cos - y * sin);
         *high = narrowed(y * cos + x * sin);
     }
@@ -43,7 +43,6 @@ KERNEL(clamp, ClampParameters, 256) {
 struct ActivateParameters {
     const element* in;      // [rows, width], or gates and ups side by side, [rows, 2 · width]
     element* out;           // [rows, width]
-    unsigned long long count;
     unsigned width;
     unsigned gated;
     unsigned kind;          // 0 SiLU, 1 GELU, 2 GELU by tanh, 3 ReLU
@@ -57,14 +56,30 @@ __device__ __forceinline__ float activated(float x, unsigned kind) {
     return x > 0.0f || x != x ? x : 0.0f;
 }
 
+// Blocks by columns and row; each thread takes sixteen bytes at a time where rows are aligned to that.
 KERNEL(activate, ActivateParameters, 256) {
-    unsigned long long step = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
-    for (unsigned long long at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += step) {
-        if (p.gated) {
-            unsigned long long gate = at / p.width * 2 * p.width + at % p.width;
-            p.out[at] = narrowed(activated(widened(p.in[gate]), p.kind) * widened(p.in[gate + p.width]));
-        } else {
-            p.out[at] = narrowed(activated(widened(p.in[at]), p.kind));
+    constexpr unsigned EACH = 16 / sizeof(element);
+    const element* gates = p.in + static_cast<size_t>(blockIdx.y) * (p.gated ? 2 : 1) * p.width;
+    const element* ups = gates + p.width;
+    element* out = p.out + static_cast<size_t>(blockIdx.y) * p.width;
+    unsigned thread = blockIdx.x * blockDim.x + threadIdx.x, threads = gridDim.x * blockDim.x;
+    if (p.width % EACH == 0) {
+        for (unsigned at = thread * EACH; at < p.width; at += threads * EACH) {
+            uint4 gate = *reinterpret_cast<const uint4*>(gates + at), up = gate;
+            if (p.gated) up = *reinterpret_cast<const uint4*>(ups + at);
+            element* values = reinterpret_cast<element*>(&gate);
+            const element* factors = reinterpret_cast<const element*>(&up);
+#pragma unroll
+            for (unsigned i = 0; i < EACH; i++) {
+                float value = activated(widened(values[i]), p.kind);
+                values[i] = narrowed(p.gated ? value * widened(factors[i]) : value);
+            }
+            *reinterpret_cast<uint4*>(out + at) = gate;
+        }
+    } else {
+        for (unsigned at = thread; at < p.width; at += threads) {
+            float value = activated(widened(gates[at]), p.kind);
+            out[at] = narrowed(p.gated ? value * widened(ups[at]) : value);
         }
     }
 }

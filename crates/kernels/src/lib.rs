@@ -41,7 +41,7 @@ pub use attention::{
 };
 pub use choice::{Choice, Chosen, choose};
 pub use config::KernelConfig;
-pub use engine::{Carried, Depths, Engine, Head, OnHost, Pages, Pending, Role, Rows, Weight};
+pub use engine::{Carried, Engine, Head, List, OnHost, Pages, Pending, Role, Rows, Weight};
 pub use error::KernelError;
 pub use generic::GenericPath;
 pub use gpu::{

@@ -7,7 +7,7 @@
 use crate::plan::tokens_of;
 use crate::{Scorer, ScorerError, Trie};
 use candle_core::Tensor;
-use concord_decoder::{KvBranch, KvTree, Pass, Session};
+use concord_decoder::{Decoder, KvBranch, KvTree, Pass, Session};
 use concord_kernels::{Choice, Role, Rows, awake};
 use concord_readings::{Answer, Finish, Generation, LogProb, Prompt, Read, Reading, Sampling};
 use rand_chacha::ChaCha8Rng;
@@ -15,6 +15,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What writing cost, in counts that do not depend on the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +169,7 @@ fn repeats(tokens: &[u32]) -> bool {
 /// What is asked, what is being written and where its K/V are.
 struct Desk<'a> {
     scorer: &'a Scorer<'a>,
+    decoder: &'a Decoder,
     prompts: &'a [Prompt],
     ends: Vec<u32>,
     waiting: VecDeque<Task>,
@@ -178,6 +181,19 @@ struct Desk<'a> {
     counts: GenerationCounts,
     /// Room for logits.
     slice: Option<Tensor>,
+}
+
+/// Takes texts that ended, and says whether to go on.
+type Observe<'o> = dyn FnMut(GenerationProgress, Ended) -> ControlFlow<()> + Send + 'o;
+
+/// What the devices that write share.
+struct Office<'a, 'o> {
+    texts: u64,
+    texts_done: AtomicU64,
+    tokens: AtomicU64,
+    /// Whether one of them has stopped before its end.
+    stopped: AtomicBool,
+    observe: Mutex<&'a mut Observe<'o>>,
 }
 
 /// The number of a prompt and what was written after it.
@@ -205,7 +221,7 @@ impl Scorer<'_> {
     fn generate_here(
         &self,
         prompts: &[Prompt],
-        observe: &mut (dyn FnMut(GenerationProgress, Ended) -> ControlFlow<()> + Send),
+        observe: &mut Observe<'_>,
     ) -> Result<GenerationCounts, ScorerError> {
         let tasks = prompts.par_iter().enumerate();
         let tasks = tasks.map(|(number, prompt)| self.task(number, prompt));
@@ -215,34 +231,118 @@ impl Scorer<'_> {
             let class = a.length_class.cmp(&b.length_class);
             class.then_with(|| a.tokens.cmp(&b.tokens))
         });
-        let config = self.decoder.config();
-        let page = KvTree::page_bytes(self.decoder.spec(), self.decoder.kv_dtype());
+        let decoders: Vec<&Decoder> = self.decoders().collect();
+        // Neighbours begin alike: each device takes some that are.
+        let each = tasks.len().div_ceil(decoders.len()).max(1);
+        let mut shares: Vec<Vec<Task>> = Vec::new();
+        while !tasks.is_empty() {
+            let rest = tasks.split_off(tasks.len().min(each));
+            shares.push(std::mem::replace(&mut tasks, rest));
+        }
+        let office = Office {
+            texts: prompts.len() as u64,
+            texts_done: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            observe: Mutex::new(observe),
+        };
+        let mut shares = decoders.into_iter().zip(shares);
+        let first = shares.next();
+        let outcomes: Vec<Result<GenerationCounts, ScorerError>> = std::thread::scope(|scope| {
+            let office = &office;
+            let others: Vec<_> = shares
+                .map(|(decoder, tasks)| {
+                    scope.spawn(move || self.write_all(decoder, prompts, tasks, office))
+                })
+                .collect();
+            let first =
+                first.map(|(decoder, tasks)| self.write_all(decoder, prompts, tasks, office));
+            let others = others.into_iter().map(|thread| match thread.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            first.into_iter().chain(others).collect()
+        });
+        let mut counts = GenerationCounts::default();
+        let mut error: Option<ScorerError> = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(more) => {
+                    counts.texts += more.texts;
+                    counts.tokens += more.tokens;
+                    counts.prompt_rows += more.prompt_rows;
+                    counts.steps += more.steps;
+                }
+                // What one device met is what is said; that others stopped is its consequence.
+                Err(other) if matches!(error, None | Some(ScorerError::Stopped)) => {
+                    error = Some(other);
+                }
+                Err(_) => {}
+            }
+        }
+        error.map_or(Ok(counts), Err)
+    }
+
+    /// Writes after some prompts on one device.
+    fn write_all(
+        &self,
+        decoder: &Decoder,
+        prompts: &[Prompt],
+        tasks: Vec<Task>,
+        office: &Office<'_, '_>,
+    ) -> Result<GenerationCounts, ScorerError> {
+        let outcome = self.write_here(decoder, prompts, tasks, office);
+        if outcome.is_err() {
+            office.stopped.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn write_here(
+        &self,
+        decoder: &Decoder,
+        prompts: &[Prompt],
+        tasks: Vec<Task>,
+        office: &Office<'_, '_>,
+    ) -> Result<GenerationCounts, ScorerError> {
+        let config = decoder.config();
+        let page = KvTree::page_bytes(decoder.spec(), decoder.kv_dtype());
         let room = (config.kv_mib << 20) / page;
         let largest = tasks.iter().map(Task::pages).max().unwrap_or(1);
         let pages = room.clamp(largest, largest * config.texts.min(tasks.len()).max(1));
         let positions = tasks.iter().map(|task| task.tokens.len() + task.most).max();
-        let mut session = self.decoder.session(positions.unwrap_or(1))?;
+        let mut session = decoder.session(positions.unwrap_or(1))?;
         let mut desk = Desk {
             scorer: self,
+            decoder,
             prompts,
             ends: self.snapshot.end_tokens(),
             waiting: tasks.into(),
             texts: Vec::new(),
-            tree: KvTree::new(self.decoder.spec(), self.decoder.engine(), pages),
+            tree: KvTree::new(decoder.spec(), decoder.engine(), pages),
             pages,
             promised: 0,
             counts: GenerationCounts::default(),
             slice: None,
         };
+        let mut tokens_said = 0;
         while !(desk.waiting.is_empty() && desk.texts.is_empty()) {
             let mut ended = desk.begin(&mut session)?;
             ended.extend(desk.step(&mut session)?);
+            let more = desk.counts.tokens - tokens_said;
+            tokens_said = desk.counts.tokens;
+            let tokens = office.tokens.fetch_add(more, Ordering::Relaxed) + more;
+            let more = ended.len() as u64;
             let progress = GenerationProgress {
-                texts_done: desk.counts.texts,
-                texts: prompts.len() as u64,
-                tokens: desk.counts.tokens,
+                texts_done: office.texts_done.fetch_add(more, Ordering::Relaxed) + more,
+                texts: office.texts,
+                tokens,
             };
-            if observe(progress, ended).is_break() {
+            let mut observe = office
+                .observe
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if (*observe)(progress, ended).is_break() || office.stopped.load(Ordering::Relaxed) {
                 return Err(ScorerError::Stopped);
             }
         }
@@ -289,7 +389,7 @@ impl Desk<'_> {
     /// Takes prompts that there is room for, computes them and writes the first token after each. Returns the texts that
     /// end there.
     fn begin(&mut self, session: &mut Session) -> Result<Ended, ScorerError> {
-        let room = self.scorer.decoder.config().texts;
+        let room = self.decoder.config().texts;
         let free = room - self.texts.len();
         // A few prompts alone would waste a pass: a quarter of the places is freed first.
         if !self.texts.is_empty() && free * 4 < room {
@@ -313,7 +413,7 @@ impl Desk<'_> {
         let Some(first) = taken.first() else {
             return Ok(Vec::new());
         };
-        self.scorer.decoder.enter(session, first.length_class);
+        self.decoder.enter(session, first.length_class);
         let first = self.texts.len();
         let last_rows = self.compute(session, taken)?;
         self.write(first, &last_rows)
@@ -325,7 +425,7 @@ impl Desk<'_> {
     /// # Shapes
     /// Returns `[prompts, hidden]`.
     fn compute(&mut self, session: &mut Session, tasks: Vec<Task>) -> Result<Rows, ScorerError> {
-        let decoder = self.scorer.decoder;
+        let decoder = self.decoder;
         let sequences: Vec<(&[u32], &[u32])> = tasks
             .iter()
             .map(|task| (&task.tokens[..], &[][..]))
@@ -394,7 +494,7 @@ impl Desk<'_> {
         let tokens: Vec<u32> = tokens.copied().collect();
         let mut branches: Vec<&mut KvBranch> =
             self.texts.iter_mut().map(|text| &mut text.branch).collect();
-        let decoder = self.scorer.decoder;
+        let decoder = self.decoder;
         let hidden = decoder.step(session, &mut self.tree, &mut branches, &tokens)?;
         self.counts.steps += 1;
         self.write(0, &hidden)
@@ -408,7 +508,7 @@ impl Desk<'_> {
         let texts = &mut self.texts[first..];
         let mut chosen = Vec::with_capacity(texts.len());
         let scorer = self.scorer;
-        let (decoder, engine) = (scorer.decoder, scorer.decoder.engine());
+        let (decoder, engine) = (self.decoder, self.decoder.engine());
         let hidden = engine.joined(std::slice::from_ref(hidden), Role::Head)?;
         let most = decoder.config().head_rows;
         for first in (0..texts.len()).step_by(most) {

@@ -98,6 +98,13 @@ impl<'a> Scorer<'a> {
         self.decoder
     }
 
+    /// The decoder and those on other devices.
+    pub(crate) fn decoders(&self) -> impl Iterator<Item = &'a Decoder> {
+        [self.decoder]
+            .into_iter()
+            .chain(self.others.iter().copied())
+    }
+
     /// Tokenises prompts and lays out their trie.
     ///
     /// # Errors
@@ -174,10 +181,7 @@ impl<'a> Scorer<'a> {
             ..Counts::default()
         };
         let parts = plan.trie.parts(1 + self.others.len());
-        let decoders = [self.decoder]
-            .into_iter()
-            .chain(self.others.iter().copied());
-        let workers = decoders.zip(parts);
+        let workers = self.decoders().zip(parts);
         let workers = workers.map(|(decoder, rows)| Worker::new(&shared, decoder, rows));
         let mut workers = workers.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = workers.next();

@@ -313,10 +313,10 @@ mod tests {
                 let new: Vec<f32> =
                     active.iter().flat_map(|text| &qkv[of(text) * width..(of(text) + 1) * width]).copied().collect();
                 let new = Tensor::from_slice(&new, (active.len(), width), &Device::Cpu).unwrap();
-                let rows = PageRows {
-                    tables: active.iter().map(|text| tables[*text].clone()).collect(),
-                    depths: vec![u32::try_from(prompt + step).unwrap(); active.len()],
-                };
+                let rows = PageRows::new(
+                    active.iter().map(|text| tables[*text].clone()).collect(),
+                    vec![u32::try_from(prompt + step).unwrap(); active.len()],
+                );
                 let found: Vec<Vec<f32>> = page_attention(&new, &mut pages, &rows, scores, DType::F32).unwrap().to_vec2().unwrap();
                 for (text, found) in active.iter().zip(&found) {
                     prop_assert_eq!(found, &whole[of(text)]);

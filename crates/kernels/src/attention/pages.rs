@@ -2,11 +2,13 @@
 
 use super::path::{BLOCK, Blocks, attend, put};
 use super::{AttentionShape, Scores};
+use crate::gpu::{GpuError, GpuPageRows};
 use crate::storage::{narrowed, values};
 use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::sync::{Arc, OnceLock};
 
 /// Keys and values of one layer, in pages of [`KvPages::DEPTHS`] neighbouring depths.
 pub struct KvPages {
@@ -21,9 +23,32 @@ pub struct PageRows {
     pub tables: Vec<Vec<u32>>,
     /// The depth of the new row; by row.
     pub depths: Vec<u32>,
+    /// The same on a GPU, once it is there.
+    on_gpu: OnceLock<Arc<GpuPageRows>>,
 }
 
 impl PageRows {
+    /// Takes the pages of each path by depth, the new row's page included, and the depth of each new row.
+    pub fn new(tables: Vec<Vec<u32>>, depths: Vec<u32>) -> Self {
+        Self {
+            tables,
+            depths,
+            on_gpu: OnceLock::new(),
+        }
+    }
+
+    /// The same on a GPU, made the first time.
+    pub(crate) fn on_gpu(
+        &self,
+        make: impl FnOnce() -> std::result::Result<GpuPageRows, GpuError>,
+    ) -> std::result::Result<Arc<GpuPageRows>, GpuError> {
+        if let Some(rows) = self.on_gpu.get() {
+            return Ok(Arc::clone(rows));
+        }
+        let rows = Arc::new(make()?);
+        Ok(Arc::clone(self.on_gpu.get_or_init(|| rows)))
+    }
+
     /// Page and place of each new row.
     pub(crate) fn places(&self) -> impl Iterator<Item = (u32, usize)> {
         let rows = self.tables.iter().zip(&self.depths);
@@ -35,7 +60,7 @@ impl PageRows {
 }
 
 impl KvPages {
-    /// Depths of one page.
+    /// List of one page.
     pub const DEPTHS: usize = BLOCK;
 
     /// Makes room for `pages` pages. Memory is taken when a page is first written.

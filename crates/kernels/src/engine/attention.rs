@@ -1,6 +1,6 @@
 //! Attention, and the keys and values that it finds.
 
-use super::{Carried, Engine, Pages, Role, Rows, tensor};
+use super::{Carried, Engine, List, Pages, Role, Rows, tensor};
 use crate::attention::{
     AttentionShape, PageRows, PassRows, Scores, page_attention, trie_attention,
 };
@@ -112,12 +112,16 @@ impl Engine {
         carried: &mut Carried,
         qkv: &Rows,
         kept: usize,
-        rows: &[u32],
+        rows: &List,
     ) -> Result<(), KernelError> {
         match carried {
-            Carried::Cpu(path) => tensor(path.advance(qkv.tensor()?, kept, rows)),
-            Carried::Generic(path) => tensor(path.advance(qkv.tensor()?, kept, rows)),
-            Carried::Gpu(path) => Ok(path.advance(qkv.gpu()?, kept, rows)?),
+            Carried::Cpu(path) => tensor(path.advance(qkv.tensor()?, kept, &rows.host)),
+            Carried::Generic(path) => tensor(path.advance(qkv.tensor()?, kept, &rows.host)),
+            Carried::Gpu(path) => {
+                let qkv = qkv.gpu()?;
+                let list = rows.on_gpu(qkv.gpu())?;
+                Ok(path.advance(qkv, kept, (&rows.host, &list))?)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From hidden states to what is read of their next-token distributions.
 
 use super::{Engine, Pending, Rows, Weight, tensor};
-use crate::gpu::Number;
+use crate::gpu::{Gpu, GpuRows, Number};
 use crate::{Choice, Chosen, KernelError, choose, scale, softcap, summarise};
 use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
@@ -95,30 +95,7 @@ impl Engine {
                 let logits = self.logits(hidden, head)?;
                 logits.tensor()?.to_device(&Device::Cpu)?
             }
-            Self::Cuda(gpu, _) if choices.iter().all(|choice| choice.temperature <= 0.0) => {
-                let logits = head
-                    .weight
-                    .gpu()?
-                    .product(hidden.gpu()?, None, Number::F32)?;
-                let none: Vec<&[u32]> = vec![&[]; choices.len()];
-                let summaries = gpu.summarise(&logits, &none, head.factor, head.softcap)?;
-                let chosen = summaries.wait()?.into_iter().map(|summary| {
-                    let broken = summary.entropy.is_nan();
-                    let (token, log_prob) = summary.top.first().copied().unwrap_or((0, f64::NAN));
-                    Chosen {
-                        token,
-                        log_prob: if broken { f64::NAN } else { log_prob },
-                    }
-                });
-                return Ok(chosen.collect());
-            }
-            Self::Cuda(..) => {
-                let logits = self.wide_product(&head.weight, hidden, None)?;
-                let shape = (choices.len(), head.vocabulary);
-                let logits = Tensor::from_vec(logits.to_host()?, shape, &Device::Cpu)?;
-                finish(&logits, head)?;
-                logits
-            }
+            Self::Cuda(gpu, _) => return chosen_on(gpu, hidden.gpu()?, head, choices),
         };
         tensor(choose(&logits, choices))
     }
@@ -166,4 +143,41 @@ fn logits_into(
     finish(&logits, head)?;
     *slice = Some(room);
     Ok(logits)
+}
+
+/// The next tokens on a GPU. Where the most probable is taken it is read there; where one is drawn, its logits come to the host.
+/// Which of the two a text goes by depends on its own choice alone.
+fn chosen_on(
+    gpu: &Arc<Gpu>,
+    hidden: &GpuRows,
+    head: &Head,
+    choices: &[Choice],
+) -> Result<Vec<Chosen>, KernelError> {
+    let logits = head.weight.gpu()?.product(hidden, None, Number::F32)?;
+    let none: Vec<&[u32]> = vec![&[]; choices.len()];
+    let summaries = gpu.summarise(&logits, &none, head.factor, head.softcap)?;
+    let numbered = (0u32..).zip(choices);
+    let (rows, draws): (Vec<u32>, Vec<Choice>) = numbered
+        .filter(|(_, choice)| choice.temperature > 0.0)
+        .unzip();
+    let mut drawn = Vec::new().into_iter();
+    if !rows.is_empty() {
+        let logits = gpu.select(&logits, &rows, 1)?.to_host()?;
+        let logits = Tensor::from_vec(logits, (rows.len(), head.vocabulary), &Device::Cpu)?;
+        finish(&logits, head)?;
+        drawn = choose(&logits, &draws)?.into_iter();
+    }
+    let summaries = summaries.wait()?.into_iter().zip(choices);
+    let chosen = summaries.filter_map(|(summary, choice)| {
+        if choice.temperature > 0.0 {
+            return drawn.next();
+        }
+        let broken = summary.entropy.is_nan();
+        let (token, log_prob) = summary.top.first().copied().unwrap_or((0, f64::NAN));
+        Some(Chosen {
+            token,
+            log_prob: if broken { f64::NAN } else { log_prob },
+        })
+    });
+    Ok(chosen.collect())
 }

@@ -86,14 +86,14 @@ pub enum Role {
     Texts,
 }
 
-/// The depth of each row, brought to a GPU when it is first used there.
-pub struct Depths {
+/// Numbers of rows, such as their depths, brought to a GPU when they are first used there.
+pub struct List {
     pub(super) host: Arc<[u32]>,
     on_gpu: OnceLock<Arc<gpu::Buffer>>,
 }
 
-impl Depths {
-    /// Takes the depths of rows.
+impl List {
+    /// Takes the numbers.
     pub fn new(host: Arc<[u32]>) -> Self {
         Self {
             host,
@@ -101,17 +101,17 @@ impl Depths {
         }
     }
 
-    /// The depths.
+    /// The numbers.
     pub fn get(&self) -> &Arc<[u32]> {
         &self.host
     }
 
     pub(super) fn on_gpu(&self, gpu: &Arc<Gpu>) -> Result<Arc<gpu::Buffer>, KernelError> {
-        if let Some(depths) = self.on_gpu.get() {
-            return Ok(Arc::clone(depths));
+        if let Some(list) = self.on_gpu.get() {
+            return Ok(Arc::clone(list));
         }
-        let depths = Arc::new(gpu.upload(&self.host)?);
-        Ok(Arc::clone(self.on_gpu.get_or_init(|| depths)))
+        let list = Arc::new(gpu.upload(&self.host)?);
+        Ok(Arc::clone(self.on_gpu.get_or_init(|| list)))
     }
 }
 

@@ -16,7 +16,7 @@ mod rows;
 mod sweeps;
 
 pub use head::Head;
-pub use kinds::{Carried, Depths, OnHost, Pages, Pending, Role, Rows, Weight};
+pub use kinds::{Carried, List, OnHost, Pages, Pending, Role, Rows, Weight};
 
 use crate::attention::{AttentionShape, KvPages, KvPath};
 use crate::generic::GenericPath;

@@ -1,6 +1,6 @@
 //! Embeddings, norms, the residual stream, rotation: one sweep over rows each.
 
-use super::{Depths, Engine, Role, Rows, Weight, tensor};
+use super::{Engine, List, Role, Rows, Weight, tensor};
 use crate::{KernelError, Norm, RopeTable, generic, gpu, norm, norm_groups, rotate};
 use candle_core::{DType, Tensor};
 use std::sync::Arc;
@@ -161,7 +161,7 @@ impl Engine {
         heads: usize,
         head_dim: usize,
         table: &Arc<RopeTable>,
-        depths: &Depths,
+        depths: &List,
     ) -> Result<(), KernelError> {
         match self {
             Self::Cpu(..) => tensor(rotate(rows.tensor()?, heads, head_dim, table, &depths.host)),

@@ -55,7 +55,7 @@ impl Context {
         match self.never {}
     }
 
-    pub fn event(self: &Arc<Self>) -> Result<Event, GpuError> {
+    pub fn event(self: &Arc<Self>, _: bool) -> Result<Event, GpuError> {
         match self.never {}
     }
 

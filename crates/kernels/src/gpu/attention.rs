@@ -121,7 +121,8 @@ impl GpuPath {
         }
     }
 
-    /// Goes on to another row: keeps the first `kept` entries and adds the keys and values of some rows.
+    /// Goes on to another row: keeps the first `kept` entries and adds the keys and values of some rows, which are given here and
+    /// on the device.
     ///
     /// # Errors
     /// [`GpuError`].
@@ -129,7 +130,7 @@ impl GpuPath {
         &mut self,
         qkv: &GpuRows,
         kept: usize,
-        rows: &[u32],
+        (rows, list): (&[u32], &Buffer),
     ) -> Result<(), GpuError> {
         let (gpu, width) = (qkv.gpu(), self.shape.kv_width());
         let entries = kept + rows.len();
@@ -155,9 +156,8 @@ impl GpuPath {
         let (Some(room), false) = (&self.room, rows.is_empty()) else {
             return Ok(());
         };
-        let list = gpu.upload(rows)?;
         gpu.copy_rows(
-            keys_and_values(qkv, self.shape, Some(&list)),
+            keys_and_values(qkv, self.shape, Some(list)),
             Place {
                 address: room.address() + (kept * bytes) as Address,
                 stride: bytes,
@@ -207,6 +207,13 @@ impl GpuPages {
         qkv: &GpuRows,
         places: &[(u32, usize)],
     ) -> Result<(), GpuError> {
+        let places = numbers(places.iter().copied());
+        let list = qkv.gpu().upload(&places)?;
+        self.put(qkv, (&places, &list))
+    }
+
+    /// The same by the numbers of places, on the host and on the device.
+    fn put(&mut self, qkv: &GpuRows, (places, list): (&[u32], &Buffer)) -> Result<(), GpuError> {
         let gpu = qkv.gpu();
         let width = self.shape.kv_width();
         let room = match &mut self.room {
@@ -216,19 +223,14 @@ impl GpuPages {
                 empty.insert(GpuRows::new(gpu, rows, width, qkv.number, 1)?)
             }
         };
-        let places: Vec<u32> = places
-            .iter()
-            .map(|(page, place)| size(*page as usize * KvPages::DEPTHS + place))
-            .collect();
         if places.len() > qkv.rows || places.iter().any(|place| *place as usize >= room.rows) {
             return Err(GpuError::Shape("pages of rows that are not there".into()));
         }
-        let list = gpu.upload(&places)?;
         let bytes = width * qkv.number.bytes();
         let to = Place {
             address: room.address(),
             stride: bytes,
-            rows: Some(&list),
+            rows: Some(list),
         };
         gpu.copy_rows(
             keys_and_values(qkv, self.shape, None),
@@ -246,6 +248,41 @@ impl GpuPages {
         let bytes = room.width * room.number.bytes();
         let at = |page: u32| room.address() + (page as usize * KvPages::DEPTHS * bytes) as Address;
         room.gpu().copy_within(at(from), at(to), count * bytes)
+    }
+}
+
+/// The numbers of places of all pages.
+fn numbers(places: impl Iterator<Item = (u32, usize)>) -> Vec<u32> {
+    let number = |(page, place): (u32, usize)| size(page as usize * KvPages::DEPTHS + place);
+    places.map(number).collect()
+}
+
+/// New rows and their paths, on a device: one upload for all layers.
+pub(crate) struct GpuPageRows {
+    /// The places of the new rows, on the host and on the device.
+    numbers: Vec<u32>,
+    places: Buffer,
+    tables: Buffer,
+    depths: Buffer,
+    /// Pages of the longest path.
+    longest: usize,
+}
+
+impl GpuPageRows {
+    fn new(gpu: &Arc<Gpu>, rows: &PageRows) -> Result<Self, GpuError> {
+        let longest = rows.tables.iter().map(Vec::len).max().unwrap_or(0);
+        let mut tables = vec![0u32; rows.tables.len() * longest];
+        for (row, table) in tables.chunks_exact_mut(longest.max(1)).zip(&rows.tables) {
+            row[..table.len()].copy_from_slice(table);
+        }
+        let numbers = numbers(rows.places());
+        Ok(Self {
+            places: gpu.upload(&numbers)?,
+            numbers,
+            tables: gpu.upload(&tables)?,
+            depths: gpu.upload(&rows.depths)?,
+            longest,
+        })
     }
 }
 
@@ -345,26 +382,20 @@ impl Gpu {
         scores: Scores,
     ) -> Result<GpuRows, GpuError> {
         let shape = pages.shape;
-        let places: Vec<(u32, usize)> = rows.places().collect();
-        pages.put_rows(qkv, &places)?;
+        let new = rows.on_gpu(|| GpuPageRows::new(self, rows))?;
+        pages.put(qkv, (&new.numbers, &new.places))?;
         let Some(room) = &pages.room else {
             return Err(GpuError::Shape("no page is there".into()));
         };
-        let longest = rows.tables.iter().map(Vec::len).max().unwrap_or(0);
-        let mut tables = vec![0u32; rows.tables.len() * longest];
-        for (row, table) in tables.chunks_exact_mut(longest.max(1)).zip(&rows.tables) {
-            row[..table.len()].copy_from_slice(table);
-        }
-        let (tables, depths) = (self.upload(&tables)?, self.upload(&rows.depths)?);
         let out = qkv.like(shape.query_width(), qkv.number)?;
         let parameters = Pages {
             qkv: qkv.address(),
             room: room.address(),
             out: out.address(),
-            tables: tables.address(),
-            depths: depths.address(),
+            tables: new.tables.address(),
+            depths: new.depths.address(),
             rows: size(qkv.rows),
-            longest: size(longest),
+            longest: size(new.longest),
             heads: size(shape.heads),
             kv_heads: size(shape.kv_heads),
             window: window(scores),

@@ -179,7 +179,7 @@ impl Staging {
         let slot = || {
             Ok(Slot {
                 pinned: None,
-                done: context.event()?,
+                done: context.event(false)?,
             })
         };
         Ok(Self {
@@ -287,10 +287,10 @@ impl Gpu {
         bytes: &[u8],
     ) -> Result<(Buffer, Event), GpuError> {
         let buffer = self.buffer(bytes.len())?;
-        let ready = self.context.event()?;
+        let ready = self.context.event(false)?;
         let mut staging = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         // Work that had this memory before is done with it first.
-        let before = self.context.event()?;
+        let before = self.context.event(false)?;
         self.work.record(&before)?;
         self.copies.wait(&before)?;
         staging.send(&self.context, &self.copies, buffer.address, bytes, PIECE)?;
@@ -305,7 +305,7 @@ impl Gpu {
         bytes: usize,
     ) -> Result<Arriving, GpuError> {
         let mut pinned = self.spare_pinned(bytes)?;
-        let done = self.context.event()?;
+        let done = self.context.event(false)?;
         self.work.copy_out(&mut pinned, from, bytes)?;
         self.work.record(&done)?;
         Ok(Arriving {

@@ -30,7 +30,7 @@ mod summary;
 #[cfg(all(test, feature = "cuda"))]
 mod tests;
 
-pub(crate) use attention::GpuBlocks;
+pub(crate) use attention::{GpuBlocks, GpuPageRows};
 pub use attention::{GpuPages, GpuPath};
 pub use config::{GpuConfig, Tiles};
 pub use error::GpuError;
@@ -151,7 +151,7 @@ impl Gpu {
             index,
             config,
             pool: Pool::new(&context),
-            small: Mutex::new(Staging::new(&context, 16)?),
+            small: Mutex::new(Staging::new(&context, 64)?),
             large: Mutex::new(Staging::new(&context, 2)?),
             spare: Mutex::default(),
             work,
@@ -305,7 +305,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::Call`].
     pub fn mark(&self) -> Result<Mark, GpuError> {
-        let event = self.context.event()?;
+        let event = self.context.event(true)?;
         self.work.record(&event)?;
         Ok(Mark(event))
     }

@@ -61,8 +61,6 @@ struct Rotate {
     heads: u32,
     head_dim: u32,
     half: u32,
-    count: u32,
-    end: u32,
 }
 
 #[repr(C)]
@@ -79,7 +77,6 @@ struct Clamp {
 struct Activate {
     from: Address,
     out: Address,
-    count: u64,
     width: u32,
     gated: u32,
     kind: u32,
@@ -413,7 +410,6 @@ impl Gpu {
             return Err(GpuError::Shape("rows that cannot be turned".into()).into());
         }
         let (cos, sin) = table.on_gpu(self)?;
-        let count = rows.rows * heads * half;
         let parameters = Rotate {
             rows: rows.address(),
             cos,
@@ -423,11 +419,12 @@ impl Gpu {
             heads: size(heads),
             head_dim: size(head_dim),
             half: size(half),
-            count: size(count),
-            end: 0,
         };
         let kernel = Kernel::of(Source::Rows, "rotate", rows.number);
-        Ok(self.launch(kernel, [blocks(count), 1, 1], 256, &parameters)?)
+        if half == 0 {
+            return Ok(());
+        }
+        Ok(self.launch(kernel, [size(rows.rows), 1, 1], 256, &parameters)?)
     }
 
     /// Bounds every number in place.
@@ -458,11 +455,9 @@ impl Gpu {
             inner.width
         };
         let out = inner.like(width, inner.number)?;
-        let count = out.rows * width;
         let parameters = Activate {
             from: inner.address(),
             out: out.address(),
-            count: count as u64,
             width: size(width),
             gated: u32::from(weight.is_gated()),
             kind: match activation {
@@ -474,7 +469,9 @@ impl Gpu {
             end: 0,
         };
         let kernel = Kernel::of(Source::Rows, "activate", inner.number);
-        self.launch(kernel, [blocks(count), 1, 1], 256, &parameters)?;
+        // Two thousand columns a block, of halves.
+        let grid = [size(width.div_ceil(2048)), size(out.rows), 1];
+        self.launch(kernel, grid, 256, &parameters)?;
         Ok(out)
     }
 

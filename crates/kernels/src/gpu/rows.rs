@@ -45,7 +45,7 @@ impl GpuRows {
         Self::new(self.gpu(), self.rows, width, number, self.block)
     }
 
-    pub(super) fn gpu(&self) -> &Arc<Gpu> {
+    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
         self.buffer.gpu()
     }
 

@@ -229,9 +229,14 @@ impl Context {
         })
     }
 
-    pub fn event(self: &Arc<Self>) -> Result<Event, GpuError> {
+    /// A point in a queue; of those that are `timed`, the time between two can be taken.
+    pub fn event(self: &Arc<Self>, timed: bool) -> Result<Event, GpuError> {
         self.enter()?;
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let event = result::event::create(if timed {
+            sys::CUevent_flags::CU_EVENT_DEFAULT
+        } else {
+            sys::CUevent_flags::CU_EVENT_DISABLE_TIMING
+        });
         Ok(Event {
             context: Arc::clone(self),
             event: event.map_err(called("cuEventCreate"))?,

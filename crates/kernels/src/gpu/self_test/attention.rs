@@ -98,7 +98,7 @@ fn in_passes(
         let out = gpu.trie_attention(&qkv, &carried, &pass, case.shape, case.scores, 16)?;
         found.extend(out.to_host()?);
         if begin == 0 {
-            carried.advance(&qkv, 0, &path)?;
+            carried.advance(&qkv, 0, (&path, &gpu.upload(&path)?))?;
         }
     }
     Ok(found)
@@ -155,10 +155,7 @@ pub(super) fn paged(
     pages.copy(table[0], 0, KvPages::DEPTHS.min(rows - 1))?;
     let mut table = table;
     table[0] = 0;
-    let new = PageRows {
-        tables: vec![table],
-        depths: vec![short(rows - 1)],
-    };
+    let new = PageRows::new(vec![table], vec![short(rows - 1)]);
     let qkv = narrow(gpu, last, width, number)?;
     let found = gpu
         .page_attention(&qkv, &mut pages, &new, case.scores)?
