@@ -127,7 +127,7 @@ fn is_finite(stored: Stored, bytes: &[u8]) -> bool {
 }
 
 /// The folder of this program's cache: `CONCORD_CACHE`, or the system's place for caches.
-pub(crate) fn cache_folder() -> Option<PathBuf> {
+pub fn cache_folder() -> Option<PathBuf> {
     let named = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)

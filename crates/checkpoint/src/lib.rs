@@ -32,7 +32,7 @@ mod weights;
 pub use adapter::Adapter;
 pub use error::CheckpointError;
 pub use family::{Block, Family, MlpLayout, NormKind, QkNorm, QkvLayout, families};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, cache_folder};
 pub use guard::{is_guarded, may_take};
 pub use layers::{LayerSpec, Mlp};
 pub use pair::{Pair, pairs};

@@ -1,14 +1,15 @@
 //! The throughput harness behind `concord bench` and `cargo bench`.
 
 use crate::arguments::{Dtype, MachineArguments, ScheduleChoice};
+use crate::ceiling::{peak_flops, product_rate};
 use crate::device::{Machine, device, sharing};
 use crate::failure::Failure;
 use crate::memory::{Allowed, keep_freed, peak_bytes};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
-use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::{Mlp, Snapshot, presets};
-use concord_decoder::{Decoder, DecoderError, Times, Work};
-use concord_kernels::{Engine, Held, Matrix, Operands};
+use candle_core::DType;
+use concord_checkpoint::{Snapshot, presets};
+use concord_decoder::{Decoder, Times, Work};
+use concord_kernels::{Engine, Held};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::{Input, Prompt};
 use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, Wanted, human};
@@ -26,8 +27,6 @@ const SEED: u64 = 135;
 const SLOWER_RATE: f64 = 0.93;
 /// ...and its share of what registers do is below this share of the baseline's.
 const SLOWER_SHARE: f64 = 0.96;
-/// The product is timed this often and its best rate taken.
-const REPEATS: usize = 5;
 
 /// What to bench.
 #[derive(Clone, Debug)]
@@ -360,6 +359,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         times,
         layers_read,
     } = best_of(bench, &scorer, &planned, &memory.schedule)?;
+    let times = timed_again(engine, &scorer, &planned, &memory.schedule)?.unwrap_or(times);
     // What the products alone take is not the run's.
     let peak_bytes = engine
         .gpu()
@@ -449,22 +449,6 @@ fn machine(bench: &Bench<'_>, snapshot: &Snapshot) -> Result<Machine, Failure> {
     Machine::open(&arguments, [snapshot])
 }
 
-/// What products of the processor multiply.
-fn operands(dtype: DType) -> Operands {
-    match dtype {
-        DType::BF16 => Operands::Bf16,
-        _ => Operands::F32,
-    }
-}
-
-/// Operations a second that registers do; 0 where that is not measured.
-fn peak_flops(engine: &Engine, dtype: DType) -> f64 {
-    match engine {
-        Engine::Cpu(path, _) => path.peak_flops(operands(dtype)),
-        _ => 0.0,
-    }
-}
-
 /// The best of some runs.
 struct Best {
     seconds: f64,
@@ -510,6 +494,28 @@ fn best_of(
     best.ok_or_else(|| Failure::usage("a bench runs at least once", "--repeats 1"))
 }
 
+/// Where a GPU's time goes, by a run of its own: taking it costs some.
+fn timed_again(
+    engine: &Engine,
+    scorer: &Scorer<'_>,
+    planned: &Plan,
+    schedule: &Schedule,
+) -> Result<Option<Times>, Failure> {
+    let Some(gpu) = engine.gpu() else {
+        return Ok(None);
+    };
+    gpu.set_timed(true);
+    let run = scorer.run(planned, schedule, |progress, _| {
+        if stop_wanted(progress) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    gpu.set_timed(false);
+    Ok(Some(run?.1))
+}
+
 /// The texts that the preset's tokenizer is trained on.
 fn texts(set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<String>, Failure> {
     let mut texts = Vec::new();
@@ -522,53 +528,6 @@ fn texts(set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(texts)
-}
-
-/// Operations a second of a layer's four products over one pass, each at its best.
-fn product_rate(decoder: &Decoder) -> Result<f64, Failure> {
-    let (engine, config) = (decoder.engine(), decoder.engine().config());
-    let spec = decoder.spec();
-    let mlp = match spec.layers[0].mlp {
-        Mlp::Dense { size } | Mlp::Experts { size, .. } => size,
-    };
-    let shapes = [
-        (spec.hidden_size, spec.query_width() + 2 * spec.kv_width()),
-        (spec.query_width(), spec.hidden_size),
-        (spec.hidden_size, 2 * mlp),
-        (mlp, spec.hidden_size),
-    ];
-    let tensor = |rows: usize, columns: usize, dtype: DType| {
-        let values: Vec<f32> = (0..rows * columns)
-            .map(|i| (i % 251) as f32 / 125.0 - 1.0)
-            .collect();
-        Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_dtype(dtype)
-    };
-    let failed = |error: candle_core::Error| Failure::from(DecoderError::Tensor(error));
-    let (mut flops, mut seconds) = (0.0, 0.0);
-    for (inner, outer) in shapes {
-        flops += (2 * config.rows_per_pass * inner * outer) as f64;
-        let weight = tensor(outer, inner, decoder.dtype()).map_err(failed)?;
-        let Engine::Cpu(path, _) = engine else {
-            let rows = tensor(config.rows_per_pass, inner, DType::F32).map_err(failed)?;
-            let took = engine.product_seconds(&weight, &rows, decoder.dtype(), REPEATS);
-            seconds += took.map_err(|error| Failure::from(DecoderError::from(error)))?;
-            continue;
-        };
-        let operands = operands(decoder.dtype());
-        let x = tensor(config.rows_per_pass, inner, operands.dtype()).map_err(failed)?;
-        let weight = weight.to_dtype(operands.dtype()).map_err(failed)?;
-        let matrix = Matrix::pack(&weight, false, operands, *path).map_err(failed)?;
-        // Results that are there: new ones would be timed with their page faults.
-        let out = tensor(config.rows_per_pass, outer, DType::F32).map_err(failed)?;
-        let mut best = f64::INFINITY;
-        for _ in 0..REPEATS {
-            let begun = Instant::now();
-            matrix.product_into(&x, &out).map_err(failed)?;
-            best = best.min(begun.elapsed().as_secs_f64());
-        }
-        seconds += best;
-    }
-    Ok(flops / seconds)
 }
 
 /// The processor's name, from the kernel.

@@ -5,7 +5,7 @@ use crate::failure::{ExitStatus, Failure};
 use crate::memory::{Allowed, host_free_bytes};
 use crate::output;
 use candle_core::{DType, Device};
-use concord_checkpoint::Snapshot;
+use concord_checkpoint::{Snapshot, cache_folder};
 use concord_decoder::{Decoder, DecoderError};
 use concord_kernels::{
     Check, Engine, Gpu, GpuError, Held, KernelConfig, Path as KernelPath, SelfTest, gpu_count,
@@ -366,10 +366,7 @@ fn open(index: usize) -> Result<Arc<Gpu>, Failure> {
 
 /// Where compiled kernels are kept.
 pub(crate) fn kernel_cache() -> Option<PathBuf> {
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let caches = named("XDG_CACHE_HOME").map(PathBuf::from);
-    let caches = caches.or_else(|| Some(PathBuf::from(named("HOME")?).join(".cache")));
-    Some(caches?.join("concord").join("kernels"))
+    Some(cache_folder()?.join("kernels"))
 }
 
 fn metal() -> Result<Device, Failure> {

@@ -4,6 +4,7 @@
 
 mod arguments;
 pub mod bench;
+mod ceiling;
 mod commands;
 mod device;
 mod failure;

@@ -1,5 +1,7 @@
 //! Where the time of passes goes.
 
+use concord_kernels::{Engine, Gpu, Mark};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What time is spent on.
@@ -17,19 +19,62 @@ pub enum Work {
     Head,
 }
 
-/// Seconds spent on each kind of work.
-#[derive(Clone, Copy, Debug, Default)]
+/// Seconds spent on each kind of work. A GPU works while the host goes on: there they are taken between points of its work, and
+/// only where that is asked for ([`Gpu::set_timed`]), since points cost time.
+#[derive(Default)]
 pub struct Times {
     spent: [Duration; 5],
+    gpu: Option<Arc<Gpu>>,
+    /// What is not added up yet.
+    marks: Vec<(Work, Mark, Mark)>,
 }
 
+/// Points that wait to be added up.
+const MOST_MARKS: usize = 1 << 12;
+
 impl Times {
+    /// Of work on a device.
+    pub fn on(engine: &Engine) -> Self {
+        Self {
+            gpu: engine.gpu().cloned(),
+            ..Self::default()
+        }
+    }
+
     /// Runs something and adds its time.
     pub fn of<R>(&mut self, work: Work, run: impl FnOnce() -> R) -> R {
-        let begun = Instant::now();
+        let Some(gpu) = &self.gpu else {
+            let begun = Instant::now();
+            let result = run();
+            self.spent[work as usize] += begun.elapsed();
+            return result;
+        };
+        if !gpu.is_timed() {
+            return run();
+        }
+        let begun = gpu.mark();
         let result = run();
-        self.spent[work as usize] += begun.elapsed();
+        // A time that cannot be taken is no reason to stop.
+        if let (Ok(begun), Ok(ended)) = (begun, gpu.mark()) {
+            self.marks.push((work, begun, ended));
+        }
+        if self.marks.len() >= MOST_MARKS {
+            self.settle();
+        }
         result
+    }
+
+    /// Waits for the device and adds up what is left.
+    pub fn settle(&mut self) {
+        for (work, begun, ended) in self.marks.drain(..) {
+            let seconds = ended.seconds_since(&begun).unwrap_or(0.0);
+            self.spent[work as usize] += Duration::from_secs_f64(seconds.max(0.0));
+        }
+    }
+
+    /// Whether times were taken at all.
+    pub fn are_known(&self) -> bool {
+        self.spent.iter().any(|spent| !spent.is_zero())
     }
 
     /// Adds other times.

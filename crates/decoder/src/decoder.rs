@@ -285,7 +285,7 @@ impl Decoder {
             length_class: 0,
             ropes: self.ropes(positions, 0),
             carried: layers.map(|_| self.engine().carried(shape)).collect(),
-            times: Times::default(),
+            times: Times::on(self.engine()),
         })
     }
 

@@ -88,6 +88,7 @@ impl<'a, 'o> Worker<'a, 'o> {
             // What waits for the head was paid for. The run's own error is what is said.
             let _ = self.hand_over(true);
         }
+        self.session.times.settle();
         (self.counts, self.session.times, outcome)
     }
 
@@ -138,7 +139,7 @@ impl<'a, 'o> Worker<'a, 'o> {
                 Err(error) if error.is_out_of_memory() && self.shorten() => {
                     self.cursor = before;
                     let positions = self.shared.plan.trie.positions();
-                    let times = self.session.times;
+                    let times = std::mem::take(&mut self.session.times);
                     self.session = self.decoder.session(positions)?;
                     self.session.times = times;
                     let first = match &part {
@@ -163,7 +164,7 @@ impl<'a, 'o> Worker<'a, 'o> {
                     if error.is_out_of_memory() && self.counts.passes == 0 && self.shorten() =>
                 {
                     let positions = self.shared.plan.trie.positions();
-                    let times = self.session.times;
+                    let times = std::mem::take(&mut self.session.times);
                     self.session = self.decoder.session(positions)?;
                     self.session.times = times;
                 }

@@ -142,8 +142,18 @@ fn checked(engine: &Engine) -> Result<Vec<Row>, Failure> {
         rows.extend(checks.into_iter().map(row));
     }
     rows.extend(families(engine, &device)?);
-    rows.push(stability(engine, &device)?);
-    rows.extend(memory(engine, &device)?);
+    // What stops is as wrong as what differs.
+    let stopped = |what: &str, failure: Failure| Row {
+        device: device.clone(),
+        what: what.to_owned(),
+        worst: f64::INFINITY,
+        passed: false,
+        note: failure.message,
+    };
+    let stable = stability(engine, &device);
+    rows.push(stable.unwrap_or_else(|failure| stopped("readings in other company", failure)));
+    let memory = memory(engine, &device);
+    rows.extend(memory.unwrap_or_else(|failure| vec![stopped("memory", failure)]));
     Ok(rows)
 }
 

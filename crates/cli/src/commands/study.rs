@@ -528,7 +528,9 @@ fn score(
     let (counts, times) = outcome.map_err(|error| stopped_or(error, &checkpoint))?;
     let seconds = begun.elapsed().as_secs_f64();
     let mut cost = cost(&counts, count, resumed, decoder.seconds, seconds);
-    cost["seconds_of"] = seconds_of(&times);
+    if times.are_known() {
+        cost["seconds_of"] = seconds_of(&times);
+    }
     cost["schedule"] = json!(memory.schedule.name());
     cost["memory_planned"] = json!(memory.peak());
     Ok((journal.close()?, cost))

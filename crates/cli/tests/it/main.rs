@@ -5,6 +5,7 @@
 mod bad_input;
 mod by_hand;
 mod commands;
+mod gpu;
 mod hub;
 mod hub_server;
 mod machine;

@@ -51,7 +51,7 @@ use source::{Kernels, Source, Variant};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// An open device.
@@ -73,6 +73,7 @@ pub struct Gpu {
     broken: raw::Address,
     workspace: (raw::Address, usize),
     place: AtomicU32,
+    timed: AtomicBool,
     /// Rows of a pass; less than the table says once memory ran out.
     pass_rows: AtomicUsize,
     context: Arc<Context>,
@@ -162,6 +163,7 @@ impl Gpu {
             broken,
             workspace: (context.allocate(bytes.max(1))?, bytes),
             place: AtomicU32::new(0),
+            timed: AtomicBool::new(false),
             pass_rows: AtomicUsize::new(config.rows_per_pass),
             context,
         };
@@ -298,6 +300,16 @@ impl Gpu {
         let shared = u32::try_from(kernel.shared).unwrap_or(u32::MAX);
         let bytes = bytemuck::bytes_of(parameters);
         self.work.launch(function, grid, threads, shared, bytes)
+    }
+
+    /// Whether the time of each kind of work is taken.
+    pub fn is_timed(&self) -> bool {
+        self.timed.load(Ordering::Relaxed)
+    }
+
+    /// Lets the time of each kind of work be taken, which costs some.
+    pub fn set_timed(&self, timed: bool) {
+        self.timed.store(timed, Ordering::Relaxed);
     }
 
     /// A point in the work, to take the time between two.
