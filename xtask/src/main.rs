@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask bench-gate`, `fuzz`, `tidy`, `train-demo`.
+//! Chores of the repository: `cargo xtask bench-gate`, `fuzz`, `kernels`, `tidy`, `train-demo`.
 
 // The program behind `cargo xtask` talks to the person who typed it.
 #![expect(
@@ -10,6 +10,7 @@
 mod demo;
 mod fuzz;
 mod gate;
+mod kernels;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -24,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   train-demo   train the demo pair again and write models/demo/{base,aligned}
   fuzz [N [READER]]
                N mutated inputs (3000) to each reader of files from strangers, or to one
+  kernels      compile the CUDA kernels for every kind of device, where NVRTC is at hand (CONCORD_CUDA_LIBRARIES)
   tidy         check what the compiler cannot: dependencies, file sizes, names, wording";
 
 /// The program's exit code for a regression.
@@ -50,6 +52,7 @@ fn main() -> Result<ExitCode> {
             }
             Ok(())
         }
+        Some("kernels") => kernels::kernels(),
         Some("tidy") => tidy::tidy(&root),
         _ => bail!(USAGE),
     }?;

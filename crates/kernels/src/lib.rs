@@ -46,7 +46,7 @@ pub use error::KernelError;
 pub use generic::GenericPath;
 pub use gpu::{
     Check, Gpu, GpuConfig, GpuDescription, GpuError, GpuMatrix, GpuPages, GpuPath, GpuRows,
-    GpuState, Held, Mark, SelfTest, Tiles, gpu_count, gpu_state, look_for_cuda_in,
+    GpuState, Held, Mark, SelfTest, Tiles, compile_kernels, gpu_count, gpu_state, look_for_cuda_in,
 };
 pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
 pub use product::{Matrix, Operands, Path, product_reference};

@@ -40,6 +40,7 @@ pub(super) fn load(wanted: &Wanted) -> Result<(), GpuError> {
     for place in places {
         for file in wanted.files {
             if keep_loaded(&place.join(file)) {
+                beside(place);
                 return Ok(());
             }
         }
@@ -47,6 +48,20 @@ pub(super) fn load(wanted: &Wanted) -> Result<(), GpuError> {
     Err(GpuError::Library {
         library: wanted.name,
     })
+}
+
+/// Loads what the compiler of kernels asks for by name when it is first used: it looks where the system does alone.
+fn beside(place: &Path) {
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("libnvrtc-builtins.so")
+        {
+            keep_loaded(&entry.path());
+        }
+    }
 }
 
 #[cfg(unix)]

@@ -41,6 +41,7 @@ pub(crate) use raw::Number;
 pub use rows::GpuRows;
 pub(crate) use rows::{Later, bytes_as, number};
 pub use self_test::{Check, SelfTest};
+pub use source::compile_kernels;
 pub use state::{GpuState, gpu_state};
 pub use summary::Pending;
 

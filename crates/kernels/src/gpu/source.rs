@@ -1,7 +1,7 @@
 //! The kernels' sources: compiled for the device that is found, and kept on disk by what they were compiled from.
 
 use super::GpuError;
-use super::config::Tiles;
+use super::config::{GpuConfig, Tiles};
 use super::raw::{self, Context, Function, Module, Number};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -77,6 +77,44 @@ impl Variant {
             &self.defines(tiles),
         )
     }
+}
+
+/// Compiles every kernel for an architecture such as `sm_90`, which needs no device: for each kind of rows, and for heads of these
+/// widths with the tiles of that kind of device. Gives what was compiled, with its bytes.
+///
+/// # Errors
+/// [`GpuError::Source`] with what the compiler says; [`GpuError::Library`] where there is none.
+pub fn compile_kernels(
+    capability: (i32, i32),
+    head_dims: &[usize],
+) -> Result<Vec<(String, usize)>, GpuError> {
+    let tiles = GpuConfig::of(capability)?.attention;
+    let architecture = format!("sm_{}{}", capability.0, capability.1);
+    let mut compiled = Vec::new();
+    for element in [Number::F32, Number::Bf16, Number::F16] {
+        for source in [
+            Source::Norm,
+            Source::Rows,
+            Source::Attention,
+            Source::Summary,
+        ] {
+            let widths = match source {
+                Source::Attention => head_dims,
+                _ => &[0],
+            };
+            for head_dim in widths {
+                let variant = Variant {
+                    source,
+                    element,
+                    head_dim: *head_dim,
+                };
+                let image = variant.compile(&architecture, tiles)?;
+                let defines = variant.defines(tiles).join(" ");
+                compiled.push((format!("{} {defines}", source.file()), image.len()));
+            }
+        }
+    }
+    Ok(compiled)
 }
 
 /// The kernels of one device.
