@@ -5,8 +5,8 @@ use crate::failure::{ExitStatus, Failure};
 use crate::memory::{Allowed, host_free_bytes};
 use crate::output;
 use candle_core::{DType, Device};
-use concord_checkpoint::{Snapshot, cache_folder};
-use concord_decoder::{Decoder, DecoderError};
+use concord_checkpoint::{Snapshot, Weights, cache_folder};
+use concord_decoder::{Decoder, DecoderError, Loading};
 use concord_kernels::{
     Check, Engine, Gpu, GpuError, Held, KernelConfig, Path as KernelPath, SelfTest, gpu_count,
 };
@@ -14,7 +14,7 @@ use concord_scorer::{Demand, MemoryPlan, Schedule, Scorer};
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which devices are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,19 @@ pub(crate) fn device(text: &str) -> Result<DeviceChoice, String> {
 pub(crate) struct Machine {
     engines: Vec<Engine>,
     wanted: Dtype,
+    ahead: Arc<Mutex<Option<Ahead>>>,
+}
+
+/// A checkpoint that is loaded while another one computes.
+struct Ahead {
+    weights: Arc<Weights>,
+    loading: Vec<Loading>,
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a checkpoint on its way")
+    }
 }
 
 impl Machine {
@@ -127,6 +140,7 @@ impl Machine {
         Ok(Self {
             engines,
             wanted: arguments.dtype,
+            ahead: Arc::default(),
         })
     }
 
@@ -183,6 +197,7 @@ impl Machine {
         Self {
             engines: vec![engine],
             wanted: Dtype::Auto,
+            ahead: Arc::default(),
         }
     }
 
@@ -346,6 +361,54 @@ impl Machine {
             });
             joined.collect()
         })
+    }
+}
+
+/// What others may take of a device, and the passes of the checkpoint that computes.
+const MARGIN: u64 = 2 << 30;
+
+impl Machine {
+    /// Begins to load a checkpoint that comes next, where devices have room for it beside the one that computes. What goes wrong
+    /// shows when it is its turn.
+    pub fn load_ahead(&self, snapshot: &Snapshot) {
+        let dtype = self.dtype(snapshot);
+        for engine in &self.engines {
+            let Some(gpu) = engine.gpu() else { return };
+            let weights = Decoder::weight_sizes(snapshot, dtype, engine, false).total();
+            let free = gpu.free_bytes().unwrap_or(0) as u64;
+            if free < weights / 8 * 9 + MARGIN {
+                return;
+            }
+        }
+        let load = |engine: &Engine| Decoder::load_beside(engine, snapshot, dtype, engine.config());
+        let Ok(loading) = self.engines.iter().map(load).collect() else {
+            return;
+        };
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        *ahead = Some(Ahead {
+            weights: Arc::clone(&snapshot.weights),
+            loading,
+        });
+    }
+
+    /// The decoders of a checkpoint that was loaded ahead; `None` where it was not.
+    ///
+    /// # Errors
+    /// As [`Decoder::load_on`].
+    pub fn loaded_ahead(&self, snapshot: &Snapshot) -> Result<Option<Vec<Decoder>>, DecoderError> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = ahead.take() else {
+            return Ok(None);
+        };
+        if !Arc::ptr_eq(&found.weights, &snapshot.weights) || snapshot.adapter.is_some() {
+            return Ok(None);
+        }
+        found
+            .loading
+            .into_iter()
+            .map(Loading::wait)
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 }
 

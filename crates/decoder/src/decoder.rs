@@ -98,7 +98,11 @@ impl Decoder {
         dtype: DType,
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
-        Self::build(Origin::of(snapshot, dtype, engine), None, config, true)
+        Self::whole(Origin::of(snapshot, dtype, engine), config)
+    }
+
+    pub(crate) fn whole(origin: Origin, config: KernelConfig) -> Result<Self, DecoderError> {
+        Self::build(origin, None, config, true)
     }
 
     /// [`Decoder::streamed`] on the device of an engine.

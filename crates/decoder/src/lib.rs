@@ -6,6 +6,7 @@
 //!
 //! Invariant: no code for one family of checkpoints; a family differs in its [`DecoderSpec`](concord_checkpoint::DecoderSpec).
 
+mod ahead;
 mod clock;
 mod decoder;
 mod error;
@@ -19,6 +20,7 @@ mod sizes;
 mod stream;
 mod tree;
 
+pub use ahead::Loading;
 pub use clock::{Times, Work};
 pub use decoder::{Decoder, Session};
 pub use error::DecoderError;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod compare;
+mod decoders;
 pub mod doctor;
 pub mod generate;
 mod inputs;

@@ -1,8 +1,9 @@
 //! `concord read`: one more reader for the passages of a stored run.
 
+use super::decoders::{Base, OnDemand};
 use super::inputs;
 use super::results::{Opened, Results, settings_of};
-use super::study::{Base, OnDemand, Study};
+use super::study::Study;
 use crate::arguments::{ChatTemplateUse, OutputFormat, ReadArguments};
 use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};

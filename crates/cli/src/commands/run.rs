@@ -1,8 +1,9 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
+use super::decoders::{Base, OnDemand};
 use super::inputs;
 use super::results::Results;
-use super::study::{self, Asked, Base, OnDemand, Study};
+use super::study::{self, Asked, Study};
 use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments};
 use crate::bench::processor;
 use crate::device::Machine;
@@ -140,8 +141,11 @@ impl Asking<'_> {
         let mut all: Vec<Stored> = Vec::new();
         let mut costs: Vec<Map<String, Value>> = Vec::new();
         let mut base = Base::new(&snapshots[0], adapted);
-        for ((snapshot, form), asked) in snapshots.iter().zip(forms).zip(asked) {
-            let mut decoder = OnDemand::new(&mut base, snapshot, study);
+        let asked_of = snapshots.iter().zip(forms).zip(asked).enumerate();
+        for (index, ((snapshot, form), asked)) in asked_of {
+            // Adapters are put on the base that is loaded.
+            let next = snapshots.get(index + 1).filter(|_| !adapted);
+            let mut decoder = OnDemand::new(&mut base, snapshot, study).before(next);
             let journal = directory.journal(What::Readings, &snapshot.name)?;
             let (answers, cost) = study::read(snapshot, asked, journal, &mut decoder)?;
             let mut cost = match cost {

@@ -381,7 +381,11 @@ fn a_run_says_where_it_ran() {
     ) else {
         return;
     };
-    let manifest = outcome.ok().json()["manifest"].clone();
+    let outcome = outcome.ok();
+    // The second checkpoint is loaded while the first one computes.
+    let ahead = "demo-aligned: loaded while the one before it ran";
+    assert!(outcome.stderr.contains(ahead), "{}", outcome.stderr);
+    let manifest = outcome.json()["manifest"].clone();
     assert_eq!(manifest["device"], "cuda:0, cuda:1");
     assert_eq!(manifest["gpus"].as_array().unwrap().len(), 2);
     assert_eq!(manifest["gpus"][0]["name"], "Emulated GPU");

@@ -1,0 +1,304 @@
+//! The decoders of a run's checkpoints: loaded when they are first needed, or while the one before computes.
+
+use super::study::Study;
+use crate::device::{Machine, sharing};
+use crate::failure::{ExitStatus, Failure};
+use crate::memory::Allowed;
+use crate::output;
+use candle_core::DType;
+use concord_checkpoint::Snapshot;
+use concord_decoder::{Decoder, DecoderError, WeightSizes};
+use concord_readings::{Prompt, Read};
+use concord_scorer::{Demand, LabelTable, MemoryPlan, Plan, Schedule, Scorer, Wanted};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The first checkpoint, which stays loaded where adapters are put on it.
+pub(super) struct Base<'a> {
+    snapshot: &'a Snapshot,
+    kept: bool,
+    /// On every device.
+    decoders: Vec<Decoder>,
+}
+
+/// The decoders of one checkpoint of a run, one on every device.
+enum Loaded<'a> {
+    Own(Vec<Decoder>),
+    Base(&'a [Decoder]),
+}
+
+impl<'a> Base<'a> {
+    /// `kept` where adapters are put on it.
+    pub fn new(snapshot: &'a Snapshot, kept: bool) -> Self {
+        Self {
+            snapshot,
+            kept,
+            decoders: Vec::new(),
+        }
+    }
+
+    /// The decoder of a checkpoint: the base itself, an adapter put on it, or another.
+    fn decoder(
+        &mut self,
+        snapshot: &Snapshot,
+        dtype: DType,
+        machine: &Machine,
+        schedule: &Schedule,
+    ) -> Result<Loaded<'_>, DecoderError> {
+        let load = |snapshot: &Snapshot| machine.load(schedule, snapshot, dtype);
+        if !self.kept {
+            return Ok(Loaded::Own(load(snapshot)?));
+        }
+        if self.decoders.is_empty() {
+            self.decoders = load(self.snapshot)?;
+        }
+        let adapted = self
+            .decoders
+            .iter()
+            .filter(|base| base.is_base_of(snapshot));
+        let adapted = adapted.map(|base| base.adapted(snapshot));
+        let adapted = adapted.collect::<Result<Vec<_>, _>>()?;
+        Ok(if adapted.is_empty() {
+            Loaded::Base(&self.decoders)
+        } else {
+            Loaded::Own(adapted)
+        })
+    }
+}
+
+impl Loaded<'_> {
+    fn all(&self) -> &[Decoder] {
+        match self {
+            Self::Own(decoders) => decoders,
+            Self::Base(decoders) => decoders,
+        }
+    }
+
+    fn first(&self) -> &Decoder {
+        &self.all()[0]
+    }
+}
+
+/// The decoder of a checkpoint, loaded when it is first needed.
+pub(super) struct OnDemand<'b, 'a> {
+    base: Option<&'b mut Base<'a>>,
+    pub snapshot: &'a Snapshot,
+    dtype: DType,
+    machine: &'a Machine,
+    allowed: &'a Allowed,
+    loaded: Option<Loaded<'b>>,
+    /// The spellings of labels in the checkpoint's vocabulary, where they are known.
+    pub table: Option<Arc<LabelTable>>,
+    /// What will be asked after what is asked first.
+    pub later: Option<Asks>,
+    /// The checkpoint that comes after this one, loaded while this one computes.
+    next: Option<&'a Snapshot>,
+    /// What loading took.
+    pub seconds: f64,
+}
+
+impl<'b, 'a> OnDemand<'b, 'a> {
+    pub fn new(base: &'b mut Base<'a>, snapshot: &'a Snapshot, study: &'a Study<'_>) -> Self {
+        Self {
+            base: Some(base),
+            snapshot,
+            dtype: study.machine.dtype(snapshot),
+            machine: &study.machine,
+            allowed: &study.allowed,
+            loaded: None,
+            table: None,
+            later: None,
+            next: None,
+            seconds: 0.0,
+        }
+    }
+
+    /// Says which checkpoint comes next, so that it can be loaded meanwhile.
+    pub fn before(mut self, next: Option<&'a Snapshot>) -> Self {
+        self.next = next;
+        self
+    }
+
+    /// Plans the memory for what is asked, says so, and loads what the schedule keeps.
+    fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, Failure> {
+        if self.loaded.is_none() {
+            let ahead = self.machine.loaded_ahead(self.snapshot);
+            let ahead = ahead.map_err(|e| Failure::from(e).of(&self.snapshot.name))?;
+            if let Some(decoders) = ahead {
+                output::message(&format!(
+                    "{}: loaded while the one before it ran",
+                    self.snapshot.name
+                ));
+                self.base = None;
+                self.loaded = Some(Loaded::Own(decoders));
+            }
+        }
+        let (sizes, form) = self.sizes();
+        let allowed = Allowed {
+            wanted: match form {
+                None => self.allowed.wanted,
+                Some(false) => Wanted::PassMajor,
+                Some(true) if self.allowed.wanted == Wanted::Spilled => Wanted::Spilled,
+                Some(true) => Wanted::LayerMajor,
+            },
+            loaded: self.loaded.is_some(),
+            ..self.allowed.clone()
+        };
+        let later = self.later.take();
+        let readings = asks.readings + later.as_ref().map_or(0, |later| later.readings);
+        let config = self.machine.config();
+        let demand = |asks: &Asks| Demand {
+            spec: &self.snapshot.spec,
+            weights: &sizes,
+            engine: self.machine.first(),
+            dtype: self.dtype,
+            config: &config,
+            rows: asks.rows,
+            positions: asks.positions,
+            readings,
+            texts: asks.texts,
+        };
+        let demands: Vec<Demand<'_>> = [Some(asks), later.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(demand)
+            .collect();
+        let plan = self.machine.plan(&allowed, &self.snapshot.name, &demands)?;
+        if let Some(base) = self.base.take() {
+            let begun = Instant::now();
+            let loaded = base.decoder(self.snapshot, self.dtype, self.machine, &plan.schedule);
+            self.loaded = Some(loaded.map_err(|e| Failure::from(e).of(&self.snapshot.name))?);
+            self.seconds = begun.elapsed().as_secs_f64();
+        }
+        if plan.schedule == Schedule::PassMajor
+            && let Some(next) = self.next.take()
+        {
+            self.machine.load_ahead(next);
+        }
+        Ok(plan)
+    }
+
+    /// What weights will take beside what is loaded, and, where that decides it, whether layers are streamed.
+    fn sizes(&self) -> (WeightSizes, Option<bool>) {
+        let engine = self.machine.first();
+        let of = |snapshot: &Snapshot, loaded| {
+            Decoder::weight_sizes(snapshot, self.dtype, engine, loaded)
+        };
+        let whole = of(self.snapshot, false);
+        let nothing = WeightSizes {
+            outer: 0,
+            layers: vec![0; whole.layers.len()],
+            reading: 0,
+            reading_head: 0,
+        };
+        if let Some(loaded) = &self.loaded {
+            // Its outer weights are there; layers come again where they are streamed.
+            return if loaded.first().is_streamed() {
+                let layers = WeightSizes {
+                    outer: 0,
+                    reading_head: 0,
+                    ..whole
+                };
+                (layers, Some(true))
+            } else {
+                (nothing, Some(false))
+            };
+        }
+        let Some(base) = self.base.as_ref().filter(|base| base.kept) else {
+            return (whole, None);
+        };
+        // An adapter adds what it changes to its base.
+        let changed = match self.snapshot.adapter {
+            Some(_) => of(self.snapshot, true),
+            None => nothing,
+        };
+        match base.decoders.first() {
+            Some(decoder) if decoder.is_streamed() => (
+                WeightSizes {
+                    outer: changed.outer,
+                    reading_head: changed.reading_head,
+                    ..whole
+                },
+                Some(true),
+            ),
+            Some(_) => (changed, Some(false)),
+            None => {
+                let base = of(base.snapshot, false);
+                let both = WeightSizes {
+                    outer: base.outer + changed.outer,
+                    layers: base
+                        .layers
+                        .iter()
+                        .zip(&changed.layers)
+                        .map(|(a, b)| a + b)
+                        .collect(),
+                    reading: base.reading.max(changed.reading),
+                    reading_head: base.reading_head,
+                };
+                (both, None)
+            }
+        }
+    }
+
+    /// The spellings of labels in the checkpoint's vocabulary.
+    pub fn table(&mut self) -> Arc<LabelTable> {
+        let table = self
+            .table
+            .get_or_insert_with(|| Arc::new(LabelTable::new(&self.snapshot.vocabulary)));
+        Arc::clone(table)
+    }
+
+    pub fn scorer(&mut self, asks: &Asks) -> Result<(Scorer<'_>, MemoryPlan), Failure> {
+        let plan = self.load(asks)?;
+        let table = self.table();
+        match &self.loaded {
+            Some(loaded) => {
+                let scorer = Scorer::with_table(self.snapshot, loaded.first(), table);
+                Ok((sharing(scorer, &loaded.all()[1..], &plan), plan))
+            }
+            // A failed load was an error, and ended the run.
+            None => Err(Failure::new(
+                ExitStatus::Unexpected,
+                "no decoder is loaded",
+                "",
+            )),
+        }
+    }
+}
+
+/// How much a decoder is asked at once.
+pub(super) struct Asks {
+    rows: u64,
+    positions: u64,
+    readings: u64,
+    texts: u64,
+}
+
+impl Asks {
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            rows: plan.trie.len() as u64,
+            positions: plan.trie.positions() as u64,
+            readings: plan.reading_bytes(),
+            texts: 0,
+        }
+    }
+
+    /// Of texts that are written after prompts of these lengths.
+    pub fn of_texts(prompts: &[Prompt], lengths: &[usize]) -> Self {
+        let most = |prompt: &Prompt| match prompt.reads.first() {
+            Some(Read::Generation(sampling)) => sampling.max_tokens,
+            _ => 0,
+        };
+        let rows = prompts.iter().zip(lengths);
+        let rows = rows.map(|(prompt, length)| (length + most(prompt)) as u64);
+        let tokens: u64 = prompts.iter().map(|prompt| most(prompt) as u64).sum();
+        Self {
+            rows: lengths.iter().sum::<usize>() as u64,
+            positions: rows.max().unwrap_or(0),
+            // A token, its log-probability and some letters.
+            readings: 16 * tokens,
+            texts: prompts.len() as u64,
+        }
+    }
+}
