@@ -565,6 +565,48 @@ mod tests {
         assert_eq!(many.readings, 60 * few.readings);
     }
 
+    /// 70B in `bf16` on a card of 24 GB: layer by layer, with the rows between layers on the host.
+    #[test]
+    fn a_card_that_is_too_small_streams_layers() {
+        let config = include_str!("../../../models/presets/llama-3-70b.json");
+        let config: serde_json::Map<_, _> = serde_json::from_str(config).unwrap();
+        let spec = DecoderSpec::from_config(Path::new("70b"), &config).unwrap();
+        let layer = 2 * (spec.parameters() as u64 - 2 * 128_256 * 8192) / 80;
+        let weights = WeightSizes {
+            outer: 4 * 128_256 * 8192,
+            layers: vec![layer; 80],
+            reading: 0,
+            reading_head: 0,
+        };
+        let sizes = KernelConfig {
+            rows_per_pass: 2048,
+            head_rows: 256,
+            ..KernelConfig::cpu()
+        };
+        let demand = Demand {
+            rows: 354_803,
+            positions: 300,
+            ..demand(&spec, &weights, &sizes)
+        };
+        let on = |wanted, free, host| {
+            MemoryPlan::on_gpu(&[demand], wanted, free, host, Path::new("spilled"))
+        };
+        let plan = on(Wanted::Auto, 23 * GIB, Some(64 * GIB)).unwrap();
+        assert_eq!(plan.schedule, Schedule::LayerMajor { spill: None });
+        assert_eq!(plan.on_host, 354_803u64.next_multiple_of(2048) * 4 * 8192);
+        assert!(plan.peak() < 12 * GIB, "{plan}");
+        assert!(plan.to_string().contains("in the host's memory"), "{plan}");
+        // With room for the rows they stay on the card; with none on the host either they go to a file.
+        let roomy = on(Wanted::Auto, 60 * GIB, Some(64 * GIB)).unwrap();
+        assert_eq!((roomy.on_host, roomy.disk), (0, 0));
+        let tight = on(Wanted::Auto, 23 * GIB, Some(4 * GIB)).unwrap();
+        assert_eq!(tight.disk, plan.on_host);
+        let whole = on(Wanted::Auto, 150 * GIB, None).unwrap();
+        assert_eq!(whole.schedule, Schedule::PassMajor);
+        let too_large = on(Wanted::PassMajor, 23 * GIB, None).unwrap_err();
+        assert!(too_large.least > 130 * GIB);
+    }
+
     #[test]
     fn a_plan_is_said_in_one_line() {
         let [_, snapshot] = demo_pair().unwrap();
