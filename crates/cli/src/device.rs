@@ -110,6 +110,14 @@ impl Machine {
             Dtype::Int8 => Held::Int8,
             _ => Held::Whole,
         };
+        let generic = [DeviceChoice::Metal, DeviceChoice::Generic].contains(&arguments.device);
+        if held == Held::Int8 && generic {
+            let message = "candle's operations have no weights of eight bits";
+            return Err(Failure::usage(
+                message,
+                "leave --dtype out, or use another --device",
+            ));
+        }
         let cpu = || Engine::Cpu(KernelPath::best(), held);
         let engines = match &arguments.device {
             DeviceChoice::Cpu => vec![cpu()],
@@ -225,13 +233,21 @@ impl Machine {
     pub fn dtype(&self, snapshot: &Snapshot) -> DType {
         let stored = snapshot.weights.stored_dtype();
         match (self.wanted, self.first()) {
-            (Dtype::F32, _) | (Dtype::Int8 | Dtype::Auto, Engine::Generic(_)) => DType::F32,
+            (Dtype::F32, _) => DType::F32,
             (Dtype::Bf16, _) => DType::BF16,
             (Dtype::F16, _) => DType::F16,
             (Dtype::Int8 | Dtype::Auto, Engine::Cuda(..)) => match stored {
                 DType::F16 => DType::F16,
                 _ => DType::BF16,
             },
+            // A Mac's memory is small; on the processor candle widens halves for every product.
+            (Dtype::Int8 | Dtype::Auto, Engine::Generic(device)) => {
+                if device.is_metal() {
+                    stored
+                } else {
+                    DType::F32
+                }
+            }
             (Dtype::Int8 | Dtype::Auto, Engine::Cpu(path, _)) => match stored {
                 DType::BF16 if !path.has_bf16() => DType::F32,
                 stored => stored,
