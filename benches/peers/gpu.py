@@ -8,15 +8,18 @@ the question set in chat form, both orders of the options; both programs read th
 * concord: end to end, with reading the prompts, tokenising and writing the answers; also as it counts its own passes.
 * transformers: sdpa, bfloat16, prompts sorted by length, padded batches of so many tokens, the head on the last position alone;
   tokenising is not timed.
+* `--sweep`: seconds of `concord run` from start to its table, on the checkpoint and on it twice, weights in the page cache.
 
 The best of `--repeats` runs counts. One JSON object on stdout.
 """
 
 import argparse
+import atexit
 import json
 import pathlib
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,10 +43,12 @@ arguments.add_argument("--device", default="cuda:0")
 arguments.add_argument("--questions")
 arguments.add_argument("--shape", default="llama-3.2-1b", choices=SHAPES)
 arguments.add_argument("--prompts", type=int, default=0, help="0 for all")
-arguments.add_argument("--peer-prompts", type=int, default=4096, help="of a fixed shuffle")
+arguments.add_argument("--peer-prompts", type=int, default=0, help="of a fixed shuffle, 0 for all")
+arguments.add_argument("--sweep", action="store_true", help="time `concord run` on one checkpoint and on two instead")
 arguments.add_argument("--repeats", type=int, default=2)
 arguments = arguments.parse_args()
 folder = pathlib.Path(tempfile.mkdtemp())
+atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 asked = [arguments.program, "prompts", "--format", "json"] + (["--questions", arguments.questions] if arguments.questions else [])
 rows = [json.loads(line) for line in subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()]
@@ -71,7 +76,7 @@ model.save_pretrained(folder)
 reader = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), chat_template=TEMPLATE, pad_token="<|turn|>")
 ids = [tok.encode(reader.apply_chat_template(chat, tokenize=False), add_special_tokens=False).ids for chat in chats]
 letters = [tok.encode(letter, add_special_tokens=False).ids[0] for letter in LETTERS]
-few = min(arguments.peer_prompts, len(ids))
+few = min(arguments.peer_prompts or len(ids), len(ids))
 
 
 def done():
@@ -115,9 +120,41 @@ def concord():
     return float(re.search(r"([\d.]+) prompts/s", out.stderr)[1]), found[:few], spent
 
 
+def sweep():
+    """Seconds of `concord run` from start to its table, on the checkpoint and on it twice."""
+    other = folder.with_name(folder.name + "-again")
+    other.symlink_to(folder)
+    atexit.register(other.unlink)
+    seconds = {}
+    for models in ([folder], [folder], [folder, other]):
+        out = folder / f"run-{len(seconds)}-{time.monotonic_ns()}"
+        command = [arguments.program, "run", "--device", arguments.device, "--formats", "letter", "--no-steering", "--out", str(out)]
+        command += ["--questions", arguments.questions] if arguments.questions else []
+        command += [word for model in models for word in ("--model", str(model))]
+        begun = time.perf_counter()
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode:
+            sys.exit(ran.stderr)
+        # The first run reads every weight once for its fingerprint, and warms the page cache.
+        seconds[len(models)] = time.perf_counter() - begun
+    results = json.loads((out / "manifest.json").read_text())["results"]
+    return {
+        "shape": arguments.shape, "seconds_of_one": seconds[1], "seconds_of_two": seconds[2],
+        "next_adds": seconds[2] - seconds[1], "passes_seconds": [result["seconds"] for result in results.values()],
+        "load_seconds": [result["load_seconds"] for result in results.values()],
+    }
+
+
 def furthest(found, expected):
     return max(abs(a - b) for x, y in zip(found, expected) for a, b in zip(x, y))
 
+
+if arguments.sweep:
+    del model
+    if arguments.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    print(json.dumps(sweep(), indent=2))
+    sys.exit()
 
 record = {
     "shape": arguments.shape, "prompts": len(ids), "peer_prompts": few, "tokens_per_prompt": sum(map(len, ids)) / len(ids),

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The check of the stand-ins themselves.
+#[cfg(test)]
+const SELF_TEST: &str = include_str!("../cpp/selftest.cpp");
+
 /// The sources that the libraries are built from.
 const SOURCES: [(&str, &str); 6] = [
     ("build.sh", include_str!("../cpp/build.sh")),
@@ -63,5 +67,51 @@ fn build() -> Result<PathBuf, String> {
     match std::fs::rename(&to, &kept) {
         Err(_) if kept.join("libcuda.so.1").is_file() => Ok(kept),
         other => other.map(|()| kept).map_err(failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Barriers, shuffles, warp-wide products, lazy queues, memory that runs out, products: against plain loops.
+    #[test]
+    fn the_stand_ins_do_what_they_say() {
+        let folder = match folder() {
+            Ok(folder) => folder,
+            Err(error) => {
+                let required = std::env::var_os("CONCORD_REQUIRE_EMULATED_CUDA");
+                assert!(required.is_none_or(|value| value != "1"), "{error}");
+                eprintln!("skipped: {error}");
+                return;
+            }
+        };
+        let building = tempfile::tempdir().unwrap();
+        let (source, program) = (
+            building.path().join("selftest.cpp"),
+            building.path().join("selftest"),
+        );
+        std::fs::write(&source, SELF_TEST).unwrap();
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+        let built = Command::new(compiler)
+            .args(["-std=c++17", "-O2"])
+            .arg(&source)
+            .arg("-o")
+            .arg(&program)
+            .arg("-ldl")
+            .output()
+            .unwrap();
+        assert!(
+            built.status.success(),
+            "{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        let ran = Command::new(&program).arg(folder).output().unwrap();
+        assert!(
+            ran.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
     }
 }

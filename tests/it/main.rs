@@ -56,24 +56,29 @@ pub fn test_with_shared(name: &str, body: fn(&Path)) -> Trial {
     .with_ignored_flag(absent)
 }
 
-/// A test that needs a C++ compiler, for the GPU that is not there (`emulated-cuda/`).
+/// A test of a GPU: on the one that is not there (`emulated-cuda/`), for which a C++ compiler is needed and, under
+/// `CONCORD_REQUIRE_EMULATED_CUDA=1`, required; under `CONCORD_REQUIRE_GPU=1` on the real one.
 pub fn test_with_gpu(name: &str, body: fn()) -> Trial {
-    let found = concord_emulated_cuda::folder();
+    // On a machine with a GPU the same bodies run on it.
+    let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| value == "1");
+    let is_real = is_set("CONCORD_REQUIRE_GPU");
+    let found = if is_real {
+        Ok(())
+    } else {
+        concord_emulated_cuda::folder().map(concord_kernels::look_for_cuda_in)
+    };
     if let Err(error) = &found {
         eprintln!("skipped: {name} ({error})");
     }
-    if let Ok(folder) = found {
-        concord_kernels::look_for_cuda_in(folder);
-    }
     let absent = found.is_err();
-    Trial::test(name, move || {
-        if absent {
-            return Err(Failed::from("the stand-ins for CUDA are not built"));
+    Trial::test(name, move || match &found {
+        Ok(()) => {
+            body();
+            Ok(())
         }
-        body();
-        Ok(())
+        Err(error) => Err(Failed::from(error)),
     })
-    .with_ignored_flag(absent)
+    .with_ignored_flag(absent && !is_set("CONCORD_REQUIRE_EMULATED_CUDA"))
 }
 
 fn main() -> ExitCode {

@@ -184,11 +184,16 @@ impl Record {
         let how = |record: &Self| {
             let Self {
                 dtype,
+                device,
                 products,
+                processor,
                 threads,
                 ..
             } = record;
-            format!("{dtype} by {products} on {threads} threads")
+            if device == "cpu" {
+                return format!("{dtype} by {products} on {threads} threads");
+            }
+            format!("{dtype} by {products} on {device}, {processor}")
         };
         let differ = |what: &dyn Fn(&Self) -> String| {
             let (now, then) = (what(self), what(before));
@@ -325,7 +330,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let (engine, config) = (machine.first(), machine.config());
     let dtype = match engine {
         Engine::Cpu(path, _) if bench.dtype.is_none() && !path.has_bf16() => DType::F32,
-        _ => bench.dtype.unwrap_or(DType::BF16),
+        _ => bench.dtype.unwrap_or_else(|| machine.dtype(&snapshot)),
     };
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let begun = Instant::now();

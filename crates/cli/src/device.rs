@@ -2,7 +2,7 @@
 
 use crate::arguments::{Dtype, MachineArguments};
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::{Allowed, host_free_bytes};
+use crate::memory::{Allowed, available_bytes};
 use crate::output;
 use candle_core::{DType, Device};
 use concord_checkpoint::{Snapshot, Weights, cache_folder};
@@ -135,10 +135,12 @@ impl Machine {
                 Ok(gpu) => vec![Engine::Cuda(gpu, held)],
                 Err(error) => {
                     // A machine without a GPU is no reason to speak of one.
-                    if !matches!(
-                        error,
-                        GpuError::NotBuilt | GpuError::NoDevice | GpuError::Library { .. }
-                    ) {
+                    let is_usual = match &error {
+                        GpuError::NotBuilt | GpuError::NoDevice => true,
+                        GpuError::Library { library } => library.starts_with("libcuda."),
+                        _ => false,
+                    };
+                    if !is_usual {
                         output::message(&format!("cuda:0: {error}: computing on the processor"));
                     }
                     vec![cpu()]
@@ -167,7 +169,8 @@ impl Machine {
             .filter_map(Engine::gpu)
             .cloned()
             .collect();
-        for gpu in gpus {
+        let held = self.first().held();
+        'gpus: for gpu in gpus {
             let name = gpu.description().name;
             for (dtype, head_dim) in &needed {
                 let checks = gpu.self_test(&SelfTest::brief(*dtype, *head_dim));
@@ -188,15 +191,23 @@ impl Machine {
                     .clone()
                     .unwrap_or_else(|| "it came out wrong".into());
                 output::message(&format!(
-                    "cuda:{} ({name}): {}: {what}: computing on the processor. `concord doctor --device cuda:{}` says more",
+                    "cuda:{0} ({name}): {1}: {what}: it is not used. `concord doctor --device cuda:{0}` says more",
                     gpu.index(),
-                    first.what,
-                    gpu.index()
+                    first.what
                 ));
-                self.engines = vec![Engine::Cpu(KernelPath::best(), self.first().held())];
-                return;
+                let is_other = |engine: &Engine| {
+                    engine
+                        .gpu()
+                        .is_none_or(|other| other.index() != gpu.index())
+                };
+                self.engines.retain(is_other);
+                continue 'gpus;
             }
             output::message(&format!("cuda:{}: {name}", gpu.index()));
+        }
+        if self.engines.is_empty() {
+            output::message("computing on the processor");
+            self.engines = vec![Engine::Cpu(KernelPath::best(), held)];
         }
     }
 
@@ -313,6 +324,19 @@ impl Machine {
         name: &str,
         demands: &[Demand<'_>],
     ) -> Result<MemoryPlan, Failure> {
+        match self.plan_here(allowed, name, demands) {
+            // What comes next can wait.
+            Err(_) if self.forget_ahead() => self.plan_here(allowed, name, demands),
+            other => other,
+        }
+    }
+
+    fn plan_here(
+        &self,
+        allowed: &Allowed,
+        name: &str,
+        demands: &[Demand<'_>],
+    ) -> Result<MemoryPlan, Failure> {
         let gpus: Vec<&Arc<Gpu>> = self.engines.iter().filter_map(Engine::gpu).collect();
         if gpus.is_empty() {
             return allowed.plan(name, demands);
@@ -325,14 +349,17 @@ impl Machine {
             free = free.min(bytes as u64 / 100 * 97);
         }
         let free = allowed.memory.map_or(free, |memory| memory.min(free));
+        // Whatever passes had to be before.
+        let config = gpus[0].config().kernel_config();
         let shared: Vec<Demand<'_>> = demands
             .iter()
             .map(|demand| Demand {
+                config: &config,
                 rows: demand.rows.div_ceil(gpus.len() as u64),
                 ..*demand
             })
             .collect();
-        let host = host_free_bytes().map(|bytes| bytes / 10 * 9 / gpus.len() as u64);
+        let host = available_bytes().map(|bytes| bytes / 10 * 9 / gpus.len() as u64);
         let plan = MemoryPlan::on_gpu(&shared, allowed.wanted, free, host, &allowed.spill);
         let plan = plan.map_err(|error| {
             let help = match allowed.memory {
@@ -345,6 +372,9 @@ impl Machine {
                 help,
             )
         })?;
+        for gpu in &gpus {
+            gpu.set_pass_rows(plan.rows_per_pass);
+        }
         if !allowed.loaded {
             output::message(&format!("{name}: {plan}"));
         }
@@ -384,15 +414,20 @@ impl Machine {
 const MARGIN: u64 = 2 << 30;
 
 impl Machine {
-    /// Begins to load a checkpoint that comes next, where devices have room for it beside the one that computes. What goes wrong
-    /// shows when it is its turn.
-    pub fn load_ahead(&self, snapshot: &Snapshot) {
+    /// Begins to load a checkpoint that comes next, where devices have room for it beside the one that computes and what that is
+    /// planned to take.
+    pub fn load_ahead(&self, snapshot: &Snapshot, allowed: &Allowed, plan: &MemoryPlan) {
         let dtype = self.dtype(snapshot);
         for engine in &self.engines {
             let Some(gpu) = engine.gpu() else { return };
-            let weights = Decoder::weight_sizes(snapshot, dtype, engine, false).total();
+            let next = Decoder::weight_sizes(snapshot, dtype, engine, false).total() / 8 * 9;
             let free = gpu.free_bytes().unwrap_or(0) as u64;
-            if free < weights / 8 * 9 + MARGIN {
+            // Its weights are there already, what it works in is not.
+            let works = plan.peak() - plan.weights;
+            let over = allowed
+                .memory
+                .is_some_and(|memory| plan.peak() + next > memory);
+            if over || free < next + works + MARGIN {
                 return;
             }
         }
@@ -407,24 +442,27 @@ impl Machine {
         });
     }
 
-    /// The decoders of a checkpoint that was loaded ahead; `None` where it was not.
-    ///
-    /// # Errors
-    /// As [`Decoder::load_on`].
-    pub fn loaded_ahead(&self, snapshot: &Snapshot) -> Result<Option<Vec<Decoder>>, DecoderError> {
+    /// The decoders of a checkpoint that was loaded ahead; `None` where it was not, or could not be.
+    pub fn loaded_ahead(&self, snapshot: &Snapshot) -> Option<Vec<Decoder>> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = ahead.take()?;
+        let is_it = Arc::ptr_eq(&found.weights, &snapshot.weights) && snapshot.adapter.is_none();
+        let decoders = found.loading.into_iter().map(Loading::wait);
+        // What went wrong goes wrong again when it is loaded in its turn, and is said then.
+        let decoders = decoders.collect::<Result<Vec<_>, _>>().ok()?;
+        is_it.then_some(decoders)
+    }
+
+    /// Lets go of what was loaded ahead; whether there was something.
+    fn forget_ahead(&self) -> bool {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = ahead.take() else {
-            return Ok(None);
+            return false;
         };
-        if !Arc::ptr_eq(&found.weights, &snapshot.weights) || snapshot.adapter.is_some() {
-            return Ok(None);
+        for loading in found.loading {
+            let _ = loading.wait();
         }
-        found
-            .loading
-            .into_iter()
-            .map(Loading::wait)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        true
     }
 }
 

@@ -318,7 +318,6 @@ impl From<&GpuError> for Failure {
             GpuError::Source { .. } => {
                 "the compiler that was found may be too old for the device: install a newer CUDA"
             }
-            GpuError::SelfTest { .. } => "`concord doctor` says more; use --device cpu",
             GpuError::Call { .. } => {
                 "`concord doctor` says more; another program may have stopped the device"
             }

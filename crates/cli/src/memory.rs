@@ -156,13 +156,8 @@ pub(crate) fn peak_bytes() -> u64 {
     kib("/proc/self/status", "VmHWM:").unwrap_or(0)
 }
 
-/// What is free, or can be freed, on the host; `None` where the system does not say.
-pub(crate) fn host_free_bytes() -> Option<u64> {
-    available_bytes()
-}
-
 /// What is free, or can be freed, for this process; `None` where the system does not say.
-fn available_bytes() -> Option<u64> {
+pub(crate) fn available_bytes() -> Option<u64> {
     let free = kib("/proc/meminfo", "MemAvailable:")?;
     let number = |file: &str| {
         let text = std::fs::read_to_string(file).ok()?;

@@ -9,7 +9,7 @@ use concord_kernels::{Engine, KernelConfig};
 use std::thread::JoinHandle;
 
 /// A decoder on its way.
-pub struct Loading(JoinHandle<Result<Decoder, DecoderError>>);
+pub struct Loading(Option<JoinHandle<Result<Decoder, DecoderError>>>);
 
 impl Decoder {
     /// [`Decoder::load_on`] on a thread of its own.
@@ -26,7 +26,7 @@ impl Decoder {
         std::thread::Builder::new()
             .name(format!("load {}", snapshot.name))
             .spawn(move || Self::whole(origin, config))
-            .map(Loading)
+            .map(|thread| Loading(Some(thread)))
             .map_err(DecoderError::Thread)
     }
 }
@@ -36,10 +36,20 @@ impl Loading {
     ///
     /// # Errors
     /// As [`Decoder::load_on`].
-    pub fn wait(self) -> Result<Decoder, DecoderError> {
-        match self.0.join() {
-            Ok(decoder) => decoder,
-            Err(panic) => std::panic::resume_unwind(panic),
+    pub fn wait(mut self) -> Result<Decoder, DecoderError> {
+        match self.0.take().map(JoinHandle::join) {
+            Some(Ok(decoder)) => decoder,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Err(DecoderError::Thread(std::io::ErrorKind::NotFound.into())),
+        }
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        // A device must not be in use when the program ends.
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
         }
     }
 }

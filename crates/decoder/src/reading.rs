@@ -7,6 +7,13 @@ use candle_core::Tensor;
 use concord_kernels::{Choice, Chosen, Pending, Rows};
 
 impl Decoder {
+    /// Rows of a pass: as it was loaded, or less once a device's memory ran out.
+    pub fn pass_rows(&self) -> usize {
+        let most = self.config().rows_per_pass;
+        let gpu = self.engine().gpu();
+        gpu.map_or(most, |gpu| most.min(gpu.pass_rows()))
+    }
+
     /// Logits of normed hidden states.
     ///
     /// # Shapes

@@ -73,6 +73,17 @@ impl Decoder {
             sizes.reading = sizes.reading.max(most.saturating_sub(bytes));
             sizes.layers.push(bytes);
         }
+        if engine.gpu().is_some() {
+            // What the host reads is not on the device; a weight of eight bits is widened there while it multiplies.
+            let layers = 0..snapshot.spec.layers.len();
+            let whole = layers.flat_map(|index| {
+                let layer = snapshot.spec.layer(index);
+                let whole = |weight| engine_bytes(&loader, weight, Held::Whole);
+                weights(&layer).into_iter().map(whole).collect::<Vec<_>>()
+            });
+            sizes.reading = whole.max().unwrap_or(0);
+            sizes.reading_head = 0;
+        }
         sizes
     }
 }

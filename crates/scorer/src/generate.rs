@@ -187,7 +187,7 @@ struct Desk<'a> {
 type Observe<'o> = dyn FnMut(GenerationProgress, Ended) -> ControlFlow<()> + Send + 'o;
 
 /// What the devices that write share.
-struct Office<'a, 'o> {
+struct Shared<'a, 'o> {
     texts: u64,
     texts_done: AtomicU64,
     tokens: AtomicU64,
@@ -239,7 +239,7 @@ impl Scorer<'_> {
             let rest = tasks.split_off(tasks.len().min(each));
             shares.push(std::mem::replace(&mut tasks, rest));
         }
-        let office = Office {
+        let shared = Shared {
             texts: prompts.len() as u64,
             texts_done: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
@@ -249,14 +249,14 @@ impl Scorer<'_> {
         let mut shares = decoders.into_iter().zip(shares);
         let first = shares.next();
         let outcomes: Vec<Result<GenerationCounts, ScorerError>> = std::thread::scope(|scope| {
-            let office = &office;
+            let shared = &shared;
             let others: Vec<_> = shares
                 .map(|(decoder, tasks)| {
-                    scope.spawn(move || self.write_all(decoder, prompts, tasks, office))
+                    scope.spawn(move || self.write_all(decoder, prompts, tasks, shared))
                 })
                 .collect();
             let first =
-                first.map(|(decoder, tasks)| self.write_all(decoder, prompts, tasks, office));
+                first.map(|(decoder, tasks)| self.write_all(decoder, prompts, tasks, shared));
             let others = others.into_iter().map(|thread| match thread.join() {
                 Ok(outcome) => outcome,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -289,11 +289,11 @@ impl Scorer<'_> {
         decoder: &Decoder,
         prompts: &[Prompt],
         tasks: Vec<Task>,
-        office: &Office<'_, '_>,
+        shared: &Shared<'_, '_>,
     ) -> Result<GenerationCounts, ScorerError> {
-        let outcome = self.write_here(decoder, prompts, tasks, office);
+        let outcome = self.write_here(decoder, prompts, tasks, shared);
         if outcome.is_err() {
-            office.stopped.store(true, Ordering::Relaxed);
+            shared.stopped.store(true, Ordering::Relaxed);
         }
         outcome
     }
@@ -303,7 +303,7 @@ impl Scorer<'_> {
         decoder: &Decoder,
         prompts: &[Prompt],
         tasks: Vec<Task>,
-        office: &Office<'_, '_>,
+        shared: &Shared<'_, '_>,
     ) -> Result<GenerationCounts, ScorerError> {
         let config = decoder.config();
         let page = KvTree::page_bytes(decoder.spec(), decoder.kv_dtype());
@@ -331,18 +331,18 @@ impl Scorer<'_> {
             ended.extend(desk.step(&mut session)?);
             let more = desk.counts.tokens - tokens_said;
             tokens_said = desk.counts.tokens;
-            let tokens = office.tokens.fetch_add(more, Ordering::Relaxed) + more;
+            let tokens = shared.tokens.fetch_add(more, Ordering::Relaxed) + more;
             let more = ended.len() as u64;
             let progress = GenerationProgress {
-                texts_done: office.texts_done.fetch_add(more, Ordering::Relaxed) + more,
-                texts: office.texts,
+                texts_done: shared.texts_done.fetch_add(more, Ordering::Relaxed) + more,
+                texts: shared.texts,
                 tokens,
             };
-            let mut observe = office
+            let mut observe = shared
                 .observe
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if (*observe)(progress, ended).is_break() || office.stopped.load(Ordering::Relaxed) {
+            if (*observe)(progress, ended).is_break() || shared.stopped.load(Ordering::Relaxed) {
                 return Err(ScorerError::Stopped);
             }
         }
@@ -453,9 +453,8 @@ impl Desk<'_> {
                 before = tokens;
             },
         );
-        let config = decoder.config();
         let mut states: Vec<Rows> = Vec::new();
-        for (range, _) in trie.cuts(config.rows_per_pass) {
+        for (range, _) in trie.cuts(decoder.pass_rows()) {
             let (start, end) = (range.start, range.end);
             let next_depth = trie.depths.get(end).copied().unwrap_or(0);
             let begin = u32::try_from(start).unwrap_or(u32::MAX);

@@ -136,6 +136,8 @@ pub struct MemoryPlan {
     pub device: Option<String>,
     /// Whether rows between layers wait in the host's memory instead, and what they take there.
     pub on_host: u64,
+    /// Rows of a pass.
+    pub rows_per_pass: usize,
 }
 
 /// No schedule fits.
@@ -147,6 +149,9 @@ pub struct TooLarge {
     /// What may be used.
     pub cap: u64,
 }
+
+/// How often passes are halved before another schedule is taken: an eighth of 4,096 rows still fills a device.
+const MOST_HALVED: u32 = 3;
 
 /// What compiled kernels and small lists take on a GPU beside what is counted.
 const GPU_BESIDE: u64 = 64 << 20;
@@ -228,25 +233,47 @@ impl MemoryPlan {
         };
         let mut least = u64::MAX;
         for (schedule, on_host) in candidates {
-            let plans = demands
-                .iter()
-                .map(|demand| Self::gpu_of(demand, schedule.clone(), free, *on_host));
-            let plans: Vec<Self> = plans.collect();
-            let disk = plans.iter().map(|plan| plan.disk).max().unwrap_or(0);
-            let waiting = plans.iter().map(|plan| plan.on_host).max().unwrap_or(0);
-            let Some(most) = plans.into_iter().max_by_key(Self::peak) else {
-                continue;
-            };
-            if most.peak() <= free && host.is_none_or(|host| waiting <= host) {
-                return Ok(Self {
-                    disk,
-                    on_host: waiting,
-                    ..most
-                });
+            // Shorter passes before another schedule: they cost little as long as they are many rows.
+            for halved in 0..=MOST_HALVED {
+                let plan = Self::gpu_most(demands, schedule, free, *on_host, halved);
+                let Some(plan) = plan else { continue };
+                if plan.peak() <= free && host.is_none_or(|host| plan.on_host <= host) {
+                    return Ok(plan);
+                }
+                least = least.min(plan.peak());
             }
-            least = least.min(most.peak());
         }
         Err(TooLarge { least, cap: free })
+    }
+
+    /// The plan of what takes most on a schedule, with passes that are halved so often.
+    fn gpu_most(
+        demands: &[Demand<'_>],
+        schedule: &Schedule,
+        free: u64,
+        on_host: bool,
+        halved: u32,
+    ) -> Option<Self> {
+        let plans = demands.iter().map(|demand| {
+            let config = KernelConfig {
+                rows_per_pass: (demand.config.rows_per_pass >> halved).max(1),
+                ..*demand.config
+            };
+            let demand = Demand {
+                config: &config,
+                ..*demand
+            };
+            Self::gpu_of(&demand, schedule.clone(), free, on_host)
+        });
+        let plans: Vec<Self> = plans.collect();
+        let disk = plans.iter().map(|plan| plan.disk).max()?;
+        let on_host = plans.iter().map(|plan| plan.on_host).max()?;
+        let most = plans.into_iter().max_by_key(Self::peak)?;
+        Some(Self {
+            disk,
+            on_host,
+            ..most
+        })
     }
 
     fn gpu_of(demand: &Demand<'_>, schedule: Schedule, free: u64, on_host: bool) -> Self {
@@ -316,6 +343,7 @@ impl MemoryPlan {
             cap: Some(free),
             device: Some(demand.engine.to_string()),
             on_host: waiting,
+            rows_per_pass: config.rows_per_pass,
         }
     }
 
@@ -376,6 +404,7 @@ impl MemoryPlan {
             cap,
             device: None,
             on_host: 0,
+            rows_per_pass: config.rows_per_pass,
         }
     }
 
@@ -466,6 +495,9 @@ impl fmt::Display for MemoryPlan {
             write!(formatter, " of {}", human(cap))?;
         }
         write!(formatter, "; {}", self.schedule.name())?;
+        if self.device.is_some() {
+            write!(formatter, ", {} rows a pass", self.rows_per_pass)?;
+        }
         if self.on_host > 0 {
             write!(formatter, " ({} in the host's memory)", human(self.on_host))?;
         }
@@ -603,6 +635,13 @@ mod tests {
         assert_eq!(tight.disk, plan.on_host);
         let whole = on(Wanted::Auto, 150 * GIB, None).unwrap();
         assert_eq!(whole.schedule, Schedule::PassMajor);
+        assert_eq!(whole.rows_per_pass, 2048);
+        // Where a little is missing, passes are shorter.
+        let close = on(Wanted::Auto, whole.peak() - (1 << 20), None).unwrap();
+        assert_eq!(
+            (close.schedule, close.rows_per_pass),
+            (Schedule::PassMajor, 1024)
+        );
         let too_large = on(Wanted::PassMajor, 23 * GIB, None).unwrap_err();
         assert!(too_large.least > 130 * GIB);
     }

@@ -5,7 +5,7 @@ use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
 use crate::{Counts, ScorerError};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, Times, Work};
-use concord_kernels::{Pending, Role, Rows, Summary};
+use concord_kernels::{Engine, Pending, Role, Rows, Summary};
 use concord_readings::{
     Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Reading, Spelling,
     TokenReading,
@@ -96,7 +96,8 @@ impl<'a> Reader<'a> {
     /// Sends the waiting rows through the head, a slice at a time.
     fn begin(&mut self) -> Result<(), ScorerError> {
         let (decoder, engine) = (self.decoder, self.decoder.engine());
-        let hidden = engine.joined(&std::mem::take(&mut self.hidden), Role::Head)?;
+        let hidden = with_room(engine, || engine.joined(&self.hidden, Role::Head))?;
+        self.hidden.clear();
         let most = decoder.config().head_rows;
         let mut waiting = std::mem::take(&mut self.waiting);
         let mut first = 0;
@@ -108,7 +109,8 @@ impl<'a> Reader<'a> {
                 .collect();
             let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
             let rows = engine.part(&hidden, first..first + waiting.len())?;
-            let pending = decoder.read(&rows, &asked, TOP, &mut self.slice)?;
+            let slice = &mut self.slice;
+            let pending = with_room(engine, || decoder.read(&rows, &asked, TOP, slice))?;
             first += waiting.len();
             self.reading.push_back((waiting, pending));
             waiting = rest;
@@ -140,6 +142,21 @@ impl<'a> Reader<'a> {
             slots.fill(group, summary);
         }
         Ok(())
+    }
+}
+
+/// Tries again with what is kept for the next pass given back, where a device's memory ran out.
+fn with_room<R, E>(engine: &Engine, mut run: impl FnMut() -> Result<R, E>) -> Result<R, ScorerError>
+where
+    ScorerError: From<E>,
+{
+    let outcome = run().map_err(ScorerError::from);
+    match (outcome, engine.gpu()) {
+        (Err(error), Some(gpu)) if error.is_out_of_memory() => {
+            gpu.trim();
+            Ok(run()?)
+        }
+        (outcome, _) => outcome,
     }
 }
 

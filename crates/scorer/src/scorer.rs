@@ -11,7 +11,7 @@ use concord_decoder::{Decoder, Times};
 use concord_kernels::awake;
 use concord_readings::{Prompt, Reading};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What a run cost, in counts that do not depend on the machine.
@@ -27,6 +27,8 @@ pub struct Counts {
     pub rows_computed: u64,
     /// Rows that went through it again: paths to where another device begins, or to where a run goes on with shorter passes.
     pub rows_again: u64,
+    /// How often a device's memory ran out and its passes were made shorter.
+    pub shortened: u64,
     /// Rows that went through the head.
     pub rows_read: u64,
     /// Passes.
@@ -196,6 +198,7 @@ impl<'a> Scorer<'a> {
             });
             first.into_iter().chain(others).collect()
         });
+        counts.shortened = u64::from(shared.shortened.load(Ordering::Relaxed));
         let mut times = Times::default();
         let mut error: Option<ScorerError> = None;
         for (more, of_worker, outcome) in outcomes {

@@ -130,12 +130,26 @@ impl Trie {
         path
     }
 
-    /// The rows in `count` parts of about the same size, each beginning where a path is short, within a twentieth of a part.
+    /// The rows in `count` parts of about the same work, each beginning where a path is short, within a twentieth of a part. A row's
+    /// work is that of its products, and of attention by its depth.
     pub fn parts(&self, count: usize) -> Vec<Range<usize>> {
+        // Products of a layer are about as much work as attention over so many keys.
+        const PRODUCTS: u64 = 4096;
         let rows = self.len();
+        let mut done = 0u64;
+        let until: Vec<u64> = self
+            .depths
+            .iter()
+            .map(|depth| {
+                done += PRODUCTS + u64::from(*depth);
+                done
+            })
+            .collect();
         let mut starts = vec![0];
         for part in 1..count {
-            let (about, slack) = (rows * part / count, rows / count / 20);
+            let share = done * part as u64 / count as u64;
+            let about = until.partition_point(|work| *work < share);
+            let slack = rows / count / 20;
             let near = about.saturating_sub(slack)..(about + slack + 1).min(rows);
             let start = near.min_by_key(|row| (self.depths[*row], row.abs_diff(about)));
             starts.push(start.unwrap_or(rows));

@@ -38,6 +38,8 @@ pub(crate) struct Worker<'a, 'o> {
     counts: Counts,
     /// What this worker has added to the shared rows.
     reported: u64,
+    /// How often its passes were made shorter.
+    shortened: u32,
 }
 
 /// What a pass computes.
@@ -52,7 +54,7 @@ enum Part {
 /// A pass and the length class of its sequences.
 type Cut = (Part, usize);
 
-/// How often passes may be made shorter.
+/// How often passes of one device may be made shorter in a run.
 const MOST_SHORTENED: u32 = 5;
 
 impl<'a, 'o> Worker<'a, 'o> {
@@ -73,6 +75,7 @@ impl<'a, 'o> Worker<'a, 'o> {
             cursor,
             counts: Counts::default(),
             reported: 0,
+            shortened: 0,
         })
     }
 
@@ -94,7 +97,7 @@ impl<'a, 'o> Worker<'a, 'o> {
 
     /// The passes from a row on; the first may be the path to it.
     fn cuts(&self, from: usize) -> Vec<Cut> {
-        let (trie, most) = (&self.shared.plan.trie, self.pass_rows());
+        let (trie, most) = (&self.shared.plan.trie, self.decoder.pass_rows());
         let mut cuts: Vec<Cut> = Vec::new();
         if from < self.rows.end && trie.depths[from] > 0 {
             let path = trie.path_to(from);
@@ -114,13 +117,6 @@ impl<'a, 'o> Worker<'a, 'o> {
         cuts
     }
 
-    /// Rows of a pass.
-    fn pass_rows(&self) -> usize {
-        let most = self.decoder.config().rows_per_pass;
-        let gpu = self.decoder.engine().gpu();
-        gpu.map_or(most, |gpu| most.min(gpu.pass_rows()))
-    }
-
     /// Every layer for one pass, then the next pass.
     fn pass_major(&mut self) -> Result<(), ScorerError> {
         let mut cuts = self.cuts(self.rows.start);
@@ -138,10 +134,7 @@ impl<'a, 'o> Worker<'a, 'o> {
                 }
                 Err(error) if error.is_out_of_memory() && self.shorten() => {
                     self.cursor = before;
-                    let positions = self.shared.plan.trie.positions();
-                    let times = std::mem::take(&mut self.session.times);
-                    self.session = self.decoder.session(positions)?;
-                    self.session.times = times;
+                    self.begin_again()?;
                     let first = match &part {
                         Part::Rows(range) => range.start,
                         Part::Path { .. } => first_row(&cuts[next..]).unwrap_or(self.rows.end),
@@ -158,19 +151,27 @@ impl<'a, 'o> Worker<'a, 'o> {
     /// Every pass for one layer, then the next layer.
     fn layer_major(&mut self, spill: Option<&Path>) -> Result<(), ScorerError> {
         loop {
+            let before = self.cursor;
             match self.every_layer(spill) {
-                // Before the last layer nothing was read: the work is begun again.
+                // Before a pass is through the last layer nothing was read: the work is begun again.
                 Err(error)
                     if error.is_out_of_memory() && self.counts.passes == 0 && self.shorten() =>
                 {
-                    let positions = self.shared.plan.trie.positions();
-                    let times = std::mem::take(&mut self.session.times);
-                    self.session = self.decoder.session(positions)?;
-                    self.session.times = times;
+                    self.cursor = before;
+                    self.begin_again()?;
                 }
                 other => return other,
             }
         }
+    }
+
+    /// A session at the root, with the times of the one before.
+    fn begin_again(&mut self) -> Result<(), ScorerError> {
+        let positions = self.shared.plan.trie.positions();
+        let times = std::mem::take(&mut self.session.times);
+        self.session = self.decoder.session(positions)?;
+        self.session.times = times;
+        Ok(())
     }
 
     fn every_layer(&mut self, spill: Option<&Path>) -> Result<(), ScorerError> {
@@ -291,14 +292,16 @@ impl<'a, 'o> Worker<'a, 'o> {
     }
 
     /// Makes passes half as long, where that may help.
-    fn shorten(&self) -> bool {
+    fn shorten(&mut self) -> bool {
         let Some(gpu) = self.decoder.engine().gpu() else {
             return false;
         };
         let rows = gpu.pass_rows();
-        if rows < 32 || self.shared.shortened.fetch_add(1, Ordering::Relaxed) >= MOST_SHORTENED {
+        if rows < 32 || self.shortened >= MOST_SHORTENED {
             return false;
         }
+        self.shortened += 1;
+        self.shared.shortened.fetch_add(1, Ordering::Relaxed);
         gpu.set_pass_rows(rows / 2);
         gpu.trim();
         true

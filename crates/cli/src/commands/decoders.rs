@@ -121,17 +121,15 @@ impl<'b, 'a> OnDemand<'b, 'a> {
 
     /// Plans the memory for what is asked, says so, and loads what the schedule keeps.
     fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, Failure> {
-        if self.loaded.is_none() {
-            let ahead = self.machine.loaded_ahead(self.snapshot);
-            let ahead = ahead.map_err(|e| Failure::from(e).of(&self.snapshot.name))?;
-            if let Some(decoders) = ahead {
-                output::message(&format!(
-                    "{}: loaded while the one before it ran",
-                    self.snapshot.name
-                ));
-                self.base = None;
-                self.loaded = Some(Loaded::Own(decoders));
-            }
+        if self.loaded.is_none()
+            && let Some(decoders) = self.machine.loaded_ahead(self.snapshot)
+        {
+            output::message(&format!(
+                "{}: loaded while the one before it ran",
+                self.snapshot.name
+            ));
+            self.base = None;
+            self.loaded = Some(Loaded::Own(decoders));
         }
         let (sizes, form) = self.sizes();
         let allowed = Allowed {
@@ -173,7 +171,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         if plan.schedule == Schedule::PassMajor
             && let Some(next) = self.next.take()
         {
-            self.machine.load_ahead(next);
+            self.machine.load_ahead(next, self.allowed, &plan);
         }
         Ok(plan)
     }

@@ -269,6 +269,7 @@ fn score(
     }
     cost["schedule"] = json!(memory.schedule.name());
     cost["memory_planned"] = json!(memory.peak());
+    cost["rows_per_pass"] = json!(memory.rows_per_pass);
     Ok((journal.close()?, cost))
 }
 
@@ -322,6 +323,7 @@ fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64
         "trie_rows": counts.trie_rows,
         "rows_computed": counts.rows_computed,
         "rows_again": counts.rows_again,
+        "shortened": counts.shortened,
         "rows_read": counts.rows_read,
         "passes": counts.passes,
         "load_seconds": loaded,

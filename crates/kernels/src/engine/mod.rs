@@ -46,7 +46,10 @@ impl Engine {
     /// The sizes that passes are cut to.
     pub fn config(&self) -> KernelConfig {
         match self {
-            Self::Cuda(gpu, _) => gpu.config().kernel_config(),
+            Self::Cuda(gpu, _) => KernelConfig {
+                rows_per_pass: gpu.pass_rows(),
+                ..gpu.config().kernel_config()
+            },
             Self::Cpu(path, _) => KernelConfig {
                 path: *path,
                 ..KernelConfig::cpu()

@@ -1,6 +1,7 @@
 //! What stands for CUDA in a program that is built without it: no device can be opened, so that nothing here is ever there.
 
 use super::GpuError;
+use candle_core::DType;
 use std::sync::Arc;
 
 pub(super) type Address = u64;
@@ -163,6 +164,15 @@ pub(crate) enum Number {
 }
 
 impl Number {
+    /// The type of the host.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,

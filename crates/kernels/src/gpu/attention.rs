@@ -153,6 +153,10 @@ impl GpuPath {
             self.room = Some(room);
         }
         self.entries = entries;
+        if entries == 0 {
+            // A path that ends gives its room back.
+            self.room = None;
+        }
         let (Some(room), false) = (&self.room, rows.is_empty()) else {
             return Ok(());
         };
@@ -345,7 +349,7 @@ impl Gpu {
         if self.has_tensor_attention(shape.head_dim, qkv.number) && !self.is_plain(ATTENTION) {
             let queries = self.config.attention.queries;
             let kernel = Kernel {
-                shared: self.attention_bytes(shape.head_dim),
+                shared: self.config.attention.bytes(shape.head_dim),
                 ..attention_kernel(ATTENTION, shape, qkv.number)
             };
             let grid = [size(blocks.tiles), heads, 1];
@@ -358,15 +362,9 @@ impl Gpu {
         Ok(out)
     }
 
-    /// Shared memory of a block of attention.
-    fn attention_bytes(&self, head_dim: usize) -> usize {
-        let tiles = self.config.attention;
-        (tiles.queries + 2 * tiles.keys) * (head_dim + 8) * 2
-    }
-
     /// Whether heads of this width attend on tensor cores.
     pub(super) fn has_tensor_attention(&self, head_dim: usize, number: Number) -> bool {
-        let fits = self.attention_bytes(head_dim) <= self.context.properties.shared_bytes;
+        let fits = self.config.attention.bytes(head_dim) <= self.context.properties.shared_bytes;
         number != Number::F32 && head_dim.is_multiple_of(16) && head_dim <= 256 && fits
     }
 

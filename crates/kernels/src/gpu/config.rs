@@ -15,6 +15,13 @@ pub struct Tiles {
     pub keys: usize,
 }
 
+impl Tiles {
+    /// Shared memory of a block of attention, in bytes.
+    pub(super) fn bytes(self, head_dim: usize) -> usize {
+        (self.queries + 2 * self.keys) * (head_dim + 8) * 2
+    }
+}
+
 /// Sizes of one kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +80,10 @@ impl GpuConfig {
             })?;
             return Self::parsed(&path, &text);
         }
+        Self::built_in(capability)
+    }
+
+    fn built_in(capability: (i32, i32)) -> Result<Self, GpuError> {
         let number = capability.0 * 10 + capability.1;
         let known = TABLES.iter().rev().find(|(from, ..)| *from <= number);
         let (_, name, text) = known.unwrap_or(&TABLES[0]);
@@ -105,11 +116,39 @@ impl GpuConfig {
             ("texts", config.texts),
         ];
         for (name, size) in sizes {
-            if size == 0 || size > 1 << 20 {
-                return Err(wrong(format!("{name} is {size}: from 1 to 1048576")));
+            // More rows no grid has.
+            if size == 0 || size > 65_535 {
+                return Err(wrong(format!("{name} is {size}: from 1 to 65535")));
+            }
+        }
+        for (name, mib) in [
+            ("kv_mib", config.kv_mib),
+            ("workspace_mib", config.workspace_mib),
+        ] {
+            if mib > 1 << 20 {
+                return Err(wrong(format!("{name} is {mib}: up to 1048576")));
             }
         }
         Ok(config)
+    }
+
+    /// Refuses tiles that do not fit a device.
+    ///
+    /// # Errors
+    /// [`GpuError::Config`] naming what does not fit.
+    pub(super) fn check_fits(&self, shared_bytes: usize) -> Result<(), GpuError> {
+        // Heads of 128 are what nearly all checkpoints have.
+        let bytes = self.attention.bytes(128);
+        if bytes <= shared_bytes {
+            return Ok(());
+        }
+        let Tiles { queries, keys } = self.attention;
+        Err(GpuError::Config {
+            path: PathBuf::from("attention"),
+            problem: format!(
+                "{queries} queries and {keys} keys take {bytes} bytes of shared memory, and the device has {shared_bytes}"
+            ),
+        })
     }
 
     /// The sizes that the scorer cuts by.
@@ -134,7 +173,7 @@ mod tests {
         for (_, name, text) in TABLES {
             GpuConfig::parsed(Path::new(name), text).unwrap();
         }
-        let of = |major, minor| GpuConfig::of((major, minor)).unwrap();
+        let of = |major, minor| GpuConfig::built_in((major, minor)).unwrap();
         assert_eq!(
             of(8, 6),
             GpuConfig::parsed(Path::new(""), TABLES[0].2).unwrap()

@@ -44,9 +44,9 @@ pub enum GpuError {
         capability: String,
     },
     /// Memory of the device is used up.
-    #[error("{} MiB more do not fit: {} MiB of the device's memory are free", bytes.div_ceil(1 << 20), free >> 20)]
+    #[error("the device's memory is used up{}", more(*bytes, *free))]
     OutOfMemory {
-        /// What was asked for.
+        /// What was asked for; 0 where a library does not say.
         bytes: usize,
         /// What is free.
         free: usize,
@@ -75,13 +75,18 @@ pub enum GpuError {
         /// What the library says.
         message: String,
     },
-    /// Kernels give wrong results, and there is no plain form to fall back to.
-    #[error("the self-test failed: {what}")]
-    SelfTest {
-        /// What came out wrong.
-        what: String,
-    },
     /// Shapes do not fit.
     #[error("{0}")]
     Shape(String),
+}
+
+fn more(bytes: usize, free: usize) -> String {
+    match bytes {
+        0 => String::new(),
+        _ => format!(
+            ": {} MiB more do not fit, {} MiB are free",
+            bytes.div_ceil(1 << 20),
+            free >> 20
+        ),
+    }
 }

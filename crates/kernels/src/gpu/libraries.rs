@@ -8,37 +8,45 @@ use std::sync::OnceLock;
 pub(super) struct Wanted {
     /// What the error calls it.
     pub name: &'static str,
-    /// The names of its files, newest first.
-    files: &'static [&'static str],
+    /// The names of its files, newest first, each with the driver's version of CUDA that it needs.
+    files: &'static [(&'static str, i32)],
 }
 
 /// The driver's own library, which comes with the driver.
 pub(super) const DRIVER: Wanted = Wanted {
     name: "libcuda.so.1",
-    files: &["libcuda.so.1", "libcuda.so"],
+    files: &[("libcuda.so.1", 0), ("libcuda.so", 0)],
 };
 
 /// The compiler of kernels and the matrix products, which come with a toolkit of version 12 or 13.
 pub(super) const TOOLKIT: [Wanted; 2] = [
     Wanted {
         name: "libnvrtc.so.13 (or .12)",
-        files: &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
+        files: &[
+            ("libnvrtc.so.13", 13_000),
+            ("libnvrtc.so.12", 12_000),
+            ("libnvrtc.so", 0),
+        ],
     },
     Wanted {
         name: "libcublasLt.so.13 (or .12)",
-        files: &["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"],
+        files: &[
+            ("libcublasLt.so.13", 13_000),
+            ("libcublasLt.so.12", 12_000),
+            ("libcublasLt.so", 0),
+        ],
     },
 ];
 
-/// Loads a library for good, so that who asks for it by name later is given this one.
-pub(super) fn load(wanted: &Wanted) -> Result<(), GpuError> {
+/// Loads a library for good, so that who asks for it by name later is given this one. What is newer than the driver is passed over.
+pub(super) fn load(wanted: &Wanted, driver: i32) -> Result<(), GpuError> {
     let folders = folders();
     // A folder that is named goes before the system's.
     let named = folders.named.iter().map(PathBuf::as_path);
     let found = folders.found.iter().map(PathBuf::as_path);
     let places = named.chain([Path::new("")]).chain(found);
     for place in places {
-        for file in wanted.files {
+        for (file, _) in wanted.files.iter().filter(|(_, needs)| *needs <= driver) {
             if keep_loaded(&place.join(file)) {
                 beside(place);
                 return Ok(());
@@ -125,6 +133,7 @@ fn folders() -> Folders {
         .filter_map(variable)
         .map(PathBuf::from);
     for prefix in pythons.chain(["/usr/local".into(), "/usr".into(), "/opt/conda".into()]) {
+        found.push(prefix.join("lib"));
         found.extend(wheels(&prefix.join("lib")));
     }
     found.extend([

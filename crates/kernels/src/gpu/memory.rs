@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memory on a device, given back when nobody has it any more.
 ///
-/// All work runs on one queue: who takes a buffer after another works on it after the other.
+/// All work runs on one queue: who takes a buffer after another works on it after the other. Weights come on a second queue, and have
+/// memory of their own: who takes it waits for the work that used it last.
 pub(crate) struct Buffer {
     gpu: Arc<Gpu>,
     address: Address,
     /// What was taken, which may be more than was asked for.
     bytes: usize,
+    is_weight: bool,
 }
 
 impl Buffer {
@@ -27,7 +29,13 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.gpu.pool.give_back(self.address, self.bytes);
+        let gpu = &self.gpu;
+        let used = self.is_weight.then(|| {
+            let event = gpu.context.event(false)?;
+            gpu.work.record(&event)?;
+            Ok::<_, GpuError>(event)
+        });
+        gpu.pool.give_back(self.address, self.bytes, used);
     }
 }
 
@@ -41,6 +49,8 @@ pub(super) struct Pool {
 struct State {
     /// By size.
     free: BTreeMap<usize, Vec<Address>>,
+    /// That of weights, with the work that used it last.
+    free_of_weights: BTreeMap<usize, Vec<(Address, Event)>>,
     taken: usize,
     kept: usize,
     peak: usize,
@@ -54,6 +64,25 @@ fn rounded(bytes: usize) -> usize {
     bytes.next_multiple_of(step)
 }
 
+/// Weights are many and stay: the large ones are rounded up by little.
+fn rounded_weight(bytes: usize) -> usize {
+    const LARGE: usize = 2 << 20;
+    if bytes < LARGE {
+        return rounded(bytes);
+    }
+    bytes.next_multiple_of(LARGE)
+}
+
+/// A block of at least so many bytes, and not of many more, with its size.
+fn fitting<T>(free: &mut BTreeMap<usize, Vec<T>>, bytes: usize) -> Option<(T, usize)> {
+    let (size, blocks) = free.range_mut(bytes..=bytes / 4 * 5).next()?;
+    let (block, size) = (blocks.pop()?, *size);
+    if blocks.is_empty() {
+        free.remove(&size);
+    }
+    Some((block, size))
+}
+
 impl Pool {
     pub fn new(context: &Arc<Context>) -> Self {
         Self {
@@ -65,55 +94,71 @@ impl Pool {
     fn take(&self, bytes: usize) -> Result<(Address, usize), GpuError> {
         let bytes = rounded(bytes);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.cap.is_some_and(|cap| state.taken + bytes > cap) {
-            let free = state.cap.unwrap_or(0).saturating_sub(state.taken);
-            return Err(GpuError::OutOfMemory { bytes, free });
-        }
-        let fitting = state
-            .free
-            .range(bytes..=bytes / 4 * 5)
-            .next()
-            .map(|(size, _)| *size);
-        if let Some(size) = fitting
-            && let Some(address) = state.free.get_mut(&size).and_then(Vec::pop)
-        {
-            if state.free[&size].is_empty() {
-                state.free.remove(&size);
-            }
+        state.check(bytes)?;
+        if let Some((address, size)) = fitting(&mut state.free, bytes) {
             state.kept -= size;
             state.count(size);
             return Ok((address, size));
         }
-        let over = state
+        Ok((self.fresh(&mut state, bytes)?, bytes))
+    }
+
+    /// Memory for a weight, and the work that is to be waited for before it is written.
+    fn take_for_weight(&self, bytes: usize) -> Result<(Address, usize, Option<Event>), GpuError> {
+        let bytes = rounded_weight(bytes);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.check(bytes)?;
+        if let Some(((address, used), size)) = fitting(&mut state.free_of_weights, bytes) {
+            state.kept -= size;
+            state.count(size);
+            return Ok((address, size, Some(used)));
+        }
+        Ok((self.fresh(&mut state, bytes)?, bytes, None))
+    }
+
+    /// Memory that nobody had.
+    fn fresh(&self, state: &mut State, bytes: usize) -> Result<Address, GpuError> {
+        if state
             .cap
-            .is_some_and(|cap| state.taken + state.kept + bytes > cap);
-        if over {
-            self.release(&mut state);
+            .is_some_and(|cap| state.taken + state.kept + bytes > cap)
+        {
+            self.release(state);
         }
         let address = match self.context.allocate(bytes) {
             Err(GpuError::OutOfMemory { .. }) if state.kept > 0 => {
-                self.release(&mut state);
+                self.release(state);
                 self.context.allocate(bytes)?
             }
             other => other?,
         };
         state.count(bytes);
-        Ok((address, bytes))
+        Ok(address)
     }
 
     fn release(&self, state: &mut State) {
-        for (_, addresses) in std::mem::take(&mut state.free) {
-            for address in addresses {
-                self.context.free(address);
-            }
+        for address in std::mem::take(&mut state.free).into_values().flatten() {
+            self.context.free(address);
+        }
+        let weights = std::mem::take(&mut state.free_of_weights);
+        for (address, _) in weights.into_values().flatten() {
+            self.context.free(address);
         }
         state.kept = 0;
     }
 
-    fn give_back(&self, address: Address, bytes: usize) {
+    /// Takes a block back; of a weight with the work that used it last, or why that is not known.
+    fn give_back(&self, address: Address, bytes: usize, used: Option<Result<Event, GpuError>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.free.entry(bytes).or_default().push(address);
         state.taken -= bytes;
+        match used {
+            None => state.free.entry(bytes).or_default().push(address),
+            Some(Ok(event)) => {
+                let blocks = state.free_of_weights.entry(bytes).or_default();
+                blocks.push((address, event));
+            }
+            // Freeing waits for the device.
+            Some(Err(_)) => return self.context.free(address),
+        }
         state.kept += bytes;
     }
 
@@ -147,6 +192,16 @@ impl Pool {
 }
 
 impl State {
+    fn check(&self, bytes: usize) -> Result<(), GpuError> {
+        match self.cap {
+            Some(cap) if self.taken + bytes > cap => Err(GpuError::OutOfMemory {
+                bytes,
+                free: cap.saturating_sub(self.taken),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn count(&mut self, bytes: usize) {
         self.taken += bytes;
         self.peak = self.peak.max(self.taken);
@@ -155,11 +210,7 @@ impl State {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = std::mem::take(&mut state.free);
-        for address in free.into_values().flatten() {
-            self.context.free(address);
-        }
+        self.trim();
     }
 }
 
@@ -251,6 +302,12 @@ impl Drop for Arriving {
     }
 }
 
+/// Bytes up to which what is sent is small.
+const SMALL: usize = 1 << 20;
+
+/// Pinned memory that is kept for the next time, in bytes.
+const MOST_SPARE: usize = 256 << 20;
+
 /// Bytes of one piece of weights on their way to the device.
 pub(super) const PIECE: usize = 32 << 20;
 
@@ -262,6 +319,7 @@ impl Gpu {
             gpu: Arc::clone(self),
             address,
             bytes,
+            is_weight: false,
         })
     }
 
@@ -277,7 +335,13 @@ impl Gpu {
 
     /// Bytes to a buffer, on the queue of the work.
     pub(super) fn send(&self, to: &Buffer, bytes: &[u8]) -> Result<(), GpuError> {
-        let mut staging = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+        // Large ones take turns in little room.
+        let staging = if bytes.len() > SMALL {
+            &self.streams
+        } else {
+            &self.small
+        };
+        let mut staging = staging.lock().unwrap_or_else(PoisonError::into_inner);
         staging.send(&self.context, &self.work, to.address, bytes, PIECE)
     }
 
@@ -286,14 +350,24 @@ impl Gpu {
         self: &Arc<Self>,
         bytes: &[u8],
     ) -> Result<(Buffer, Event), GpuError> {
-        let buffer = self.buffer(bytes.len())?;
+        let (address, taken, used) = self.pool.take_for_weight(bytes.len())?;
+        let buffer = Buffer {
+            gpu: Arc::clone(self),
+            address,
+            bytes: taken,
+            is_weight: true,
+        };
         let ready = self.context.event(false)?;
         let mut staging = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-        // Work that had this memory before is done with it first.
-        let before = self.context.event(false)?;
-        self.work.record(&before)?;
-        self.copies.wait(&before)?;
-        staging.send(&self.context, &self.copies, buffer.address, bytes, PIECE)?;
+        if let Some(used) = used {
+            self.copies.wait(&used)?;
+        }
+        let sent = staging.send(&self.context, &self.copies, buffer.address, bytes, PIECE);
+        if sent.is_err() {
+            // The memory goes back: nothing may still be on its way to it.
+            let _ = self.copies.synchronise();
+        }
+        sent?;
         self.copies.record(&ready)?;
         Ok((buffer, ready))
     }
@@ -330,7 +404,7 @@ impl Gpu {
 
     fn keep_pinned(&self, pinned: Pinned) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < 4 {
+        if spare.len() < 4 && pinned.len() <= MOST_SPARE {
             spare.push(pinned);
         }
     }
@@ -338,11 +412,13 @@ impl Gpu {
 
 #[cfg(test)]
 mod tests {
-    use super::rounded;
+    use super::{rounded, rounded_weight};
 
     #[test]
     fn sizes_are_rounded_by_little() {
         assert_eq!(rounded(1), 512);
+        assert_eq!(rounded_weight(271_581_184), 130 << 21);
+        assert_eq!(rounded_weight(1000), rounded(1000));
         for bytes in [513, 100_000, 1 << 20, (1 << 20) + 1, 33_000_000] {
             let taken = rounded(bytes);
             assert!(

@@ -63,6 +63,7 @@ pub struct Gpu {
     pool: Pool,
     small: Mutex<Staging>,
     large: Mutex<Staging>,
+    streams: Mutex<Staging>,
     spare: Mutex<Vec<Pinned>>,
     work: Stream,
     copies: Stream,
@@ -145,6 +146,7 @@ impl Gpu {
         config: GpuConfig,
         cache: Option<PathBuf>,
     ) -> Result<Arc<Self>, GpuError> {
+        config.check_fits(context.properties.shared_bytes)?;
         let bytes = config.workspace_mib << 20;
         let work = context.stream()?;
         let broken = context.allocate(size_of::<u32>())?;
@@ -155,6 +157,7 @@ impl Gpu {
             pool: Pool::new(&context),
             small: Mutex::new(Staging::new(&context, 64)?),
             large: Mutex::new(Staging::new(&context, 2)?),
+            streams: Mutex::new(Staging::new(&context, 2)?),
             spare: Mutex::default(),
             work,
             copies: context.stream()?,

@@ -233,7 +233,8 @@ impl GpuMatrix {
         kept: f32,
     ) -> Result<(), KernelError> {
         let gpu = self.buffer.gpu();
-        if x.width != self.inner || out.width != self.outer || x.rows != out.rows {
+        let fits = x.rows == out.rows && x.block == out.block;
+        if x.width != self.inner || out.width != self.outer || !fits {
             let (x, out) = (x.shape(), out.shape());
             let weight = (self.outer, self.inner);
             return Err(GpuError::Shape(format!("{x:?} by {weight:?} is not {out:?}")).into());

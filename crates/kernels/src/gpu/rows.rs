@@ -171,11 +171,7 @@ pub(crate) fn number(dtype: DType) -> Result<Number, GpuError> {
 
 /// The bytes of a tensor of the host, as another type.
 pub(crate) fn bytes_as(tensor: &Tensor, number: Number) -> candle_core::Result<Vec<u8>> {
-    let dtype = match number {
-        Number::F32 => DType::F32,
-        Number::Bf16 => DType::BF16,
-        Number::F16 => DType::F16,
-    };
+    let dtype = number.dtype();
     let flat = tensor
         .to_device(&Device::Cpu)?
         .to_dtype(dtype)?

@@ -10,16 +10,24 @@ use super::*;
 
 /// Opens the emulated device, or says that the test is skipped.
 fn device() -> Option<Arc<Gpu>> {
-    match concord_emulated_cuda::folder() {
-        Ok(folder) => {
-            look_for_cuda_in(folder);
-            Some(Gpu::open(0, None).unwrap())
+    let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| value == "1");
+    let found = if is_set("CONCORD_REQUIRE_GPU") {
+        Ok(())
+    } else {
+        concord_emulated_cuda::folder().map(look_for_cuda_in)
+    };
+    match found {
+        Ok(()) => {
+            // Small sizes: an emulated device is slow.
+            let config = GpuConfig {
+                rows_per_pass: 64,
+                few_rows: 32,
+                ..GpuConfig::of((9, 0)).unwrap()
+            };
+            Some(Gpu::open_with(0, config, None).unwrap())
         }
         Err(error) => {
-            assert!(
-                std::env::var_os("CONCORD_REQUIRE_EMULATED_CUDA").is_none(),
-                "{error}"
-            );
+            assert!(!is_set("CONCORD_REQUIRE_EMULATED_CUDA"), "{error}");
             eprintln!("skipped: {error}");
             None
         }

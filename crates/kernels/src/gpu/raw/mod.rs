@@ -70,7 +70,7 @@ pub(super) fn named_library(file: &str) -> Option<std::path::PathBuf> {
 /// # Errors
 /// [`GpuError`] where a library is missing, or the driver is too old or finds none.
 pub(super) fn count() -> Result<usize, GpuError> {
-    libraries::load(&libraries::DRIVER)?;
+    libraries::load(&libraries::DRIVER, 0)?;
     match result::init() {
         Err(result::DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => {
             return Err(GpuError::NoDevice);
@@ -109,6 +109,9 @@ fn dotted(version: c_int) -> String {
 
 fn called(call: &'static str) -> impl Fn(result::DriverError) -> GpuError {
     move |error| {
+        if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return GpuError::OutOfMemory { bytes: 0, free: 0 };
+        }
         let name = error.error_name().ok().map(CStr::to_string_lossy);
         let text = error.error_string().ok().map(CStr::to_string_lossy);
         GpuError::Call {
@@ -152,7 +155,7 @@ impl Context {
             });
         }
         for library in &libraries::TOOLKIT {
-            libraries::load(library)?;
+            libraries::load(library, driver_version()?)?;
         }
         let shared =
             number(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
@@ -168,7 +171,16 @@ impl Context {
             driver: dotted(driver_version()?),
         };
         let context = unsafe { result::primary_ctx::retain(device) };
-        let context = context.map_err(called("cuDevicePrimaryCtxRetain"))?;
+        let context = match context {
+            // A context takes some hundred MiB.
+            Err(result::DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                return Err(GpuError::OutOfMemory {
+                    bytes: 512 << 20,
+                    free: 0,
+                });
+            }
+            other => other.map_err(called("cuDevicePrimaryCtxRetain"))?,
+        };
         Ok(Arc::new(Self {
             device,
             primary: context,
@@ -430,9 +442,20 @@ impl Event {
 
     /// Seconds from an earlier event; both have come.
     pub fn seconds_since(&self, earlier: &Self) -> Result<f64, GpuError> {
+        // By the name that every driver has: the bindings ask for one that came with CUDA 12.8.
+        type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
         self.context.enter()?;
-        let milliseconds = unsafe { result::event::elapsed(earlier.event, self.event) };
-        let milliseconds = milliseconds.map_err(called("cuEventElapsedTime"))?;
+        let mut milliseconds = 0.0f32;
+        unsafe {
+            let elapsed = sys::culib().get::<Elapsed>(b"cuEventElapsedTime\0");
+            let elapsed = elapsed.map_err(|error| GpuError::Call {
+                call: "cuEventElapsedTime",
+                message: error.to_string(),
+            })?;
+            elapsed(&raw mut milliseconds, earlier.event, self.event)
+        }
+        .result()
+        .map_err(called("cuEventElapsedTime"))?;
         Ok(f64::from(milliseconds) / 1e3)
     }
 }

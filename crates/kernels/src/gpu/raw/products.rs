@@ -2,6 +2,7 @@
 
 use super::{Address, Context, Stream};
 use crate::gpu::GpuError;
+use candle_core::DType;
 use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -15,6 +16,15 @@ pub(crate) enum Number {
 }
 
 impl Number {
+    /// The type of the host.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -71,9 +81,14 @@ pub(in crate::gpu) struct Prepared {
 unsafe impl Send for Prepared {}
 
 fn multiplied(call: &'static str) -> impl Fn(lt::CublasError) -> GpuError {
-    move |error| GpuError::Call {
-        call,
-        message: format!("{:?}", error.0),
+    move |error| match error.0 {
+        lt_sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
+            GpuError::OutOfMemory { bytes: 0, free: 0 }
+        }
+        status => GpuError::Call {
+            call,
+            message: format!("{status:?}"),
+        },
     }
 }
 
@@ -155,13 +170,32 @@ impl Products {
                 size_of::<usize>(),
             )
             .and_then(|()| {
+                // Sums are not split over inputs: an output is one sum, wherever its row stands.
+                let unsplit: u32 = 0;
+                lt::set_matmul_pref_attribute(
+                    preference,
+                    lt_sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                    (&raw const unsplit).cast(),
+                    size_of::<u32>(),
+                )
+            })
+            .and_then(|()| {
                 lt::get_matmul_algo_heuristic(
                     self.handle, operation, weight, rows, result, result, preference,
                 )
             })
         };
         let _ = unsafe { lt::destroy_matmul_pref(preference) };
-        let found = found.map_err(multiplied("cublasLtMatmulAlgoGetHeuristic"))?;
+        let found =
+            found.map_err(
+                |error| match multiplied("cublasLtMatmulAlgoGetHeuristic")(error) {
+                    GpuError::Call { call, message } => GpuError::Call {
+                        call,
+                        message: format!("{message} for {shape:?}"),
+                    },
+                    other => other,
+                },
+            )?;
         Ok(Prepared {
             shape,
             operation,

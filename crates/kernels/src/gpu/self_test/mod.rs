@@ -48,6 +48,8 @@ pub struct SelfTest {
     pub head_dims: Vec<usize>,
     /// How often each kernel is tried on other shapes.
     pub rounds: usize,
+    /// Inputs and outputs of the product whose rows are asked in other company.
+    pub product: (usize, usize),
     /// What the numbers are drawn from.
     pub seed: u64,
 }
@@ -59,6 +61,7 @@ impl SelfTest {
             dtypes: vec![DType::BF16, DType::F16, DType::F32],
             head_dims: vec![6, 16, 64, 80, 128, 256],
             rounds: 3,
+            product: (4096, 512),
             seed,
         }
     }
@@ -69,6 +72,7 @@ impl SelfTest {
             dtypes: vec![dtype],
             head_dims: vec![head_dim],
             rounds: 1,
+            product: (512, 64),
             seed: 1,
         }
     }
@@ -102,7 +106,7 @@ impl Gpu {
             checks.run(
                 "cublasLtMatmul",
                 format!("a row of a product {} in other company", name(number)),
-                |noise| company(self, noise, number),
+                |noise| company(self, noise, number, wanted.product),
             );
             checks.run(
                 "widen",

@@ -59,37 +59,35 @@ fn matrix(
     number: Number,
     held: Held,
 ) -> Result<GpuMatrix, KernelError> {
-    let dtype = match number {
-        Number::F32 => DType::F32,
-        Number::Bf16 => DType::BF16,
-        Number::F16 => DType::F16,
-    };
+    let dtype = number.dtype();
     GpuMatrix::upload(gpu, &tensor(weight, inner)?, false, dtype, held)
 }
 
-/// The same row among other rows, at another place: the same bits.
+/// The same row among other rows, at another place: the same bits, in products of every number of rows.
 pub(super) fn company(
     gpu: &Arc<Gpu>,
     noise: &mut Noise,
     number: Number,
+    (inner, outer): (usize, usize),
 ) -> Result<f64, KernelError> {
-    let (inner, outer, block) = (width(noise), width(noise), gpu.config().few_rows);
     let row = noise.values(inner);
     let weight = noise.values(outer * inner);
     let matrix = matrix(gpu, &weight, inner, number, Held::Whole)?;
-    let mut seen: Option<Vec<f32>> = None;
-    for _ in 0..3 {
-        let (before, after) = (noise.count(0, block - 1), noise.count(0, 9));
-        let mut rows = noise.values(before * inner);
-        rows.extend_from_slice(&row);
-        rows.extend(noise.values(after * inner));
-        let rows = GpuRows::from_host(gpu, &rows, inner, block)?;
-        let out = matrix.product(&rows, None, Number::F32)?.to_host()?;
-        let out = out[before * outer..(before + 1) * outer].to_vec();
-        if seen.as_ref().is_some_and(|seen| *seen != out) {
-            return Ok(f64::INFINITY);
+    for block in [gpu.config().few_rows, gpu.pass_rows()] {
+        let mut seen: Option<Vec<f32>> = None;
+        for _ in 0..3 {
+            let (before, after) = (noise.count(0, block - 1), noise.count(0, 9));
+            let mut rows = noise.values(before * inner);
+            rows.extend_from_slice(&row);
+            rows.extend(noise.values(after * inner));
+            let rows = GpuRows::from_host(gpu, &rows, inner, block)?;
+            let out = matrix.product(&rows, None, Number::F32)?.to_host()?;
+            let out = out[before * outer..(before + 1) * outer].to_vec();
+            if seen.as_ref().is_some_and(|seen| *seen != out) {
+                return Ok(f64::INFINITY);
+            }
+            seen = Some(out);
         }
-        seen = Some(out);
     }
     Ok(0.0)
 }
@@ -248,11 +246,7 @@ pub(super) fn activation(
             let (rows, inner, outer) = (noise.count(1, 30), width(noise), 2 * width(noise));
             let x = rounded(&noise.values(rows * inner), number);
             let weight = rounded(&noise.values(outer * inner), number);
-            let dtype = match number {
-                Number::F32 => DType::F32,
-                Number::Bf16 => DType::BF16,
-                Number::F16 => DType::F16,
-            };
+            let dtype = number.dtype();
             let matrix =
                 GpuMatrix::upload(gpu, &tensor(&weight, inner)?, gated, dtype, Held::Whole)?;
             let x = GpuRows::from_host(gpu, &x, inner, 32)?;
