@@ -14,6 +14,7 @@ use concord_kernels::{
     Carried, Engine, Head, Held, KernelConfig, KernelError, List, Norm, PageRows, Role, RopeTable,
     Rows, Weight,
 };
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// A decoder with its weights on a device.
@@ -196,7 +197,13 @@ impl Decoder {
                 Layer::load(&loader, base, index).map(Arc::new)
             };
             let count = origin.spec.layers.len();
-            Layers::Kept((0..count).map(layer).collect::<Result<_, _>>()?)
+            Layers::Kept(if origin.engine.gpu().is_some() {
+                // One thread reads slower than a device takes.
+                let layers = (0..count).into_par_iter().map(layer);
+                layers.collect::<Result<_, _>>()?
+            } else {
+                (0..count).map(layer).collect::<Result<_, _>>()?
+            })
         } else {
             Layers::Streamed(LayerStream::new(origin.clone()))
         };
