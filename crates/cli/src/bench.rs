@@ -330,7 +330,8 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     let (engine, config) = (machine.first(), machine.config());
     let dtype = match engine {
         Engine::Cpu(path, _) if bench.dtype.is_none() && !path.has_bf16() => DType::F32,
-        _ => bench.dtype.unwrap_or_else(|| machine.dtype(&snapshot)),
+        Engine::Generic(device) if bench.dtype.is_none() && !device.is_metal() => DType::F32,
+        _ => bench.dtype.unwrap_or(DType::BF16),
     };
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let begun = Instant::now();

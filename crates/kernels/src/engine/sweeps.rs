@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// The norm of rows in `dtype`, `None` where they are known not to be finite; a GPU tells later
-    /// ([`Gpu::broken_place`]).
+    /// ([`Gpu::broken_place`](crate::Gpu::broken_place)).
     ///
     /// # Shapes
     /// `x`: `[rows, width]` in `f32`; returns as much.
