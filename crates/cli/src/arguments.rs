@@ -550,7 +550,7 @@ pub(crate) struct BenchArguments {
 /// What to look at.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArguments {
-    /// Check this device: its kernels against their references, a tiny checkpoint of every family, bit stability, the plan of
+    /// Check this device (cpu, cuda:0, cuda:all, metal): its kernels against their references, a tiny checkpoint of every family, bit stability, the plan of
     /// memory; exit code 5 where something is wrong
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     pub device: Option<DeviceChoice>,

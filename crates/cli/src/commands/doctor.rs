@@ -60,6 +60,7 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<(), Failure> {
             spill: None,
         };
         for engine in Machine::untested(&machine)?.engines() {
+            output::message(&format!("checking {engine}"));
             rows.extend(checked(engine)?);
         }
     }
@@ -407,6 +408,15 @@ fn memory(engine: &Engine, device: &str) -> Result<Vec<Checked>, Failure> {
     Ok(rows)
 }
 
+/// A difference over its bound, in few letters.
+fn of_bound(worst: f64) -> String {
+    match worst {
+        worst if worst < 1000.0 => format!("{worst:.3}"),
+        worst if worst.is_finite() => format!("{worst:.0e}"),
+        _ => "-".to_owned(),
+    }
+}
+
 /// A table for people.
 fn for_people(report: &Value, rows: &[Checked]) -> String {
     let mut text = String::new();
@@ -474,7 +484,12 @@ fn for_people(report: &Value, rows: &[Checked]) -> String {
         );
     }
     if rows.is_empty() {
-        let _ = writeln!(text, "\nchecks: concord doctor --device cuda:0 (or cpu)");
+        let device = if report["no_gpu"].is_null() {
+            "cuda:0"
+        } else {
+            "cpu"
+        };
+        let _ = writeln!(text, "\nchecks: concord doctor --device {device}");
         return text;
     }
     let _ = writeln!(
@@ -491,8 +506,10 @@ fn for_people(report: &Value, rows: &[Checked]) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<8} {:<48} {:>9.3}  {result}{note}",
-            row.device, row.what, row.worst
+            "{:<8} {:<48} {:>9}  {result}{note}",
+            row.device,
+            row.what,
+            of_bound(row.worst)
         );
     }
     let passed = rows.iter().filter(|row| row.passed).count();

@@ -99,7 +99,8 @@ impl GpuConfig {
             path: path.to_owned(),
             problem,
         };
-        let config: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let config: Self =
+            toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
         let Tiles { queries, keys } = config.attention;
         if !(16..=256).contains(&queries) || queries % 16 != 0 {
             return Err(wrong(format!(
@@ -121,12 +122,16 @@ impl GpuConfig {
                 return Err(wrong(format!("{name} is {size}: from 1 to 65535")));
             }
         }
+        if config.few_rows > config.rows_per_pass {
+            let few = config.few_rows;
+            return Err(wrong(format!("few_rows is {few}: more than rows_per_pass")));
+        }
         for (name, mib) in [
             ("kv_mib", config.kv_mib),
             ("workspace_mib", config.workspace_mib),
         ] {
-            if mib > 1 << 20 {
-                return Err(wrong(format!("{name} is {mib}: up to 1048576")));
+            if mib == 0 || mib > 1 << 20 {
+                return Err(wrong(format!("{name} is {mib}: from 1 to 1048576")));
             }
         }
         Ok(config)
