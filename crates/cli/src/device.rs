@@ -66,6 +66,9 @@ pub(crate) fn device(text: &str) -> Result<DeviceChoice, String> {
     }
 }
 
+/// What others may take of a device, and the passes of the checkpoint that computes.
+const MARGIN: u64 = 2 << 30;
+
 /// What a command computes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -408,12 +411,7 @@ impl Machine {
             joined.collect()
         })
     }
-}
 
-/// What others may take of a device, and the passes of the checkpoint that computes.
-const MARGIN: u64 = 2 << 30;
-
-impl Machine {
     /// Begins to load a checkpoint that comes next, where devices have room for it beside the one that computes and what that is
     /// planned to take.
     pub fn load_ahead(&self, snapshot: &Snapshot, allowed: &Allowed, plan: &MemoryPlan) {
@@ -456,13 +454,8 @@ impl Machine {
     /// Lets go of what was loaded ahead; whether there was something.
     fn forget_ahead(&self) -> bool {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(found) = ahead.take() else {
-            return false;
-        };
-        for loading in found.loading {
-            let _ = loading.wait();
-        }
-        true
+        // Letting go of a loading waits until it is off the device.
+        ahead.take().is_some()
     }
 }
 

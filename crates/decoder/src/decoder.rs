@@ -478,7 +478,7 @@ impl Decoder {
     /// `tokens`: one a branch; returns the normed hidden states, `[branches, hidden]`.
     ///
     /// # Numerics
-    /// The bits of [`Decoder::pass`] over the same path.
+    /// The bits of [`Decoder::pass`] over the same path; on a GPU close to them, since its sums run over other lanes.
     ///
     /// # Errors
     /// As [`Decoder::pass`]. The tree is then of no further use.

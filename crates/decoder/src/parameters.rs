@@ -25,13 +25,16 @@ pub(crate) struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    /// Whether the adapter changes a parameter.
+    fn changes(&self, parameter: &Parameter) -> bool {
+        self.adapter
+            .is_some_and(|adapter| adapter.changes(parameter))
+    }
+
     /// What a parameter is held as: where products are in `f32`, the narrowest type that loses nothing.
     pub fn held(&self, parameter: &Parameter) -> DType {
-        let changed = self
-            .adapter
-            .is_some_and(|adapter| adapter.changes(parameter));
         match self.dtype {
-            DType::F32 if changed => DType::F32,
+            DType::F32 if self.changes(parameter) => DType::F32,
             DType::F32 => self.weights.exact_dtype(),
             other => other,
         }
@@ -58,17 +61,7 @@ impl Loader<'_> {
         gated: bool,
         base: Option<&Arc<Weight>>,
     ) -> Result<Arc<Weight>, DecoderError> {
-        let changed = self
-            .adapter
-            .is_some_and(|adapter| adapter.changes(parameter));
-        let plain = match base {
-            Some(base) if !changed => return Ok(Arc::clone(base)),
-            Some(base) => Some(base.unpack()?),
-            None => None,
-        };
-        let table = self.table(parameter, plain.as_ref())?;
-        drop(plain);
-        self.packed(&table, gated)
+        self.weight(parameter, base, |table| self.packed(table, gated))
     }
 
     /// A table, as products of the device take it.
@@ -82,17 +75,24 @@ impl Loader<'_> {
         parameter: &Parameter,
         base: Option<&Arc<Weight>>,
     ) -> Result<Arc<Weight>, DecoderError> {
-        let changed = self
-            .adapter
-            .is_some_and(|adapter| adapter.changes(parameter));
+        self.weight(parameter, base, |table| self.packed_head(table))
+    }
+
+    /// The weight of a base where the adapter leaves it as it is, else one that `pack` makes of the table.
+    fn weight(
+        &self,
+        parameter: &Parameter,
+        base: Option<&Arc<Weight>>,
+        pack: impl FnOnce(&Tensor) -> Result<Arc<Weight>, DecoderError>,
+    ) -> Result<Arc<Weight>, DecoderError> {
         let plain = match base {
-            Some(base) if !changed => return Ok(Arc::clone(base)),
+            Some(base) if !self.changes(parameter) => return Ok(Arc::clone(base)),
             Some(base) => Some(base.unpack()?),
             None => None,
         };
         let table = self.table(parameter, plain.as_ref())?;
         drop(plain);
-        self.packed_head(&table)
+        pack(&table)
     }
 
     /// A table, as the product of the head takes it.

@@ -5,6 +5,7 @@
 //! take their place. A text never depends on which others are written with it.
 
 use crate::plan::tokens_of;
+use crate::threads::at_once;
 use crate::{Scorer, ScorerError, Trie};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, KvBranch, KvTree, Pass, Session};
@@ -205,7 +206,8 @@ impl Scorer<'_> {
     ///
     /// # Numerics
     /// A text depends on its prompt, its [`Sampling`] and the prompt's id alone. Its log-probabilities are the bits that
-    /// scoring the same tokens after the same prompt would read, as long as the length class of the RoPE is the same.
+    /// scoring the same tokens after the same prompt would read, as long as the length class of the RoPE is the same; on a
+    /// GPU they are close to them.
     ///
     /// # Errors
     /// [`ScorerError::Mixed`], [`ScorerError::Sampling`], [`ScorerError::TooLong`] before anything is computed;
@@ -246,22 +248,9 @@ impl Scorer<'_> {
             stopped: AtomicBool::new(false),
             observe: Mutex::new(observe),
         };
-        let mut shares = decoders.into_iter().zip(shares);
-        let first = shares.next();
-        let outcomes: Vec<Result<GenerationCounts, ScorerError>> = std::thread::scope(|scope| {
-            let shared = &shared;
-            let others: Vec<_> = shares
-                .map(|(decoder, tasks)| {
-                    scope.spawn(move || self.write_all(decoder, prompts, tasks, shared))
-                })
-                .collect();
-            let first =
-                first.map(|(decoder, tasks)| self.write_all(decoder, prompts, tasks, shared));
-            let others = others.into_iter().map(|thread| match thread.join() {
-                Ok(outcome) => outcome,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            first.into_iter().chain(others).collect()
+        let shares = decoders.into_iter().zip(shares);
+        let outcomes = at_once(shares, |(decoder, tasks)| {
+            self.write_all(decoder, prompts, tasks, &shared)
         });
         let mut counts = GenerationCounts::default();
         let mut error: Option<ScorerError> = None;

@@ -15,6 +15,7 @@ mod memory;
 mod plan;
 mod reader;
 mod scorer;
+mod threads;
 mod trie;
 mod worker;
 

@@ -5,6 +5,7 @@ use crate::labels::LabelTable;
 use crate::memory::Schedule;
 use crate::plan::Plan;
 use crate::reader::Slots;
+use crate::threads::at_once;
 use crate::worker::{Shared, Worker};
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, Times};
@@ -185,19 +186,8 @@ impl<'a> Scorer<'a> {
         let parts = plan.trie.parts(1 + self.others.len());
         let workers = self.decoders().zip(parts);
         let workers = workers.map(|(decoder, rows)| Worker::new(&shared, decoder, rows));
-        let mut workers = workers.collect::<Result<Vec<_>, _>>()?.into_iter();
-        let first = workers.next();
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let others: Vec<_> = workers
-                .map(|worker| scope.spawn(move || worker.run(schedule)))
-                .collect();
-            let first = first.map(|worker| worker.run(schedule));
-            let others = others.into_iter().map(|thread| match thread.join() {
-                Ok(outcome) => outcome,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            first.into_iter().chain(others).collect()
-        });
+        let workers = workers.collect::<Result<Vec<_>, _>>()?;
+        let outcomes = at_once(workers.into_iter(), |worker| worker.run(schedule));
         counts.shortened = u64::from(shared.shortened.load(Ordering::Relaxed));
         let mut times = Times::default();
         let mut error: Option<ScorerError> = None;

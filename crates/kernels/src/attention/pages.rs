@@ -2,7 +2,7 @@
 
 use super::path::{BLOCK, Blocks, attend, put};
 use super::{AttentionShape, Scores};
-use crate::gpu::{GpuError, GpuPageRows};
+use crate::gpu::{GpuError, GpuPageRows, once};
 use crate::storage::{narrowed, values};
 use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
@@ -42,11 +42,7 @@ impl PageRows {
         &self,
         make: impl FnOnce() -> std::result::Result<GpuPageRows, GpuError>,
     ) -> std::result::Result<Arc<GpuPageRows>, GpuError> {
-        if let Some(rows) = self.on_gpu.get() {
-            return Ok(Arc::clone(rows));
-        }
-        let rows = Arc::new(make()?);
-        Ok(Arc::clone(self.on_gpu.get_or_init(|| rows)))
+        once(&self.on_gpu, make)
     }
 
     /// Page and place of each new row.
@@ -60,7 +56,7 @@ impl PageRows {
 }
 
 impl KvPages {
-    /// List of one page.
+    /// Depths of one page.
     pub const DEPTHS: usize = BLOCK;
 
     /// Makes room for `pages` pages. Memory is taken when a page is first written.

@@ -68,7 +68,7 @@ impl KvPath {
     }
 }
 
-/// List that are scored together.
+/// Depths that are scored together.
 pub(crate) const BLOCK: usize = 64;
 
 /// The keys and values of one path for one KV head, [`BLOCK`] depths at a time.

@@ -1,6 +1,6 @@
 //! The rows of a pass, and what each sixteen queries of it see.
 
-use crate::gpu::{GpuBlocks, GpuError};
+use crate::gpu::{GpuBlocks, GpuError, once};
 use crate::storage::LANES;
 use std::sync::{Arc, OnceLock};
 
@@ -143,11 +143,7 @@ impl PassRows {
         &self,
         make: impl FnOnce() -> Result<GpuBlocks, GpuError>,
     ) -> Result<Arc<GpuBlocks>, GpuError> {
-        if let Some(blocks) = self.on_gpu.get() {
-            return Ok(Arc::clone(blocks));
-        }
-        let blocks = Arc::new(make()?);
-        Ok(Arc::clone(self.on_gpu.get_or_init(|| blocks)))
+        once(&self.on_gpu, make)
     }
 
     /// The rows that attend.

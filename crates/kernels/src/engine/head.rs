@@ -131,10 +131,8 @@ fn logits_into(
 ) -> Result<Tensor, KernelError> {
     let hidden = hidden.tensor()?;
     let rows = hidden.dim(0)?;
-    let room = slice
-        .take()
-        .filter(|slice| slice.dims() == [slice.dims()[0], head.vocabulary]);
-    let room = match room.filter(|slice| slice.dims()[0] >= rows) {
+    let fits = |room: &Tensor| matches!(room.dims(), [held, width] if *held >= rows && *width == head.vocabulary);
+    let room = match slice.take().filter(fits) {
         Some(room) => room,
         None => Tensor::zeros((rows, head.vocabulary), DType::F32, &Device::Cpu)?,
     };

@@ -107,11 +107,7 @@ impl List {
     }
 
     pub(super) fn on_gpu(&self, gpu: &Arc<Gpu>) -> Result<Arc<gpu::Buffer>, KernelError> {
-        if let Some(list) = self.on_gpu.get() {
-            return Ok(Arc::clone(list));
-        }
-        let list = Arc::new(gpu.upload(&self.host)?);
-        Ok(Arc::clone(self.on_gpu.get_or_init(|| list)))
+        Ok(gpu::once(&self.on_gpu, || gpu.upload(&self.host))?)
     }
 }
 

@@ -136,21 +136,7 @@ impl Engine {
         gated: bool,
         dtype: DType,
     ) -> Result<Weight, KernelError> {
-        Ok(match self {
-            Self::Cpu(path, Held::Whole) => {
-                Weight::Packed(Matrix::pack(weight, gated, operands(dtype), *path)?)
-            }
-            Self::Cpu(path, Held::Int8) => {
-                let weight = eight_bits(weight, dtype)?;
-                Weight::Packed(Matrix::pack(&weight, gated, operands(dtype), *path)?)
-            }
-            Self::Generic(device) => {
-                Weight::Plain(weight.to_dtype(dtype)?.to_device(device)?, gated)
-            }
-            Self::Cuda(gpu, held) => {
-                Weight::Gpu(GpuMatrix::upload(gpu, weight, gated, dtype, *held)?)
-            }
-        })
+        self.weight_held(weight, gated, dtype, self.held())
     }
 
     /// [`Engine::weight`] that is never held in eight bits: the head.
@@ -158,12 +144,31 @@ impl Engine {
     /// # Errors
     /// [`KernelError`].
     pub fn whole_weight(&self, weight: &Tensor, dtype: DType) -> Result<Weight, KernelError> {
-        let whole = match self {
-            Self::Cpu(path, _) => Self::Cpu(*path, Held::Whole),
-            Self::Cuda(gpu, _) => Self::Cuda(Arc::clone(gpu), Held::Whole),
-            Self::Generic(device) => Self::Generic(device.clone()),
-        };
-        whole.weight(weight, false, dtype)
+        self.weight_held(weight, false, dtype, Held::Whole)
+    }
+
+    fn weight_held(
+        &self,
+        weight: &Tensor,
+        gated: bool,
+        dtype: DType,
+        held: Held,
+    ) -> Result<Weight, KernelError> {
+        Ok(match (self, held) {
+            (Self::Cpu(path, _), Held::Whole) => {
+                Weight::Packed(Matrix::pack(weight, gated, operands(dtype), *path)?)
+            }
+            (Self::Cpu(path, _), Held::Int8) => {
+                let weight = eight_bits(weight, dtype)?;
+                Weight::Packed(Matrix::pack(&weight, gated, operands(dtype), *path)?)
+            }
+            (Self::Generic(device), _) => {
+                Weight::Plain(weight.to_dtype(dtype)?.to_device(device)?, gated)
+            }
+            (Self::Cuda(gpu, _), held) => {
+                Weight::Gpu(GpuMatrix::upload(gpu, weight, gated, dtype, held)?)
+            }
+        })
     }
 
     /// A table whose rows are looked up and never multiplied.

@@ -1,21 +1,9 @@
 //! What stands for CUDA in a program that is built without it: no device can be opened, so that nothing here is ever there.
 
 use super::GpuError;
-use candle_core::DType;
+pub(crate) use super::plain::Number;
+pub(super) use super::plain::{Address, ProductShape, Properties};
 use std::sync::Arc;
-
-pub(super) type Address = u64;
-
-#[derive(Clone, Debug)]
-pub(super) struct Properties {
-    pub name: String,
-    pub uuid: String,
-    pub capability: (i32, i32),
-    pub processors: i32,
-    pub shared_bytes: usize,
-    pub total_bytes: usize,
-    pub driver: String,
-}
 
 pub(super) fn look_in(_: &std::path::Path) {}
 
@@ -154,41 +142,6 @@ pub(super) fn compile(
 
 pub(super) fn compiler_version() -> String {
     String::new()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Number {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl Number {
-    /// The type of the host.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
-    }
-
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 | Self::F16 => 2,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ProductShape {
-    pub rows: usize,
-    pub inner: usize,
-    pub outer: usize,
-    pub operands: Number,
-    pub result: Number,
-    pub biased: bool,
 }
 
 pub(super) struct Products(Never);

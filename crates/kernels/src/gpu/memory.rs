@@ -3,7 +3,7 @@
 use super::raw::{Address, Context, Event, Pinned, Stream};
 use super::{Gpu, GpuError};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Memory on a device, given back when nobody has it any more.
 ///
@@ -408,6 +408,18 @@ impl Gpu {
             spare.push(pinned);
         }
     }
+}
+
+/// What something of the host is on a device, made the first time.
+pub(crate) fn once<T>(
+    made: &OnceLock<Arc<T>>,
+    make: impl FnOnce() -> Result<T, GpuError>,
+) -> Result<Arc<T>, GpuError> {
+    if let Some(made) = made.get() {
+        return Ok(Arc::clone(made));
+    }
+    let new = Arc::new(make()?);
+    Ok(Arc::clone(made.get_or_init(|| new)))
 }
 
 #[cfg(test)]

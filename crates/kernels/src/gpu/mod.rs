@@ -16,6 +16,7 @@ mod error;
 mod libraries;
 mod memory;
 mod operations;
+mod plain;
 mod product;
 #[cfg(feature = "cuda")]
 mod raw;
@@ -34,7 +35,7 @@ pub(crate) use attention::{GpuBlocks, GpuPageRows};
 pub use attention::{GpuPages, GpuPath};
 pub use config::{GpuConfig, Tiles};
 pub use error::GpuError;
-pub(crate) use memory::Buffer;
+pub(crate) use memory::{Buffer, once};
 pub(crate) use product::quantised;
 pub use product::{GpuMatrix, Held};
 pub(crate) use raw::Number;

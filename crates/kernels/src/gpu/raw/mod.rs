@@ -6,8 +6,10 @@ mod compiler;
 mod products;
 
 pub(super) use compiler::{compile, compiler_version};
-pub(crate) use products::Number;
-pub(super) use products::{Prepared, ProductShape, Products};
+pub(super) use products::{Prepared, Products};
+
+pub(crate) use super::plain::Number;
+pub(super) use super::plain::{Address, ProductShape, Properties};
 
 use super::{GpuError, libraries};
 use cudarc::driver::{result, sys};
@@ -15,27 +17,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// An address on a device.
-pub(super) type Address = u64;
-
 /// The oldest driver that will do: its version of CUDA.
 const OLDEST: c_int = 12_000;
-
-/// What a device is.
-#[derive(Clone, Debug)]
-pub(super) struct Properties {
-    pub name: String,
-    /// As the driver numbers it.
-    pub uuid: String,
-    /// Major and minor.
-    pub capability: (i32, i32),
-    pub processors: i32,
-    /// Shared memory that a block may ask for.
-    pub shared_bytes: usize,
-    pub total_bytes: usize,
-    /// For example `13.0`.
-    pub driver: String,
-}
 
 /// An open device: its context, which every call makes current first.
 pub(super) struct Context {

@@ -1,55 +1,17 @@
 //! The calls to the matrix products.
 
-use super::{Address, Context, Stream};
+use super::{Address, Context, Number, ProductShape, Stream};
 use crate::gpu::GpuError;
-use candle_core::DType;
 use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// What numbers of a matrix are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Number {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl Number {
-    /// The type of the host.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
+fn kind(number: Number) -> lt_sys::cudaDataType {
+    match number {
+        Number::F32 => lt_sys::cudaDataType::CUDA_R_32F,
+        Number::Bf16 => lt_sys::cudaDataType::CUDA_R_16BF,
+        Number::F16 => lt_sys::cudaDataType::CUDA_R_16F,
     }
-
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 | Self::F16 => 2,
-        }
-    }
-
-    fn kind(self) -> lt_sys::cudaDataType {
-        match self {
-            Self::F32 => lt_sys::cudaDataType::CUDA_R_32F,
-            Self::Bf16 => lt_sys::cudaDataType::CUDA_R_16BF,
-            Self::F16 => lt_sys::cudaDataType::CUDA_R_16F,
-        }
-    }
-}
-
-/// The shape of a product `[rows, in] · [out, in]ᵀ`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::gpu) struct ProductShape {
-    pub rows: usize,
-    pub inner: usize,
-    pub outer: usize,
-    pub operands: Number,
-    pub result: Number,
-    pub biased: bool,
 }
 
 /// The products of one stream.
@@ -138,7 +100,7 @@ impl Products {
                 (&raw const epilogue).cast(),
                 size_of_val(&epilogue),
             )?;
-            let kind = shape.result.kind();
+            let kind = kind(shape.result);
             set(
                 lt_sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
                 (&raw const kind).cast(),
@@ -152,9 +114,9 @@ impl Products {
                 size_of::<Address>(),
             )?;
         }
-        let layout = |kind: Number, rows: usize, columns: usize| {
+        let layout = |number: Number, rows: usize, columns: usize| {
             let stride = i64::try_from(rows).unwrap_or(i64::MAX);
-            lt::create_matrix_layout(kind.kind(), rows as u64, columns as u64, stride)
+            lt::create_matrix_layout(kind(number), rows as u64, columns as u64, stride)
                 .map_err(multiplied("cublasLtMatrixLayoutCreate"))
         };
         let weight = layout(shape.operands, shape.inner, shape.outer)?;
