@@ -1,4 +1,4 @@
-//! PEFT adapters (`tests/golden/adapters.py`): logits as PEFT merges them, however they are loaded.
+//! PEFT adapters (`tests/golden/adapters.py`): logits as PEFT runs them, however they are loaded.
 
 use crate::golden_logits::{folder, golden_of, logits, worst_error_in};
 use crate::test;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("adapters::logits_are_those_that_peft_merges", merged),
+        test("adapters::logits_are_those_that_peft_runs", merged),
         test("adapters::one_base_serves_many", shared),
         test("adapters::what_does_not_fit_is_said", refused),
         test("adapters::a_template_of_its_own_makes_it_aligned", template),
@@ -22,7 +22,7 @@ fn adapters() -> Vec<(PathBuf, Snapshot)> {
     let entries = std::fs::read_dir(folder("adapters")).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert_eq!(paths.len(), 14, "{paths:?}");
+    assert_eq!(paths.len(), 25, "{paths:?}");
     let opened = paths.into_iter().map(|path| {
         let base = std::fs::read_to_string(path.join("base")).unwrap();
         let base = Snapshot::open(&folder("families").join(base.trim())).unwrap();
@@ -172,7 +172,11 @@ fn template() {
         std::fs::copy(from.join(name), temporary.path().join(name)).unwrap();
     }
     assert!(!base.with_adapter(temporary.path()).unwrap().is_aligned());
-    std::fs::write(temporary.path().join("chat_template.jinja"), "w1").unwrap();
+    std::fs::write(
+        temporary.path().join("chat_template.jinja"),
+        "w1{{ messages[-1].content }}",
+    )
+    .unwrap();
     let aligned = base.with_adapter(temporary.path()).unwrap();
     assert!(aligned.is_aligned() && !base.is_aligned());
 }

@@ -83,7 +83,11 @@ fn beside() {
     let own = Snapshot::open(temporary.path()).unwrap();
     let other = folder("families/gpt2/tokenizer.json");
     std::fs::copy(other, temporary.path().join("tokenizer.json")).unwrap();
-    std::fs::write(temporary.path().join("chat_template.jinja"), "other").unwrap();
+    std::fs::write(
+        temporary.path().join("chat_template.jinja"),
+        "other{% for m in messages %}{{ m.content }}{% endfor %}",
+    )
+    .unwrap();
     let with = Snapshot::open(&path).unwrap();
     assert_eq!(with.vocabulary.continuation("w7").unwrap(), [7]);
     assert_ne!(own.vocabulary.continuation("w7").unwrap(), [7]);

@@ -42,6 +42,7 @@ struct Halves {
 }
 
 /// A tensor of the adapter's file.
+#[derive(Clone)]
 struct Stored {
     name: String,
     shape: Vec<usize>,
@@ -51,8 +52,6 @@ struct Stored {
 #[derive(Default)]
 struct Change {
     replaced: Option<Stored>,
-    /// Whether the replacement is put into the base's own tensor, so that what is tied to it follows.
-    in_place: bool,
     low_rank: Vec<LowRank>,
 }
 
@@ -66,6 +65,17 @@ pub struct Adapter {
     /// Whether embedding and head were one tensor in the base and are two now.
     unties: bool,
     made_for: Option<String>,
+    /// Modules that the config targets and the file lacks: they stay as they are.
+    lacking: Vec<String>,
+}
+
+/// What the file has of embedding or head.
+#[derive(Default)]
+struct Table {
+    /// Put into the base's own tensor: what is tied to it follows.
+    in_place: Option<Stored>,
+    /// A copy of its own, which what is tied to it does not follow.
+    own: Option<Stored>,
 }
 
 impl Adapter {
@@ -102,16 +112,11 @@ impl Adapter {
             changes: HashMap::new(),
             unties: false,
             made_for: settings.made_for.clone(),
+            lacking: Vec::new(),
         };
         let mut spec = base.clone();
         adapter.sort(&settings, base)?;
-        let replaced = |change: &Change| change.replaced.is_some();
-        if settings.saves && !adapter.changes.values().any(replaced) {
-            return Err(
-                adapter.other_base("*", "are in `modules_to_save`, and none is in the file")
-            );
-        }
-        adapter.unties = base.tied_head && adapter.parts(base);
+        adapter.look_for_lacking(&settings, base)?;
         adapter.check(base, &mut spec)?;
         Ok((adapter, spec))
     }
@@ -154,24 +159,26 @@ impl Adapter {
         change.is_some_and(|change| change.replaced.is_some())
     }
 
+    /// Whether nothing of a parameter is the base's.
+    pub fn replaces_all_of(&self, parameter: &Parameter) -> bool {
+        let mut sources = parameter.sources.iter();
+        sources.all(|source| self.replaces(&source.name))
+    }
+
     /// Whether embedding and head are one tensor in the base and two with the adapter.
     pub fn unties(&self) -> bool {
         self.unties
     }
 
-    /// Whether embedding or head is replaced, and not in the base's own tensor.
-    fn parts(&self, base: &DecoderSpec) -> bool {
-        [&base.names.embedding, &base.names.head]
-            .iter()
-            .any(|name| {
-                let change = self.changes.get(&format!("{name}.weight"));
-                change.is_some_and(|change| change.replaced.is_some() && !change.in_place)
-            })
+    /// Modules that the config targets and the file lacks, which stay as they are.
+    pub fn lacking(&self) -> &[String] {
+        &self.lacking
     }
 
     /// Sorts the file's tensors by the base's tensor that they change.
     fn sort(&mut self, settings: &Settings, base: &DecoderSpec) -> Result<(), CheckpointError> {
         let mut pairs: BTreeMap<String, Halves> = BTreeMap::new();
+        let mut tables: [Table; 2] = Default::default();
         let mut tensors = self.weights.tensors();
         tensors.sort();
         if tensors.is_empty() {
@@ -179,9 +186,9 @@ impl Adapter {
         }
         for (name, shape) in tensors {
             let written = name.strip_prefix("base_model.model.").unwrap_or(&name);
-            // A module that is saved whole may stand there with the one that it replaces; towers have no part in the decoder.
+            // Towers have no part in the decoder; some ways of training keep a list beside the pairs.
             let unread = |start: &String| written.starts_with(start.as_str());
-            if written.contains(".original_module.") || base.unread.iter().any(unread) {
+            if base.unread.iter().any(unread) || written.ends_with(".lora_velora_embed") {
                 continue;
             }
             let written = written
@@ -209,32 +216,90 @@ impl Adapter {
             } else if written.contains(".lora_") {
                 return Err(self.other_base(&name, "is of a kind that is not read"));
             } else {
-                let in_place = written.contains(".base_layer.");
-                let target = base.renamed(&written.replace(".base_layer.", "."));
-                let change = self.changes.entry(target).or_default();
-                change.replaced = Some(stored);
-                change.in_place = in_place;
+                let inner = [".base_layer.", ".original_module."];
+                let in_place = inner.iter().any(|part| written.contains(part));
+                let plain = inner
+                    .iter()
+                    .fold(written, |name, part| name.replace(part, "."));
+                let target = base.renamed(&plain);
+                let module = plain.strip_suffix(".weight").unwrap_or(&plain);
+                let table = table_names(base).iter().position(|name| *name == target);
+                if let Some(table) = table {
+                    let copied = !in_place && settings.saves(module, base.tied_head);
+                    let place = if copied {
+                        &mut tables[table].own
+                    } else {
+                        &mut tables[table].in_place
+                    };
+                    *place = Some(stored);
+                } else if !(in_place && settings.saves(module, base.tied_head)) {
+                    // Of a module that is saved whole, what it replaces says nothing.
+                    self.changes.entry(target).or_default().replaced = Some(stored);
+                }
             }
         }
-        self.share_replaced_head(base);
+        self.untie(base, tables, pairs.keys());
         for (module, pair) in pairs {
             self.pair(settings, base, &module, pair)?;
         }
         Ok(())
     }
 
-    /// A head that is the embedding and is replaced in place is replaced in the embedding.
-    fn share_replaced_head(&mut self, base: &DecoderSpec) {
-        let head = format!("{}.weight", base.names.head);
-        let shared = self.changes.get(&head).is_some_and(|head| head.in_place);
-        if base.tied_head
-            && shared
-            && !self.parts(base)
-            && let Some(change) = self.changes.remove(&head)
-        {
-            let embedding = format!("{}.weight", base.names.embedding);
-            self.changes.insert(embedding, change);
+    /// Gives embedding and head what the file has of them. What is put into a tensor that both share is the other's too; what
+    /// changes one of them alone makes them two.
+    fn untie<'m>(
+        &mut self,
+        base: &DecoderSpec,
+        tables: [Table; 2],
+        mut pairs: impl Iterator<Item = &'m String>,
+    ) {
+        let names = table_names(base);
+        let modules = [&base.names.embedding, &base.names.head];
+        let copied = tables.iter().any(|table| table.own.is_some());
+        self.unties = base.tied_head && (copied || pairs.any(|pair| modules.contains(&pair)));
+        let [mut embedding, mut head] = tables;
+        if base.tied_head {
+            // Where both are there they are equal; else the head's counts, which is loaded last.
+            let shared = head.in_place.or(embedding.in_place.take());
+            embedding.in_place.clone_from(&shared);
+            head.in_place = shared.filter(|_| self.unties);
         }
+        for (name, table) in names.into_iter().zip([embedding, head]) {
+            if let Some(stored) = table.own.or(table.in_place) {
+                self.changes.entry(name).or_default().replaced = Some(stored);
+            }
+        }
+    }
+
+    /// Finds what the config promises and the file lacks.
+    fn look_for_lacking(
+        &mut self,
+        settings: &Settings,
+        base: &DecoderSpec,
+    ) -> Result<(), CheckpointError> {
+        let tables = table_names(base);
+        for (name, shape) in base.tensors() {
+            let Some(module) = name.strip_suffix(".weight") else {
+                continue;
+            };
+            let change = self.changes.get(&name);
+            if settings.saves(module, base.tied_head) {
+                if change.is_none_or(|change| change.replaced.is_none()) {
+                    let problem = "is in `modules_to_save`, and not in the file";
+                    return Err(self.other_base(module, problem));
+                }
+            } else if shape.len() == 2
+                && settings.promises(module, tables.contains(&name))
+                && change.is_none_or(|change| change.low_rank.is_empty())
+            {
+                self.lacking.push(module.to_owned());
+            }
+        }
+        if let (Some(module), true) = (self.lacking.first(), settings.begins_at_random) {
+            let problem = "is targeted and not in the file, and `init_lora_weights` is false: PEFT would make it up";
+            return Err(self.other_base(module, problem));
+        }
+        Ok(())
     }
 
     /// Adds a low-rank change to the tensor that it changes.
@@ -255,10 +320,22 @@ impl Adapter {
         let (Some(a), Some(b)) = (a, b) else {
             return Err(self.other_base(module, "has one half of a low-rank pair"));
         };
+        if settings.saves(&written, base.tied_head) {
+            let problem = "is in the file, but the module is in `modules_to_save`";
+            return Err(self.other_base(&a.name, problem));
+        }
         if settings.dora != magnitude.is_some() {
             return Err(self.other_base(module, "and `use_dora` do not agree"));
         }
-        if !settings.targets(&written) {
+        let [embedding, head] = [&base.names.embedding, &base.names.head];
+        let tied_by_training = settings.ensures_tying && base.tied_head && module == *head;
+        if tied_by_training && !settings.targets(&written) && !embedding.ends_with("embed_tokens") {
+            // It would not be found when it is loaded, and PEFT drops it.
+            let problem = "ties embedding and head while it is trained (`ensure_weight_tying`), which PEFT does for \
+                `embed_tokens` alone: what the adapter learnt is not what PEFT runs; merge it where it was trained";
+            return Err(self.other_base(&a.name, problem));
+        }
+        if !settings.targets(&written) && !tied_by_training {
             let problem = "is in the file, but adapter_config.json does not target it";
             return Err(self.other_base(&a.name, problem));
         }
@@ -269,13 +346,7 @@ impl Adapter {
             let problem = format!("has rank {rank} where adapter_config.json says {expected}");
             return Err(self.other_base(&a.name, &problem));
         }
-        // What is tied shares one tensor, and both change; unless one of them is a copy of its own by now.
-        let target = if base.tied_head && module == base.names.head && !self.parts(base) {
-            base.names.embedding.as_str()
-        } else {
-            module
-        };
-        let change = self.changes.entry(format!("{target}.weight")).or_default();
+        let change = self.changes.entry(format!("{module}.weight")).or_default();
         change.low_rank.push(LowRank {
             a,
             b,
@@ -289,7 +360,7 @@ impl Adapter {
     /// Every change fits a tensor of the base; a vocabulary that the adapter made larger is the new one.
     fn check(&self, base: &DecoderSpec, spec: &mut DecoderSpec) -> Result<(), CheckpointError> {
         let shapes: HashMap<String, Vec<usize>> = base.tensors().into_iter().collect();
-        let tables = [&base.names.embedding, &base.names.head].map(|name| format!("{name}.weight"));
+        let tables = table_names(base);
         let mut sizes: Vec<usize> = Vec::new();
         let mut changes: Vec<(&String, &Change)> = self.changes.iter().collect();
         changes.sort_by_key(|(name, _)| *name);
@@ -314,6 +385,11 @@ impl Adapter {
             } else if is_table {
                 sizes.push(base.vocab_size);
             }
+            // A longer vocabulary that the adapter brings is what its pairs fit.
+            let shape = change
+                .replaced
+                .as_ref()
+                .map_or(shape, |stored| &stored.shape);
             for pair in &change.low_rank {
                 let [rows, columns] = shape[..] else {
                     return Err(self.other_base(name, "is no matrix, and has a low-rank change"));
@@ -329,10 +405,6 @@ impl Adapter {
                         pair.a.shape, pair.b.shape
                     );
                     return Err(self.other_base(&pair.a.name, &problem));
-                }
-                if pair.magnitude.is_some() && pair.of_embedding {
-                    let problem = "has a magnitude (DoRA), which is not read for embeddings: merge it with PEFT";
-                    return Err(self.other_base(name, problem));
                 }
                 if let Some(magnitude) = &pair.magnitude
                     && magnitude.shape.iter().product::<usize>() != outer
@@ -390,7 +462,7 @@ impl Adapter {
                 *value += delta;
             }
             if let Some(magnitude) = &pair.magnitude {
-                self.rescale(source, magnitude, values)?;
+                self.rescale(source, magnitude, pair.of_embedding, values)?;
             }
         }
         if values.iter().all(|value| value.is_finite()) {
@@ -446,31 +518,48 @@ impl Adapter {
         })
     }
 
-    /// Brings each row to the length that the adapter learnt for it.
+    /// Brings each row to the length that the adapter learnt for it; of an embedding each column.
     ///
     /// # Source
-    /// Liu et al. 2024 ("DoRA"), equation 5.
+    /// Liu et al. 2024 ("DoRA"), equation 5; of embeddings as PEFT 0.21 has it.
     fn rescale(
         &self,
         source: &Source,
         magnitude: &Stored,
+        of_embedding: bool,
         values: &mut [f32],
     ) -> Result<(), CheckpointError> {
         let mut lengths = vec![0.0f32; magnitude.shape.iter().product()];
         self.fill(magnitude, source.order.of_vector(), &mut lengths)?;
-        let columns = values.len() / lengths.len();
-        for (row, length) in values.chunks_exact_mut(columns).zip(&lengths) {
-            let found = row
-                .iter()
-                .map(|x| f64::from(*x).powi(2))
-                .sum::<f64>()
-                .sqrt();
-            #[expect(clippy::cast_possible_truncation, reason = "merged in f32")]
-            let factor = (f64::from(*length) / found) as f32;
-            for value in row {
-                *value *= factor;
+        let columns = match of_embedding {
+            true => lengths.len(),
+            false => values.len() / lengths.len(),
+        };
+        let mut squares = vec![0.0f64; lengths.len()];
+        // Which length a number counts for: its column's, or its row's.
+        let place = |index: usize| {
+            if of_embedding {
+                index % columns
+            } else {
+                index / columns
             }
+        };
+        for (index, value) in values.iter().enumerate() {
+            squares[place(index)] += f64::from(*value).powi(2);
+        }
+        let factors = lengths.iter().zip(&squares);
+        #[expect(clippy::cast_possible_truncation, reason = "merged in f32")]
+        let factors: Vec<f32> = factors
+            .map(|(length, squares)| (f64::from(*length) / squares.sqrt()) as f32)
+            .collect();
+        for (index, value) in values.iter_mut().enumerate() {
+            *value *= factors[place(index)];
         }
         Ok(())
     }
+}
+
+/// The tensors of embedding and head.
+fn table_names(base: &DecoderSpec) -> [String; 2] {
+    [&base.names.embedding, &base.names.head].map(|name| format!("{name}.weight"))
 }

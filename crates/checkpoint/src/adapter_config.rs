@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Keys of `adapter_config.json` that are read.
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
+    "ensure_weight_tying",
     "peft_type",
     "r",
     "lora_alpha",
@@ -24,7 +25,6 @@ const INERT: [&str; 22] = [
     "auto_mapping",
     "base_model_name_or_path",
     "bias",
-    "ensure_weight_tying",
     "eva_config",
     "exclude_modules",
     "fan_in_fan_out",
@@ -42,10 +42,14 @@ const INERT: [&str; 22] = [
     "task_type",
     "torch_dtype",
     "unsloth_version",
+    "velora_config",
 ];
 
 /// Ways to begin training that leave the base as it is. Others change it, and an adapter made so fits another base.
-const INITIALISED: [&str; 3] = ["gaussian", "orthogonal", "eva"];
+const INITIALISED: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
+
+/// Settings of ways to begin training, which say nothing where another was taken.
+const OF_OTHER_WAYS: [&str; 3] = ["corda_config", "loftq_config", "lora_ga_config"];
 
 /// The settings of `adapter_config.json`.
 pub(crate) struct Settings {
@@ -55,8 +59,14 @@ pub(crate) struct Settings {
     alphas: Vec<(Regex, f64)>,
     rank_stabilised: bool,
     pub dora: bool,
-    /// Whether modules are saved whole.
-    pub saves: bool,
+    /// Whether embedding and head were kept equal while the adapter was trained.
+    pub ensures_tying: bool,
+    /// Whether what is targeted and not in the file would be made up.
+    pub begins_at_random: bool,
+    /// Ends of the names of modules that are saved whole.
+    saved: Vec<String>,
+    /// Modules that are left out of the targets.
+    excluded: Targets,
     /// `base_model_name_or_path`.
     pub made_for: Option<String>,
     targets: Targets,
@@ -83,7 +93,8 @@ impl Settings {
                 Value::Object(object) => object.is_empty(),
                 _ => false,
             };
-            if !off && !READ.contains(&key.as_str()) && !INERT.contains(&key.as_str()) {
+            let known = [&READ[..], &INERT[..], &OF_OTHER_WAYS[..]];
+            if !off && !known.concat().contains(&key.as_str()) {
                 let problem = "is not known to this program and could change the numbers";
                 return Err(error(key, problem.to_owned()));
             }
@@ -146,28 +157,55 @@ impl Settings {
                 Some(one) => one.as_u64().into_iter().collect(),
                 None => Vec::new(),
             },
-            saves: config
-                .get("modules_to_save")
-                .and_then(Value::as_array)
-                .is_some_and(|list| !list.is_empty()),
+            ensures_tying: flag("ensure_weight_tying"),
+            begins_at_random: config.get("init_lora_weights") == Some(&Value::Bool(false)),
+            saved: match config.get("modules_to_save") {
+                Some(Value::Array(list)) => {
+                    let names = list.iter().filter_map(Value::as_str);
+                    names.map(str::to_owned).collect()
+                }
+                _ => Vec::new(),
+            },
+            excluded: Targets::read(config.get("exclude_modules"))
+                .map_err(|problem| error("exclude_modules", problem))?,
         })
     }
 
     /// Whether a module is among those that the adapter is said to change.
     pub fn targets(&self, module: &str) -> bool {
-        let named = match &self.targets {
-            Targets::All => true,
-            Targets::Pattern(pattern) => pattern.is_match(module),
-            Targets::Listed(names) => names.iter().any(|name| {
-                let end = module.strip_suffix(name.as_str());
-                end.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-            }),
-        };
+        let named = self.targets.names(module).unwrap_or(true);
         let mut numbers = module
             .split('.')
             .filter_map(|part| part.parse::<u64>().ok());
         let layer = numbers.next();
         named && (self.layers.is_empty() || layer.is_none_or(|layer| self.layers.contains(&layer)))
+    }
+
+    /// Whether the config says in so many words that a module of the base has a low-rank change; `table` where it is embedding or
+    /// head.
+    pub fn promises(&self, module: &str, table: bool) -> bool {
+        let named = match &self.targets {
+            // Every product but the head.
+            Targets::All => !table,
+            other => other.names(module) == Some(true),
+        };
+        // Tables have no number, and a list of layers leaves them out.
+        named
+            && !(table && !self.layers.is_empty())
+            && self.targets(module)
+            && self.excluded.names(module) != Some(true)
+    }
+
+    /// Whether a module is saved whole, as a copy of its own.
+    pub fn saves(&self, module: &str, tied: bool) -> bool {
+        let is_table = |name: &str| {
+            let last = name.rsplit('.').next();
+            matches!(last, Some("embed_tokens" | "lm_head"))
+        };
+        self.saved.iter().any(|name| {
+            module.ends_with(name.as_str())
+                || (self.ensures_tying && tied && is_table(name) && is_table(module))
+        })
     }
 
     /// The rank of a module, and what its product is multiplied by.
@@ -194,7 +232,9 @@ impl Settings {
 
 /// Which modules have low-rank changes.
 enum Targets {
-    /// Not said, or all.
+    /// Not said.
+    Unsaid,
+    /// Every product.
     All,
     /// A pattern that the whole name matches.
     Pattern(Regex),
@@ -203,9 +243,21 @@ enum Targets {
 }
 
 impl Targets {
+    /// Whether a module is named; `None` where nothing is said of single ones.
+    fn names(&self, module: &str) -> Option<bool> {
+        match self {
+            Self::Unsaid | Self::All => None,
+            Self::Pattern(pattern) => Some(pattern.is_match(module)),
+            Self::Listed(names) => Some(names.iter().any(|name| {
+                let end = module.strip_suffix(name.as_str());
+                end.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+            })),
+        }
+    }
+
     fn read(value: Option<&Value>) -> Result<Self, String> {
         match value {
-            None | Some(Value::Null) => Ok(Self::All),
+            None | Some(Value::Null) => Ok(Self::Unsaid),
             Some(Value::String(all)) if all == "all-linear" => Ok(Self::All),
             Some(Value::String(pattern)) => Regex::new(&format!("^(?:{pattern})$"))
                 .map(Self::Pattern)

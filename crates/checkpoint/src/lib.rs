@@ -22,6 +22,7 @@ mod quantised;
 pub mod readers;
 mod rope;
 mod safetensors_files;
+mod side_files;
 mod snapshot;
 mod spec;
 mod stored;
@@ -43,6 +44,9 @@ pub use parameters::{
 pub use rope::{Rope, Scaling};
 pub use snapshot::{Snapshot, demo_pair, presets};
 pub use spec::{Activation, DecoderSpec, Positions};
-pub use template::{ChatTemplate, SystemRole, TemplateTraits};
+pub use template::{
+    ChatTemplate, Content, OUT_OF_ROOM, SystemRole, TemplateTraits, is_renderer, render_apart,
+    renderer,
+};
 pub use tokenizer::Vocabulary;
 pub use weights::Weights;

@@ -2,6 +2,7 @@
 //!
 //! Each gives an error or nothing; none may panic, allocate without bound or read outside its bytes.
 
+use crate::side_files::SideFiles;
 use crate::{ChatTemplate, CheckpointError, DecoderSpec, Vocabulary, gguf, safetensors_files};
 use concord_readings::{Message, Role};
 use std::path::Path;
@@ -55,7 +56,8 @@ pub fn gguf(bytes: &[u8]) -> Result<(), CheckpointError> {
 /// # Errors
 /// As [`config`].
 pub fn tokenizer(bytes: &[u8]) -> Result<(), CheckpointError> {
-    let vocabulary = Vocabulary::parse(Path::new("tokenizer.json"), bytes, 1 << 17)?;
+    let (path, beside) = (Path::new("tokenizer.json"), SideFiles::default());
+    let (vocabulary, ..) = Vocabulary::parse(path, bytes, &beside, 1 << 17)?;
     vocabulary.text("A question (A) and 123.").map(|_| ())
 }
 

@@ -3,6 +3,7 @@
 use crate::ends::end_ids;
 use crate::family::Inert;
 use crate::hub::Origin;
+use crate::side_files::SideFiles;
 use crate::{
     Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, SystemRole, Vocabulary,
     Weights, gguf, safetensors_files,
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub(crate) end_ids: Vec<u32>,
     config_digest: String,
     tokenizer_digest: String,
+    /// `tokenizer.json`, on which an adapter may put tokens of its own.
+    tokenizer: Arc<[u8]>,
 }
 
 /// What a checkpoint says about itself and about text.
@@ -43,10 +46,14 @@ struct Words<'a> {
     config: &'a [u8],
     tokenizer_path: PathBuf,
     tokenizer: &'a [u8],
+    beside: SideFiles,
+    /// What is said elsewhere, where the files beside the tokenizer say nothing.
     settings: Map<String, Value>,
     jinja: Option<Vec<u8>>,
     /// `generation_config.json` and where it would be.
     generation: (PathBuf, Option<Vec<u8>>),
+    /// Whether it comes with the program.
+    is_own: bool,
 }
 
 /// The files of an embedded checkpoint.
@@ -90,10 +97,14 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
             path,
             files.config,
             files.tokenizer,
-            Some(files.tokenizer_config),
+            SideFiles::of_config(object(
+                Path::new("tokenizer_config.json"),
+                files.tokenizer_config,
+            )?),
             None,
             None,
             weights,
+            true,
         )
     };
     Ok([
@@ -156,12 +167,11 @@ impl Snapshot {
         let tokens = [("bos_token", special[0]), ("eos_token", special[1])];
         let settings = tokens.map(|(name, token)| (name.to_owned(), Value::from(token)));
         let settings: Map<String, Value> = settings.into_iter().collect();
-        let template = ChatTemplate::parse(source, &settings).map_err(|problem| {
-            CheckpointError::Template {
+        let template =
+            ChatTemplate::own(source, &settings).map_err(|problem| CheckpointError::Template {
                 path: path.clone(),
                 problem,
-            }
-        })?;
+            })?;
         Ok(Some(Self {
             name: (*name).to_owned(),
             spec,
@@ -174,6 +184,7 @@ impl Snapshot {
             end_ids: Vec::new(),
             config_digest: blake3::hash(config.as_bytes()).to_hex().to_string(),
             tokenizer_digest: String::new(),
+            tokenizer: Arc::from([]),
             path,
         }))
     }
@@ -244,10 +255,11 @@ impl Snapshot {
             path.to_owned(),
             &config,
             &tokenizer,
-            optional(path, "tokenizer_config.json")?.as_deref(),
+            SideFiles::in_folder(path)?,
             template_file(path)?,
             optional(path, "generation_config.json")?,
             weights,
+            false,
         )
     }
 
@@ -262,27 +274,32 @@ impl Snapshot {
         } = described;
         weights.settle(&mut spec, &Inert::load().tensors)?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let tokenizer = match optional(folder, "tokenizer.json")? {
-            Some(bytes) => bytes,
-            None => gguf::tokenizer(path, &metadata)?.to_string().into_bytes(),
-        };
+        let own = optional(folder, "tokenizer.json")?;
         // What stands beside the file counts first, key by key.
-        let mut settings = gguf::settings(&metadata);
-        if let Some(bytes) = optional(folder, "tokenizer_config.json")? {
-            settings.extend(object(&folder.join("tokenizer_config.json"), &bytes)?);
-        }
+        let mut beside = SideFiles::in_folder(folder)?;
+        let tokenizer = match own {
+            Some(bytes) => bytes,
+            None => {
+                // The file has all of its tokens; what other programs left in the folder adds none.
+                beside.map = None;
+                beside.added = None;
+                gguf::tokenizer(path, &metadata)?.to_string().into_bytes()
+            }
+        };
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let config = serde_json::to_vec(&config).unwrap_or_default();
         let words = Words {
             config: &config,
             tokenizer_path: path.to_owned(),
             tokenizer: &tokenizer,
-            settings,
+            beside,
+            settings: gguf::settings(&metadata),
             jinja: template_file(folder)?,
             generation: (
                 folder.join("generation_config.json"),
                 optional(folder, "generation_config.json")?,
             ),
+            is_own: false,
         };
         Self::put_together(path.to_owned(), name.into_owned(), spec, words, weights)
     }
@@ -291,24 +308,25 @@ impl Snapshot {
         path: PathBuf,
         config: &[u8],
         tokenizer: &[u8],
-        tokenizer_config: Option<&[u8]>,
+        beside: SideFiles,
         jinja: Option<Vec<u8>>,
         generation: Option<Vec<u8>>,
         mut weights: Weights,
+        is_own: bool,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
         let mut spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
         weights.settle(&mut spec, &Inert::load().tensors)?;
-        let settings_path = path.join("tokenizer_config.json");
-        let settings = tokenizer_config.map(|bytes| object(&settings_path, bytes));
         let name = name_of(&path);
         let words = Words {
             config,
             tokenizer_path: path.join("tokenizer.json"),
             tokenizer,
-            settings: settings.transpose()?.unwrap_or_default(),
+            beside,
+            settings: Map::new(),
             jinja,
             generation: (path.join("generation_config.json"), generation),
+            is_own,
         };
         Self::put_together(path, name, spec, words, weights)
     }
@@ -321,20 +339,27 @@ impl Snapshot {
         weights: Weights,
     ) -> Result<Self, CheckpointError> {
         let end_ids = end_ids(words.config, &words.generation)?;
-        let vocabulary =
-            Vocabulary::parse(&words.tokenizer_path, words.tokenizer, spec.vocab_size)?;
+        let (vocabulary, beside, tokenizer_digest) = Vocabulary::parse(
+            &words.tokenizer_path,
+            words.tokenizer,
+            &words.beside,
+            spec.vocab_size,
+        )?;
+        let mut settings = words.settings;
+        settings.extend(beside);
         Ok(Self {
             name,
-            template: template(&path, words.jinja, &words.settings)?,
+            template: template(&path, words.jinja, &settings, words.is_own)?,
             spec,
             vocabulary: Arc::new(vocabulary),
             weights: Arc::new(weights),
             adapter: None,
             origin: None,
-            settings: words.settings,
+            settings,
             end_ids,
             config_digest: blake3::hash(words.config).to_hex().to_string(),
-            tokenizer_digest: blake3::hash(words.tokenizer).to_hex().to_string(),
+            tokenizer_digest,
+            tokenizer: words.tokenizer.into(),
             path,
         })
     }
@@ -353,19 +378,29 @@ impl Snapshot {
         let (adapter, spec) = Adapter::open(folder, &self.spec)?;
         let mut vocabulary = Arc::clone(&self.vocabulary);
         let mut tokenizer_digest = self.tokenizer_digest.clone();
-        if let Some(bytes) = optional(folder, "tokenizer.json")? {
-            let digest = blake3::hash(&bytes).to_hex().to_string();
-            if digest != tokenizer_digest || spec.vocab_size != self.spec.vocab_size {
-                let path = folder.join("tokenizer.json");
-                vocabulary = Arc::new(Vocabulary::parse(&path, &bytes, spec.vocab_size)?);
+        let mut settings = self.settings.clone();
+        let (own, beside) = (
+            optional(folder, "tokenizer.json")?,
+            SideFiles::in_folder(folder)?,
+        );
+        let tokenizer = own.map_or_else(|| Arc::clone(&self.tokenizer), Arc::from);
+        let has_own = folder.join("tokenizer.json").is_file() || !beside.are_absent();
+        if has_own || spec.vocab_size != self.spec.vocab_size {
+            let path = folder.join("tokenizer.json");
+            let size = spec.vocab_size;
+            let (parsed, own, digest) = Vocabulary::parse(&path, &tokenizer, &beside, size)?;
+            // A copy of the base's is the base's: what it is asked is shared.
+            if digest != tokenizer_digest || size != self.spec.vocab_size {
+                vocabulary = Arc::new(parsed);
                 tokenizer_digest = digest;
             }
+            if beside.config.is_some() {
+                settings = own;
+            } else {
+                settings.extend(own);
+            }
         }
-        let settings = match optional(folder, "tokenizer_config.json")? {
-            Some(bytes) => object(&folder.join("tokenizer_config.json"), &bytes)?,
-            None => self.settings.clone(),
-        };
-        let own = template(folder, template_file(folder)?, &settings)?;
+        let own = template(folder, template_file(folder)?, &settings, false)?;
         Ok(Self {
             name: name_of(folder),
             path: folder.to_owned(),
@@ -379,6 +414,7 @@ impl Snapshot {
             end_ids: self.end_ids.clone(),
             config_digest: self.config_digest.clone(),
             tokenizer_digest,
+            tokenizer,
         })
     }
 
@@ -433,7 +469,7 @@ impl Snapshot {
             Input::Text(text) => Ok((text.clone(), self.vocabulary.text(text)?)),
             Input::Conversation(messages) => {
                 let text = self.render(messages)?;
-                let tokens = self.vocabulary.text(&text)?;
+                let tokens = self.vocabulary.rendered(&text)?;
                 Ok((text, tokens))
             }
         }
@@ -501,6 +537,7 @@ fn template(
     path: &Path,
     jinja: Option<Vec<u8>>,
     settings: &Map<String, Value>,
+    is_own: bool,
 ) -> Result<Option<Arc<ChatTemplate>>, CheckpointError> {
     let bad = |problem| CheckpointError::Template {
         path: path.to_owned(),
@@ -514,12 +551,17 @@ fn template(
             None => return Ok(None),
         },
     };
-    let template = ChatTemplate::parse(&source, settings).map_err(bad)?;
+    let parse = if is_own {
+        ChatTemplate::own
+    } else {
+        ChatTemplate::parse
+    };
+    let template = parse(&source, settings).map_err(bad)?;
     Ok(Some(Arc::new(template)))
 }
 
 /// The bytes of a file of a folder, if it is there.
-fn optional(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+pub(crate) fn optional(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
     let path = folder.join(name);
     match std::fs::read(&path) {
         Ok(bytes) => Ok(Some(bytes)),

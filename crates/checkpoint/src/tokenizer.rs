@@ -1,39 +1,79 @@
 //! Text to tokens and back.
 
 use crate::CheckpointError;
-use crate::guard::guarded;
+use crate::guard::{bounded, guarded};
+use crate::side_files::{Additions, Own, SideFiles};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl};
+use tokenizers::{
+    AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl,
+};
 
 /// The checkpoint's tokenizer with its own rule for the beginning of a text.
 pub struct Vocabulary {
     path: PathBuf,
     tokenizer: Tokenizer,
     byte_level: bool,
-    /// The token that the tokenizer itself puts before a text, where it does.
-    bos: Option<u32>,
+    /// The tokens that the tokenizer itself puts before a text.
+    before: Vec<u32>,
     vocab_size: usize,
 }
 
 impl Vocabulary {
-    /// Reads `tokenizer.json`. `vocab_size` is the number of embeddings.
+    /// Reads `tokenizer.json` and adds what the files beside it say. `vocab_size` is the number of embeddings. Returns the settings
+    /// with special tokens as texts, and the digest of all that decides the tokens.
     ///
     /// # Errors
     /// [`CheckpointError::Tokenizer`].
     pub(crate) fn parse(
         path: &Path,
         bytes: &[u8],
+        beside: &SideFiles,
         vocab_size: usize,
-    ) -> Result<Self, CheckpointError> {
+    ) -> Result<(Self, Map<String, Value>, String), CheckpointError> {
         let bad = |problem: String| CheckpointError::Tokenizer {
             path: path.to_owned(),
             problem,
         };
-        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes))
+        let mut tokenizer = bounded(|| Tokenizer::from_bytes(bytes))
             .map_err(bad)?
             .map_err(|error| bad(error.to_string()))?;
+        let mut digest = blake3::hash(bytes).to_hex().to_string();
+        let added = tokenizer.get_added_tokens_decoder();
+        let own = Own {
+            added: added
+                .iter()
+                .map(|(id, token)| (*id, token.into()))
+                .collect(),
+            padding: tokenizer
+                .get_padding()
+                .map(|padding| padding.pad_token.clone()),
+        };
+        let additions = beside.additions(&own).map_err(bad)?;
+        // Merges are left out at random while a model is trained, never when it is asked.
+        if let ModelWrapper::BPE(model) = tokenizer.get_model()
+            && model.dropout.is_some()
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            tokenizer.with_model(model);
+        }
+        tokenizer.set_encode_special_tokens(additions.splits_special);
+        if !beside.are_absent() {
+            let tokens = additions.tokens.iter().cloned();
+            let tokens: Vec<AddedToken> = tokens.map(Into::into).collect();
+            bounded(|| tokenizer.add_tokens(tokens))
+                .map_err(bad)?
+                .map_err(|error| bad(error.to_string()))?;
+            if !additions.tokens.is_empty() || additions.splits_special {
+                let all = (&additions.tokens, additions.splits_special, digest);
+                digest = blake3::hash(json!(all).to_string().as_bytes())
+                    .to_hex()
+                    .to_string();
+            }
+        }
         // A tokenizer saved with padding or truncation would cut or fill prompts.
         tokenizer.with_padding(None);
         tokenizer
@@ -57,9 +97,12 @@ impl Vocabulary {
             path: path.to_owned(),
             tokenizer,
             byte_level,
-            bos: None,
+            before: Vec::new(),
             vocab_size,
         };
+        if !beside.are_absent() {
+            vocabulary.has_named(&additions)?;
+        }
         let (with, without) = (
             vocabulary.encode("a", true)?,
             vocabulary.encode("a", false)?,
@@ -67,10 +110,32 @@ impl Vocabulary {
         let place = with
             .windows(without.len().max(1))
             .position(|window| window == without);
-        vocabulary.bos = place
-            .filter(|place| *place > 0)
-            .and_then(|_| with.first().copied());
-        Ok(vocabulary)
+        if let Some(place) = place {
+            vocabulary.before = with[..place].to_vec();
+        }
+        Ok((vocabulary, additions.settings, digest))
+    }
+
+    /// Refuses a token that has a name and is not one token, so that what writes it would be read as a text.
+    fn has_named(&self, additions: &Additions) -> Result<(), CheckpointError> {
+        if additions.splits_special {
+            return Ok(());
+        }
+        for (name, text) in additions.named.iter().filter(|(_, text)| !text.is_empty()) {
+            let id = self.tokenizer.token_to_id(text);
+            let encoding = guarded(|| self.tokenizer.encode_fast(text.as_str(), false));
+            let found = encoding.ok().and_then(Result::ok);
+            if id.is_none() || found.map(|found| found.get_ids().to_vec()) != id.map(|id| vec![id])
+            {
+                return Err(CheckpointError::Tokenizer {
+                    path: self.path.clone(),
+                    problem: format!(
+                        "`{name}` is `{text}`, which does not become the one token of that name"
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// A byte-level BPE trained on texts, with these special tokens; for benches.
@@ -114,7 +179,9 @@ impl Vocabulary {
         let text = tokenizer
             .to_string(false)
             .map_err(|error| bad(error.to_string()))?;
-        Self::parse(path, text.as_bytes(), vocab_size)
+        let beside = SideFiles::default();
+        let (vocabulary, ..) = Self::parse(path, text.as_bytes(), &beside, vocab_size)?;
+        Ok(vocabulary)
     }
 
     /// How many tokens the embedding knows.
@@ -124,7 +191,7 @@ impl Vocabulary {
 
     /// The token that begins every text by the tokenizer's own rule, if it has one.
     pub fn bos(&self) -> Option<u32> {
-        self.bos
+        self.before.first().copied()
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, CheckpointError> {
@@ -152,22 +219,25 @@ impl Vocabulary {
         }
     }
 
-    /// Tokenises a text with the tokenizer's own BOS rule; a BOS that the text itself begins with is not doubled, and an
-    /// end-of-text token that the rule would add is left out, since more is to come.
-    ///
-    /// For a rendered conversation the same holds: the template writes its own special tokens, and where the rule asks for
-    /// a BOS and the template wrote none, it is added.
+    /// Tokenises a text with the tokens that the tokenizer itself puts before one; those that the text itself begins with are not
+    /// doubled, and an end-of-text token that would be added is left out, since more is to come.
     ///
     /// # Errors
     /// [`CheckpointError::Tokenise`], [`CheckpointError::TokenOutside`].
     pub fn text(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
-        let mut tokens = self.encode(text, false)?;
-        if let Some(bos) = self.bos
-            && tokens.first() != Some(&bos)
-        {
-            tokens.insert(0, bos);
+        let tokens = self.encode(text, false)?;
+        if tokens.starts_with(&self.before) {
+            return Ok(tokens);
         }
-        Ok(tokens)
+        Ok([&self.before[..], &tokens].concat())
+    }
+
+    /// Tokenises a rendered conversation: its template writes all special tokens, and nothing is added.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::text`].
+    pub fn rendered(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
+        self.encode(text, false)
     }
 
     /// Whether the tokenizer itself puts a space before a text, as SentencePiece vocabularies do.

@@ -1,6 +1,6 @@
 //! Memory: the system's, with a bound on what a stranger's template may take.
 
-use concord_checkpoint::may_take;
+use concord_checkpoint::{OUT_OF_ROOM, is_renderer, may_take};
 use concord_cli::ExitStatus;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
@@ -52,8 +52,11 @@ fn give_back(bytes: usize) {
 #[cold]
 #[expect(clippy::exit, reason = "the only way out of an allocator")]
 fn too_much() -> ! {
-    let text = b"error: a checkpoint's chat template asks for more than 256 MiB of memory\n\
-        help: correct the template, or ask by the completion prompt (--apply-chat-template=never)\n";
+    if is_renderer() {
+        std::process::exit(OUT_OF_ROOM);
+    }
+    let text = b"error: a checkpoint's tokenizer asks for more memory than any tokenizer needs\n\
+        help: save it again with AutoTokenizer.save_pretrained of a recent transformers\n";
     // Nothing can be done about a stderr that takes nothing.
     let _ = std::io::stderr().write_all(text);
     std::process::exit(ExitStatus::Checkpoint as i32)

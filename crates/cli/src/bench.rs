@@ -348,6 +348,7 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         memory: bench.memory,
         spill: bench.spill.clone(),
         loaded: false,
+        silent: false,
     };
     let memory = machine.plan(&allowed, bench.preset, &[demand])?;
     let begun = Instant::now();

@@ -375,6 +375,9 @@ impl Machine {
                 help,
             )
         })?;
+        if allowed.silent {
+            return Ok(plan);
+        }
         for gpu in &gpus {
             gpu.set_pass_rows(plan.rows_per_pass);
         }

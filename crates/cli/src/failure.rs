@@ -67,6 +67,13 @@ impl Failure {
         self
     }
 
+    /// The same failure, with more to say.
+    #[must_use]
+    pub fn and_message(mut self, more: &str) -> Self {
+        self.message = format!("{}; {more}", self.message);
+        self
+    }
+
     /// The same failure, with more advice.
     #[must_use]
     pub fn and_help(mut self, more: &str) -> Self {
@@ -94,6 +101,12 @@ impl Failure {
             None => format!("error: {}", visible(&self.message)),
         }
     }
+}
+
+/// Whether there is no more room to write.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Text of strangers' files without what would move the cursor or hide a line.
@@ -135,6 +148,9 @@ impl From<QuestionError> for Failure {
                 "rename the file, or add the field `language` (and `country`, `controversial`) to each row"
             }
             QuestionError::OriginTwice { .. } => "keep one of the two files",
+            QuestionError::TooLong { .. } => {
+                "a question is one line; a file without line ends is not one of questions"
+            }
             QuestionError::NoQuestions { .. } => {
                 "name the folder that holds the question files themselves"
             }
@@ -381,12 +397,13 @@ impl From<ScorerError> for Failure {
                 Self::new(ExitStatus::Usage, text, "see `concord generate --help`")
             }
             ScorerError::Spill { source, .. } => {
-                let help = if source.kind() == std::io::ErrorKind::StorageFull {
-                    "free some room there, or name another folder with --spill"
+                let (status, help) = if is_full(&source) {
+                    let help = "make room there, or name another folder with --spill";
+                    (ExitStatus::Incomplete, help)
                 } else {
-                    "name another folder with --spill"
+                    (ExitStatus::Device, "name another folder with --spill")
                 };
-                Self::new(ExitStatus::Device, text, help)
+                Self::new(status, text, help)
             }
             ScorerError::Stopped => Self::new(ExitStatus::Unexpected, text, "nothing was written"),
             ScorerError::Tensor(_) => {
@@ -405,26 +422,44 @@ impl From<RunError> for Failure {
             ),
             RunError::OtherSettings { .. } => (
                 ExitStatus::Usage,
-                "name another folder with --out, or remove the partial run",
+                "name another folder with --out, or give the flags that it was begun with",
             ),
-            RunError::NoName { .. } => (ExitStatus::Usage, "name a new folder with --out"),
+            RunError::NoName { .. } => (
+                ExitStatus::Usage,
+                "name a new folder with --out; to go on with NAME.partial, give the same command with --out NAME",
+            ),
             RunError::InUse { .. } => (
                 ExitStatus::Usage,
                 "wait for it, or name another folder with --out",
+            ),
+            RunError::NoManifest { .. } => (
+                ExitStatus::Usage,
+                "put its manifest.json back, or name another folder with --out",
             ),
             RunError::NotARun { .. } => (
                 ExitStatus::Usage,
                 "name the folder that `concord run` printed",
             ),
+            RunError::Newer { .. } => (
+                ExitStatus::Usage,
+                "use the version of the program that wrote it, or a later one",
+            ),
             RunError::Incomplete { .. } => (
                 ExitStatus::Incomplete,
                 "start it again with the same flags and --out to finish it",
             ),
-            RunError::Damaged { .. } => (
+            RunError::NotPlain { .. } => (
+                ExitStatus::Usage,
+                "a run that came from elsewhere may be made to harm: copy its plain files only",
+            ),
+            RunError::Damaged { .. } | RunError::Changed { .. } => (
                 ExitStatus::Unexpected,
-                "the file was changed or cut off; remove the run and repeat it",
+                "copy the run again from where it was written, or repeat it in another folder",
             ),
             RunError::Encode { .. } => (ExitStatus::Unexpected, "please report this"),
+            RunError::File { source, .. } if is_full(source) => {
+                (ExitStatus::Incomplete, "make room there")
+            }
             RunError::File { .. } => (
                 ExitStatus::Unexpected,
                 "make room or choose another place; a run keeps what it read in its .partial folder",

@@ -17,6 +17,7 @@ pub use failure::{ExitStatus, Failure};
 
 use arguments::Command;
 use clap::Parser;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A library's panic at a damaged file becomes an error with words of its own: the usual report would be noise before it.
@@ -29,9 +30,22 @@ fn say_panics_but_guarded() {
     }));
 }
 
+/// The program itself, as it can be started again; on Linux also where its file was replaced meanwhile.
+fn own_program() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() {
+        return own;
+    }
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("concord"))
+}
+
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     say_panics_but_guarded();
+    if let Some(code) = concord_checkpoint::renderer(std::env::args_os()) {
+        return code;
+    }
+    concord_checkpoint::render_apart(own_program());
     memory::keep_freed();
     if !concord_kernels::Path::is_supported_processor() {
         let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";

@@ -17,6 +17,8 @@ pub(crate) struct Allowed {
     pub spill: PathBuf,
     /// Whether the weights are loaded already, which decides the schedule.
     pub loaded: bool,
+    /// Whether the plan is only looked at.
+    pub silent: bool,
 }
 
 impl Allowed {
@@ -32,6 +34,7 @@ impl Allowed {
             memory: arguments.memory,
             spill: arguments.spill.clone().unwrap_or_else(|| folder.to_owned()),
             loaded: false,
+            silent: false,
         }
     }
 
@@ -60,7 +63,7 @@ impl Allowed {
             };
             Failure::new(ExitStatus::Device, format!("{name}: {error}"), help)
         })?;
-        if !self.loaded {
+        if !self.loaded && !self.silent {
             output::message(&format!("{name}: {plan}"));
         }
         Ok(plan)

@@ -126,26 +126,66 @@ impl BytesBar {
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C end the run after the pass in hand; a second one ends the program at once.
+/// Makes Ctrl-C, SIGTERM and SIGHUP end the run after the pass in hand; a second one ends the program at once. Signals that the
+/// program was started to ignore, as by `nohup`, stay ignored.
 pub(crate) fn stop_on_interrupt() {
     static INSTALLED: OnceLock<bool> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        ctrlc::set_handler(|| {
+        let ignored = ignored_signals();
+        let installed = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::SeqCst) {
                 #[expect(clippy::exit, reason = "asked for twice")]
                 std::process::exit(130);
             }
-        })
-        .is_ok()
+        });
+        go_on_ignoring(&ignored);
+        installed.is_ok()
     });
 }
 
-/// Whether Ctrl-C was pressed.
+/// Those of the signals that stop a run which this process ignores.
+#[cfg(unix)]
+fn ignored_signals() -> Vec<libc::c_int> {
+    let is_ignored = |signal: &libc::c_int| {
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: an action that is all zeros is one, and the call only writes to it"
+        )]
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(*signal, std::ptr::null(), &raw mut action) == 0
+                && action.sa_sigaction == libc::SIG_IGN
+        }
+    };
+    let signals = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+    signals.into_iter().filter(is_ignored).collect()
+}
+
+#[cfg(unix)]
+fn go_on_ignoring(signals: &[libc::c_int]) {
+    for signal in signals {
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: to ignore a signal runs no code of ours"
+        )]
+        unsafe {
+            libc::signal(*signal, libc::SIG_IGN);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn ignored_signals() {}
+
+#[cfg(not(unix))]
+fn go_on_ignoring((): &()) {}
+
+/// Whether the program was told to stop.
 pub(crate) fn was_interrupted() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// Whether Ctrl-C was pressed while there is something left to stop.
+/// Whether the program was told to stop while there is something left to stop.
 pub(crate) fn stop_wanted(progress: Progress) -> bool {
     STOP.load(Ordering::SeqCst) && progress.rows_done < progress.rows
 }

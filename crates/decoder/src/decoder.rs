@@ -159,16 +159,20 @@ impl Decoder {
             }
             Some(head) => {
                 let before = base.map(Self::embedding_table).transpose()?;
-                let head = if origin.adapter.as_deref().is_some_and(Adapter::unties) {
+                let unties = origin.adapter.as_deref().is_some_and(Adapter::unties);
+                let replaced = origin.adapter.as_deref();
+                let replaced = replaced.is_some_and(|adapter| adapter.replaces_all_of(head));
+                let head = if unties {
+                    // Its base is the embedding's, unless it comes whole.
                     let plain = match &before {
-                        Some(before) => before.clone(),
-                        None => Loader {
-                            adapter: None,
-                            ..loader
+                        _ if replaced => None,
+                        Some(before) => Some(before.clone()),
+                        None => {
+                            let adapter = None;
+                            Some(Loader { adapter, ..loader }.table(&outer.embedding, None)?)
                         }
-                        .table(&outer.embedding, None)?,
                     };
-                    loader.packed_head(&loader.table(head, Some(&plain))?)?
+                    loader.packed_head(&loader.table(head, plain.as_ref())?)?
                 } else {
                     loader.head(head, base.map(|base| &base.head.weight))?
                 };

@@ -8,6 +8,7 @@
 
 mod check;
 mod conversation;
+mod object;
 mod question;
 mod reader;
 mod stimuli;
@@ -24,6 +25,7 @@ pub fn schema(kind: &str) -> Option<&'static str> {
 
 pub use check::{FileCheck, Oddity, check};
 pub use conversation::{Ask, Kind, Rendered, SpokenOption, option_letter};
+pub use object::object_of;
 pub use question::{
     Chosen, Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
 };

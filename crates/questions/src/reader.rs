@@ -1,5 +1,6 @@
 //! Reads question files, with the line that is wrong where one is.
 
+use crate::object::object_of;
 use crate::question::{
     Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
 };
@@ -67,6 +68,16 @@ pub enum QuestionError {
         /// The origin.
         name: String,
     },
+    /// A line, or a whole file, is longer than any set of questions.
+    #[error("{path}:{line}: longer than {most} bytes")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The most that is read.
+        most: usize,
+    },
     /// There is no question anywhere.
     #[error("{path}: no questions in it (a .jsonl file, or a folder of them, is expected)")]
     NoQuestions {
@@ -89,8 +100,7 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
             let file = entry.map_err(unreadable(path))?.path();
-            let ending = file.extension().and_then(|ending| ending.to_str());
-            if matches!(ending, Some("jsonl" | "csv")) && file.is_file() {
+            if (has_ending(&file, "jsonl") || has_ending(&file, "csv")) && file.is_file() {
                 files.push(file);
             }
         }
@@ -100,7 +110,7 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     }
     let mut set = QuestionSet::default();
     for file in files {
-        let text = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
+        let text = read_text(&file)?;
         add_file(&mut set, &file, &text)?;
     }
     if set.files.is_empty() && set.pvq.is_empty() {
@@ -112,18 +122,56 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     Ok(set)
 }
 
+/// The longest line of a question file, in bytes.
+const LONGEST_LINE: usize = 1 << 20;
+/// The largest question file, in bytes.
+const LARGEST_FILE: usize = 1 << 30;
+
+/// Whether a file's name ends so, in capitals or not.
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|own| own.eq_ignore_ascii_case(ending))
+}
+
+/// Reads a file of lines that are not too long.
+fn read_text(path: &Path) -> Result<String, QuestionError> {
+    use std::io::{BufRead, BufReader, Error, ErrorKind, Read};
+    let unreadable = |source| QuestionError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = BufReader::new(std::fs::File::open(path).map_err(unreadable)?);
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        let limit = LONGEST_LINE as u64 + 1;
+        let read = file.by_ref().take(limit).read_until(b'\n', &mut bytes);
+        let read = read.map_err(unreadable)?;
+        let whole = bytes.ends_with(b"\n") || read <= LONGEST_LINE;
+        if !whole || bytes.len() > LARGEST_FILE {
+            return Err(QuestionError::TooLong {
+                path: path.to_owned(),
+                line,
+                most: if whole { LARGEST_FILE } else { LONGEST_LINE },
+            });
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| unreadable(Error::new(ErrorKind::InvalidData, error.utf8_error())))
+}
+
 /// Reads which originals of each file have a row that says `yes` in `questions_equivalent`: people found their paraphrases to
 /// ask the same.
 fn add_validated(set: &mut QuestionSet, folder: &Path) -> Result<(), QuestionError> {
     for file in &set.files {
         let path = folder.join(format!("{}.csv", file.name));
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            // A file in place of the folder is no reason to stop.
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => continue,
-            Err(source) => return Err(QuestionError::Unreadable { path, source }),
-        };
+        // A file in place of the folder is no reason to stop.
+        if !path.exists() {
+            continue;
+        }
+        let text = read_text(&path)?;
         let mut kept = BTreeSet::new();
         for (line, object) in csv_rows(&path, &text)? {
             let row = Row {
@@ -151,8 +199,21 @@ fn csv_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError> 
         line: error.position().map_or(1, csv::Position::line),
         problem: error.to_string(),
     };
+    let not_csv = |line: u64, problem: String| QuestionError::NotCsv {
+        path: path.to_owned(),
+        line,
+        problem,
+    };
+    if let Some((line, problem)) = misplaced_quote(text) {
+        return Err(not_csv(line, problem.to_owned()));
+    }
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let headers = reader.headers().map_err(bad)?.clone();
+    for (index, name) in headers.iter().map(str::trim).enumerate() {
+        if !name.is_empty() && headers.iter().take(index).any(|other| other.trim() == name) {
+            return Err(not_csv(1, format!("the column `{name}` is there twice")));
+        }
+    }
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(bad)?;
@@ -167,6 +228,35 @@ fn csv_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError> 
     Ok(rows)
 }
 
+/// The first quote that is never closed, or closed in the middle of a field: readers of CSV would swallow rows after it. With its line,
+/// from 1.
+fn misplaced_quote(text: &str) -> Option<(u64, &'static str)> {
+    let (mut line, mut opened) = (1, None);
+    let mut field_begins = true;
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match (c, opened) {
+            ('"', Some(at)) => match characters.peek() {
+                Some('"') => {
+                    characters.next();
+                }
+                None | Some(',' | '\n' | '\r') => opened = None,
+                Some(_) => {
+                    return Some((
+                        at,
+                        "text stands after a closing quote; a quote in a field is written twice",
+                    ));
+                }
+            },
+            ('"', None) if field_begins => opened = Some(line),
+            _ => {}
+        }
+        line += u64::from(c == '\n');
+        field_begins = opened.is_none() && matches!(c, ',' | '\n' | '\r');
+    }
+    opened.map(|at| (at, "a quote is opened and never closed"))
+}
+
 /// The rows of a file of JSON lines, each with its line.
 fn json_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError> {
     let lines = text
@@ -175,7 +265,7 @@ fn json_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError>
         .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
-            let object = serde_json::from_str(line).map_err(|source| QuestionError::NotJson {
+            let object = object_of(line).map_err(|source| QuestionError::NotJson {
                 path: path.to_owned(),
                 line: index + 1,
                 source,
@@ -225,7 +315,7 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
     let mut items = Vec::new();
     // Some editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let rows = if path.extension().is_some_and(|ending| ending == "csv") {
+    let rows = if has_ending(path, "csv") {
         csv_rows(path, text)?
     } else {
         json_rows(path, text)?
@@ -236,6 +326,11 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
             line,
             object: &object,
         };
+        row.knows(if pvq_language.is_some() {
+            &PORTRAIT
+        } else {
+            &QUESTION
+        })?;
         if pvq_language.is_some() {
             let item = row.pvq_item()?;
             row.fits(&item, items.first())?;
@@ -273,6 +368,32 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
     Ok(())
 }
 
+/// The fields of a question.
+const QUESTION: [&str; 13] = [
+    "topic",
+    "topic_english",
+    "question",
+    "original",
+    "original_english",
+    "options",
+    "supports",
+    "opposes",
+    "neutral",
+    "language",
+    "country",
+    "controversial",
+    "rephrase",
+];
+
+/// The fields of a portrait.
+const PORTRAIT: [&str; 5] = [
+    "statement",
+    "schwartz_value",
+    "values",
+    "question",
+    "options",
+];
+
 /// One line and where it stands.
 struct Row<'a> {
     path: &'a Path,
@@ -288,6 +409,22 @@ impl Row<'_> {
             field: field.to_owned(),
             problem: problem.into(),
         }
+    }
+
+    /// Refuses a field that is not known and holds something: it may be a known one that is mistyped. What begins with an underscore is
+    /// the user's own, and so is the nameless column of row numbers that some tables have.
+    fn knows(&self, fields: &[&str]) -> Result<(), QuestionError> {
+        let is_own =
+            |name: &str| name.is_empty() || name.starts_with('_') || name.starts_with("Unnamed:");
+        for (name, value) in self.object {
+            if !value.is_null() && !fields.contains(&name.as_str()) && !is_own(name) {
+                let known = fields.join(", ");
+                let problem =
+                    format!("is not known ({known}); a field of your own begins with `_`");
+                return Err(self.error(name, problem));
+            }
+        }
+        Ok(())
     }
 
     fn text(&self, field: &str) -> Result<String, QuestionError> {
@@ -374,8 +511,10 @@ impl Row<'_> {
             Some(Value::Object(object)) => object,
             // Tables that allow no nested objects carry them as JSON text.
             Some(Value::String(text)) => {
-                parsed = serde_json::from_str::<Map<String, Value>>(text)
-                    .map_err(|_| self.error("options", "is text that is not a JSON object"))?;
+                parsed = object_of(text).map_err(|error| {
+                    let problem = format!("is text that is not a JSON object: {error}");
+                    self.error("options", problem)
+                })?;
                 &parsed
             }
             Some(_) => return Err(self.error("options", "is not an object of answer: stance")),
@@ -389,6 +528,17 @@ impl Row<'_> {
             match stance {
                 // Columnar copies of the set give every row every answer of the set, absent ones as null.
                 Value::Null if object.len() > 2 => {}
+                _ if answer.trim().is_empty() => {
+                    return Err(self.error("options", "has an empty answer"));
+                }
+                _ if options
+                    .iter()
+                    .any(|(known, _): &(String, Stance)| known.trim() == answer.trim()) =>
+                {
+                    return Err(
+                        self.error("options", format!("repeats the answer `{}`", answer.trim()))
+                    );
+                }
                 Value::String(name) => {
                     let stance = Stance::parse(name).ok_or_else(|| {
                         let problem = format!(

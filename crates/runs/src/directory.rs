@@ -1,424 +1,454 @@
-//! A run's folder, from its first file to its name.
+//! A run that is being written, from its first file to its name.
 
+use crate::folder::{Folder, LONGEST_NAME, What, sync_folder};
+use crate::lock::{Lock, Taken};
+use crate::seal::{digest, digest_of, is_whole, sealed};
 use crate::{Journal, RunError};
-use concord_readings::Reading;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+/// What the folder of a run that is not whole ends with.
+pub const PARTIAL: &str = ".partial";
+
+/// The latest form of a run that is written and read.
+pub(crate) const SCHEMA: u64 = 2;
+
 /// Keys of the manifest that may differ between two attempts at one run.
-const NOT_SETTINGS: [&str; 4] = ["started", "paths", "threads", "results"];
+const NOT_SETTINGS: [&str; 6] = ["digest", "files", "started", "paths", "threads", "results"];
 
-/// What a journal holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What<'a> {
-    /// What was read of a checkpoint at once.
-    Readings,
-    /// What it wrote.
-    Texts,
-    /// What a reader of this name made of that.
-    Stances(&'a str),
-}
-
-impl What<'_> {
-    /// The journal of a checkpoint, in the run's folder.
-    fn file(self, model: &str) -> PathBuf {
-        match self {
-            Self::Readings => Path::new("readings").join(format!("{model}.jsonl")),
-            Self::Texts => Path::new("texts").join(format!("{model}.jsonl")),
-            Self::Stances(reader) => Path::new("stances")
-                .join(model)
-                .join(format!("{reader}.jsonl")),
-        }
-    }
-}
+/// The key of the manifest with the digests of the other files, by their place.
+pub(crate) const FILES: &str = "files";
 
 /// A run that is being written.
 pub struct RunDirectory {
     out: PathBuf,
-    partial: PathBuf,
+    folder: Folder,
+    settings: String,
+    lock: Lock,
+    /// Digests of what is asked.
+    files: Map<String, Value>,
+    notes: Vec<String>,
+}
+
+/// Refuses what can be no name of a run, before anything is done.
+///
+/// # Errors
+/// [`RunError::NoName`], [`RunError::Exists`].
+pub fn check_name(out: &Path) -> Result<(), RunError> {
+    let bad = |problem| {
+        Err(RunError::NoName {
+            path: out.to_owned(),
+            problem,
+        })
+    };
+    let Some(name) = out.file_name() else {
+        return bad("names no folder of its own");
+    };
+    if name.to_string_lossy().ends_with(PARTIAL) {
+        return bad("ends in .partial, as runs do that did not finish");
+    }
+    if name.len() + PARTIAL.len() > LONGEST_NAME {
+        return bad("is too long for the name of a folder");
+    }
+    if std::fs::symlink_metadata(out).is_ok() {
+        return Err(RunError::Exists {
+            path: out.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 impl RunDirectory {
     /// Begins a run, or goes on with one that was cut off: then the stored manifest must agree with `manifest` in everything
-    /// that decides the readings.
+    /// that decides the readings. Nobody else writes there until this is dropped.
     ///
     /// # Errors
-    /// [`RunError::Exists`], [`RunError::NoName`], [`RunError::OtherSettings`], [`RunError::File`].
+    /// Those of [`check_name`]; [`RunError::InUse`], [`RunError::OtherSettings`], [`RunError::NoManifest`], [`RunError::Changed`],
+    /// [`RunError::NotPlain`], [`RunError::File`].
     pub fn begin(
         out: &Path,
         manifest: &Map<String, Value>,
         questions: &impl Serialize,
         stimuli: &impl Serialize,
     ) -> Result<Self, RunError> {
-        if out.exists() {
-            return Err(RunError::Exists {
-                path: out.to_owned(),
-            });
-        }
         // Components drop a trailing slash, which would put `.partial` inside the folder.
         let out: PathBuf = out.components().collect();
-        let Some(name) = out.file_name() else {
-            return Err(RunError::NoName { path: out });
-        };
-        let mut name = name.to_owned();
-        name.push(".partial");
-        let run = Self {
-            partial: out.with_file_name(name),
-            out,
-        };
-        let path = run.partial.join("manifest.json");
-        if path.exists() {
-            let before: Map<String, Value> = read(&path)?;
-            let keys = before
-                .keys()
-                .chain(manifest.keys())
-                .filter(|key| !NOT_SETTINGS.contains(&key.as_str()));
-            for key in keys {
-                if before.get(key) != manifest.get(key) {
-                    return Err(RunError::OtherSettings {
-                        path: run.partial,
-                        key: key.clone(),
-                    });
-                }
-            }
-            return Ok(run);
-        }
-        std::fs::create_dir_all(&run.partial).map_err(|source| RunError::File {
-            path: run.partial.clone(),
+        check_name(&out)?;
+        let partial = Self::partial_of(&out);
+        let failed = |source| RunError::File {
+            path: partial.clone(),
             source,
-        })?;
-        write(&run.partial.join("questions.json"), questions)?;
-        write(&run.partial.join("stimuli.json"), stimuli)?;
-        write(&path, manifest)?;
+        };
+        if let Some(parent) = partial.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        match std::fs::create_dir(&partial) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(failed(source)),
+        }
+        Self::go_on(out, partial, manifest, questions, stimuli)
+    }
+
+    /// Begins a run under a name that is not taken: `name`, or `name-2` and so on.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::begin`].
+    pub fn begin_new(
+        runs: &Path,
+        name: &str,
+        manifest: &Map<String, Value>,
+        questions: &impl Serialize,
+        stimuli: &impl Serialize,
+    ) -> Result<Self, RunError> {
+        let failed = |source| RunError::File {
+            path: runs.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(runs).map_err(failed)?;
+        // Room for an ending and a number.
+        let name = &name[..name.floor_char_boundary(LONGEST_NAME - 24)];
+        for number in 1u32.. {
+            let out = match number {
+                1 => runs.join(name),
+                _ => runs.join(format!("{name}-{number}")),
+            };
+            let partial = Self::partial_of(&out);
+            if std::fs::symlink_metadata(&out).is_ok() {
+                continue;
+            }
+            match std::fs::create_dir(&partial) {
+                // Whoever made the folder has it, unless its run has got its name meanwhile.
+                Ok(()) => match Self::go_on(out, partial, manifest, questions, stimuli) {
+                    Err(RunError::Exists { .. } | RunError::InUse { .. }) => {}
+                    outcome => return outcome,
+                },
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Err(failed(ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Where a run is kept until it is whole.
+    pub fn partial_of(out: &Path) -> PathBuf {
+        let mut name = out.file_name().unwrap_or_default().to_owned();
+        name.push(PARTIAL);
+        out.with_file_name(name)
+    }
+
+    fn go_on(
+        out: PathBuf,
+        partial: PathBuf,
+        manifest: &Map<String, Value>,
+        questions: &impl Serialize,
+        stimuli: &impl Serialize,
+    ) -> Result<Self, RunError> {
+        let is_folder = std::fs::symlink_metadata(&partial).is_ok_and(|found| found.is_dir());
+        if !is_folder {
+            return Err(if std::fs::symlink_metadata(&out).is_ok() {
+                RunError::Exists { path: out }
+            } else {
+                RunError::NotPlain {
+                    path: partial,
+                    problem: "is no folder",
+                }
+            });
+        }
+        let Taken::Held(lock) = Lock::take(&partial)? else {
+            // Another run of this name finished between two looks.
+            return Err(RunError::Exists { path: out });
+        };
+        if std::fs::symlink_metadata(&out).is_ok() {
+            return Err(RunError::Exists { path: out });
+        }
+        let settings = settings_of(manifest);
+        let folder = Folder(partial);
+        let mut run = Self {
+            settings: digest_of(&Value::Object(settings.clone())),
+            notes: lock.notes().to_vec(),
+            out,
+            folder,
+            lock,
+            files: Map::new(),
+        };
+        let before = run.folder.read("manifest.json")?;
+        match &before {
+            Some(text) => run.compare(text, &settings)?,
+            None if !run.folder.journals()?.is_empty() => {
+                return Err(RunError::NoManifest { path: run.folder.0 });
+            }
+            None => {}
+        }
+        run.folder.sweep()?;
+        run.put("questions.json", questions, before.is_some())?;
+        run.put("stimuli.json", stimuli, before.is_some())?;
+        if before.is_none() {
+            run.write_manifest(manifest, run.files.clone())?;
+        }
         Ok(run)
+    }
+
+    /// Refuses a partial run of other settings.
+    fn compare(&self, text: &[u8], settings: &Map<String, Value>) -> Result<(), RunError> {
+        let path = self.folder.0.join("manifest.json");
+        let before = manifest_of(&path, text)?;
+        let before = settings_of(&before);
+        // What this version does not know of is refused first, by its own name.
+        let keys = ["schema"]
+            .into_iter()
+            .chain(before.keys().map(String::as_str));
+        for key in keys.chain(settings.keys().map(String::as_str)) {
+            if before.get(key) != settings.get(key) {
+                return Err(RunError::OtherSettings {
+                    path: self.folder.0.clone(),
+                    key: key.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file of what is asked, unless it is there as it was written.
+    fn put(&mut self, name: &str, value: &impl Serialize, expected: bool) -> Result<(), RunError> {
+        let text = pretty(&self.folder.0.join(name), value)?;
+        self.files.insert(name.to_owned(), digest(&text).into());
+        if self.folder.read(name)?.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        if expected {
+            let path = self.folder.0.join(name);
+            self.notes.push(format!(
+                "{}: was damaged or gone, and is written again",
+                path.display()
+            ));
+        }
+        self.folder.write(name, &text)
+    }
+
+    fn write_manifest(
+        &self,
+        manifest: &Map<String, Value>,
+        files: Map<String, Value>,
+    ) -> Result<(), RunError> {
+        write_manifest(&self.folder, manifest, files)
     }
 
     /// Where the run stands until it is whole.
     pub fn partial(&self) -> &Path {
-        &self.partial
+        &self.folder.0
+    }
+
+    /// Where it will be.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// What the user should know of what was found there.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// A journal of one checkpoint.
     ///
     /// # Errors
-    /// As [`Journal::open`]; [`RunError::File`].
+    /// [`RunError::OtherSettings`] where it was begun with others; [`RunError::NotPlain`], [`RunError::File`].
     pub fn journal(&self, what: What<'_>, model: &str) -> Result<Journal, RunError> {
-        let path = self.partial.join(what.file(model));
-        make_folder_of(&path)?;
-        Journal::open(&path)
+        Journal::open(&self.folder, &what.file(model)?, &self.settings)
     }
 
     /// Writes findings and the finished manifest, and gives the folder its name.
     ///
     /// # Errors
-    /// [`RunError::File`]; the folder then keeps its `.partial` name.
+    /// [`RunError::Changed`] where a file is not what was written, [`RunError::Exists`], [`RunError::File`]; the folder then keeps its
+    /// `.partial` name.
     pub fn finish(
         self,
         manifest: &Map<String, Value>,
         findings: &impl Serialize,
     ) -> Result<PathBuf, RunError> {
-        write(&self.partial.join("findings.json"), findings)?;
-        write(&self.partial.join("manifest.json"), manifest)?;
-        std::fs::rename(&self.partial, &self.out).map_err(|source| RunError::File {
+        let mut files = Map::new();
+        for (name, stated) in &self.files {
+            let found = self.folder.read(name)?.map(|bytes| digest(&bytes));
+            if found.as_deref() != stated.as_str() {
+                let path = self.folder.0.join(name);
+                return Err(RunError::Changed { path, line: None });
+            }
+            files.insert(name.clone(), stated.clone());
+        }
+        add_journals(&self.folder, &mut files)?;
+        let text = pretty(&self.folder.0.join("findings.json"), findings)?;
+        files.insert("findings.json".to_owned(), digest(&text).into());
+        self.folder.write("findings.json", &text)?;
+        self.write_manifest(manifest, files)?;
+        let failed = |source| RunError::File {
             path: self.out.clone(),
             source,
-        })?;
+        };
+        sync_folder(&self.folder.0).map_err(failed)?;
+        if std::fs::symlink_metadata(&self.out).is_ok() {
+            return Err(RunError::Exists { path: self.out });
+        }
+        self.lock.leave_nothing()?;
+        std::fs::rename(&self.folder.0, &self.out).map_err(failed)?;
+        let parent = self.out.parent().filter(|parent| *parent != Path::new(""));
+        sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed)?;
         Ok(self.out)
     }
 }
 
-/// A whole run, read back.
-pub struct StoredRun<Q> {
-    /// The manifest.
-    pub manifest: Map<String, Value>,
-    /// The questions as they were asked.
-    pub questions: Q,
-    folder: PathBuf,
-}
-
-impl<Q: DeserializeOwned> StoredRun<Q> {
-    /// Opens a run directory.
-    ///
-    /// # Errors
-    /// [`RunError::Incomplete`] for a `.partial` folder, [`RunError::NotARun`], [`RunError::Damaged`].
-    pub fn open(folder: &Path) -> Result<Self, RunError> {
-        if folder
-            .as_os_str()
-            .to_string_lossy()
-            .trim_end_matches('/')
-            .ends_with(".partial")
-        {
-            return Err(RunError::Incomplete {
-                path: folder.to_owned(),
+/// The digests of all journals, each of which is looked through.
+pub(crate) fn add_journals(
+    folder: &Folder,
+    files: &mut Map<String, Value>,
+) -> Result<(), RunError> {
+    for place in folder.journals()? {
+        let Some((path, file)) = folder.open(&place)? else {
+            continue;
+        };
+        let lines = crate::journal::Lines::read(&path, &file)?;
+        if let Some(line) = lines.damaged.first() {
+            return Err(RunError::Changed {
+                path,
+                line: Some(*line),
             });
         }
-        for missing in ["manifest.json", "questions.json", "findings.json"] {
-            if !folder.join(missing).is_file() {
-                return Err(RunError::NotARun {
-                    path: folder.to_owned(),
-                    missing,
-                });
-            }
-        }
-        Ok(Self {
-            manifest: read(&folder.join("manifest.json"))?,
-            questions: read(&folder.join("questions.json"))?,
-            folder: folder.to_owned(),
-        })
+        let bytes = folder.read(&place)?.unwrap_or_default();
+        files.insert(name_of(&place), digest(&bytes).into());
     }
-
-    /// The wording that was asked in, as it was stored; `None` in runs of before it was.
-    ///
-    /// # Errors
-    /// [`RunError::Damaged`], [`RunError::File`].
-    pub fn stimuli<S: DeserializeOwned>(&self) -> Result<Option<S>, RunError> {
-        let path = self.folder.join("stimuli.json");
-        if !path.exists() {
-            return Ok(None);
-        }
-        read(&path).map(Some)
-    }
-
-    /// The readings of a journal, by prompt; none where there is no such journal.
-    ///
-    /// # Errors
-    /// [`RunError::Damaged`] naming the line; [`RunError::File`].
-    pub fn readings(
-        &self,
-        what: What<'_>,
-        model: &str,
-    ) -> Result<HashMap<String, Reading>, RunError> {
-        let path = self.folder.join(what.file(model));
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(HashMap::new());
-            }
-            Err(source) => return Err(RunError::File { path, source }),
-        };
-        let mut readings = HashMap::new();
-        for (index, line) in text.lines().enumerate() {
-            let reading: Reading =
-                serde_json::from_str(line).map_err(|source| RunError::Damaged {
-                    path: path.clone(),
-                    line: index + 1,
-                    source,
-                })?;
-            readings.insert(reading.id.clone(), reading);
-        }
-        Ok(readings)
-    }
-
-    /// The names of those who read what a checkpoint wrote, sorted.
-    ///
-    /// # Errors
-    /// [`RunError::File`].
-    pub fn readers(&self, model: &str) -> Result<Vec<String>, RunError> {
-        let path = self.folder.join("stances").join(model);
-        let failed = |source| RunError::File {
-            path: path.clone(),
-            source,
-        };
-        if !path.is_dir() {
-            return Ok(Vec::new());
-        }
-        let mut readers = Vec::new();
-        for entry in std::fs::read_dir(&path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let name = name.to_string_lossy();
-            readers.extend(name.strip_suffix(".jsonl").map(str::to_owned));
-        }
-        readers.sort();
-        Ok(readers)
-    }
-
-    /// Where a reader that is added writes until it has read everything that every checkpoint wrote. `identity` tells readers of
-    /// one name apart.
-    ///
-    /// # Errors
-    /// As [`Journal::open`]; [`RunError::File`].
-    pub fn added_journal(
-        &self,
-        reader: &str,
-        identity: &str,
-        model: &str,
-    ) -> Result<Journal, RunError> {
-        let (added, done) = self.added(reader, identity, model);
-        make_folder_of(&added)?;
-        // What was made part of the run before the run was measured again is read from there.
-        Journal::open(if done.exists() { &done } else { &added })
-    }
-
-    fn added(&self, reader: &str, identity: &str, model: &str) -> (PathBuf, PathBuf) {
-        let done = self.folder.join(What::Stances(reader).file(model));
-        (done.with_extension(format!("{identity}.partial")), done)
-    }
-
-    /// Makes what an added reader read part of the run, for every checkpoint.
-    ///
-    /// # Errors
-    /// [`RunError::File`]; the same call finishes what was begun.
-    pub fn add(&self, reader: &str, identity: &str, models: &[&str]) -> Result<(), RunError> {
-        for model in models {
-            let (from, to) = self.added(reader, identity, model);
-            if to.exists() && !from.exists() {
-                continue;
-            }
-            std::fs::rename(&from, &to).map_err(|source| RunError::File { path: to, source })?;
-        }
-        Ok(())
-    }
-
-    /// Writes manifest and findings anew.
-    ///
-    /// # Errors
-    /// [`RunError::File`], [`RunError::Encode`].
-    pub fn update(
-        &self,
-        manifest: &Map<String, Value>,
-        findings: &impl Serialize,
-    ) -> Result<(), RunError> {
-        write(&self.folder.join("findings.json"), findings)?;
-        write(&self.folder.join("manifest.json"), manifest)
-    }
+    Ok(())
 }
 
-fn make_folder_of(path: &Path) -> Result<(), RunError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|source| RunError::File {
-        path: folder.to_owned(),
-        source,
-    })
+/// A file's place in a run, with `/` between its parts.
+pub(crate) fn name_of(place: &Path) -> String {
+    let parts = place.iter().map(|part| part.to_string_lossy());
+    parts.collect::<Vec<_>>().join("/")
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
-    let text = std::fs::read(path).map_err(|source| RunError::File {
+/// What decides the readings.
+fn settings_of(manifest: &Map<String, Value>) -> Map<String, Value> {
+    let mut settings = manifest.clone();
+    settings.retain(|key, _| !NOT_SETTINGS.contains(&key.as_str()));
+    settings
+}
+
+/// A manifest as it was written, of a version that is known.
+///
+/// # Errors
+/// [`RunError::Damaged`], [`RunError::Changed`], [`RunError::Newer`].
+pub(crate) fn manifest_of(path: &Path, text: &[u8]) -> Result<Map<String, Value>, RunError> {
+    let changed = || RunError::Changed {
         path: path.to_owned(),
-        source,
-    })?;
-    serde_json::from_slice(&text).map_err(|source| RunError::Damaged {
+        line: None,
+    };
+    let parsed = serde_json::from_slice::<Map<String, Value>>(text);
+    let manifest = parsed.map_err(|source| RunError::Damaged {
         path: path.to_owned(),
         line: 0,
         source,
-    })
+    })?;
+    let schema = manifest.get("schema").and_then(Value::as_u64).unwrap_or(0);
+    let seal = is_whole(text);
+    if seal == Some(false) {
+        return Err(changed());
+    }
+    if schema > SCHEMA {
+        return Err(RunError::Newer {
+            path: path.to_owned(),
+            schema,
+            known: SCHEMA,
+        });
+    }
+    // Runs of the first version have no digests.
+    if seal.is_none() && schema != 1 {
+        return Err(changed());
+    }
+    Ok(manifest)
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|source| RunError::Encode {
+/// Writes a manifest with the digests of other files, and its own in front.
+pub(crate) fn write_manifest(
+    folder: &Folder,
+    manifest: &Map<String, Value>,
+    files: Map<String, Value>,
+) -> Result<(), RunError> {
+    let mut manifest = manifest.clone();
+    manifest.shift_remove("digest");
+    manifest.insert("schema".to_owned(), SCHEMA.into());
+    manifest.insert(FILES.to_owned(), Value::Object(files));
+    let text = pretty(&folder.0.join("manifest.json"), &manifest)?;
+    folder.write("manifest.json", &sealed(&text))
+}
+
+/// A value as JSON over several lines.
+pub(crate) fn pretty(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, RunError> {
+    let text = serde_json::to_vec_pretty(value);
+    let mut text = text.map_err(|source| RunError::Encode {
         path: path.to_owned(),
         source,
     })?;
     text.push(b'\n');
-    write_bytes(path, &text)
-}
-
-/// Writes a file beside its place and moves it there, so that it is never half there.
-///
-/// # Errors
-/// [`RunError::File`].
-pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let failed = |source| RunError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file = File::create(&beside).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StoredRun;
+    use concord_readings::Reading;
     use serde_json::json;
 
-    fn manifest(value: &Value) -> Map<String, Value> {
+    fn settings(seed: u32) -> Map<String, Value> {
+        let value = json!({ "schema": SCHEMA, "seed": seed, "started": "now" });
         value.as_object().unwrap().clone()
     }
 
-    #[test]
-    fn a_reader_is_added_when_it_has_read_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("run");
-        let settings = manifest(&json!({}));
-        let run = RunDirectory::begin(&out, &settings, &json!([]), &json!({})).unwrap();
-        let reading = |id: &str| Reading {
+    fn begin(out: &Path, seed: u32) -> Result<RunDirectory, RunError> {
+        RunDirectory::begin(
+            out,
+            &settings(seed),
+            &json!([1, 2]),
+            &json!({ "system": {} }),
+        )
+    }
+
+    fn reading(id: &str) -> Reading {
+        Reading {
             id: id.into(),
             tokens: 1,
             answers: vec![],
-        };
-        run.journal(What::Stances("itself"), "m")
-            .unwrap()
-            .append([reading("a")])
-            .unwrap();
-        run.finish(&settings, &json!({})).unwrap();
-        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
-        stored
-            .added_journal("other", "id", "m")
-            .unwrap()
-            .append([reading("b")])
-            .unwrap();
-        assert_eq!(stored.readers("m").unwrap(), ["itself"]);
-        stored.add("other", "id", &["m"]).unwrap();
-        assert_eq!(stored.readers("m").unwrap(), ["itself", "other"]);
-        assert!(
-            stored
-                .readings(What::Stances("other"), "m")
-                .unwrap()
-                .contains_key("b")
-        );
-        assert!(stored.readers("nobody").unwrap().is_empty());
-        stored
-            .update(&manifest(&json!({"readers": 2})), &json!({}))
-            .unwrap();
-        assert_eq!(
-            StoredRun::<Vec<u8>>::open(&out).unwrap().manifest["readers"],
-            2
-        );
+        }
+    }
+
+    /// A run that was cut off after a reading.
+    fn cut_off(folder: &Path) -> (PathBuf, PathBuf) {
+        let out = folder.join("run");
+        let run = begin(&out, 1).unwrap();
+        let mut journal = run.journal(What::Readings, "m").unwrap();
+        journal.append([reading("a")]).unwrap();
+        journal.close().unwrap();
+        (out, run.partial().to_owned())
     }
 
     #[test]
     fn a_run_has_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        // A trailing slash names the same folder.
-        let out = folder.path().join("run/");
-        let settings = manifest(&json!({ "seed": 1, "started": "now" }));
-        let run =
-            RunDirectory::begin(&out, &settings, &json!([1, 2]), &json!({"system": {}})).unwrap();
-        run.journal(What::Readings, "m")
-            .unwrap()
-            .append([Reading {
-                id: "a".into(),
-                tokens: 1,
-                answers: vec![],
-            }])
-            .unwrap();
+        let (out, partial) = cut_off(folder.path());
         assert!(!out.exists());
-        drop(run);
-
-        // The same settings go on; others are refused.
-        let other = manifest(&json!({ "seed": 2, "started": "later" }));
-        assert!(matches!(
-            RunDirectory::begin(&out, &other, &json!([]), &json!({})),
-            Err(RunError::OtherSettings { key, .. }) if key == "seed"
-        ));
-        let later = manifest(&json!({ "seed": 1, "started": "later" }));
-        let run = RunDirectory::begin(&out, &later, &json!([]), &json!({})).unwrap();
+        // The same settings go on, a trailing slash names the same folder; others are refused.
+        assert!(
+            matches!(begin(&out, 2), Err(RunError::OtherSettings { key, .. }) if key == "seed")
+        );
+        let run = begin(&folder.path().join("run/"), 1).unwrap();
+        assert!(run.notes().is_empty());
         assert_eq!(run.journal(What::Readings, "m").unwrap().readings.len(), 1);
         assert!(matches!(
-            StoredRun::<Vec<u8>>::open(run.partial()),
+            StoredRun::<Vec<u8>>::open(&partial),
             Err(RunError::Incomplete { .. })
         ));
-        run.finish(&settings, &json!({})).unwrap();
-
+        run.finish(&settings(1), &json!({})).unwrap();
         let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
         assert_eq!(stored.questions, [1, 2]);
         assert_eq!(
@@ -427,13 +457,105 @@ mod tests {
         );
         assert!(stored.readings(What::Texts, "m").unwrap().is_empty());
         assert_eq!(stored.readings(What::Readings, "m").unwrap().len(), 1);
-        assert!(matches!(
-            RunDirectory::begin(&out, &settings, &json!([]), &json!({})),
-            Err(RunError::Exists { .. })
-        ));
+        assert!(matches!(begin(&out, 1), Err(RunError::Exists { .. })));
         assert!(matches!(
             StoredRun::<Vec<u8>>::open(folder.path()),
             Err(RunError::NotARun { .. })
         ));
+    }
+
+    #[test]
+    fn names_that_can_be_no_run_are_refused_first() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["x.partial", "..", &"n".repeat(250)] {
+            let refused = begin(&folder.path().join(name), 1).err().unwrap();
+            assert!(
+                matches!(refused, RunError::NoName { .. }),
+                "{name}: {refused}"
+            );
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        begin(&folder.path().join("n".repeat(247)), 1).unwrap();
+    }
+
+    #[test]
+    fn what_is_asked_is_written_again_where_it_was_damaged() {
+        for name in ["questions.json", "stimuli.json"] {
+            for damage in [None, Some(&b""[..]), Some(b"[1,"), Some(b"[1, 3]\n")] {
+                let folder = tempfile::tempdir().unwrap();
+                let (out, partial) = cut_off(folder.path());
+                let path = partial.join(name);
+                let whole = std::fs::read(&path).unwrap();
+                match damage {
+                    None => std::fs::remove_file(&path).unwrap(),
+                    Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                }
+                let run = begin(&out, 1).unwrap();
+                assert!(run.notes()[0].contains(name), "{:?}", run.notes());
+                assert_eq!(std::fs::read(&path).unwrap(), whole);
+                run.finish(&settings(1), &json!({})).unwrap();
+                StoredRun::<Vec<u8>>::open(&out).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn without_its_manifest_nothing_is_taken_over() {
+        for (damage, gone) in [(None, true), (Some(&b""[..]), false), (Some(b"{}"), false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (out, partial) = cut_off(folder.path());
+            let path = partial.join("manifest.json");
+            match damage {
+                None => std::fs::remove_file(&path).unwrap(),
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            }
+            let refused = begin(&out, 1).err().unwrap();
+            assert_eq!(
+                matches!(refused, RunError::NoManifest { .. }),
+                gone,
+                "{refused}"
+            );
+            assert!(partial.join("readings/m.jsonl").exists());
+        }
+    }
+
+    #[test]
+    fn a_run_has_one_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let first = begin(&out, 1).unwrap();
+        for seed in [1, 2] {
+            assert!(matches!(begin(&out, seed), Err(RunError::InUse { .. })));
+        }
+        first.finish(&settings(1), &json!({})).unwrap();
+        assert!(matches!(begin(&out, 2), Err(RunError::Exists { .. })));
+    }
+
+    #[test]
+    fn two_of_one_name_get_two_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let long = "é".repeat(200);
+        let one = |name: &str| {
+            RunDirectory::begin_new(&runs, name, &settings(1), &json!([]), &json!({})).unwrap()
+        };
+        let (first, second) = (one("now"), one("now"));
+        assert_eq!(first.out(), runs.join("now"));
+        assert_eq!(second.out(), runs.join("now-2"));
+        first.finish(&settings(1), &json!({})).unwrap();
+        assert_eq!(one("now").out(), runs.join("now-3"));
+        assert_ne!(one(&long).out(), one(&long).out());
+    }
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, partial) = cut_off(folder.path());
+        let mut newer = settings(1);
+        newer.insert("schema".into(), json!(SCHEMA + 1));
+        let text = pretty(&partial, &newer).unwrap();
+        std::fs::write(partial.join("manifest.json"), sealed(&text)).unwrap();
+        let refused = begin(&out, 1).err().unwrap();
+        assert!(refused.to_string().contains("schema 3"), "{refused}");
     }
 }

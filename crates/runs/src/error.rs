@@ -11,17 +11,21 @@ pub enum RunError {
         /// The path.
         path: PathBuf,
     },
-    /// The output path names no folder of its own, such as `..`.
-    #[error("{path}: names no folder of its own")]
+    /// The output path cannot be the name of a run.
+    #[error("{path}: {problem}")]
     NoName {
         /// The path.
         path: PathBuf,
+        /// Why not.
+        problem: &'static str,
     },
     /// Another program is writing this run.
-    #[error("{path}: another run is writing it")]
+    #[error("{path}: another run is writing it{owner}")]
     InUse {
-        /// The file.
+        /// The folder.
         path: PathBuf,
+        /// Who, where that is known; begins with a space.
+        owner: String,
     },
     /// A partial run of other settings is at the output path.
     #[error("{path}: a run of other settings was begun there (its `{key}` differs)")]
@@ -31,6 +35,12 @@ pub enum RunError {
         /// The first key of the manifest that differs.
         key: String,
     },
+    /// A partial run has readings, and nothing says what they are of.
+    #[error("{path}: it has readings, but no manifest.json that says what they are of")]
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A path is no stored run.
     #[error("{path}: not a run directory ({missing} is missing)")]
     NotARun {
@@ -39,11 +49,31 @@ pub enum RunError {
         /// The file that a run would have.
         missing: &'static str,
     },
+    /// A run of a later version of the program.
+    #[error(
+        "{path}: written by a later version of the program (schema {schema}; {known} is the latest that is read here)"
+    )]
+    Newer {
+        /// The manifest.
+        path: PathBuf,
+        /// Its schema.
+        schema: u64,
+        /// The latest that is read.
+        known: u64,
+    },
     /// A path is a run that did not finish.
     #[error("{path}: the run did not finish")]
     Incomplete {
         /// The path.
         path: PathBuf,
+    },
+    /// A name in a run is not the plain name of a file, or what is there is no plain file.
+    #[error("{path}: {problem}")]
+    NotPlain {
+        /// The file, or the name.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// A stored file is damaged.
     #[error("{path}:{line}: damaged: {source}")]
@@ -54,6 +84,14 @@ pub enum RunError {
         line: usize,
         /// What the parser said.
         source: serde_json::Error,
+    },
+    /// A stored file is not what was written.
+    #[error("{path}{}: it was changed or cut off after it was written", at_line(.line))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; `None` where it is not known or the file is not read by line.
+        line: Option<usize>,
     },
     /// Something cannot be encoded.
     #[error("{path}: cannot be encoded: {source}")]
@@ -71,4 +109,8 @@ pub enum RunError {
         /// What the operating system said.
         source: std::io::Error,
     },
+}
+
+fn at_line(line: &Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(":{line}"))
 }

@@ -1,11 +1,30 @@
 //! Readings, appended as they come.
 
 use crate::RunError;
+use crate::folder::{Folder, write_bytes};
+use crate::seal::{Sealed, open_line, sealed_line};
 use concord_readings::Reading;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long what was appended may wait until it is on disk.
+const SYNC: Duration = Duration::from_secs(5);
+/// The longest line that is read.
+const LONGEST_LINE: u64 = 1 << 26;
+
+/// The first line of a journal.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    /// The version of the form.
+    journal: u32,
+    /// The digest of what the readings were made with.
+    settings: String,
+}
 
 /// One checkpoint's readings on disk.
 pub struct Journal {
@@ -13,77 +32,89 @@ pub struct Journal {
     file: BufWriter<File>,
     /// Readings by prompt, those of an earlier attempt included.
     pub readings: HashMap<String, Reading>,
+    /// Lines that were not what had been written: what they held is asked again.
+    pub damaged: Vec<usize>,
+    synced: Instant,
 }
 
 impl Journal {
-    /// Opens a journal, with what is in it. A last line that was cut off is dropped from the file.
+    /// Opens a journal, with what is in it. `settings` is the digest of what its readings are made with. A last line that was cut off is
+    /// dropped from the file; so are lines that are damaged, of which [`Journal::damaged`] tells.
     ///
     /// # Errors
-    /// [`RunError::Damaged`] where another line is no reading; [`RunError::InUse`] where another program has it open;
-    /// [`RunError::File`].
-    pub fn open(path: &Path) -> Result<Self, RunError> {
+    /// [`RunError::OtherSettings`] where it was begun with others; [`RunError::NotPlain`], [`RunError::File`].
+    pub(crate) fn open(folder: &Folder, place: &Path, settings: &str) -> Result<Self, RunError> {
+        let (path, mut file) = folder.append(place)?;
         let failed = |source| RunError::File {
-            path: path.to_owned(),
+            path: path.clone(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(RunError::InUse {
-                    path: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        let lines = Lines::read(&path, &file)?;
+        let other = |key: &str| RunError::OtherSettings {
+            path: path.clone(),
+            key: key.to_owned(),
+        };
+        if lines
+            .settings
+            .as_ref()
+            .is_some_and(|other| other != settings)
+        {
+            return Err(other("settings"));
         }
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed)?;
-        let (mut readings, mut whole) = (HashMap::new(), 0);
-        for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            if !line.ends_with(b"\n") {
-                break;
-            }
-            let reading: Reading =
-                serde_json::from_slice(line).map_err(|source| RunError::Damaged {
-                    path: path.to_owned(),
-                    line: index + 1,
-                    source,
-                })?;
-            whole += line.len() as u64;
-            readings.insert(reading.id.clone(), reading);
+        if lines.bare {
+            // Of a version of before: nothing says what it was read with.
+            return Err(other("schema"));
         }
-        file.set_len(whole).map_err(failed)?;
+        if lines.settings.is_none() || !lines.damaged.is_empty() {
+            let mut whole = head(&path, settings)?;
+            file.seek(SeekFrom::Start(0)).map_err(failed)?;
+            for (index, line) in BufReader::new(&file).split(b'\n').enumerate() {
+                let line = line.map_err(failed)?;
+                let is_head = index == 0 && lines.settings.is_some();
+                if !is_head && index < lines.count && !lines.damaged.contains(&(index + 1)) {
+                    whole.extend_from_slice(&line);
+                    whole.push(b'\n');
+                }
+            }
+            write_bytes(&path, &whole)?;
+            (_, file) = folder.append(place)?;
+        } else {
+            file.set_len(lines.length).map_err(failed)?;
+        }
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(Self {
-            path: path.to_owned(),
+            path,
             file: BufWriter::new(file),
-            readings,
+            readings: lines.readings,
+            damaged: lines.damaged,
+            synced: Instant::now(),
         })
     }
 
-    /// Appends readings and hands them to the operating system.
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends readings and hands them to the operating system; every few seconds waits until they are on disk.
     ///
     /// # Errors
     /// [`RunError::File`], [`RunError::Encode`]; nothing is lost silently.
     pub fn append(&mut self, readings: impl IntoIterator<Item = Reading>) -> Result<(), RunError> {
         for reading in readings {
-            let mut line = serde_json::to_vec(&reading).map_err(|source| RunError::Encode {
-                path: self.path.clone(),
-                source,
-            })?;
-            line.push(b'\n');
+            let line = sealed_line(&encoded(&self.path, &reading)?);
             self.file
                 .write_all(&line)
                 .map_err(|source| self.failed(source))?;
             self.readings.insert(reading.id.clone(), reading);
         }
-        self.file.flush().map_err(|source| self.failed(source))
+        self.file.flush().map_err(|source| self.failed(source))?;
+        if self.synced.elapsed() >= SYNC {
+            let synced = self.file.get_ref().sync_data();
+            synced.map_err(|source| self.failed(source))?;
+            self.synced = Instant::now();
+        }
+        Ok(())
     }
 
     /// Waits until everything is on disk.
@@ -92,10 +123,8 @@ impl Journal {
     /// [`RunError::File`].
     pub fn close(mut self) -> Result<HashMap<String, Reading>, RunError> {
         self.file.flush().map_err(|source| self.failed(source))?;
-        self.file
-            .get_ref()
-            .sync_all()
-            .map_err(|source| self.failed(source))?;
+        let synced = self.file.get_ref().sync_all();
+        synced.map_err(|source| self.failed(source))?;
         Ok(self.readings)
     }
 
@@ -104,6 +133,102 @@ impl Journal {
             path: self.path.clone(),
             source,
         }
+    }
+}
+
+fn encoded(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, RunError> {
+    serde_json::to_vec(value).map_err(|source| RunError::Encode {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The first line of a journal.
+fn head(path: &Path, settings: &str) -> Result<Vec<u8>, RunError> {
+    let head = Head {
+        journal: 1,
+        settings: settings.to_owned(),
+    };
+    Ok(sealed_line(&encoded(path, &head)?))
+}
+
+/// What is in a journal.
+#[derive(Default)]
+pub(crate) struct Lines {
+    /// What its first line says.
+    pub settings: Option<String>,
+    /// By prompt.
+    pub readings: HashMap<String, Reading>,
+    /// Numbers of lines that are not what was written, from 1. A last line that was cut off is none of them.
+    pub damaged: Vec<usize>,
+    /// Whether it was written before lines had checksums.
+    bare: bool,
+    /// Bytes of all lines with an end, and how many there are.
+    length: u64,
+    count: usize,
+}
+
+impl Lines {
+    /// Reads a journal. Lines without a checksum are read where no line has one, as they were written once.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn read(path: &Path, file: &File) -> Result<Self, RunError> {
+        let mut lines = Self::default();
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let mut line = Vec::new();
+        let mut bare = Vec::new();
+        loop {
+            line.clear();
+            let read = reader
+                .by_ref()
+                .take(LONGEST_LINE)
+                .read_until(b'\n', &mut line);
+            read.map_err(|source| RunError::File {
+                path: path.to_owned(),
+                source,
+            })?;
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            lines.count += 1;
+            lines.length += line.len() as u64;
+            let number = lines.count;
+            match open_line(&line) {
+                Sealed::Whole(json) if number == 1 && lines.head(&json) => {}
+                Sealed::Whole(json) => match serde_json::from_slice(&json) {
+                    Ok(reading) => lines.take(reading),
+                    Err(_) => lines.damaged.push(number),
+                },
+                Sealed::Changed => lines.damaged.push(number),
+                Sealed::Bare => bare.push((number, serde_json::from_slice(&line))),
+            }
+        }
+        let sealed =
+            lines.settings.is_some() || !lines.readings.is_empty() || !lines.damaged.is_empty();
+        for (number, reading) in bare {
+            match reading {
+                Ok(reading) if !sealed => {
+                    lines.take(reading);
+                    lines.bare = true;
+                }
+                _ => lines.damaged.push(number),
+            }
+        }
+        lines.damaged.sort_unstable();
+        Ok(lines)
+    }
+
+    fn head(&mut self, json: &[u8]) -> bool {
+        let head = serde_json::from_slice::<Head>(json).ok();
+        self.settings = head
+            .filter(|head| head.journal == 1)
+            .map(|head| head.settings);
+        self.settings.is_some()
+    }
+
+    fn take(&mut self, reading: Reading) {
+        self.readings.insert(reading.id.clone(), reading);
     }
 }
 
@@ -119,38 +244,85 @@ mod tests {
         }
     }
 
+    /// A journal of three readings, and its bytes.
+    fn written() -> (tempfile::TempDir, Folder, PathBuf, Vec<u8>) {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder(temporary.path().to_owned());
+        let mut journal = Journal::open(&folder, Path::new("m.jsonl"), "s").unwrap();
+        journal.append(["a", "b", "c"].map(reading)).unwrap();
+        journal.close().unwrap();
+        let path = temporary.path().join("m.jsonl");
+        let bytes = std::fs::read(&path).unwrap();
+        (temporary, folder, path, bytes)
+    }
+
+    fn opened(folder: &Folder) -> Result<Journal, RunError> {
+        Journal::open(folder, Path::new("m.jsonl"), "s")
+    }
+
     #[test]
     fn a_line_that_was_cut_off_is_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.jsonl");
-        let mut journal = Journal::open(&path).unwrap();
-        journal.append([reading("a"), reading("b")]).unwrap();
-        drop(journal);
-        let text = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &text[..text.len() - 4]).unwrap();
-        let mut journal = Journal::open(&path).unwrap();
-        assert_eq!(journal.readings.keys().collect::<Vec<_>>(), ["a"]);
-        journal.append([reading("b")]).unwrap();
-        assert_eq!(journal.close().unwrap().len(), 2);
-        assert_eq!(std::fs::read(&path).unwrap(), text);
+        let (_temporary, folder, path, bytes) = written();
+        std::fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
+        let mut journal = opened(&folder).unwrap();
+        assert_eq!(journal.readings.len(), 2);
+        assert!(journal.damaged.is_empty());
+        journal.append([reading("c")]).unwrap();
+        assert_eq!(journal.close().unwrap().len(), 3);
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 
     #[test]
-    fn a_journal_has_one_writer() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.jsonl");
-        let _first = Journal::open(&path).unwrap();
-        assert!(matches!(Journal::open(&path), Err(RunError::InUse { .. })));
+    fn a_damaged_line_costs_itself_alone() {
+        let (_temporary, folder, path, bytes) = written();
+        let starts: Vec<usize> = std::iter::once(0)
+            .chain(
+                bytes
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, byte)| **byte == b'\n')
+                    .map(|(at, _)| at + 1),
+            )
+            .collect();
+        for line in 0..4 {
+            for change in [b'7', b'\n', 0, 0xFF] {
+                let mut changed = bytes.clone();
+                let at = starts[line] + 30;
+                if changed[at] == change {
+                    continue;
+                }
+                changed[at] = change;
+                std::fs::write(&path, &changed).unwrap();
+                let mut journal = opened(&folder).unwrap();
+                assert!(journal.damaged.contains(&(line + 1)));
+                let left = if line == 0 { 3 } else { 2 };
+                assert_eq!(journal.readings.len(), left, "{line} {change}");
+                let missing: Vec<Reading> = ["a", "b", "c"]
+                    .iter()
+                    .filter(|id| !journal.readings.contains_key(**id))
+                    .map(|id| reading(id))
+                    .collect();
+                journal.append(missing).unwrap();
+                assert_eq!(journal.close().unwrap().len(), 3);
+                let again = opened(&folder).unwrap();
+                assert!(again.damaged.is_empty());
+                assert_eq!(again.readings.len(), 3);
+            }
+        }
     }
 
     #[test]
-    fn another_damaged_line_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.jsonl");
-        std::fs::write(&path, "{\"id\":\n{}\n").unwrap();
+    fn other_settings_are_refused() {
+        let (_temporary, folder, path, _) = written();
+        let other = Journal::open(&folder, Path::new("m.jsonl"), "t");
+        assert!(matches!(other, Err(RunError::OtherSettings { .. })));
+        // As they were written once: what they were read with is not known.
+        std::fs::write(&path, "{\"id\":\"a\",\"tokens\":3,\"answers\":[]}\n").unwrap();
         assert!(matches!(
-            Journal::open(&path),
-            Err(RunError::Damaged { line: 1, .. })
+            opened(&folder),
+            Err(RunError::OtherSettings { .. })
         ));
+        let lines = Lines::read(&path, &File::open(&path).unwrap()).unwrap();
+        assert!(lines.readings.contains_key("a") && lines.damaged.is_empty() && lines.bare);
     }
 }

@@ -1,7 +1,7 @@
 //! The run directory: the only place where results are written.
 //!
 //! ```text
-//! <out>/manifest.json            what was run on what, by which program
+//! <out>/manifest.json            what was run on what, by which program; the digests of all other files
 //! <out>/questions.json           the questions as they were asked
 //! <out>/stimuli.json             the wording around them
 //! <out>/readings/<model>.jsonl   what was read of a checkpoint at once, one reading a line
@@ -13,11 +13,23 @@
 //! While a run goes on the folder is called `<out>.partial`; readings are appended as they come. It gets its name when
 //! everything is written and flushed, so a folder without `.partial` is whole. A run that was cut off goes on where it
 //! stopped when it is started again with the same settings.
+//!
+//! **Invariant: what was changed is not taken for what was read.** The manifest begins with a digest of its other bytes and
+//! holds the digests of all other files; every line of a journal begins with a checksum, and its first line has the digest of
+//! the settings. **Invariant: one writer.** A folder is locked before anything in it is read or written. **Invariant: nothing
+//! outside.** Names inside a run are plain, and no link in it is followed.
 
 mod directory;
 mod error;
+mod folder;
 mod journal;
+mod lock;
+mod seal;
+mod stored;
 
-pub use directory::{RunDirectory, StoredRun, What, write_bytes};
+pub use directory::{PARTIAL, RunDirectory, check_name};
 pub use error::RunError;
+pub use folder::{What, write_bytes};
 pub use journal::Journal;
+pub use lock::Lock;
+pub use stored::StoredRun;

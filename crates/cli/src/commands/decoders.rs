@@ -264,6 +264,38 @@ impl<'b, 'a> OnDemand<'b, 'a> {
     }
 }
 
+/// Plans what a checkpoint is asked while nothing is loaded, and says nothing of it.
+pub(super) fn has_room(
+    study: &Study<'_>,
+    snapshot: &Snapshot,
+    asks: impl Iterator<Item = Asks>,
+) -> Result<(), Failure> {
+    let machine = &study.machine;
+    let (engine, dtype, config) = (machine.first(), machine.dtype(snapshot), machine.config());
+    let sizes = Decoder::weight_sizes(snapshot, dtype, engine, false);
+    let asks: Vec<Asks> = asks.collect();
+    let readings = asks.iter().map(|asks| asks.readings).sum();
+    let demands: Vec<Demand<'_>> = asks
+        .iter()
+        .map(|asks| Demand {
+            spec: &snapshot.spec,
+            weights: &sizes,
+            engine,
+            dtype,
+            config: &config,
+            rows: asks.rows,
+            positions: asks.positions,
+            readings,
+            texts: asks.texts,
+        })
+        .collect();
+    let silent = Allowed {
+        silent: true,
+        ..study.allowed.clone()
+    };
+    machine.plan(&silent, &snapshot.name, &demands).map(|_| ())
+}
+
 /// How much a decoder is asked at once.
 pub(super) struct Asks {
     rows: u64,

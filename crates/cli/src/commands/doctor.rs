@@ -387,6 +387,7 @@ fn memory(engine: &Engine, device: &str) -> Result<Vec<Checked>, Failure> {
             memory: None,
             spill: std::env::temp_dir(),
             loaded: true,
+            silent: false,
         };
         let machine = Machine::of(engine.clone());
         let planned = machine.plan(&allowed, device, &[demand])?.peak();

@@ -118,6 +118,15 @@ pub(super) fn adapter(base: &Snapshot, name: &str) -> Result<Snapshot, Failure> 
     let (path, origin) = locate(name)?;
     let mut snapshot = base.with_adapter(&path)?;
     name_by(&mut snapshot, origin);
+    if let Some(adapter) = &snapshot.adapter
+        && let Some(first) = adapter.lacking().first()
+    {
+        output::message(&format!(
+            "{}: adapter_config.json targets {} modules that are not in its file, `{first}` first: they stay as they are in the base",
+            snapshot.name,
+            adapter.lacking().len()
+        ));
+    }
     let made_for = snapshot
         .adapter
         .as_ref()

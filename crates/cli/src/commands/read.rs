@@ -17,6 +17,10 @@ use serde_json::{Map, Value, json};
 /// Lets a checkpoint read what the run's checkpoints wrote, and measures the run again.
 pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     let opened = Opened::open(&arguments.run)?;
+    let lock = opened.run.lock()?;
+    for note in lock.notes() {
+        output::message(note);
+    }
     if !opened.options.has(Format::Open) {
         let message = format!(
             "{}: no passages were written in this run",

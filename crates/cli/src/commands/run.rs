@@ -13,16 +13,19 @@ use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
 use concord_questions::{QuestionSet, Stimuli};
-use concord_runs::{RunDirectory, RunError, What};
+use concord_runs::{RunDirectory, What, check_name};
 use concord_suites::valueconsistency::{
     Abstention, Form, Format, Options, Passages, SELF_READER, Settings, Stored,
 };
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 /// Runs the study.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    if let Some(out) = &arguments.out {
+        check_name(out)?;
+    }
     let set = selected(arguments)?;
     let stimuli = inputs::stimuli(arguments.stimuli.as_deref())?;
     let wordings = wordings(arguments, &stimuli)?;
@@ -58,14 +61,10 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         }
     }
     let started = jiff::Timestamp::now();
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| default_out(started, &snapshots));
-    if out.exists() {
-        return Err(RunError::Exists { path: out }.into());
-    }
-    let study = Study {
+    let name = default_name(started, &snapshots);
+    let planned = arguments.out.clone();
+    let planned = planned.unwrap_or_else(|| Path::new(RUNS).join(&name));
+    let mut study = Study {
         set: &set,
         stimuli: &stimuli,
         wordings: &wordings,
@@ -74,14 +73,26 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
             &arguments.machine,
             snapshots.iter().chain(readers.iter().flatten()),
         )?,
-        allowed: Allowed::by(&arguments.machine, &partial(&out)),
+        allowed: Allowed::by(&arguments.machine, &RunDirectory::partial_of(&planned)),
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let asked = study.asked(&snapshots, &forms)?;
+    for (snapshot, asked) in snapshots.iter().zip(&asked) {
+        study.has_room_for(snapshot, asked)?;
+    }
     let mut manifest = manifest(&study, arguments, settings, &snapshots, &forms)?;
     manifest.insert("readers".into(), readers_of(&readers, &study.machine)?);
     manifest.insert("started".into(), json!(started.to_string()));
-    let directory = RunDirectory::begin(&out, &manifest, &set, stimuli.table())?;
+    let directory = match &arguments.out {
+        Some(out) => RunDirectory::begin(out, &manifest, &set, stimuli.table())?,
+        None => RunDirectory::begin_new(Path::new(RUNS), &name, &manifest, &set, stimuli.table())?,
+    };
+    for note in directory.notes() {
+        output::message(note);
+    }
+    if arguments.machine.spill.is_none() {
+        directory.partial().clone_into(&mut study.allowed.spill);
+    }
     stop_on_interrupt();
     let asking = Asking {
         study: &study,
@@ -90,8 +101,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         readers: &readers,
         directory: &directory,
     };
-    let read = asking.everything(&asked, !arguments.adapters.is_empty());
-    let (all, costs) = read.map_err(|failure| kept(failure, directory.partial(), &out))?;
+    let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
+    let kept = |failure| kept(failure, &partial, &out);
+    let (all, costs) = asking
+        .everything(&asked, !arguments.adapters.is_empty())
+        .map_err(kept)?;
     let names: Vec<&str> = snapshots
         .iter()
         .map(|snapshot| snapshot.name.as_str())
@@ -101,10 +115,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         .zip(costs)
         .map(|(name, cost)| ((*name).to_owned(), Value::Object(cost)));
     manifest.insert("results".into(), Value::Object(costs.collect()));
-    let results = Results::of(&set, &options, &names, &all, settings)?;
+    let results = Results::of(&set, &options, &names, &all, settings).map_err(kept)?;
     results.warn_of_readers();
     let findings = results.findings();
-    let out = directory.finish(&manifest, &findings)?;
+    let finished = directory.finish(&manifest, &findings);
+    let out = finished.map_err(|error| kept(error.into()))?;
     match arguments.format {
         OutputFormat::Json => {
             output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
@@ -346,49 +361,50 @@ fn deduplicated<T: Copy + PartialEq>(list: &[T]) -> Vec<T> {
     kept
 }
 
-/// `runs/<time>-<last checkpoint>`, with a number where that is taken.
-fn default_out(started: jiff::Timestamp, snapshots: &[Snapshot]) -> PathBuf {
-    let time = started.strftime("%Y%m%d-%H%M%S");
-    let name = snapshots
-        .last()
-        .map_or("run", |snapshot| snapshot.name.as_str());
-    let runs = PathBuf::from("runs");
-    let mut out = runs.join(format!("{time}-{name}"));
-    for number in 2.. {
-        if !out.exists() && !partial(&out).exists() {
-            break;
-        }
-        out = runs.join(format!("{time}-{name}-{number}"));
-    }
-    out
-}
+/// Where runs go that are given no place.
+const RUNS: &str = "runs";
 
-/// Where a run is kept until it is whole.
-fn partial(out: &Path) -> PathBuf {
-    out.with_file_name(format!("{}.partial", file_name(out)))
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+/// `<time>-<last checkpoint>`.
+fn default_name(started: jiff::Timestamp, snapshots: &[Snapshot]) -> String {
+    let name = snapshots.last().map_or("run", |last| last.name.as_str());
+    format!("{}-{name}", started.strftime("%Y%m%d-%H%M%S"))
 }
 
 /// Says what is left of a run that did not finish, and how to go on.
 fn kept(failure: Failure, partial: &Path, out: &Path) -> Failure {
+    let kept = format!("what was read is kept in {}", partial.display());
     if failure.status == ExitStatus::Incomplete {
-        let message = format!("stopped; what was read is kept in {}", partial.display());
-        let help = format!(
-            "the same command with --out {} goes on from here",
-            out.display()
-        );
-        return Failure::new(ExitStatus::Incomplete, message, help);
+        return failure
+            .and_message(&kept)
+            .and_help(&format!("to go on from here: {}", command_with(out)));
     }
     failure.and_help(&format!(
-        "what was read before is kept in {}; remove it to begin anew",
-        partial.display()
+        "{kept}, and the same command with --out {} goes on from there",
+        out.display()
     ))
+}
+
+/// The command that was given, with a place for the run.
+fn command_with(out: &Path) -> String {
+    let quoted = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+        if !text.is_empty() && text.chars().all(plain) {
+            text.to_owned()
+        } else {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
+    };
+    let given: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let named = given
+        .iter()
+        .any(|word| word == "--out" || word == "-o" || word.starts_with("--out="));
+    let mut words: Vec<String> = given.iter().map(|word| quoted(word)).collect();
+    if !named {
+        words.extend(["--out".to_owned(), quoted(&out.to_string_lossy())]);
+    }
+    words.join(" ")
 }
 
 /// What a run is of, before anything is read.
@@ -405,7 +421,7 @@ fn manifest(
         .map(|(snapshot, form)| inputs::described(snapshot, *form, &study.machine))
         .collect::<Result<_, Failure>>()?;
     let manifest = json!({
-        "schema": 1,
+        "schema": 2,
         "study": "valueconsistency",
         "program": format!("concord {}", env!("CARGO_PKG_VERSION")),
         "checkpoints": checkpoints,

@@ -2,7 +2,7 @@
 //!
 //! Each stage goes on where its journal ends, and loads the decoder only where something is left to do.
 
-use super::decoders::{Asks, OnDemand};
+use super::decoders::{self, Asks, OnDemand};
 use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
@@ -76,6 +76,18 @@ impl Study<'_> {
         Ok(all)
     }
 
+    /// Refuses a checkpoint for which there is too little memory, before anything is run.
+    pub fn has_room_for(&self, snapshot: &Snapshot, asked: &Asked) -> Result<(), Failure> {
+        // An adapter shares what its base takes.
+        if snapshot.adapter.is_some() {
+            return Ok(());
+        }
+        let asks = Asks::of(&asked.plan);
+        let texts = Asks::of_texts(&asked.texts, &asked.lengths);
+        let texts = (!asked.texts.is_empty()).then_some(texts);
+        decoders::has_room(self, snapshot, [Some(asks), texts].into_iter().flatten())
+    }
+
     /// Lets a reader read every passage that the journal does not have yet. Passages that are too long for it are left out,
     /// and that is said.
     pub fn stances(
@@ -141,6 +153,7 @@ pub(super) fn write(
     mut journal: Journal,
     decoder: &mut OnDemand<'_, '_>,
 ) -> Result<Stage, Failure> {
+    say_damaged(&journal);
     let left: Vec<Prompt> = left(&asked.texts, &journal);
     let resumed = asked.texts.len() - left.len();
     if left.is_empty() {
@@ -203,6 +216,20 @@ fn voice(snapshot: &Snapshot, form: Form) -> Voice {
     Voice { form, lead }
 }
 
+/// Says which lines of a journal were damaged.
+fn say_damaged(journal: &Journal) {
+    if let Some(first) = journal.damaged.first() {
+        output::message(&format!(
+            "{}:{first}: {} damaged; what it held is asked again",
+            journal.path().display(),
+            match journal.damaged.len() {
+                1 => "this line is".to_owned(),
+                more => format!("this line and {} more are", more - 1),
+            }
+        ));
+    }
+}
+
 /// What the journal does not have yet.
 fn left(prompts: &[Prompt], journal: &Journal) -> Vec<Prompt> {
     let is_left = |prompt: &&Prompt| !journal.readings.contains_key(&prompt.id);
@@ -218,6 +245,7 @@ fn score(
     decoder: &mut OnDemand<'_, '_>,
 ) -> Result<Stage, Failure> {
     let count = prompts.len();
+    say_damaged(&journal);
     let left = left(prompts, &journal);
     let resumed = count - left.len();
     if left.is_empty() {

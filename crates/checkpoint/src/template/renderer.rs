@@ -1,0 +1,294 @@
+//! Templates of strangers, rendered in processes of their own.
+//!
+//! A template is a program. It may nest values until a thread's stack ends, compare lists for hours under one instruction, or ask for
+//! all of the memory: in a process of its own each of these ends that process, and is an error here.
+
+use super::engine::Engine;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The argument that makes the program a renderer.
+const ARGUMENT: &str = "--render-chat-template";
+/// How long one request may take.
+const LONGEST: Duration = Duration::from_secs(2);
+/// What a renderer ends with that took longer.
+const TOO_LONG: u8 = 71;
+/// What it ends with where its memory ran out.
+const TOO_MUCH: u8 = 72;
+/// The stack of the thread that renders: the longest source, nested as deeply as can be, takes half of it.
+const STACK: usize = 256 << 20;
+/// The longest answer that is read.
+const LONGEST_ANSWER: u64 = 1 << 28;
+
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+static IS_RENDERER: OnceLock<()> = OnceLock::new();
+
+/// What a renderer is told first.
+#[derive(Serialize, Deserialize)]
+struct Begin {
+    source: String,
+    tokens: Map<String, Json>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Text(String),
+    Problem(String),
+}
+
+/// Renders templates of strangers in processes of this program from now on, which calls [`renderer`] first of all.
+pub fn render_apart(program: PathBuf) {
+    // The first one stays.
+    let _ = PROGRAM.set(program);
+}
+
+/// Whether this process renders a template.
+pub fn is_renderer() -> bool {
+    IS_RENDERER.get().is_some()
+}
+
+/// The exit code of a renderer whose memory ran out: what a program's allocator ends it with.
+pub const OUT_OF_ROOM: i32 = TOO_MUCH as i32;
+
+/// Where the process was started to render a template, does so until its input ends, and gives its exit code.
+pub fn renderer(mut arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> Option<ExitCode> {
+    let first = arguments.nth(1)?;
+    (first.as_ref() == ARGUMENT).then(|| {
+        let _ = IS_RENDERER.set(());
+        let begun = Arc::new(Mutex::new(None));
+        let watched = Arc::clone(&begun);
+        let watching = std::thread::Builder::new().spawn(move || watch(&watched));
+        let rendering = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || serve(&begun));
+        match (watching, rendering.map(std::thread::JoinHandle::join)) {
+            (Ok(_), Ok(Ok(()))) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+type Begun = Mutex<Option<Instant>>;
+
+/// Ends the process where a request takes too long.
+#[expect(clippy::exit, reason = "nothing else ends what a template does")]
+fn watch(begun: &Begun) {
+    loop {
+        std::thread::sleep(Duration::from_millis(20));
+        let begun = *held(begun);
+        if begun.is_some_and(|begun| begun.elapsed() > LONGEST) {
+            std::process::exit(i32::from(TOO_LONG));
+        }
+    }
+}
+
+/// Answers each line of stdin with a line.
+fn serve(begun: &Begun) {
+    let (input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    let mut engine: Option<Engine> = None;
+    for line in input.lines() {
+        let Ok(line) = line else { return };
+        *held(begun) = Some(Instant::now());
+        let answer = match &engine {
+            Some(engine) => {
+                let messages = serde_json::from_str(&line).map_err(|error| error.to_string());
+                messages.and_then(|messages: Json| engine.write(&messages))
+            }
+            None => {
+                let told = serde_json::from_str(&line).map_err(|error| error.to_string());
+                let made = told.and_then(|told: Begin| Engine::new(&told.source, &told.tokens));
+                made.map(|made| {
+                    engine = Some(made);
+                    String::new()
+                })
+            }
+        };
+        let answer = answer.map_or_else(Answer::Problem, Answer::Text);
+        let written = serde_json::to_vec(&answer).is_ok_and(|mut text| {
+            text.push(b'\n');
+            output
+                .write_all(&text)
+                .and_then(|()| output.flush())
+                .is_ok()
+        });
+        *held(begun) = None;
+        if !written {
+            return;
+        }
+    }
+}
+
+/// What a template is rendered with.
+pub(super) enum Renderer {
+    /// In this process.
+    Here(Box<Engine>),
+    /// In processes of their own.
+    Apart(Apart),
+}
+
+/// Renderers of one template.
+pub(super) struct Apart {
+    program: PathBuf,
+    begin: String,
+    /// Those that are waiting.
+    waiting: Mutex<Vec<Process>>,
+    /// Why one of them ended: it is not tried again.
+    ended: Mutex<Option<String>>,
+}
+
+impl Renderer {
+    /// Prepares to render a template; apart where it is a stranger's and the program can.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(source: &str, tokens: &Map<String, Json>, is_own: bool) -> Result<Self, String> {
+        let program = PROGRAM.get().filter(|_| !is_own);
+        let Some(program) = program else {
+            return Engine::new(source, tokens).map(|engine| Self::Here(Box::new(engine)));
+        };
+        let begin = Begin {
+            source: source.to_owned(),
+            tokens: tokens.clone(),
+        };
+        let apart = Apart {
+            program: program.clone(),
+            begin: serde_json::to_string(&begin).map_err(|error| error.to_string())?,
+            waiting: Mutex::new(Vec::new()),
+            ended: Mutex::new(None),
+        };
+        // It is parsed now, so that what is wrong with it shows now.
+        let process = apart.process()?;
+        held(&apart.waiting).push(process);
+        Ok(Self::Apart(apart))
+    }
+
+    /// Whether the template ended a process: it is not tried again.
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Here(_) => false,
+            Self::Apart(apart) => held(&apart.ended).is_some(),
+        }
+    }
+
+    /// Renders messages.
+    ///
+    /// # Errors
+    /// The engine's message, what the template raised, or how it ended its process.
+    pub fn write(&self, messages: &Json) -> Result<String, String> {
+        match self {
+            Self::Here(engine) => engine.write(messages),
+            Self::Apart(apart) => apart.write(messages),
+        }
+    }
+}
+
+impl Apart {
+    fn write(&self, messages: &Json) -> Result<String, String> {
+        if let Some(problem) = &*held(&self.ended) {
+            return Err(problem.clone());
+        }
+        let waiting = held(&self.waiting).pop();
+        let mut process = match waiting {
+            Some(process) => process,
+            None => self.process()?,
+        };
+        match process.ask(&messages.to_string()) {
+            Ok(answer) => {
+                held(&self.waiting).push(process);
+                answer
+            }
+            Err(problem) => {
+                *held(&self.ended) = Some(problem.clone());
+                Err(problem)
+            }
+        }
+    }
+
+    /// A new process that knows the template.
+    fn process(&self) -> Result<Process, String> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg(ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        #[cfg(unix)]
+        {
+            // What a terminal sends to the program is not for it.
+            use std::os::unix::process::CommandExt;
+            command.process_group(0);
+        }
+        let failed = |error: std::io::Error| {
+            format!("the process that renders it cannot be started: {error}")
+        };
+        let mut child = command.spawn().map_err(failed)?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("the process that renders it has no pipes".to_owned());
+        };
+        let mut process = Process {
+            child,
+            input: Some(input),
+            output: BufReader::new(output),
+        };
+        process.ask(&self.begin)??;
+        Ok(process)
+    }
+}
+
+/// A process that renders.
+struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Asks and waits; the outer error is that the process ended.
+    fn ask(&mut self, line: &str) -> Result<Result<String, String>, String> {
+        let sent = self.input.as_mut().is_some_and(|input| {
+            let sent = input
+                .write_all(line.as_bytes())
+                .and_then(|()| input.write_all(b"\n"));
+            sent.and_then(|()| input.flush()).is_ok()
+        });
+        let mut text = Vec::new();
+        let mut output = self.output.by_ref().take(LONGEST_ANSWER);
+        let read = output.read_until(b'\n', &mut text);
+        if sent && read.is_ok() && text.ends_with(b"\n") {
+            return match serde_json::from_slice(&text) {
+                Ok(Answer::Text(text)) => Ok(Ok(text)),
+                Ok(Answer::Problem(problem)) => Ok(Err(problem)),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+        self.input = None;
+        let code = self.child.wait().ok().and_then(|status| status.code());
+        Err(match code {
+            Some(code) if code == i32::from(TOO_LONG) => {
+                format!("it takes longer than {} s", LONGEST.as_secs())
+            }
+            Some(OUT_OF_ROOM) => "it asks for more than 256 MiB of memory".to_owned(),
+            None => "it is nested too deeply".to_owned(),
+            Some(code) => format!("the process that renders it ended with {code}"),
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.input = None;
+        // It ends with its input; what hangs does not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,388 @@
+//! A whole run, read back.
+
+use crate::directory::{
+    FILES, PARTIAL, add_journals, manifest_of, name_of, pretty, write_manifest,
+};
+use crate::folder::{Folder, What};
+use crate::journal::Lines;
+use crate::lock::{Lock, Taken};
+use crate::seal::digest;
+use crate::{Journal, RunError};
+use concord_readings::Reading;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A whole run, read back.
+pub struct StoredRun<Q> {
+    /// The manifest.
+    pub manifest: Map<String, Value>,
+    /// The questions as they were asked.
+    pub questions: Q,
+    folder: Folder,
+}
+
+impl<Q: DeserializeOwned> StoredRun<Q> {
+    /// Opens a run directory.
+    ///
+    /// # Errors
+    /// [`RunError::Incomplete`] for a `.partial` folder, [`RunError::NotARun`], [`RunError::Newer`]; [`RunError::Damaged`] and
+    /// [`RunError::Changed`] naming the file.
+    pub fn open(folder: &Path) -> Result<Self, RunError> {
+        let path = folder.as_os_str().to_string_lossy();
+        if path.trim_end_matches('/').ends_with(PARTIAL) {
+            return Err(RunError::Incomplete {
+                path: folder.to_owned(),
+            });
+        }
+        let folder = Folder(folder.to_owned());
+        let needed = |missing| {
+            let not_a_run = || RunError::NotARun {
+                path: folder.0.clone(),
+                missing,
+            };
+            folder.read(missing)?.ok_or_else(not_a_run)
+        };
+        let manifest = manifest_of(&folder.0.join("manifest.json"), &needed("manifest.json")?)?;
+        let questions = needed("questions.json")?;
+        let findings = needed("findings.json")?;
+        check(&folder, &manifest, "questions.json", &questions)?;
+        check(&folder, &manifest, "findings.json", &findings)?;
+        Ok(Self {
+            questions: parse(&folder.0.join("questions.json"), &questions)?,
+            manifest,
+            folder,
+        })
+    }
+
+    /// The wording that was asked in, as it was stored; `None` in runs of before it was.
+    ///
+    /// # Errors
+    /// [`RunError::Damaged`], [`RunError::Changed`], [`RunError::File`].
+    pub fn stimuli<S: DeserializeOwned>(&self) -> Result<Option<S>, RunError> {
+        let Some(text) = self.folder.read("stimuli.json")? else {
+            return Ok(None);
+        };
+        check(&self.folder, &self.manifest, "stimuli.json", &text)?;
+        parse(&self.folder.0.join("stimuli.json"), &text).map(Some)
+    }
+
+    /// The readings of a journal, by prompt; none where there is no such journal.
+    ///
+    /// # Errors
+    /// [`RunError::Changed`] naming the line; [`RunError::NotPlain`], [`RunError::File`].
+    pub fn readings(
+        &self,
+        what: What<'_>,
+        model: &str,
+    ) -> Result<HashMap<String, Reading>, RunError> {
+        let place = what.file(model)?;
+        let listed = self.listed(&place);
+        let Some((path, file)) = self.folder.open(&place)? else {
+            let path = self.folder.0.join(&place);
+            return match listed {
+                Some(_) => Err(RunError::Changed { path, line: None }),
+                None => Ok(HashMap::new()),
+            };
+        };
+        let lines = Lines::read(&path, &file)?;
+        if let Some(line) = lines.damaged.first() {
+            return Err(RunError::Changed {
+                path,
+                line: Some(*line),
+            });
+        }
+        // Lines may be gone as a whole.
+        if let Some(listed) = listed {
+            let bytes = self.folder.read(&place)?.unwrap_or_default();
+            if !is_one_of(listed, &digest(&bytes)) {
+                return Err(RunError::Changed { path, line: None });
+            }
+        }
+        Ok(lines.readings)
+    }
+
+    /// What the manifest says of a file.
+    fn listed(&self, place: &Path) -> Option<&Value> {
+        self.manifest.get(FILES)?.get(name_of(place))
+    }
+
+    /// The names of those who read what a checkpoint wrote, sorted.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn readers(&self, model: &str) -> Result<Vec<String>, RunError> {
+        let any = What::Stances("any").file(model)?;
+        let folder = any.parent().unwrap_or(Path::new(""));
+        let names = self.folder.names(folder)?;
+        let readers = names.iter().filter_map(|name| name.strip_suffix(".jsonl"));
+        Ok(readers.map(str::to_owned).collect())
+    }
+
+    /// Keeps others from writing to the run while a reader is added.
+    ///
+    /// # Errors
+    /// [`RunError::InUse`], [`RunError::NotARun`], [`RunError::File`].
+    pub fn lock(&self) -> Result<Lock, RunError> {
+        match Lock::take(&self.folder.0)? {
+            Taken::Held(lock) => Ok(lock),
+            Taken::Gone => Err(RunError::NotARun {
+                path: self.folder.0.clone(),
+                missing: "manifest.json",
+            }),
+        }
+    }
+
+    /// Where a reader that is added writes until it has read everything that every checkpoint wrote. `identity` tells readers of
+    /// one name apart.
+    ///
+    /// # Errors
+    /// As [`crate::RunDirectory::journal`].
+    pub fn added_journal(
+        &self,
+        reader: &str,
+        identity: &str,
+        model: &str,
+    ) -> Result<Journal, RunError> {
+        let (added, done) = Self::added(reader, identity, model)?;
+        // What was made part of the run before the run was measured again is read from there.
+        let is_done = self.folder.open(&done)?.is_some();
+        Journal::open(&self.folder, if is_done { &done } else { &added }, identity)
+    }
+
+    fn added(reader: &str, identity: &str, model: &str) -> Result<(PathBuf, PathBuf), RunError> {
+        let done = What::Stances(reader).file(model)?;
+        Ok((done.with_extension(format!("{identity}{PARTIAL}")), done))
+    }
+
+    /// Makes what an added reader read part of the run, for every checkpoint.
+    ///
+    /// # Errors
+    /// [`RunError::File`]; the same call finishes what was begun.
+    pub fn add(&self, reader: &str, identity: &str, models: &[&str]) -> Result<(), RunError> {
+        for model in models {
+            let (from, to) = Self::added(reader, identity, model)?;
+            let (from, to) = (self.folder.place(&from)?, self.folder.place(&to)?);
+            if to.exists() && !from.exists() {
+                continue;
+            }
+            std::fs::rename(&from, &to).map_err(|source| RunError::File { path: to, source })?;
+        }
+        Ok(())
+    }
+
+    /// Writes manifest and findings anew. A stop between the two leaves a run that can be read.
+    ///
+    /// # Errors
+    /// [`RunError::File`], [`RunError::Encode`].
+    pub fn update(
+        &self,
+        manifest: &Map<String, Value>,
+        findings: &impl Serialize,
+    ) -> Result<(), RunError> {
+        let name = "findings.json";
+        let mut files = match manifest.get(FILES) {
+            Some(Value::Object(files)) => files.clone(),
+            _ => Map::new(),
+        };
+        for file in ["questions.json", "stimuli.json"] {
+            if let Some(bytes) = self.folder.read(file)? {
+                files.entry(file).or_insert_with(|| digest(&bytes).into());
+            }
+        }
+        add_journals(&self.folder, &mut files)?;
+        let text = pretty(&self.folder.0.join(name), findings)?;
+        let before = self.folder.read(name)?.unwrap_or_default();
+        // For a moment it is one of two.
+        let either = Value::from(vec![digest(&before), digest(&text)]);
+        files.insert(name.to_owned(), either);
+        write_manifest(&self.folder, &self.manifest, files.clone())?;
+        self.folder.write(name, &text)?;
+        files.insert(name.to_owned(), digest(&text).into());
+        write_manifest(&self.folder, manifest, files)
+    }
+}
+
+/// Refuses a file that is not the one that the manifest names.
+fn check(
+    folder: &Folder,
+    manifest: &Map<String, Value>,
+    name: &str,
+    text: &[u8],
+) -> Result<(), RunError> {
+    let Some(files) = manifest.get(FILES) else {
+        return Ok(());
+    };
+    if files
+        .get(name)
+        .is_some_and(|stated| is_one_of(stated, &digest(text)))
+    {
+        return Ok(());
+    }
+    let path = folder.0.join(name);
+    Err(RunError::Changed { path, line: None })
+}
+
+/// A file has one digest, or while it is replaced one of two.
+fn is_one_of(stated: &Value, found: &str) -> bool {
+    match stated {
+        Value::Array(either) => either.iter().any(|stated| stated == found),
+        stated => stated == found,
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, RunError> {
+    serde_json::from_slice(text).map_err(|source| RunError::Damaged {
+        path: path.to_owned(),
+        line: 0,
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunDirectory;
+    use serde_json::json;
+
+    fn map(value: &Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn reading(id: &str) -> Reading {
+        Reading {
+            id: id.into(),
+            tokens: 1,
+            answers: vec![],
+        }
+    }
+
+    fn whole(folder: &Path) -> PathBuf {
+        let settings = map(&json!({ "schema": 2, "n": 12 }));
+        let out = folder.join("run");
+        let run =
+            RunDirectory::begin(&out, &settings, &json!([11, 22]), &json!({ "a": 3 })).unwrap();
+        for what in [What::Readings, What::Stances("itself")] {
+            let mut journal = run.journal(what, "m").unwrap();
+            journal.append([reading("a1"), reading("b2")]).unwrap();
+            journal.close().unwrap();
+        }
+        run.finish(&settings, &json!({ "value": 0.125 })).unwrap()
+    }
+
+    /// Reads everything of a run.
+    fn everything(out: &Path) -> Result<(), RunError> {
+        let stored = StoredRun::<Vec<u8>>::open(out)?;
+        stored.stimuli::<Value>()?;
+        stored.readings(What::Readings, "m")?;
+        for reader in stored.readers("m")? {
+            stored.readings(What::Stances(&reader), "m")?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_changed_digit_is_found_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = whole(folder.path());
+        everything(&out).unwrap();
+        let files = [
+            "manifest.json",
+            "questions.json",
+            "stimuli.json",
+            "findings.json",
+            "readings/m.jsonl",
+            "stances/m/itself.jsonl",
+        ];
+        for name in files {
+            let path = out.join(name);
+            let text = std::fs::read(&path).unwrap();
+            for at in 0..text.len() {
+                if !text[at].is_ascii_digit() {
+                    continue;
+                }
+                let mut changed = text.clone();
+                changed[at] = if text[at] == b'7' { b'8' } else { b'7' };
+                std::fs::write(&path, &changed).unwrap();
+                let found = everything(&out).err().map(|error| error.to_string());
+                let found = found.unwrap_or_else(|| panic!("{name} at {at}"));
+                assert!(found.contains(name), "{found}");
+            }
+            // A line less.
+            let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+            std::fs::write(&path, lines[..lines.len() - 1].concat()).unwrap();
+            assert!(everything(&out).is_err(), "{name}");
+            std::fs::write(&path, &text).unwrap();
+        }
+        everything(&out).unwrap();
+        std::fs::remove_file(out.join("readings/m.jsonl")).unwrap();
+        assert!(everything(&out).is_err());
+    }
+
+    #[test]
+    fn a_reader_is_added_when_it_has_read_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = whole(folder.path());
+        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        let lock = stored.lock().unwrap();
+        assert!(stored.lock().is_err());
+        let mut journal = stored.added_journal("other", "id", "m").unwrap();
+        journal.append([reading("b")]).unwrap();
+        drop(journal);
+        assert_eq!(stored.readers("m").unwrap(), ["itself"]);
+        // Other weights under the same name begin anew.
+        assert!(
+            stored
+                .added_journal("other", "another", "m")
+                .unwrap()
+                .readings
+                .is_empty()
+        );
+        stored.add("other", "id", &["m"]).unwrap();
+        assert_eq!(stored.readers("m").unwrap(), ["itself", "other"]);
+        // It was made part of the run, and the run was not measured: all the same it can be read.
+        everything(&out).unwrap();
+        assert!(
+            stored
+                .readings(What::Stances("other"), "m")
+                .unwrap()
+                .contains_key("b")
+        );
+        assert!(stored.readers("nobody").unwrap().is_empty());
+        let mut manifest = stored.manifest.clone();
+        manifest.insert("readers".into(), json!(2));
+        stored.update(&manifest, &json!({ "value": 0.25 })).unwrap();
+        drop(lock);
+        everything(&out).unwrap();
+        assert_eq!(
+            StoredRun::<Vec<u8>>::open(&out).unwrap().manifest["readers"],
+            2
+        );
+    }
+
+    #[test]
+    fn a_run_of_the_first_version_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("old");
+        std::fs::create_dir_all(out.join("readings")).unwrap();
+        std::fs::write(out.join("manifest.json"), r#"{"schema": 1, "seed": 1}"#).unwrap();
+        std::fs::write(out.join("questions.json"), "[1]").unwrap();
+        std::fs::write(out.join("findings.json"), "{}").unwrap();
+        let line = "{\"id\":\"a\",\"tokens\":1,\"answers\":[]}\n";
+        std::fs::write(out.join("readings/m.jsonl"), line).unwrap();
+        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        assert_eq!(stored.readings(What::Readings, "m").unwrap().len(), 1);
+        std::fs::write(
+            out.join("readings/m.jsonl"),
+            format!("{line}{{\"id\":\n{line}"),
+        )
+        .unwrap();
+        let damaged = stored
+            .readings(What::Readings, "m")
+            .unwrap_err()
+            .to_string();
+        assert!(damaged.contains("m.jsonl:2"), "{damaged}");
+    }
+}
