@@ -6,7 +6,7 @@ use candle_core::DType;
 use concord_checkpoint::Snapshot;
 use concord_readings::{Input, Message, Role};
 use libtest_mimic::Trial;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
         test("gguf::texts_become_the_original_tokens", tokens),
         test("gguf::the_template_is_the_file_s_own", template),
         test("gguf::what_stands_beside_a_file_is_taken_instead", beside),
+        test("gguf::a_file_in_parts_is_one", parts),
         test("gguf::what_cannot_be_read_is_said", refused),
     ]
 }
@@ -41,6 +42,30 @@ fn logits() {
             path.display()
         );
     }
+}
+
+/// The two parts that `tests/golden/gguf_split.py` cuts a file into.
+fn parts() {
+    let names = [
+        "llama-bpe-00001-of-00002.gguf",
+        "llama-bpe-00002-of-00002.gguf",
+    ];
+    let [first, second] = names.map(|name| folder("gguf-split").join(name));
+    let golden = golden_of(&folder("gguf").join("llama-bpe.safetensors"));
+    for path in [&first, &folder("gguf-split")] {
+        let error = worst_error_of(path, &golden, DType::F32);
+        assert!(error <= 1e-4, "{}: off by {error}", path.display());
+    }
+    let problem = |path: &Path| Snapshot::open(path).err().unwrap().to_string();
+    assert!(problem(&second).contains("part 2 of 2; name the first"));
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    std::fs::copy(&first, at(names[0])).unwrap();
+    assert!(problem(&at(names[0])).contains("00002-of-00002"));
+    std::fs::copy(&first, at(names[1])).unwrap();
+    assert!(problem(&at(names[0])).contains("not part 2"));
+    std::fs::copy(&first, at("other.gguf")).unwrap();
+    assert!(problem(&at("other.gguf")).contains("not named so"));
 }
 
 fn tokens() {

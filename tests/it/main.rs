@@ -14,6 +14,7 @@ mod generation;
 mod gguf;
 mod golden_logits;
 mod gpu;
+mod real;
 mod second_opinion;
 mod study;
 mod templates;
@@ -91,5 +92,6 @@ fn main() -> ExitCode {
     trials.extend(generation::trials());
     trials.extend(study::trials());
     trials.extend(gpu::trials());
+    trials.extend(real::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

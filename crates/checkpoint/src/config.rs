@@ -180,6 +180,28 @@ fn short(value: &Value) -> String {
     shown
 }
 
+/// Keys that say how weights were quantised.
+pub(crate) const QUANTISED: [&str; 2] = ["quantization_config", "compression_config"];
+
+/// Refuses a config that says that its weights are quantised.
+///
+/// # Errors
+/// [`CheckpointError::Config`].
+pub(crate) fn not_quantised(
+    path: &Path,
+    object: &Map<String, Value>,
+) -> Result<(), CheckpointError> {
+    let set = |key: &&&str| object.get(**key).is_some_and(|value| !value.is_null());
+    match QUANTISED.iter().find(set) {
+        None => Ok(()),
+        Some(key) => Err(CheckpointError::Config {
+            path: path.to_owned(),
+            key: (*key).to_owned(),
+            problem: "is set; quantised safetensors are not read (a GGUF file, or the checkpoint that was quantised, is)".to_owned(),
+        }),
+    }
+}
+
 /// The config with the family's names and defaults; every key is known, or refused by name.
 pub(crate) fn settled<'a>(
     path: &'a Path,
@@ -192,14 +214,6 @@ pub(crate) fn settled<'a>(
         prefix: prefix.to_owned(),
         object: Map::new(),
     };
-    for key in ["quantization_config", "compression_config"] {
-        if object.get(key).is_some_and(|value| !value.is_null()) {
-            return Err(keys.error(
-                key,
-                "is set; quantised safetensors are not read (a GGUF file, or the checkpoint that was quantised, is)",
-            ));
-        }
-    }
     let inert = Inert::load();
     let rotary = family.defaults.contains_key("rope_theta");
     for (written, value) in object {

@@ -80,6 +80,14 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A GGUF file holds what is not read here.
+    #[error("{path}: {problem}")]
+    GgufNotRead {
+        /// The file.
+        path: PathBuf,
+        /// What it is, by key.
+        problem: String,
+    },
     /// No weights file has a tensor of this name.
     #[error("{path}: tensor `{tensor}` is missing")]
     MissingTensor {

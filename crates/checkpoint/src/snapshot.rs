@@ -229,6 +229,14 @@ impl Snapshot {
                 }
                 [] => {}
                 [one] => return Self::from_gguf(one),
+                // The parts of one.
+                [first, ..]
+                    if first
+                        .to_string_lossy()
+                        .ends_with(&format!("-00001-of-{:05}.gguf", found.len())) =>
+                {
+                    return Self::from_gguf(first);
+                }
                 _ => {
                     let names = found.iter().filter_map(|path| path.file_name());
                     let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
@@ -315,7 +323,8 @@ impl Snapshot {
         is_own: bool,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
-        let mut spec = DecoderSpec::from_config(&config_path, &object(&config_path, config)?)?;
+        let described = DecoderSpec::from_config(&config_path, &object(&config_path, config)?);
+        let mut spec = described.map_err(|error| weights.if_whole(error))?;
         weights.settle(&mut spec, &Inert::load().tensors)?;
         let name = name_of(&path);
         let words = Words {

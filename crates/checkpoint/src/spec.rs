@@ -1,6 +1,6 @@
 //! The shape of a decoder, read from `config.json` and the family tables.
 
-use crate::config::{Keys, settled};
+use crate::config::{Keys, not_quantised, settled};
 use crate::family::{Block, MlpLayout, Names, NormKind, PositionKind, QkNorm, QkvLayout};
 use crate::layers::{LayerSpec, Mlp, layers, runs_of_layers};
 use crate::rope::{Rope, ropes};
@@ -124,6 +124,9 @@ impl DecoderSpec {
     pub fn from_config(path: &Path, config: &Map<String, Value>) -> Result<Self, CheckpointError> {
         let (family, architecture) = family_of(path, config)?;
         let (prefix, inner) = decoder_config(path, config, &family, &architecture)?;
+        // A wrapper around the decoder is quantised as a whole.
+        not_quantised(path, config)?;
+        not_quantised(path, &inner)?;
         let keys = settled(path, &prefix, &inner, &family)?;
         let wiring = &family.wiring;
 

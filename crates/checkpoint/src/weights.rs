@@ -1,5 +1,6 @@
 //! Tensors of a checkpoint's files, one at a time.
 
+use crate::config::QUANTISED;
 use crate::parameters::{Order, Parameter, Source};
 use crate::stored::{File, Number, Place, Stored};
 use crate::{Adapter, CheckpointError, DecoderSpec};
@@ -76,6 +77,27 @@ impl Weights {
     pub fn stored_as(&self) -> Vec<String> {
         let kinds = self.places.values().map(|place| place.stored.to_string());
         kinds.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+
+    /// What is wrong with a config that says that weights are quantised, where they are not: a library that quantises while it
+    /// loads would make other numbers of them.
+    pub(crate) fn if_whole(&self, error: CheckpointError) -> CheckpointError {
+        let whole =
+            |place: &Place| matches!(place.stored, Stored::F32 | Stored::F16 | Stored::BF16);
+        match error {
+            CheckpointError::Config { path, key, .. }
+                if QUANTISED.contains(&key.as_str()) && self.places.values().all(whole) =>
+            {
+                let problem = "is set, but the weights are whole: transformers would quantise them while it loads them; \
+                    without the key they are read as they are";
+                CheckpointError::Config {
+                    path,
+                    key,
+                    problem: problem.to_owned(),
+                }
+            }
+            other => other,
+        }
     }
 
     /// Bytes of all files.

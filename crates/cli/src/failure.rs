@@ -212,7 +212,10 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "load it with AutoTokenizer.from_pretrained and save it with save_pretrained, which writes tokenizer.json"
         }
         CheckpointError::Gguf { .. } => {
-            "download it again, or use the checkpoint that it was made from (safetensors)"
+            "download it again, all parts of it, or use the checkpoint that it was made from (safetensors)"
+        }
+        CheckpointError::GgufNotRead { .. } => {
+            "use the checkpoint that it was made from (safetensors)"
         }
         CheckpointError::WrongDtype { .. } => "save the checkpoint in F32, F16 or BF16",
         CheckpointError::Device { .. } => "close other programs, or use a smaller checkpoint",

@@ -67,19 +67,89 @@ impl Value {
 /// Metadata by key, and where tensors stand by the file's own names.
 pub(crate) type Header = (BTreeMap<String, Value>, HashMap<String, Place>);
 
-/// A parsed file.
+/// A parsed file, or the parts of one.
 pub(crate) struct Container {
     pub metadata: BTreeMap<String, Value>,
     /// By the file's own names.
     pub places: HashMap<String, Place>,
-    pub file: File,
+    pub files: Vec<File>,
 }
 
-/// Reads a header.
+/// Reads a header, and those of the other parts where a file is the first of several.
 ///
 /// # Errors
 /// [`CheckpointError::Gguf`] for anything that does not hold together; [`CheckpointError::Unreadable`].
+///
+/// # Source
+/// `llama-model-loader.cpp` of llama.cpp: names of parts, and what each says.
 pub(crate) fn open(path: &Path) -> Result<Container, CheckpointError> {
+    let mut whole = one(path)?;
+    let bad = |path: &Path, problem: String| {
+        Err(CheckpointError::Gguf {
+            path: path.to_owned(),
+            problem,
+        })
+    };
+    let number = |container: &Container, key: &str| {
+        let value = container.metadata.get(key).and_then(Value::whole);
+        value.and_then(|number| usize::try_from(number).ok())
+    };
+    let count = number(&whole, "split.count").unwrap_or(1);
+    if count <= 1 {
+        return Ok(whole);
+    }
+    let this = number(&whole, "split.no").unwrap_or(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some(start) = name.strip_suffix(&format!("-{:05}-of-{count:05}.gguf", this + 1)) else {
+        return bad(
+            path,
+            format!("it is part {} of {count}, and is not named so", this + 1),
+        );
+    };
+    let part =
+        |index: usize| path.with_file_name(format!("{start}-{:05}-of-{count:05}.gguf", index + 1));
+    if this != 0 {
+        let first = part(0);
+        return bad(
+            path,
+            format!(
+                "it is part {} of {count}; name the first, {}",
+                this + 1,
+                first.display()
+            ),
+        );
+    }
+    if count > 1 << 12 {
+        return bad(path, format!("it claims {count} parts"));
+    }
+    for index in 1..count {
+        let path = part(index);
+        let other = one(&path)?;
+        if number(&other, "split.no") != Some(index) {
+            return bad(&path, format!("it is not part {} of {count}", index + 1));
+        }
+        for (name, mut place) in other.places {
+            place.file = index;
+            if whole.places.insert(name.clone(), place).is_some() {
+                return bad(&path, format!("tensor `{name}` stands in another part too"));
+            }
+        }
+        whole.files.extend(other.files);
+    }
+    match number(&whole, "split.tensors.count") {
+        Some(tensors) if tensors != whole.places.len() => {
+            let found = whole.places.len();
+            bad(
+                path,
+                format!("its parts hold {found} tensors, and it says {tensors}"),
+            )
+        }
+        _ => Ok(whole),
+    }
+}
+
+/// Reads the header of one file.
+fn one(path: &Path) -> Result<Container, CheckpointError> {
     let unreadable = |source| CheckpointError::Unreadable {
         path: path.to_owned(),
         source,
@@ -90,11 +160,11 @@ pub(crate) fn open(path: &Path) -> Result<Container, CheckpointError> {
     Ok(Container {
         metadata,
         places,
-        file: File {
+        files: vec![File {
             path: path.to_owned(),
             bytes: Bytes::File(file),
             length,
-        },
+        }],
     })
 }
 
@@ -311,20 +381,11 @@ fn stored(kind: u32) -> Stored {
     match kind {
         0 => Stored::F32,
         1 => Stored::F16,
-        2 => Stored::Quantised(Quantised::Q4_0),
-        8 => Stored::Quantised(Quantised::Q8_0),
-        12 => Stored::Quantised(Quantised::Q4K),
-        13 => Stored::Quantised(Quantised::Q5K),
-        14 => Stored::Quantised(Quantised::Q6K),
         30 => Stored::BF16,
-        3 => Stored::Other("Q4_1"),
-        6 => Stored::Other("Q5_0"),
-        7 => Stored::Other("Q5_1"),
-        10 => Stored::Other("Q2_K"),
-        11 => Stored::Other("Q3_K"),
-        16..=23 | 29 => Stored::Other("an IQ type"),
         24..=28 => Stored::Other("integers or F64"),
-        34 | 35 => Stored::Other("a ternary type"),
-        _ => Stored::Other("a type that this version does not know"),
+        _ => Quantised::numbered(kind).map_or(
+            Stored::Other("a type that this version does not know"),
+            Stored::Quantised,
+        ),
     }
 }

@@ -51,7 +51,11 @@ struct Architecture {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Pre {
+    /// The name of another that this one equals.
+    like: Option<String>,
     pattern: Option<String>,
+    /// Several, each of which cuts what the one before left.
+    patterns: Vec<String>,
     each_digit: bool,
     whole_words: bool,
     nfc: bool,
@@ -59,6 +63,15 @@ struct Pre {
 }
 
 impl Table {
+    /// The pre-tokenizer of this name.
+    fn pre(&self, name: &str) -> Option<&Pre> {
+        let pre = self.pre.get(name)?;
+        match &pre.like {
+            Some(other) => self.pre.get(other),
+            None => Some(pre),
+        }
+    }
+
     fn load() -> Self {
         // A table that does not parse is caught by this module's tests.
         toml::from_str(include_str!("../../../../models/gguf.toml")).unwrap_or_default()
@@ -71,6 +84,13 @@ mod tests {
 
     #[test]
     fn the_table_parses() {
-        toml::from_str::<Table>(include_str!("../../../../models/gguf.toml")).unwrap();
+        let table: Table = toml::from_str(include_str!("../../../../models/gguf.toml")).unwrap();
+        assert!(table.pre.len() > 70);
+        for (name, pre) in &table.pre {
+            let found = table.pre(name).unwrap_or_else(|| panic!("{name}"));
+            assert!(found.like.is_none(), "{name}");
+            let own = pre.pattern.is_some() || !pre.patterns.is_empty();
+            assert!(pre.like.is_none() || !own, "{name}");
+        }
     }
 }

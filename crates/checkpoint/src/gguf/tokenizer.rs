@@ -17,7 +17,7 @@ const LONGEST_TOKEN: usize = 1 << 10;
 /// Builds the tokenizer.
 ///
 /// # Errors
-/// [`CheckpointError::Gguf`] for a vocabulary that is incomplete, or of a kind or a pre-tokenizer that is not known.
+/// [`CheckpointError::GgufNotRead`] for a vocabulary that is incomplete, or of a kind or a pre-tokenizer that is not known.
 ///
 /// # Source
 /// The tokenizers that transformers (5.23) builds for the same checkpoints: `LlamaTokenizer`, `GemmaTokenizer`,
@@ -29,7 +29,7 @@ pub(crate) fn tokenizer(
     let vocabulary = Vocabulary { metadata };
     vocabulary
         .read(&Table::load())
-        .map_err(|problem| CheckpointError::Gguf {
+        .map_err(|problem| CheckpointError::GgufNotRead {
             path: path.to_owned(),
             problem,
         })
@@ -130,7 +130,7 @@ impl<'a> Vocabulary<'a> {
         let (with_bos, mut tokenizer) = match kind {
             "gpt2" => {
                 let name = self.get("pre").and_then(Value::text).unwrap_or("default");
-                let Some(pre) = table.pre.get(name) else {
+                let Some(pre) = table.pre(name) else {
                     let known: Vec<&str> = table.pre.keys().map(String::as_str).collect();
                     return Err(format!(
                         "pre-tokenizer `{name}`; {} are known, and a tokenizer.json beside the file is taken instead",
@@ -204,10 +204,11 @@ fn byte_level(pre: &Pre, vocab: &BTreeMap<&str, usize>, merges: &[(&str, &str)])
     if pre.each_digit {
         steps.push(json!({ "type": "Digits", "individual_digits": true }));
     }
-    if let Some(pattern) = &pre.pattern {
+    let patterns = pre.pattern.iter().chain(&pre.patterns);
+    for pattern in patterns.clone() {
         steps.push(split(json!({ "Regex": pattern })));
     }
-    steps.push(bytes(pre.pattern.is_none()));
+    steps.push(bytes(patterns.count() == 0));
     json!({
         "normalizer": pre.nfc.then(|| json!({ "type": "NFC" })),
         "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },

@@ -50,9 +50,11 @@ pub(crate) struct Remote<'a> {
 }
 
 /// Files that are taken where they are there.
-const WORDS: [&str; 7] = [
+const WORDS: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
@@ -104,6 +106,9 @@ impl Remote<'_> {
             if self.file(file).is_none() {
                 return Err(self.without(format!("the repository holds no {file}")));
             }
+            names.extend(self.gguf_names().into_iter().filter(|other| {
+                *other != file && first_part(other).is_some_and(|first| first == *file)
+            }));
         } else if self.file("config.json").is_some() && !self.is_gguf_alone() {
             names.push("config.json");
             if self.file(WEIGHTS).is_some() {
@@ -128,6 +133,14 @@ impl Remote<'_> {
             let ggufs: Vec<&str> = self.gguf_names();
             match ggufs[..] {
                 [one] => names.push(one),
+                // The parts of one.
+                [first, ..]
+                    if ggufs
+                        .iter()
+                        .all(|name| first_part(name).as_deref() == Some(first)) =>
+                {
+                    names.extend(ggufs);
+                }
                 [] => return Err(self.no_weights()),
                 _ => {
                     let ids: Vec<String> = ggufs
@@ -155,7 +168,9 @@ impl Remote<'_> {
 
     fn gguf_names(&self) -> Vec<&str> {
         let names = self.files.iter().map(|file| file.rfilename.as_str());
-        names.filter(|name| is_gguf(name)).collect()
+        let mut names: Vec<&str> = names.filter(|name| is_gguf(name)).collect();
+        names.sort_unstable();
+        names
     }
 
     fn no_weights(&self) -> HubError {
@@ -192,6 +207,26 @@ fn is_gguf(name: &str) -> bool {
     has_ending(name, "gguf")
 }
 
+/// The name of the first part, where a file is one of several parts: `NAME-00002-of-00005.gguf`.
+fn first_part(name: &str) -> Option<String> {
+    let (start, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (start, number) = start.rsplit_once('-')?;
+    let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(number) && is_number(count)).then(|| format!("{start}-00001-of-{count}.gguf"))
+}
+
+/// Whether all parts of a file stand beside it.
+fn has_all_parts(path: &Path) -> bool {
+    let Some((start, count)) = path
+        .to_str()
+        .and_then(|name| name.strip_suffix(".gguf")?.rsplit_once("-00001-of-"))
+    else {
+        return true;
+    };
+    let parts = count.parse::<u32>().unwrap_or(0).min(1 << 12);
+    (1..=parts).all(|part| Path::new(&format!("{start}-{part:05}-of-{count}.gguf")).is_file())
+}
+
 fn has_ending(name: &str, wanted: &str) -> bool {
     let ending = Path::new(name).extension();
     ending.is_some_and(|ending| ending == wanted)
@@ -212,7 +247,8 @@ pub(crate) fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
         return table_folder(snapshot);
     }
     if let Some(file) = &name.file {
-        return has(file).then(|| snapshot.join(file));
+        let path = snapshot.join(file);
+        return (has(file) && has_all_parts(&path)).then_some(path);
     }
     let folder = || Some(snapshot.to_owned());
     if has("config.json") {
@@ -232,9 +268,13 @@ pub(crate) fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
         return folder();
     }
     let entries = std::fs::read_dir(snapshot).ok()?.flatten();
-    let mut files = entries.map(|entry| entry.path());
-    let one = files.find(|path| path.to_str().is_some_and(is_gguf))?;
-    one.is_file().then_some(one)
+    let files = entries.map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.to_str().is_some_and(is_gguf))
+        .collect();
+    files.sort();
+    let one = files.into_iter().next()?;
+    (one.is_file() && has_all_parts(&one)).then_some(one)
 }
 
 /// The folder that holds a data set's tables, where one holds all of them.
