@@ -59,7 +59,7 @@ pub enum Read {
     },
     /// The log-probability of a text after the prompt.
     Continuation {
-        /// The text, tokenised on its own and appended.
+        /// The text, in the tokens that it has after the prompt.
         text: String,
     },
     /// A text that the checkpoint writes after the prompt.

@@ -65,7 +65,7 @@ pub struct Continuation {
     pub tokens: Vec<TokenReading>,
     /// The length of the text in UTF-8 bytes.
     pub bytes: usize,
-    /// Whether prompt and text tokenised together would give other tokens.
+    /// Whether the text was tokenised on its own, since prompt and text together are tokens that do not begin with the prompt's.
     pub joint_tokens_differ: bool,
 }
 

@@ -3,7 +3,7 @@
 use crate::labels::{LabelTable, Way};
 use crate::{ScorerError, Trie};
 use concord_checkpoint::{CheckpointError, Snapshot};
-use concord_readings::{Prompt, Read};
+use concord_readings::{Input, Prompt, Read};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -54,7 +54,16 @@ pub struct Plan {
 /// A prompt's tokens and its continuations'.
 struct Tokenised {
     prompt: Vec<u32>,
-    continuations: Vec<(Vec<u32>, bool)>,
+    continuations: Vec<Continued>,
+}
+
+/// A continuation in tokens.
+struct Continued {
+    /// What it stands after, where that is not the prompt as it is: the prompt without the spaces that it ends with.
+    base: Option<Vec<u32>>,
+    tokens: Vec<u32>,
+    /// Whether it was tokenised on its own, since prompt and text together are other tokens.
+    alone: bool,
 }
 
 /// A token to read at some rows after the prompt's last one.
@@ -66,6 +75,8 @@ struct Ahead {
 
 /// What is appended to a prompt to make one sequence, and what is read along it.
 struct Branch {
+    /// What it is appended to, where that is not the prompt.
+    base: Option<Vec<u32>>,
     appended: Vec<u32>,
     reads: Vec<Ahead>,
 }
@@ -98,10 +109,8 @@ impl Plan {
         let sequences: Vec<(&[u32], &[u32])> = branches
             .iter()
             .map(|(prompt, branch)| {
-                (
-                    tokenised[*prompt].prompt.as_slice(),
-                    branch.appended.as_slice(),
-                )
+                let base = branch.base.as_ref().unwrap_or(&tokenised[*prompt].prompt);
+                (base.as_slice(), branch.appended.as_slice())
             })
             .collect();
         let (mut probes, mut summaries) = (Vec::new(), Vec::new());
@@ -123,7 +132,7 @@ impl Plan {
                     slot: read.slot,
                 });
             }
-            if plans[*prompt].is_summarised() {
+            if branch.base.is_none() && plans[*prompt].is_summarised() {
                 summaries.push((path[last], number));
             }
         });
@@ -142,7 +151,7 @@ impl Plan {
                 + tokenised
                     .continuations
                     .iter()
-                    .map(|(tokens, _)| tokens.len())
+                    .map(|continued| continued.tokens.len())
                     .sum::<usize>()
         };
         let tokens_asked = tokenised
@@ -215,6 +224,7 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
         Ahead { rows, token, slot }
     };
     let mut bare = Branch {
+        base: None,
         appended: Vec::new(),
         reads: Vec::new(),
     };
@@ -238,10 +248,11 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
                         let read = ahead(1, way.token);
                         match others
                             .iter_mut()
-                            .find(|branch| branch.appended == [opening])
+                            .find(|branch| branch.base.is_none() && branch.appended == [opening])
                         {
                             Some(branch) => branch.reads.push(read),
                             None => others.push(Branch {
+                                base: None,
                                 appended: vec![opening],
                                 reads: vec![read],
                             }),
@@ -253,9 +264,10 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
             // Refused when the prompt was tokenised.
             Read::Generation(_) => {}
             Read::Continuation { text } => {
-                let Some((tokens, joint_tokens_differ)) = continuations.next() else {
+                let Some(continued) = continuations.next() else {
                     continue;
                 };
+                let tokens = &continued.tokens;
                 let reads = tokens
                     .iter()
                     .enumerate()
@@ -263,13 +275,14 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
                     .collect();
                 // The last token is read, never computed.
                 others.push(Branch {
+                    base: continued.base.clone(),
                     appended: tokens[..tokens.len() - 1].to_vec(),
                     reads,
                 });
                 answers.push(AnswerPlan::Continuation {
                     text: text.clone(),
                     tokens: tokens.clone(),
-                    joint_tokens_differ: *joint_tokens_differ,
+                    joint_tokens_differ: continued.alone,
                 });
             }
         }
@@ -305,24 +318,71 @@ fn tokenise(snapshot: &Snapshot, prompt: &Prompt) -> Result<Tokenised, ScorerErr
             });
         }
         if let Read::Continuation { text: more } = read {
-            let alone = snapshot.vocabulary.continuation(more).map_err(named)?;
-            if alone.is_empty() {
+            let continued =
+                continuation(snapshot, prompt, (&text, &tokens), more).map_err(named)?;
+            if continued.tokens.is_empty() {
                 return Err(ScorerError::EmptyContinuation {
                     id: prompt.id.clone(),
                     text: more.clone(),
                 });
             }
-            let joint = snapshot
-                .vocabulary
-                .text(&format!("{text}{more}"))
-                .map_err(named)?;
-            let same = joint.strip_prefix(tokens.as_slice()) == Some(&alone[..]);
-            continuations.push((alone, !same));
+            continuations.push(continued);
         }
     }
     Ok(Tokenised {
         prompt: tokens,
         continuations,
+    })
+}
+
+/// A continuation in the tokens that prompt and text have together, where they begin with the prompt's: a vocabulary that puts a space
+/// before every text would else put one where no text has one. Spaces that the prompt ends with are taken for the continuation's, as
+/// vocabularies have them.
+///
+/// # Source
+/// `_encode_pair` of lm-evaluation-harness 0.4.
+fn continuation(
+    snapshot: &Snapshot,
+    prompt: &Prompt,
+    (text, tokens): (&str, &[u32]),
+    more: &str,
+) -> Result<Continued, CheckpointError> {
+    let vocabulary = &snapshot.vocabulary;
+    let encode = |text: &str| match prompt.input {
+        Input::Text(_) => vocabulary.text(text),
+        Input::Conversation(_) => vocabulary.rendered(text),
+    };
+    let joint = encode(&format!("{text}{more}"))?;
+    let rest = |base: &[u32]| {
+        let rest = joint.strip_prefix(base)?;
+        (!rest.is_empty()).then(|| rest.to_vec())
+    };
+    if let Some(tokens) = rest(tokens) {
+        let (base, alone) = (None, false);
+        return Ok(Continued {
+            base,
+            tokens,
+            alone,
+        });
+    }
+    let trimmed = text.trim_end();
+    if trimmed.len() < text.len() && !trimmed.is_empty() {
+        let base = encode(trimmed)?;
+        if let Some(tokens) = rest(&base)
+            && !base.is_empty()
+        {
+            let (base, alone) = (Some(base), false);
+            return Ok(Continued {
+                base,
+                tokens,
+                alone,
+            });
+        }
+    }
+    Ok(Continued {
+        base: None,
+        tokens: vocabulary.continuation(more)?,
+        alone: true,
     })
 }
 

@@ -250,6 +250,7 @@ mod tests {
             cache: folder.path().to_owned(),
             token: None,
             offline: false,
+            patience: std::time::Duration::from_secs(30),
         };
         assert!(cached(&settings).is_empty());
         let name = HubName::parse(RepositoryKind::Model, "a/b--c").unwrap();

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -18,6 +18,10 @@ use ureq::{Agent, Body};
 const ATTEMPTS: u32 = 5;
 /// What is waited before the second attempt; each later one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// How many redirects are followed.
+const REDIRECTS: usize = 8;
+/// Bytes a second below which a transfer brings next to nothing.
+const SLOWEST: u64 = 1024;
 /// The longest listing and index that are read.
 const LONGEST_ANSWER: u64 = 1 << 26;
 
@@ -54,7 +58,8 @@ impl Hub {
     pub fn new(settings: HubSettings) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+            // Followed here, so that the token goes where it belongs and nowhere else.
+            .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(15)))
             .timeout_recv_response(Some(Duration::from_secs(20)))
             .timeout_per_read(Some(Duration::from_mins(1)))
@@ -209,18 +214,44 @@ impl Hub {
         url: &str,
         from: Option<u64>,
     ) -> Result<Result<Response<Body>, HubError>, HubError> {
-        let mut request = self.agent.get(url);
-        if let Some(token) = &self.settings.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        if let Some(from) = from {
-            request = request.header("Range", format!("bytes={from}-"));
-        }
-        let response = request.call().map_err(|error| HubError::Unreachable {
+        let unreachable = |problem: String| HubError::Unreachable {
             name: name.to_string(),
             endpoint: self.settings.endpoint.clone(),
-            problem: error.to_string(),
-        })?;
+            problem,
+        };
+        let hub = origin_of(&self.settings.endpoint);
+        let mut place = url.to_owned();
+        let mut response = None;
+        for _ in 0..=REDIRECTS {
+            let mut request = self.agent.get(&place);
+            if let Some(token) = self
+                .settings
+                .token
+                .as_ref()
+                .filter(|_| origin_of(&place) == hub)
+            {
+                request = request.header("Authorization", format!("Bearer {token}"));
+            }
+            if let Some(from) = from {
+                request = request.header("Range", format!("bytes={from}-"));
+            }
+            let answer = request
+                .call()
+                .map_err(|error| unreachable(error.to_string()))?;
+            if !(300..400).contains(&answer.status().as_u16()) {
+                response = Some(answer);
+                break;
+            }
+            let next = answer
+                .headers()
+                .get("location")
+                .and_then(|next| next.to_str().ok());
+            let next = next.and_then(|next| redirected(&place, next));
+            place = next.ok_or_else(|| unreachable(format!("{place} redirects to nowhere")))?;
+        }
+        let Some(response) = response else {
+            return Err(unreachable(format!("{url} redirects without end")));
+        };
         let status = response.status().as_u16();
         if (200..300).contains(&status) || status == 416 {
             return Ok(Ok(response));
@@ -322,14 +353,21 @@ impl Hub {
         );
         let mut partial = Partial::open(name, file, incomplete)?;
         let (mut wait, mut attempt) = (FIRST_WAIT, 1);
+        // The most that ever was there: what is thrown away and comes again is no progress.
+        let mut furthest = partial.at;
         while partial.at < partial.size {
             let start = partial.at;
             let outcome = self
                 .get(name, &url, (start > 0).then_some(start))
                 .and_then(|answer| answer)
-                .and_then(|response| partial.receive(response, done));
+                .and_then(|response| partial.receive(response, self.settings.patience, done));
+            let mut slow = false;
             let problem = match outcome {
-                Ok(problem) => problem,
+                Ok(Ended::Cut(problem)) => problem,
+                Ok(Ended::Slow) => {
+                    slow = true;
+                    format!("less than {SLOWEST} bytes a second came")
+                }
                 Err(error @ (HubError::Unreachable { .. } | HubError::Status { .. })) => {
                     error.to_string()
                 }
@@ -339,7 +377,8 @@ impl Hub {
             if partial.at >= partial.size {
                 break;
             }
-            let moved = partial.at > start;
+            let moved = partial.at > furthest && !slow;
+            furthest = furthest.max(partial.at);
             attempt = if moved { 1 } else { attempt + 1 };
             if attempt > ATTEMPTS {
                 return Err(HubError::CutOff {
@@ -355,6 +394,38 @@ impl Hub {
         }
         partial.finish(blob)
     }
+}
+
+/// How a connection ended.
+enum Ended {
+    /// By itself, or by an error; empty where everything came.
+    Cut(String),
+    /// Next to nothing came.
+    Slow,
+}
+
+/// Scheme, host and port of an address.
+fn origin_of(url: &str) -> Option<(String, String, u16)> {
+    let url: ureq::http::Uri = url.parse().ok()?;
+    let scheme = url.scheme_str()?.to_ascii_lowercase();
+    let port = url
+        .port_u16()
+        .unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some((scheme, url.host()?.to_ascii_lowercase(), port))
+}
+
+/// Where a redirect leads: an address, or a path at the same place. Never from https to http.
+fn redirected(from: &str, location: &str) -> Option<String> {
+    let (scheme, _, _) = origin_of(from)?;
+    if let Some(rest) = location.strip_prefix("//") {
+        return Some(format!("{scheme}://{rest}"));
+    }
+    if location.starts_with('/') {
+        let authority = from.split_once("://")?.1.split('/').next()?;
+        return Some(format!("{scheme}://{authority}{location}"));
+    }
+    let (to, _, _) = origin_of(location)?;
+    (to == "https" || (to == "http" && scheme == "http")).then(|| location.to_owned())
 }
 
 fn stopped(name: &HubName) -> HubError {
@@ -411,13 +482,16 @@ impl<'a> Partial<'a> {
     fn receive(
         &mut self,
         response: Response<Body>,
+        patience: Duration,
         done: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<String, HubError> {
+    ) -> Result<Ended, HubError> {
         match response.status().as_u16() {
             206 => {}
             416 => {
                 self.at = 0;
-                return Ok("the hub has less than is there already".to_owned());
+                return Ok(Ended::Cut(
+                    "the hub has less than is there already".to_owned(),
+                ));
             }
             _ => self.at = 0,
         }
@@ -426,9 +500,16 @@ impl<'a> Partial<'a> {
         let mut body = response.into_body();
         let mut reader = body.as_reader();
         let mut buffer = vec![0u8; 1 << 18];
+        let (mut since, mut before) = (Instant::now(), self.at);
         loop {
+            if since.elapsed() >= patience {
+                if self.at - before < SLOWEST * since.elapsed().as_secs() {
+                    return Ok(Ended::Slow);
+                }
+                (since, before) = (Instant::now(), self.at);
+            }
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok("the connection ended".to_owned()),
+                Ok(0) => return Ok(Ended::Cut("the connection ended".to_owned())),
                 Ok(length) if self.at + length as u64 > self.size => {
                     std::fs::remove_file(self.path).map_err(&failed)?;
                     return Err(self.wrong());
@@ -440,10 +521,10 @@ impl<'a> Partial<'a> {
                         return Err(stopped(self.name));
                     }
                     if self.at == self.size {
-                        return Ok(String::new());
+                        return Ok(Ended::Cut(String::new()));
                     }
                 }
-                Err(error) => return Ok(error.to_string()),
+                Err(error) => return Ok(Ended::Cut(error.to_string())),
             }
         }
     }
@@ -526,6 +607,37 @@ fn digest_of(mut hasher: impl Digest, file: &mut File) -> std::io::Result<String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_knows_where_it_belongs() {
+        let hub = origin_of("http://hub.example/x");
+        assert_eq!(hub, origin_of("HTTP://Hub.example:80"));
+        for other in [
+            "http://hub.example:81/",
+            "https://hub.example/",
+            "http://hub.example.org/",
+            "no address",
+        ] {
+            assert_ne!(hub, origin_of(other), "{other}");
+        }
+        let to = |location| redirected("https://hub.example:8/a/b", location);
+        assert_eq!(to("/c").as_deref(), Some("https://hub.example:8/c"));
+        assert_eq!(
+            to("//cdn.example/c").as_deref(),
+            Some("https://cdn.example/c")
+        );
+        assert_eq!(
+            to("https://cdn.example/c").as_deref(),
+            Some("https://cdn.example/c")
+        );
+        // Not to where everybody can read it, nor to a file.
+        assert_eq!(to("http://hub.example:8/c"), None);
+        assert_eq!(to("file:///etc/passwd"), None);
+        assert_eq!(
+            redirected("http://a/b", "http://c/d").as_deref(),
+            Some("http://c/d")
+        );
+    }
 
     #[test]
     fn digests_are_those_of_git_and_of_large_files() {

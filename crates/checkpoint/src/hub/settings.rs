@@ -2,6 +2,7 @@
 
 use super::HubError;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where the hub is, where its cache is, and who asks.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct HubSettings {
     pub token: Option<String>,
     /// `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`.
     pub offline: bool,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, else half a minute: how long a transfer may bring next to nothing.
+    pub patience: Duration,
 }
 
 /// Without the token, so that it is in no log.
@@ -83,6 +86,11 @@ impl HubSettings {
             cache,
             token: token.filter(|token| !token.is_empty()),
             offline: on("HF_HUB_OFFLINE") || on("TRANSFORMERS_OFFLINE"),
+            patience: {
+                let seconds = named("HF_HUB_DOWNLOAD_TIMEOUT");
+                let seconds = seconds.and_then(|seconds| seconds.trim().parse::<u64>().ok());
+                Duration::from_secs(seconds.unwrap_or(30).clamp(1, 3600))
+            },
         })
     }
 }

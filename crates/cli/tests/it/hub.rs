@@ -146,6 +146,7 @@ fn a_transfer_that_is_stopped_goes_on_later() {
         cache: folder.path().to_owned(),
         token: None,
         offline: false,
+        patience: std::time::Duration::from_secs(30),
     });
     let name = HubName::parse(RepositoryKind::Model, "tiny/model").unwrap();
     let mut done = 0;
@@ -466,4 +467,71 @@ fn a_full_disk_is_said() {
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn a_file_shorter_than_listed_is_not_fetched_without_end() {
+    for whole_only in [false, true] {
+        let manners = Manners {
+            shorter: 100,
+            whole_only,
+            ..Manners::default()
+        };
+        let server = Server::start("", checkpoint("biased-tied-sharded"), manners);
+        let home = Home::new(&server);
+        let outcome = home.run(&SHOW, &[]);
+        assert_eq!(outcome.code, 6, "{}", outcome.stderr);
+        assert!(
+            count(&server.asked(), "/cdn/") <= 16,
+            "{}",
+            server.asked().len()
+        );
+    }
+}
+
+#[test]
+fn a_file_that_drips_is_given_up() {
+    let manners = Manners {
+        drips: true,
+        ..Manners::default()
+    };
+    let server = Server::start("", checkpoint("biased-tied-sharded"), manners);
+    let home = Home::new(&server);
+    let begun = std::time::Instant::now();
+    let outcome = home.run(&SHOW, &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")]);
+    assert_eq!(outcome.code, 6, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("bytes a second"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(begun.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn a_token_does_not_follow_to_another_port() {
+    let files = checkpoint("biased-tied-sharded");
+    let elsewhere = Server::start("", files.clone(), Manners::default());
+    let port = elsewhere
+        .address
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let manners = Manners {
+        token: Some("secret"),
+        cdn_port: Some(port),
+        ..Manners::default()
+    };
+    let server = Server::start("", files, manners);
+    let home = Home::new(&server);
+    let outcome = home.run(&SHOW, &[("HF_TOKEN", "secret")]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let asked = elsewhere.asked();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|asked| asked.token.is_none()),
+        "{asked:?}"
+    );
+    assert!(server.asked().iter().all(|asked| asked.token.is_some()));
 }

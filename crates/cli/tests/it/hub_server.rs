@@ -23,6 +23,12 @@ pub struct Manners {
     pub wrong: bool,
     /// The server does not know ranges.
     pub whole_only: bool,
+    /// The weights are shorter than listed, by so many bytes.
+    pub shorter: usize,
+    /// The weights come byte by byte, with a pause after each.
+    pub drips: bool,
+    /// Large files are at another port of the same name.
+    pub cdn_port: Option<u16>,
 }
 
 /// What the server was asked.
@@ -134,7 +140,10 @@ fn answer(
     let is_weights = name.ends_with(".safetensors");
     if is_weights && !from_cdn {
         // As the hub does for large files: elsewhere, by another name of this machine.
-        let host = asked.host.replace("127.0.0.1", "localhost");
+        let host = match manners.cdn_port {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => asked.host.replace("127.0.0.1", "localhost"),
+        };
         return reply(
             "302 x",
             &format!("Location: http://{host}/cdn/{name}\r\n"),
@@ -147,6 +156,9 @@ fn answer(
         let last = content.len() - 1;
         content[last] ^= 1;
     }
+    if is_weights {
+        content.truncate(content.len() - manners.shorter);
+    }
     let start = asked.range.as_deref().filter(|_| !manners.whole_only);
     let start = start.and_then(|range| {
         range
@@ -155,6 +167,21 @@ fn answer(
             .parse()
             .ok()
     });
+    if start.is_some_and(|start| start >= content.len()) {
+        return reply("416 x", "", b"", 0);
+    }
+    if manners.drips && is_weights {
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        )?;
+        for byte in content {
+            stream.write_all(&[byte])?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        return stream.flush();
+    }
     let (status, from) = match start {
         Some(start) => ("206 x", start),
         None => ("200 OK", 0usize),
