@@ -1,4 +1,4 @@
-//! A real checkpoint, SmolLM2-135M-Instruct, as the file of Q4_1 that `tests/real/run` brings: log-probabilities and texts beside those
+//! A real checkpoint, SmolLM2-135M-Instruct, as the file of `Q4_1` that `tests/real/run` brings: log-probabilities and texts beside those
 //! of transformers (`tests/real/reference.py`).
 
 use crate::golden_logits::logits;

@@ -1,10 +1,11 @@
-//! A short fuzzing run of the readers of files from strangers: `cargo xtask fuzz [ITERATIONS] [READER]`.
+//! A short fuzzing run of the readers of files from strangers: `cargo xtask fuzz [ITERATIONS [READER [SEED]]]`.
 //!
-//! Seeds are the tiny checkpoints of `tests/golden`, mutated at random from a fixed seed. A panic, one allocation beyond
+//! Seeds are the tiny checkpoints of `tests/golden`, mutated at random from a seed. A panic, one allocation beyond
 //! [`MOST_AT_ONCE`] or an input that takes longer than [`LONGEST`] fails the run, and the input is kept. For long runs with
 //! coverage there are the same targets for cargo-fuzz in `fuzz/`.
 
 use anyhow::{Context, Result, bail};
+use concord_checkpoint::Snapshot;
 use concord_checkpoint::readers::READERS;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -33,40 +34,176 @@ static LARGEST: AtomicUsize = AtomicUsize::new(0);
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        take(layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        concord_checkpoint::may_take(-(layout.size().cast_signed() as i64));
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         LARGEST.fetch_max(size, Ordering::Relaxed);
+        take(size);
+        concord_checkpoint::may_take(-(layout.size().cast_signed() as i64));
         unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// As the program's allocator does it: a template that asks for too much ends the process that renders it.
+#[expect(clippy::exit, reason = "the only way out of an allocator")]
+fn take(bytes: usize) {
+    if !concord_checkpoint::may_take(bytes.cast_signed() as i64)
+        && concord_checkpoint::is_renderer()
+    {
+        std::process::exit(concord_checkpoint::OUT_OF_ROOM);
     }
 }
 
 #[global_allocator]
 static WATCHED: Watched = Watched;
 
+/// A reader of bytes from strangers: an error or nothing.
+type Reader<'a> = Box<dyn Fn(&[u8]) -> Result<(), String> + 'a>;
+
+/// Folders in which one file is a stranger's.
+struct Folders {
+    place: tempfile::TempDir,
+    base: Snapshot,
+}
+
+/// The files of a stored run that may be changed; the first byte of an input says which.
+const OF_A_RUN: [&str; 6] = [
+    "manifest.json",
+    "questions.json",
+    "stimuli.json",
+    "readings/demo-base.jsonl",
+    "texts/demo-base.jsonl",
+    "stances/demo-base/itself.jsonl",
+];
+
+impl Folders {
+    fn new(root: &Path) -> Result<Self> {
+        let place = tempfile::tempdir()?;
+        let golden = root.join("tests/golden");
+        for (from, to) in [
+            ("adapters/tied-both", "adapter"),
+            ("runs/first-form", "run"),
+        ] {
+            copy_folder(&golden.join(from), &place.path().join(to))?;
+        }
+        std::fs::create_dir(place.path().join("questions"))?;
+        let base = Snapshot::open(&golden.join("families/qwen2"))?;
+        Ok(Self { place, base })
+    }
+
+    /// Writes a file, calls, and puts back what was there.
+    fn with<R>(
+        &self,
+        file: &str,
+        input: &[u8],
+        call: impl FnOnce(&Path) -> R,
+    ) -> Result<R, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let path = self.place.path().join(file);
+        let before = std::fs::read(&path).ok();
+        std::fs::write(&path, input).map_err(failed)?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(&path)));
+        match before {
+            Some(bytes) => std::fs::write(&path, bytes).map_err(failed)?,
+            None => std::fs::remove_file(&path).map_err(failed)?,
+        }
+        match outcome {
+            Ok(outcome) => Ok(outcome),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// `adapter_config.json`, or the weights of an adapter, and the shape that a base gets by it.
+    fn adapter(&self, input: &[u8]) -> Result<(), String> {
+        let file = match input.first() {
+            Some(b'{') => "adapter/adapter_config.json",
+            _ => "adapter/adapter_model.safetensors",
+        };
+        self.with(file, input, |path| {
+            let folder = path.parent().unwrap_or(path);
+            let adapted = self.base.with_adapter(folder);
+            adapted.map(|_| ()).map_err(|error| error.to_string())
+        })?
+    }
+
+    /// A question file of either kind, and what is odd about it.
+    fn questions(&self, input: &[u8]) -> Result<(), String> {
+        let file = match input.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => "questions/controversial_english_us.jsonl",
+            _ => "questions/controversial_english_us.csv",
+        };
+        self.with(file, input, |path| {
+            let set = concord_questions::load(path).map_err(|error| error.to_string())?;
+            drop(concord_questions::check(&set));
+            Ok(())
+        })?
+    }
+
+    /// One file of a stored run, and everything that is made of it.
+    fn run(&self, input: &[u8]) -> Result<(), String> {
+        let Some((which, input)) = input.split_first() else {
+            return Err("nothing".to_owned());
+        };
+        let file = OF_A_RUN[usize::from(*which) % OF_A_RUN.len()];
+        self.with(&format!("run/{file}"), input, |_| {
+            let checked = concord_cli::check_run(&self.place.path().join("run"));
+            checked.map_err(|failure| failure.render())
+        })?
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let path = entry?.path();
+        let to = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_folder(&path, &to)?;
+        } else {
+            std::fs::copy(&path, &to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Fuzzes every reader, or the named one.
-pub fn fuzz(root: &Path, iterations: usize, only: Option<&str>) -> Result<()> {
+pub fn fuzz(root: &Path, iterations: Option<usize>, only: Option<&str>, seed: u64) -> Result<()> {
     let mut failures = 0;
     // What a panic says is in the summary; the usual report would drown it.
     std::panic::set_hook(Box::new(|_| ()));
-    for (name, reader) in READERS {
+    let folders = Folders::new(root)?;
+    let of_bytes = READERS.iter().map(|(name, reader)| {
+        let read = move |input: &[u8]| reader(input).map_err(|error| error.to_string());
+        (*name, Box::new(read) as Reader<'_>)
+    });
+    let of_folders: [(&str, Reader<'_>); 3] = [
+        ("adapter", Box::new(|input| folders.adapter(input))),
+        ("questions", Box::new(|input| folders.questions(input))),
+        ("run", Box::new(|input| folders.run(input))),
+    ];
+    for (name, reader) in of_bytes.chain(of_folders) {
         if only.is_some_and(|only| only != name) {
             continue;
         }
         let seeds = seeds(root, name)?;
-        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (mut refused, begun) = (0, Instant::now());
+        // A process for each template, a folder of files for each run.
+        let slow = matches!(name, "template" | "run");
+        let iterations = iterations.unwrap_or(if slow { 1000 } else { 10_000 });
         for iteration in 0..iterations {
-            let seed = &seeds[below(&mut random, seeds.len())];
+            let chosen = &seeds[below(&mut random, seeds.len())];
             let input = if iteration < seeds.len() {
                 seeds[iteration].clone()
             } else {
-                mutated(seed, &seeds, &mut random)
+                mutated(chosen, &seeds, &mut random)
             };
             LARGEST.store(0, Ordering::Relaxed);
             let started = Instant::now();
@@ -120,7 +257,19 @@ fn keep(root: &Path, name: &str, input: &[u8]) -> Result<PathBuf> {
 /// Files of the golden checkpoints that a reader reads.
 fn seeds(root: &Path, reader: &str) -> Result<Vec<Vec<u8>>> {
     let mut seeds = Vec::new();
-    let mut folders = vec![root.join("tests/golden"), root.join("models")];
+    if reader == "run" {
+        let folder = root.join("tests/golden/runs/first-form");
+        for (which, file) in (0u8..).zip(OF_A_RUN) {
+            let bytes = std::fs::read(folder.join(file))?;
+            seeds.push([&[which][..], &bytes].concat());
+        }
+        return Ok(seeds);
+    }
+    let mut folders = match reader {
+        "questions" => vec![root.join("crates/questions/demo")],
+        "adapter" => vec![root.join("tests/golden/adapters")],
+        _ => vec![root.join("tests/golden"), root.join("models")],
+    };
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
@@ -132,18 +281,33 @@ fn seeds(root: &Path, reader: &str) -> Result<Vec<Vec<u8>>> {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or("");
+            let ending = path.extension().and_then(|ending| ending.to_str());
             let wanted = match reader {
                 "config" => name == "config.json",
                 "tokenizer" => name == "tokenizer.json",
-                "template" => name == "chat_template.jinja" || name == "templates.json",
-                ending => name.ends_with(&format!(".{ending}")),
+                "template" => {
+                    name == "chat_template.jinja"
+                        || name.ends_with("templates.json")
+                        || name == "jinja.json"
+                }
+                "adapter" => name.starts_with("adapter_"),
+                "questions" => ending == Some("jsonl"),
+                format => ending == Some(format),
             };
             if !wanted {
                 continue;
             }
             let bytes = std::fs::read(&path)?;
-            if name == "templates.json" {
+            if reader == "template" && ending == Some("json") {
                 seeds.extend(templates(&bytes)?);
+            } else if reader == "questions" {
+                // Few rows are as good as many; and the same as a table.
+                let rows: Vec<&[u8]> = bytes
+                    .split_inclusive(|byte| *byte == b'\n')
+                    .take(6)
+                    .collect();
+                seeds.push(rows.concat());
+                seeds.push(TABLE.as_bytes().to_vec());
             } else if reader == "safetensors" || bytes.len() <= LONGEST_SEED || reader == "gguf" {
                 seeds.push(bytes);
             }
@@ -156,10 +320,31 @@ fn seeds(root: &Path, reader: &str) -> Result<Vec<Vec<u8>>> {
     Ok(seeds)
 }
 
+/// Questions as a table.
+const TABLE: &str = "language,topic,question,supports,opposes,neutral\n\
+    french,Vélos,\"Faut-il, en ville, plus de pistes ?\",oui|plutôt oui,non,sans avis\n\
+    french,Vélos,Les pistes sont-elles utiles ?,oui,non,\n";
+
+/// The templates of a record, and hostile ones as they are put together.
 fn templates(record: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let record: Vec<serde_json::Value> = serde_json::from_slice(record)?;
-    let sources = record.iter().filter_map(|entry| entry["template"].as_str());
-    Ok(sources.map(|source| source.as_bytes().to_vec()).collect())
+    let record: serde_json::Value = serde_json::from_slice(record)?;
+    let entries = record.as_array().or(record["cases"].as_array());
+    let source = |entry: &serde_json::Value| {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default();
+        let times = usize::try_from(entry["times"].as_u64().unwrap_or(0)).unwrap_or(0);
+        let known = entry["template"].as_str().or(entry["source"].as_str());
+        let whole = match known {
+            Some(source) => source.to_owned(),
+            None => format!(
+                "{}{}{}",
+                text("head"),
+                text("repeat").repeat(times.min(64)),
+                text("tail")
+            ),
+        };
+        whole.into_bytes()
+    };
+    Ok(entries.into_iter().flatten().map(source).collect())
 }
 
 fn below(random: &mut ChaCha8Rng, count: usize) -> usize {

@@ -23,8 +23,9 @@ const USAGE: &str = "usage: cargo xtask <task>
                compare what a run costs, in counts, with benches/baselines/counts.json (exit code 7 where it is more or less),
                or write them anew
   train-demo   train the demo pair again and write models/demo/{base,aligned}
-  fuzz [N [READER]]
-               N mutated inputs (3000) to each reader of files from strangers, or to one
+  fuzz [N [READER [SEED]]]
+               N mutated inputs (10000; 1000 to those that take milliseconds each) to each reader of files from strangers,
+               or to one
   kernels      compile the CUDA kernels for every kind of device, where NVRTC is at hand (CONCORD_CUDA_LIBRARIES)
   tidy         check what the compiler cannot: dependencies, file sizes, names, wording";
 
@@ -32,14 +33,19 @@ const USAGE: &str = "usage: cargo xtask <task>
 const REGRESSION: u8 = 7;
 
 fn main() -> Result<ExitCode> {
+    // Templates are rendered by this program started again.
+    if let Some(code) = concord_checkpoint::renderer(std::env::args_os()) {
+        return Ok(code);
+    }
     let root = root();
     match std::env::args().nth(1).as_deref() {
         Some("train-demo") => demo::train(&root),
         Some("fuzz") => {
-            let iterations = std::env::args()
-                .nth(2)
-                .map_or(Ok(3000), |count| count.parse())?;
-            fuzz::fuzz(&root, iterations, std::env::args().nth(3).as_deref())
+            concord_checkpoint::render_apart(std::env::current_exe()?);
+            let given = |place: usize| std::env::args().nth(place);
+            let iterations = given(2).map(|number| number.parse()).transpose()?;
+            let seed = given(4).map_or(Ok(7), |number| number.parse())?;
+            fuzz::fuzz(&root, iterations, given(3).as_deref(), seed)
         }
         Some("bench-gate") => {
             let save = std::env::args().nth(2).as_deref() == Some("--save");

@@ -1,8 +1,8 @@
 //! PEFT adapters: low-rank changes to some tensors of a base checkpoint, and tensors that replace others.
 
 use crate::adapter_config::Settings;
+use crate::files::needed;
 use crate::parameters::{Order, Parameter, Source};
-use crate::snapshot::needed;
 use crate::weights::{Weights, put_in_order};
 use crate::{CheckpointError, DecoderSpec, safetensors_files};
 use candle_core::{Device, Tensor};
@@ -531,9 +531,10 @@ impl Adapter {
     ) -> Result<(), CheckpointError> {
         let mut lengths = vec![0.0f32; magnitude.shape.iter().product()];
         self.fill(magnitude, source.order.of_vector(), &mut lengths)?;
-        let columns = match of_embedding {
-            true => lengths.len(),
-            false => values.len() / lengths.len(),
+        let columns = if of_embedding {
+            lengths.len()
+        } else {
+            values.len() / lengths.len()
         };
         let mut squares = vec![0.0f64; lengths.len()];
         // Which length a number counts for: its column's, or its row's.

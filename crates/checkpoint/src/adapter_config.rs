@@ -52,6 +52,7 @@ const INITIALISED: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
 const OF_OTHER_WAYS: [&str; 3] = ["corda_config", "loftq_config", "lora_ga_config"];
 
 /// The settings of `adapter_config.json`.
+#[expect(clippy::struct_excessive_bools, reason = "the file's switches")]
 pub(crate) struct Settings {
     rank: f64,
     alpha: f64,
@@ -191,7 +192,7 @@ impl Settings {
         };
         // Tables have no number, and a list of layers leaves them out.
         named
-            && !(table && !self.layers.is_empty())
+            && (!table || self.layers.is_empty())
             && self.targets(module)
             && self.excluded.names(module) != Some(true)
     }

@@ -214,6 +214,7 @@ pub(crate) fn settled<'a>(
         prefix: prefix.to_owned(),
         object: Map::new(),
     };
+    not_quantised(path, object)?;
     let inert = Inert::load();
     let rotary = family.defaults.contains_key("rope_theta");
     for (written, value) in object {

@@ -1,6 +1,6 @@
 //! Where a written text ends.
 
-use crate::snapshot::object;
+use crate::files::object;
 use crate::{CheckpointError, Snapshot};
 use concord_readings::{Message, Role};
 use serde_json::{Map, Value};

@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Memory that one call may hold at a time, in bytes.
 const ROOM: i64 = 1 << 28;
 
+/// And for each byte of its input.
+const FOR_A_BYTE: i64 = 128;
+
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
     /// What is left of a call's memory, in bytes.
@@ -13,7 +16,7 @@ thread_local! {
 }
 
 /// Counts bytes that this thread takes (or gives back, where negative), and says whether it may: no where a call that
-/// carries out a stranger's program holds more than 256 MiB. Meant for a program's allocator, since the libraries that
+/// carries out a stranger's program holds more than 256 MiB and what its input explains. Meant for a program's allocator, since the libraries that
 /// carry such programs out have no bound of their own; allocates nothing.
 pub fn may_take(bytes: i64) -> bool {
     let left = ROOM_LEFT.get();
@@ -26,7 +29,14 @@ pub fn may_take(bytes: i64) -> bool {
 
 /// Calls with the memory that [`may_take`] allows.
 pub(crate) fn bounded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    let before = ROOM_LEFT.replace(ROOM);
+    bounded_for(0, call)
+}
+
+/// [`bounded`], with more room for an input of so many bytes.
+pub(crate) fn bounded_for<T>(input: usize, call: impl FnOnce() -> T) -> Result<T, String> {
+    let input = i64::try_from(input).unwrap_or(i64::MAX >> 8);
+    let room = ROOM.saturating_add(input.saturating_mul(FOR_A_BYTE));
+    let before = ROOM_LEFT.replace(room);
     let outcome = guarded(call);
     ROOM_LEFT.set(before);
     outcome

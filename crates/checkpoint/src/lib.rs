@@ -11,6 +11,7 @@ mod config;
 mod ends;
 mod error;
 mod family;
+mod files;
 mod fingerprint;
 mod gguf;
 mod guard;

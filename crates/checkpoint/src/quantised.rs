@@ -193,7 +193,7 @@ fn q8_0(block: &[u8], out: &mut [f32]) {
     }
 }
 
-/// As Q8_0, with a sum of the block that says nothing new.
+/// As `Q8_0`, with a sum of the block that says nothing new.
 fn q8_1(block: &[u8], out: &mut [f32]) {
     let scale = half(block, 0);
     for (out, byte) in out.iter_mut().zip(&block[4..]) {
@@ -387,7 +387,7 @@ fn nvfp4(block: &[u8], out: &mut [f32]) {
 /// A ternary digit of a byte.
 fn ternary(byte: u8, place: u32) -> f32 {
     let turned = u16::from(byte.wrapping_mul(3u8.wrapping_pow(place)));
-    small(u32::from(turned * 3 >> 8)) - 1.0
+    small(u32::from((turned * 3) >> 8)) - 1.0
 }
 
 fn tq1_0(block: &[u8], out: &mut [f32]) {

@@ -1,6 +1,7 @@
 //! Weights as safetensors: one file, or shards with an index.
 
 use crate::CheckpointError;
+use crate::files::read_plain;
 use crate::stored::{Bytes, File, Place, Stored};
 use crate::weights::Weights;
 use memmap2::Mmap;
@@ -155,14 +156,15 @@ fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, String>, Check
         #[serde(deserialize_with = "each_once")]
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(index).map_err(|source| CheckpointError::Unreadable {
+    let text = read_plain(index).map_err(|source| CheckpointError::Unreadable {
         path: index.to_owned(),
         source,
     })?;
-    let parsed: Index = serde_json::from_str(&text).map_err(|source| CheckpointError::NotJson {
-        path: index.to_owned(),
-        source,
-    })?;
+    let parsed: Index =
+        serde_json::from_slice(&text).map_err(|source| CheckpointError::NotJson {
+            path: index.to_owned(),
+            source,
+        })?;
     let bad = |problem: String| CheckpointError::BadWeightsFile {
         path: index.to_owned(),
         problem,

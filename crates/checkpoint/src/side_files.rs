@@ -5,7 +5,7 @@
 //! which flags win. Tokenizers that transformers builds anew for some families are taken as their `tokenizer.json` has them.
 
 use crate::CheckpointError;
-use crate::snapshot::{object, optional};
+use crate::files::{object, optional};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ const NAMED: [&str; 7] = [
 ];
 
 /// The files beside `tokenizer.json`, as far as they are there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SideFiles {
     /// `tokenizer_config.json`.
     pub config: Option<Map<String, Value>>,
@@ -171,6 +171,23 @@ impl SideFiles {
         Self {
             config: Some(config),
             ..Self::default()
+        }
+    }
+
+    /// These, and those of a base where there is none of a kind; of `tokenizer_config.json` key by key.
+    pub fn over(self, base: &Self) -> Self {
+        let config = match (&base.config, self.config) {
+            (Some(base), Some(own)) => {
+                let mut config = base.clone();
+                config.extend(own);
+                Some(config)
+            }
+            (base, own) => own.or_else(|| base.clone()),
+        };
+        Self {
+            config,
+            map: self.map.or_else(|| base.map.clone()),
+            added: self.added.or_else(|| base.added.clone()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::ends::end_ids;
 use crate::family::Inert;
+use crate::files::{needed, object, optional};
 use crate::hub::Origin;
 use crate::side_files::SideFiles;
 use crate::{
@@ -39,6 +40,8 @@ pub struct Snapshot {
     tokenizer_digest: String,
     /// `tokenizer.json`, on which an adapter may put tokens of its own.
     tokenizer: Arc<[u8]>,
+    /// What stands beside it.
+    beside: SideFiles,
 }
 
 /// What a checkpoint says about itself and about text.
@@ -93,19 +96,18 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
     let open = |files: &Embedded| {
         let path = PathBuf::from(files.name);
         let weights = safetensors_files::embedded(&path, files.weights)?;
-        Snapshot::assemble(
-            path,
-            files.config,
-            files.tokenizer,
-            SideFiles::of_config(object(
-                Path::new("tokenizer_config.json"),
-                files.tokenizer_config,
-            )?),
-            None,
-            None,
-            weights,
-            true,
-        )
+        let beside = object(Path::new("tokenizer_config.json"), files.tokenizer_config)?;
+        let words = Words {
+            config: files.config,
+            tokenizer_path: path.join("tokenizer.json"),
+            tokenizer: files.tokenizer,
+            beside: SideFiles::of_config(beside),
+            settings: Map::new(),
+            jinja: None,
+            generation: (path.join("generation_config.json"), None),
+            is_own: true,
+        };
+        Snapshot::assemble(path, words, weights)
     };
     Ok([
         open(&embedded!("demo-base", "base"))?,
@@ -185,6 +187,7 @@ impl Snapshot {
             config_digest: blake3::hash(config.as_bytes()).to_hex().to_string(),
             tokenizer_digest: String::new(),
             tokenizer: Arc::from([]),
+            beside: SideFiles::default(),
             path,
         }))
     }
@@ -259,16 +262,18 @@ impl Snapshot {
             "a fast tokenizer is needed to turn text into tokens",
         )?;
         let weights = safetensors_files::in_folder(path)?;
-        Self::assemble(
-            path.to_owned(),
-            &config,
-            &tokenizer,
-            SideFiles::in_folder(path)?,
-            template_file(path)?,
-            optional(path, "generation_config.json")?,
-            weights,
-            false,
-        )
+        let generation = path.join("generation_config.json");
+        let words = Words {
+            config: &config,
+            tokenizer_path: path.join("tokenizer.json"),
+            tokenizer: &tokenizer,
+            beside: SideFiles::in_folder(path)?,
+            settings: Map::new(),
+            jinja: template_file(path)?,
+            generation: (generation, optional(path, "generation_config.json")?),
+            is_own: false,
+        };
+        Self::assemble(path.to_owned(), words, weights)
     }
 
     /// Opens a GGUF file. A `tokenizer.json`, `tokenizer_config.json` or `chat_template.jinja` beside it is taken instead of
@@ -285,14 +290,13 @@ impl Snapshot {
         let own = optional(folder, "tokenizer.json")?;
         // What stands beside the file counts first, key by key.
         let mut beside = SideFiles::in_folder(folder)?;
-        let tokenizer = match own {
-            Some(bytes) => bytes,
-            None => {
-                // The file has all of its tokens; what other programs left in the folder adds none.
-                beside.map = None;
-                beside.added = None;
-                gguf::tokenizer(path, &metadata)?.to_string().into_bytes()
-            }
+        let tokenizer = if let Some(bytes) = own {
+            bytes
+        } else {
+            // The file has all of its tokens; what other programs left in the folder adds none.
+            beside.map = None;
+            beside.added = None;
+            gguf::tokenizer(path, &metadata)?.to_string().into_bytes()
         };
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let config = serde_json::to_vec(&config).unwrap_or_default();
@@ -314,29 +318,15 @@ impl Snapshot {
 
     fn assemble(
         path: PathBuf,
-        config: &[u8],
-        tokenizer: &[u8],
-        beside: SideFiles,
-        jinja: Option<Vec<u8>>,
-        generation: Option<Vec<u8>>,
+        words: Words<'_>,
         mut weights: Weights,
-        is_own: bool,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
-        let described = DecoderSpec::from_config(&config_path, &object(&config_path, config)?);
+        let config = object(&config_path, words.config)?;
+        let described = DecoderSpec::from_config(&config_path, &config);
         let mut spec = described.map_err(|error| weights.if_whole(error))?;
         weights.settle(&mut spec, &Inert::load().tensors)?;
         let name = name_of(&path);
-        let words = Words {
-            config,
-            tokenizer_path: path.join("tokenizer.json"),
-            tokenizer,
-            beside,
-            settings: Map::new(),
-            jinja,
-            generation: (path.join("generation_config.json"), generation),
-            is_own,
-        };
         Self::put_together(path, name, spec, words, weights)
     }
 
@@ -369,6 +359,7 @@ impl Snapshot {
             config_digest: blake3::hash(words.config).to_hex().to_string(),
             tokenizer_digest,
             tokenizer: words.tokenizer.into(),
+            beside: words.beside,
             path,
         })
     }
@@ -388,13 +379,19 @@ impl Snapshot {
         let mut vocabulary = Arc::clone(&self.vocabulary);
         let mut tokenizer_digest = self.tokenizer_digest.clone();
         let mut settings = self.settings.clone();
-        let (own, beside) = (
-            optional(folder, "tokenizer.json")?,
-            SideFiles::in_folder(folder)?,
-        );
+        let own = optional(folder, "tokenizer.json")?;
+        let mut beside = SideFiles::in_folder(folder)?;
+        let speaks = beside
+            .config
+            .as_ref()
+            .is_some_and(|own| own.contains_key("chat_template"));
+        if own.is_none() {
+            // Without a tokenizer of its own, what it does not say is as the base says it.
+            beside = beside.over(&self.beside);
+        }
+        let is_other = own.is_some() || beside != self.beside;
         let tokenizer = own.map_or_else(|| Arc::clone(&self.tokenizer), Arc::from);
-        let has_own = folder.join("tokenizer.json").is_file() || !beside.are_absent();
-        if has_own || spec.vocab_size != self.spec.vocab_size {
+        if is_other || spec.vocab_size != self.spec.vocab_size {
             let path = folder.join("tokenizer.json");
             let size = spec.vocab_size;
             let (parsed, own, digest) = Vocabulary::parse(&path, &tokenizer, &beside, size)?;
@@ -403,13 +400,14 @@ impl Snapshot {
                 vocabulary = Arc::new(parsed);
                 tokenizer_digest = digest;
             }
-            if beside.config.is_some() {
-                settings = own;
-            } else {
-                settings.extend(own);
-            }
+            settings.extend(own);
         }
-        let own = template(folder, template_file(folder)?, &settings, false)?;
+        let jinja = template_file(folder)?;
+        let own = if jinja.is_some() || speaks {
+            template(folder, jinja, &settings, false)?
+        } else {
+            None
+        };
         Ok(Self {
             name: name_of(folder),
             path: folder.to_owned(),
@@ -424,6 +422,7 @@ impl Snapshot {
             config_digest: self.config_digest.clone(),
             tokenizer_digest,
             tokenizer,
+            beside,
         })
     }
 
@@ -567,35 +566,6 @@ fn template(
     };
     let template = parse(&source, settings).map_err(bad)?;
     Ok(Some(Arc::new(template)))
-}
-
-/// The bytes of a file of a folder, if it is there.
-pub(crate) fn optional(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
-    let path = folder.join(name);
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(CheckpointError::Unreadable { path, source }),
-    }
-}
-
-/// The bytes of a file of a folder that has to be there, for the reason given.
-pub(crate) fn needed(
-    folder: &Path,
-    name: &str,
-    needed: &'static str,
-) -> Result<Vec<u8>, CheckpointError> {
-    optional(folder, name)?.ok_or_else(|| CheckpointError::MissingFile {
-        path: folder.join(name),
-        needed,
-    })
-}
-
-pub(crate) fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, CheckpointError> {
-    serde_json::from_slice(bytes).map_err(|source| CheckpointError::NotJson {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 /// The template of `tokenizer_config.json`: a text, or named ones of which `default` is taken.

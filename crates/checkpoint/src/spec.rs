@@ -124,9 +124,6 @@ impl DecoderSpec {
     pub fn from_config(path: &Path, config: &Map<String, Value>) -> Result<Self, CheckpointError> {
         let (family, architecture) = family_of(path, config)?;
         let (prefix, inner) = decoder_config(path, config, &family, &architecture)?;
-        // A wrapper around the decoder is quantised as a whole.
-        not_quantised(path, config)?;
-        not_quantised(path, &inner)?;
         let keys = settled(path, &prefix, &inner, &family)?;
         let wiring = &family.wiring;
 
@@ -363,6 +360,8 @@ fn decoder_config(
                 key: nested.key.clone(),
                 problem: "is missing".to_owned(),
             })?;
+            // A wrapper around the decoder is quantised as a whole.
+            not_quantised(path, config)?;
             Ok((format!("{}.", nested.key), inner.clone()))
         }
         _ => Ok((String::new(), config.clone())),

@@ -1,7 +1,7 @@
 //! Text to tokens and back.
 
 use crate::CheckpointError;
-use crate::guard::{bounded, guarded};
+use crate::guard::{bounded, bounded_for, guarded};
 use crate::side_files::{Additions, Own, SideFiles};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl Vocabulary {
             path: path.to_owned(),
             problem,
         };
-        let mut tokenizer = bounded(|| Tokenizer::from_bytes(bytes))
+        let mut tokenizer = bounded_for(bytes.len(), || Tokenizer::from_bytes(bytes))
             .map_err(bad)?
             .map_err(|error| bad(error.to_string()))?;
         let mut digest = blake3::hash(bytes).to_hex().to_string();
@@ -64,7 +64,7 @@ impl Vocabulary {
         if !beside.are_absent() {
             let tokens = additions.tokens.iter().cloned();
             let tokens: Vec<AddedToken> = tokens.map(Into::into).collect();
-            bounded(|| tokenizer.add_tokens(tokens))
+            bounded_for(bytes.len(), || tokenizer.add_tokens(tokens))
                 .map_err(bad)?
                 .map_err(|error| bad(error.to_string()))?;
             if !additions.tokens.is_empty() || additions.splits_special {
@@ -123,7 +123,7 @@ impl Vocabulary {
         }
         for (name, text) in additions.named.iter().filter(|(_, text)| !text.is_empty()) {
             let id = self.tokenizer.token_to_id(text);
-            let encoding = guarded(|| self.tokenizer.encode_fast(text.as_str(), false));
+            let encoding = bounded(|| self.tokenizer.encode_fast(text.as_str(), false));
             let found = encoding.ok().and_then(Result::ok);
             if id.is_none() || found.map(|found| found.get_ids().to_vec()) != id.map(|id| vec![id])
             {
@@ -199,7 +199,8 @@ impl Vocabulary {
             path: self.path.clone(),
             problem,
         };
-        let encoding = guarded(|| self.tokenizer.encode_fast(text, special))
+        // A tokenizer that replaces a character by many, again and again, fills any memory.
+        let encoding = bounded_for(8 * text.len(), || self.tokenizer.encode_fast(text, special))
             .map_err(bad)?
             .map_err(|error| bad(error.to_string()))?;
         let tokens = encoding.get_ids().to_vec();

@@ -2,10 +2,13 @@
 
 use crate::device::{DeviceChoice, device};
 use crate::memory::size;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use concord_questions::{Question, QuestionFile};
 use concord_suites::valueconsistency::{Abstention, Format, Orders};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 question data, 4 checkpoint, 5 device or memory, \
 6 incomplete but resumable, 7 regression found.";
@@ -38,11 +41,14 @@ pub(crate) enum Command {
     Prompts(PromptsArguments),
     /// Count and check a question set
     Questions(QuestionsArguments),
-    /// The JSON Schema of files of your own: questions, portraits, stimuli
+    /// The JSON Schema of files of your own: questions, portraits, wordings (`stimuli`)
     Schema {
         /// Which
-        #[arg(value_name = "KIND", default_value = "questions", value_parser = ["questions", "portraits", "stimuli"])]
+        #[arg(value_name = "KIND", default_value = "questions", value_parser = ["questions", "portraits", "stimuli", "wording"])]
         kind: String,
+        /// Print a file of that kind instead, to begin one of your own with; a wording is the project's own
+        #[arg(long)]
+        example: bool,
     },
     /// What can be run, and what a checkpoint is
     Models(ModelsArguments),
@@ -122,6 +128,29 @@ pub(crate) enum ChatTemplateUse {
     Never,
 }
 
+/// The flags of the command that were given, by the names of their fields.
+static GIVEN: OnceLock<BTreeSet<String>> = OnceLock::new();
+
+/// Parses the arguments of the process.
+pub(crate) fn parse() -> Cli {
+    let matches = Cli::command().get_matches();
+    if let Some((_, of_command)) = matches.subcommand() {
+        let given = of_command.ids().map(clap::Id::as_str).filter(|id| {
+            let is_argument = of_command.try_contains_id(id).unwrap_or(false);
+            is_argument && of_command.value_source(id) == Some(ValueSource::CommandLine)
+        });
+        let _ = GIVEN.set(given.map(str::to_owned).collect());
+    }
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Those of some flags that were given.
+pub(crate) fn given<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let given = GIVEN.get();
+    let is_given = |name: &&&str| given.is_some_and(|given| given.contains(**name));
+    names.iter().filter(is_given).copied().collect()
+}
+
 fn format(text: &str) -> Result<Format, String> {
     match text {
         "letter" => Ok(Format::Letter),
@@ -145,6 +174,8 @@ fn abstention(text: &str) -> Result<Abstention, String> {
 pub(crate) struct Condition {
     key: ConditionKey,
     value: String,
+    /// As it was given.
+    pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +203,11 @@ impl Condition {
             "question" => ConditionKey::Question,
             other => return Err(format!("`{other}` is not {keys}")),
         };
-        let value = value.to_owned();
-        Ok(Self { key, value })
+        Ok(Self {
+            key,
+            value: value.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
     /// Whether a question is chosen. Topics and originals are known by their own and their English text.
@@ -296,7 +330,7 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub machine: MachineArguments,
     /// When the chat template is used
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
+    #[arg(long, value_enum, num_args = 0..=1, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
     pub apply_chat_template: ChatTemplateUse,
     /// The run directory; must not exist yet. A run that was cut off goes on when the same command names it again
     #[arg(short = 'o', long, value_name = "DIR", alias = "output_path")]
@@ -562,7 +596,6 @@ pub(crate) struct DoctorArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -583,6 +616,21 @@ mod tests {
         assert_eq!(
             template(&["concord", "run", "--apply-chat-template=never"]),
             ChatTemplateUse::Never
+        );
+        assert_eq!(
+            template(&[
+                "concord",
+                "run",
+                "--apply-chat-template",
+                "never",
+                "--limit",
+                "1"
+            ]),
+            ChatTemplateUse::Never
+        );
+        assert_eq!(
+            template(&["concord", "run", "--apply-chat-template", "--limit", "1"]),
+            ChatTemplateUse::Always
         );
     }
 }

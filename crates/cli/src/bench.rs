@@ -284,15 +284,15 @@ impl Record {
             (
                 "product GFLOP/s",
                 format!(
-                    "{:.1}, {:.0} % of what registers do",
+                    "{:.1}, {}",
                     self.product_flops_per_s / 1e9,
-                    100.0 * self.product_flops_per_s / self.peak_flops_per_s
+                    share(
+                        self.product_flops_per_s / self.peak_flops_per_s,
+                        " of what registers do"
+                    )
                 ),
             ),
-            (
-                "share",
-                format!("{:.0} %", 100.0 * self.share_of_product_rate),
-            ),
+            ("share", share(self.share_of_product_rate, "")),
             ("time", self.shares.human()),
             (
                 "peak memory",
@@ -547,6 +547,15 @@ pub(crate) fn processor() -> String {
         || std::env::consts::ARCH.to_owned(),
         |name| name.trim_matches([':', '\t', ' ']).to_owned(),
     )
+}
+
+/// A share of a ceiling that was measured in the same run. More than all of it means that others used the machine meanwhile.
+fn share(share: f64, of: &str) -> String {
+    if share > 1.05 {
+        format!("more than the ceiling{of}: the machine was busy while that was measured")
+    } else {
+        format!("{:.0} %{of}", 100.0 * share)
+    }
 }
 
 #[cfg(test)]

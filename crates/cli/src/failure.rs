@@ -1,5 +1,6 @@
 //! What the program says when it cannot go on, and the code it leaves with.
 
+use crate::output::visible;
 use concord_checkpoint::CheckpointError;
 use concord_checkpoint::hub::{HubError, RepositoryKind};
 use concord_decoder::DecoderError;
@@ -97,10 +98,19 @@ impl Failure {
     /// One line for what is wrong, one for what to do.
     pub fn render(&self) -> String {
         match &self.help {
-            Some(help) => format!("error: {}\nhelp: {}", visible(&self.message), visible(help)),
-            None => format!("error: {}", visible(&self.message)),
+            Some(help) => format!(
+                "error: {}\nhelp: {}",
+                one_line(&self.message),
+                one_line(help)
+            ),
+            None => format!("error: {}", one_line(&self.message)),
         }
     }
+}
+
+/// Text of strangers' files as one line.
+fn one_line(text: &str) -> String {
+    visible(text).replace('\n', "\\n")
 }
 
 /// Whether there is no more room to write.
@@ -109,24 +119,20 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// Text of strangers' files without what would move the cursor or hide a line.
-fn visible(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(shown).collect()
-}
-
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        let (status, help) = if is_full(&error) {
+            (
+                ExitStatus::Incomplete,
+                "make room; the lines that were written are whole",
+            )
+        } else {
+            (ExitStatus::Unexpected, "")
+        };
         Self {
             closed_pipe,
-            ..Self::new(ExitStatus::Unexpected, format!("output: {error}"), "")
+            ..Self::new(status, format!("output: {error}"), help)
         }
     }
 }
@@ -134,6 +140,11 @@ impl From<std::io::Error> for Failure {
 impl From<QuestionError> for Failure {
     fn from(error: QuestionError) -> Self {
         let help = match &error {
+            QuestionError::Unreadable { source, .. }
+                if source.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                "save the file as UTF-8"
+            }
             QuestionError::Unreadable { .. } => "name a .jsonl or .csv file, or a folder of them",
             QuestionError::NotJson { .. } => {
                 "every line is one JSON object; a line that is cut off hints at an incomplete download"
@@ -152,7 +163,7 @@ impl From<QuestionError> for Failure {
                 "a question is one line; a file without line ends is not one of questions"
             }
             QuestionError::NoQuestions { .. } => {
-                "name the folder that holds the question files themselves"
+                "name a file with at least one question, or the folder that holds the files themselves"
             }
         };
         Self::new(ExitStatus::QuestionData, error.to_string(), help)
@@ -163,7 +174,7 @@ impl From<StimuliError> for Failure {
     fn from(error: StimuliError) -> Self {
         let help = match &error {
             StimuliError::Missing { .. } => {
-                "add it to a stimuli file (--stimuli FILE), or leave the language out (--languages)"
+                "`concord schema wording --example > FILE` writes the project's own wording: add the language there and name the file (--stimuli FILE), or leave the language out (--languages)"
             }
             StimuliError::Unreadable { .. } | StimuliError::NotJson { .. } => {
                 "a stimuli file is JSON: stimulus, language, text"
@@ -229,7 +240,7 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "tokenizer.json and config.json are not of one checkpoint: copy both again"
         }
         CheckpointError::Template { .. } => {
-            "correct the template, or ask by the completion prompt (--apply-chat-template=never)"
+            "correct the template, or ask without it: by `prompt` instead of `messages`, in a run with --apply-chat-template=never"
         }
         CheckpointError::NoTemplate { .. } => {
             "a base checkpoint is asked by text (`prompt`), not by `messages`"
@@ -475,8 +486,10 @@ impl From<RunError> for Failure {
 impl From<AnswersError> for Failure {
     fn from(error: AnswersError) -> Self {
         let help = match &error {
-            AnswersError::NoReading { .. } | AnswersError::Incomplete { .. } => {
-                "the stored readings were changed or cut off; remove the run and repeat it"
+            AnswersError::NoReading { .. }
+            | AnswersError::Incomplete { .. }
+            | AnswersError::OtherLabels { .. } => {
+                "the stored readings were changed or cut off: copy the run again from where it was written, or repeat it in another folder"
             }
             _ => "answers are p(supports) for every row of a question file, in file order",
         };

@@ -13,10 +13,10 @@ mod output;
 mod progress;
 
 pub use arguments::Cli;
+pub use commands::check_run;
 pub use failure::{ExitStatus, Failure};
 
 use arguments::Command;
-use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
         output::message(&failure.render());
         return failure.status.into();
     }
-    let outcome = match Cli::parse().command {
+    let outcome = match arguments::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Generate(arguments) => commands::generate::generate(&arguments),
@@ -64,8 +64,14 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),
-        Command::Schema { kind } => {
-            output::data(concord_questions::schema(&kind).unwrap_or_default())
+        Command::Schema { kind, example } => {
+            let kind = if kind == "wording" { "stimuli" } else { &kind };
+            let text = if example {
+                concord_questions::example(kind)
+            } else {
+                concord_questions::schema(kind)
+            };
+            output::data(text.unwrap_or_default())
         }
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),

@@ -4,7 +4,7 @@ use crate::arguments::{MachineArguments, ScheduleChoice};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use concord_scorer::{Demand, MemoryPlan, Wanted};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What the user allows a run.
 #[derive(Clone, Debug)]
@@ -162,35 +162,79 @@ pub(crate) fn peak_bytes() -> u64 {
 /// What is free, or can be freed, for this process; `None` where the system does not say.
 pub(crate) fn available_bytes() -> Option<u64> {
     let free = kib("/proc/meminfo", "MemAvailable:")?;
-    let number = |file: &str| {
-        let text = std::fs::read_to_string(file).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    // Of a group of processes, by its second version and its first.
-    let groups = [
-        [
-            "memory.max",
-            "memory.current",
-            "memory.stat",
-            "inactive_file ",
-        ],
-        [
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-            "memory/memory.stat",
-            "total_inactive_file ",
-        ],
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of_groups = groups(&own, Path::new("/sys/fs/cgroup"));
+    Some(
+        of_groups
+            .iter()
+            .filter_map(Group::free)
+            .fold(free, u64::min),
+    )
+}
+
+/// A group of processes that share a limit.
+struct Group {
+    folder: PathBuf,
+    /// Files of the limit, of what is taken, and the line of cached files that nobody uses in `memory.stat`.
+    names: [&'static str; 3],
+}
+
+/// The groups that a process is in, and all above them: a limit of any holds. `own` is `/proc/self/cgroup`.
+///
+/// # Source
+/// `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/memory.rst` of Linux.
+fn groups(own: &str, mount: &Path) -> Vec<Group> {
+    const SECOND: [&str; 3] = ["memory.max", "memory.current", "inactive_file "];
+    const FIRST: [&str; 3] = [
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file ",
     ];
-    let of_groups = groups.iter().filter_map(|[most, taken, stat, cached]| {
-        let path = |file: &str| format!("/sys/fs/cgroup/{file}");
-        let stat = std::fs::read_to_string(path(stat)).unwrap_or_default();
+    let mut groups = Vec::new();
+    for line in own.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        let (mount, names) = match controllers {
+            "" => (mount.to_owned(), SECOND),
+            list if list.split(',').any(|name| name == "memory") => (mount.join("memory"), FIRST),
+            _ => continue,
+        };
+        // In a container the path may be the host's, and what is mounted the container's own: upwards, both are met.
+        let plain = Path::new(path.trim_start_matches('/'));
+        let inside = plain
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        for folder in plain.ancestors().filter(|_| inside || path == "/") {
+            groups.push(Group {
+                folder: mount.join(folder),
+                names,
+            });
+        }
+        if !inside {
+            let folder = mount;
+            groups.push(Group { folder, names });
+        }
+    }
+    groups
+}
+
+impl Group {
+    /// What the group may still take; `None` where it has no limit.
+    fn free(&self) -> Option<u64> {
+        let [most, taken, cached] = self.names;
+        let read = |file: &str| std::fs::read_to_string(self.folder.join(file)).ok();
+        let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
+        let most = number(most)?;
+        let stat = read("memory.stat").unwrap_or_default();
         // Files in memory that nobody uses make room.
         let cached = stat.lines().find_map(|line| line.strip_prefix(cached));
         let cached = cached.and_then(|bytes| bytes.trim().parse::<u64>().ok());
-        let taken = number(&path(taken))?.saturating_sub(cached.unwrap_or(0));
-        Some(number(&path(most))?.saturating_sub(taken))
-    });
-    Some(of_groups.fold(free, u64::min))
+        let taken = number(taken)?.saturating_sub(cached.unwrap_or(0));
+        Some(most.saturating_sub(taken))
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +253,54 @@ mod tests {
         for wrong in ["", "GiB", "8 bananas", "-1", "0", "1e3", "9999999TB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn limits_of_the_process_s_own_groups_hold() {
+        let mount = tempfile::tempdir().unwrap();
+        let write = |folder: &str, files: &[(&str, &str)]| {
+            let folder = mount.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            for (name, text) in files {
+                std::fs::write(folder.join(name), text).unwrap();
+            }
+        };
+        let free = |own: &str| {
+            let groups = groups(own, mount.path());
+            groups.iter().filter_map(Group::free).min()
+        };
+        // As Slurm sets it: the limit is two groups up.
+        let job = [
+            ("memory.max", "1000\n"),
+            ("memory.current", "600\n"),
+            ("memory.stat", "anon 1\ninactive_file 100\n"),
+        ];
+        write("slurm/job_7", &job);
+        write(
+            "slurm/job_7/step/task",
+            &[("memory.max", "max\n"), ("memory.current", "500\n")],
+        );
+        assert_eq!(free("0::/slurm/job_7/step/task\n"), Some(500));
+        assert_eq!(free("0::/slurm\n"), None);
+        // The nearest is not always the tightest.
+        write(
+            "slurm/job_7/step",
+            &[("memory.max", "100"), ("memory.current", "90")],
+        );
+        assert_eq!(free("0::/slurm/job_7/step/task\n"), Some(10));
+        // In a container, what is mounted is its own group; and the first version, among other controllers.
+        write("", &[("memory.max", "70"), ("memory.current", "20")]);
+        assert_eq!(free("0::/\n"), Some(50));
+        assert_eq!(free("0::/../../elsewhere\n"), Some(50));
+        write(
+            "memory/docker/x",
+            &[
+                ("memory.limit_in_bytes", "40"),
+                ("memory.usage_in_bytes", "30"),
+                ("memory.stat", "total_inactive_file 5"),
+            ],
+        );
+        assert_eq!(free("5:cpu,memory:/docker/x\n3:cpuset:/y\n"), Some(15));
     }
 
     #[cfg(target_os = "linux")]

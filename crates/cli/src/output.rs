@@ -2,10 +2,16 @@
 
 use crate::Failure;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::Write;
 
 /// Writes data.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    raw(&visible(text))
+}
+
+/// Writes a file that is no text for a terminal, such as a page.
+pub(crate) fn raw(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     if !text.ends_with('\n') {
@@ -16,28 +22,71 @@ pub(crate) fn data(text: &str) -> Result<(), Failure> {
 
 /// Writes data as JSON over several lines.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    data(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?)
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    raw(&visible_json(&text))
 }
 
 /// Writes data as JSON, one line each.
-pub(crate) struct JsonLines(std::io::BufWriter<std::io::StdoutLock<'static>>);
+pub(crate) struct JsonLines(std::io::BufWriter<std::io::Stdout>);
 
 impl JsonLines {
     pub fn new() -> Self {
-        Self(std::io::BufWriter::new(std::io::stdout().lock()))
+        Self(std::io::BufWriter::new(std::io::stdout()))
     }
 
+    /// Writes a line, which may wait for others.
     pub fn write(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.0, value).map_err(std::io::Error::from)?;
+        let line = serde_json::to_string(value).map_err(std::io::Error::from)?;
+        self.0.write_all(visible_json(&line).as_bytes())?;
         Ok(self.0.write_all(b"\n")?)
     }
 
-    pub fn finish(mut self) -> Result<(), Failure> {
+    /// Hands on what waits.
+    pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.0.flush()?)
     }
 }
 
+/// Whether a terminal would do something else than show it: move, change colour, or turn the direction of what follows.
+fn is_hidden(c: char) -> bool {
+    let turns = matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+/// Text of strangers' files with what a terminal would not show written out. Line ends stay.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let hides = |c: char| is_hidden(c) && c != '\n';
+    if !text.contains(hides) {
+        return text.into();
+    }
+    let shown = text.chars().map(|c| {
+        if hides(c) {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    });
+    shown.collect::<String>().into()
+}
+
+/// JSON with what a terminal would not show written as JSON writes it; such characters stand in texts alone.
+fn visible_json(json: &str) -> Cow<'_, str> {
+    let hides = |c: char| is_hidden(c) && c != '\n';
+    if !json.contains(hides) {
+        return json.into();
+    }
+    let shown = json.chars().map(|c| {
+        if hides(c) {
+            // All of them are below U+10000.
+            format!("\\u{:04x}", u32::from(c))
+        } else {
+            c.to_string()
+        }
+    });
+    shown.collect::<String>().into()
+}
+
 /// Writes a message. Where stderr is gone there is nobody to tell.
 pub(crate) fn message(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
 }

@@ -5,13 +5,96 @@ use concord_checkpoint::hub::Transfer;
 use concord_scorer::{GenerationProgress, Progress};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long nothing may move until that is said.
+const STILL: Duration = Duration::from_mins(1);
+
+/// Says where work stands when nothing has moved for long: once for each time that it stands still.
+struct Watch {
+    moved: Arc<Mutex<(u64, Instant)>>,
+    stop: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Watch {
+    /// Watches work that is called so; `parts` is what follows the number of those that are done.
+    fn new(
+        name: &str,
+        parts: String,
+        still: Duration,
+        say: impl Fn(&str) + Send + 'static,
+    ) -> Self {
+        let moved = Arc::new(Mutex::new((0, Instant::now())));
+        let (watched, name) = (Arc::clone(&moved), name.to_owned());
+        let (stop, stopped) = channel();
+        let watching = std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || {
+                let mut said = None;
+                while stopped.recv_timeout(still / 4) == Err(RecvTimeoutError::Timeout) {
+                    let (done, since) = *watched.lock().unwrap_or_else(PoisonError::into_inner);
+                    if since.elapsed() >= still && said != Some(done) {
+                        said = Some(done);
+                        say(&format!(
+                            "{name}: nothing has moved for {} s, at {done}{parts}; threads: {}",
+                            since.elapsed().as_secs(),
+                            threads()
+                        ));
+                    }
+                }
+            });
+        Self {
+            moved,
+            stop: watching.ok().map(|watching| (stop, watching)),
+        }
+    }
+
+    fn moved(&self, done: u64) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if moved.0 != done {
+            *moved = (done, Instant::now());
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((stop, watching)) = self.stop.take() {
+            drop(stop);
+            let _ = watching.join();
+        }
+    }
+}
+
+/// The process's threads by what the system says that each does: R runs, S waits, D waits for a device. Empty where it says nothing.
+fn threads() -> String {
+    let tasks = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let states = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let wait = std::fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+        let state = rest.trim_start().chars().next()?;
+        let wait = if wait.is_empty() || wait == "0" {
+            String::new()
+        } else {
+            format!(" in {wait}")
+        };
+        Some(format!("{name} {state}{wait}"))
+    });
+    states.collect::<Vec<_>>().join(", ")
+}
 
 /// A progress bar with rate and time left; draws nothing where stderr is not a terminal.
 pub(crate) struct Bar {
     drawn: ProgressBar,
+    watch: Watch,
     name: String,
     /// How often passes were made shorter, as far as it was said.
     shortened: AtomicU32,
@@ -30,8 +113,11 @@ impl Bar {
             );
         }
         bar.set_prefix(name.to_owned());
+        let drawn = bar.clone();
+        let say = move |text: &str| drawn.suspend(|| output::message(text));
         Self {
             drawn: bar,
+            watch: Watch::new(name, format!(" of {rows} rows"), STILL, say),
             name: name.to_owned(),
             shortened: AtomicU32::new(0),
         }
@@ -39,6 +125,7 @@ impl Bar {
 
     pub fn show(&self, progress: Progress) {
         self.drawn.set_position(progress.rows_done);
+        self.watch.moved(progress.rows_done);
         if progress.shortened > self.shortened.swap(progress.shortened, Ordering::SeqCst) {
             self.drawn.suspend(|| {
                 output::message(&format!(
@@ -57,6 +144,7 @@ impl Bar {
 /// A bar of texts that are written, with tokens a second and time left; draws nothing where stderr is not a terminal.
 pub(crate) struct TextBar {
     bar: ProgressBar,
+    watch: Watch,
     begun: Instant,
 }
 
@@ -69,13 +157,18 @@ impl TextBar {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_owned());
+        let drawn = bar.clone();
+        let say = move |text: &str| drawn.suspend(|| output::message(text));
         Self {
             bar,
+            watch: Watch::new(name, format!(" tokens of {texts} texts"), STILL, say),
             begun: Instant::now(),
         }
     }
 
     pub fn show(&self, progress: GenerationProgress) {
+        // Every token is a step.
+        self.watch.moved(progress.tokens);
         let rate = progress.tokens as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
         self.bar.set_message(format!("{rate:.0} tokens/s"));
         self.bar.set_position(progress.texts_done);
@@ -188,4 +281,37 @@ pub(crate) fn was_interrupted() -> bool {
 /// Whether the program was told to stop while there is something left to stop.
 pub(crate) fn stop_wanted(progress: Progress) -> bool {
     STOP.load(Ordering::SeqCst) && progress.rows_done < progress.rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_still_says_where() {
+        let (said, heard) = channel();
+        let say = move |text: &str| {
+            let _ = said.send(text.to_owned());
+        };
+        let watch = Watch::new("m", " of 9".to_owned(), Duration::from_millis(80), say);
+        watch.moved(4);
+        let text = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(
+            text.starts_with("m: nothing has moved for ") && text.contains("at 4 of 9"),
+            "{text}"
+        );
+        assert!(
+            cfg!(not(target_os = "linux")) || text.contains("watch"),
+            "{text}"
+        );
+        // Once for each standstill.
+        assert!(heard.recv_timeout(Duration::from_millis(300)).is_err());
+        watch.moved(5);
+        assert!(
+            heard
+                .recv_timeout(Duration::from_secs(20))
+                .unwrap()
+                .contains("at 5 of 9")
+        );
+    }
 }

@@ -11,6 +11,7 @@ mod conversation;
 mod object;
 mod question;
 mod reader;
+mod row;
 mod stimuli;
 
 /// The JSON Schema of a kind of file: `questions`, `portraits` or `stimuli`.
@@ -19,6 +20,16 @@ pub fn schema(kind: &str) -> Option<&'static str> {
         "questions" => Some(include_str!("../schema/questions.json")),
         "portraits" => Some(include_str!("../schema/portraits.json")),
         "stimuli" => Some(include_str!("../schema/stimuli.json")),
+        _ => None,
+    }
+}
+
+/// A file of a kind, to begin one of one's own with: some questions, some portraits, or the project's own wording.
+pub fn example(kind: &str) -> Option<&'static str> {
+    match kind {
+        "questions" => Some(include_str!("../demo/controversial_english_world.jsonl")),
+        "portraits" => Some(include_str!("../demo/pvq_english.jsonl")),
+        "stimuli" => Some(include_str!("../stimuli/concord.json")),
         _ => None,
     }
 }

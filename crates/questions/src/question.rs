@@ -1,7 +1,7 @@
 //! What a question is.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Where an answer stands towards the topic.
 ///
@@ -170,6 +170,84 @@ pub struct QuestionSet {
 }
 
 impl QuestionSet {
+    /// What is wrong with a set that did not come from the reader of question files, such as a stored run's: what cannot be measured, or
+    /// only in a time without end. The reader of files refuses each of these with its line.
+    pub fn problem(&self) -> Option<String> {
+        const MOST_FILES: usize = 1_000;
+        const MOST_QUESTIONS: usize = 200_000;
+        const MOST_OF_A_TOPIC: usize = 10_000;
+        const LONGEST_NAME: usize = 255;
+        let names = self.files.iter().map(|file| &file.name);
+        let names: Vec<&String> = names
+            .chain(self.pvq.iter().map(|file| &file.name))
+            .collect();
+        let bad_name =
+            |name: &&&String| name.is_empty() || name.len() > LONGEST_NAME || name.contains(':');
+        if let Some(name) = names.iter().find(bad_name) {
+            return Some(format!("`{name}` is no name of a file of questions"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
+            return Some(format!("two files of questions are called `{name}`"));
+        }
+        let mut origins = HashSet::new();
+        if let Some(file) = self.files.iter().find(|file| !origins.insert(&file.origin)) {
+            return Some(format!(
+                "two files hold questions of one origin, `{}` one of them",
+                file.name
+            ));
+        }
+        if self.files.len() + self.pvq.len() > MOST_FILES || self.len() > MOST_QUESTIONS {
+            return Some(format!(
+                "more than {MOST_FILES} files or {MOST_QUESTIONS} questions"
+            ));
+        }
+        for file in &self.files {
+            let mut topics: HashMap<&str, usize> = HashMap::new();
+            for (row, question) in file.questions.iter().enumerate() {
+                let of_topic = topics.entry(&question.topic).or_default();
+                *of_topic += 1;
+                if *of_topic > MOST_OF_A_TOPIC {
+                    return Some(format!(
+                        "`{}` asks more than {MOST_OF_A_TOPIC} questions on one topic",
+                        file.name
+                    ));
+                }
+                if let Some(problem) = options_problem(&question.options) {
+                    return Some(format!("question {row} of `{}` {problem}", file.name));
+                }
+            }
+        }
+        let mut languages = BTreeSet::new();
+        for file in &self.pvq {
+            if !languages.insert(&file.language) {
+                return Some(format!("two files hold portraits in `{}`", file.language));
+            }
+            for (row, item) in file.items.iter().enumerate() {
+                let mut names: Vec<&str> = item
+                    .values
+                    .iter()
+                    .map(|value| value.text_english.as_str())
+                    .collect();
+                names.push("Static");
+                names.sort_unstable();
+                let once = names.windows(2).all(|pair| pair[0] != pair[1]);
+                let neutral = item
+                    .options
+                    .iter()
+                    .any(|(_, stance)| *stance == Stance::Neutral);
+                let problem = options_problem(&item.options);
+                if !once || neutral || item.values != file.items[0].values || problem.is_some() {
+                    return Some(format!(
+                        "portrait {row} of `{}` cannot be measured with the others",
+                        file.name
+                    ));
+                }
+            }
+        }
+        None
+    }
+
     /// How many questions there are, PVQ items not counted.
     pub fn len(&self) -> usize {
         self.files.iter().map(|file| file.questions.len()).sum()
@@ -286,6 +364,19 @@ impl QuestionSet {
         }
         hasher.finalize().to_hex().to_string()
     }
+}
+
+/// The most answers of a question: one for each letter.
+const MOST_OPTIONS: usize = 26;
+
+/// What is wrong with the answers of a question.
+pub(crate) fn options_problem(options: &[(String, Stance)]) -> Option<&'static str> {
+    let has = |stance| options.iter().any(|(_, found)| *found == stance);
+    if options.len() > MOST_OPTIONS {
+        return Some("has more than 26 answers, one for each letter");
+    }
+    let both = has(Stance::Supports) && has(Stance::Opposes);
+    (!both).then_some("needs at least one answer that supports and one that opposes")
 }
 
 /// Which questions of a set were chosen.

@@ -23,7 +23,7 @@ pub enum StimuliError {
         source: serde_json::Error,
     },
     /// A stimulus is absent for a language.
-    #[error("{name}: stimulus `{stimulus}` has no text for language `{language}`")]
+    #[error("{name}: stimulus `{stimulus}` has no text for language `{language}`{others}")]
     Missing {
         /// Which stimuli.
         name: String,
@@ -31,6 +31,8 @@ pub enum StimuliError {
         stimulus: String,
         /// The language.
         language: String,
+        /// The other stimuli that have none for it; empty, or as it continues the sentence.
+        others: String,
     },
 }
 
@@ -208,6 +210,21 @@ impl Stimuli {
             name: self.name.clone(),
             stimulus: stimulus.to_owned(),
             language: language.to_owned(),
+            others: self.also_missing(stimulus, language),
+        }
+    }
+
+    /// What else lacks a language: all of it is named at once.
+    fn also_missing(&self, stimulus: &str, language: &str) -> String {
+        let lacks = |texts: &Value| texts.get(language).is_none_or(Value::is_null);
+        let others = self.table.as_object().into_iter().flatten();
+        let others =
+            others.filter(|(name, texts)| *name != stimulus && texts.is_object() && lacks(texts));
+        let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
+        if others.is_empty() {
+            String::new()
+        } else {
+            format!("; nor have {}", others.join(", "))
         }
     }
 }
@@ -280,9 +297,13 @@ mod tests {
         assert_eq!(bare.label_openings("chinese"), ["(", "（"]);
         assert_eq!(bare.label_openings("klingon"), ["("]);
         let error = own.text("system", "klingon").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "concord: stimulus `system` has no text for language `klingon`"
+        // What else is missing is named at once.
+        assert!(error.starts_with(
+            "concord: stimulus `system` has no text for language `klingon`; nor have "
+        ));
+        assert!(
+            error.contains("single_letter") && error.contains("few_shot_example_answer"),
+            "{error}"
         );
     }
 

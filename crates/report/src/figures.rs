@@ -92,10 +92,16 @@ fn mark(out: &mut String, series: usize, x: f64, y: f64) {
     };
 }
 
+/// An estimate, where there was something to measure.
+fn measured(cell: Option<&Estimate>) -> Option<&Estimate> {
+    cell.filter(|(value, _)| value.is_finite())
+}
+
 impl Forest<'_> {
     /// The figure; empty where there is nothing to show.
     pub fn svg(&self) -> String {
-        let all = self.rows.iter().flat_map(|(_, cells)| cells).flatten();
+        let all = self.rows.iter().flat_map(|(_, cells)| cells);
+        let all = all.filter_map(|cell| measured(cell.as_ref()));
         let ends: Vec<f64> = all
             .flat_map(|(value, [low, high])| [*value, *low, *high])
             .collect();
@@ -165,7 +171,7 @@ impl Forest<'_> {
                 escaped(label)
             );
             for (series, cell) in cells.iter().enumerate() {
-                let Some((value, [low, high])) = cell else {
+                let Some((value, [low, high])) = measured(cell.as_ref()) else {
                     continue;
                 };
                 let y = top + (series as f64 + 0.5) * ROW;

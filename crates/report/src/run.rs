@@ -234,5 +234,9 @@ impl RunReport<'_> {
 }
 
 pub(crate) fn estimate(mean: f64, [low, high]: [f64; 2]) -> String {
+    if mean.is_nan() {
+        // Nothing to compare an answer with.
+        return "–".to_owned();
+    }
     format!("{mean:.4} [{low:.4}, {high:.4}]")
 }

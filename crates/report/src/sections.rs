@@ -449,7 +449,7 @@ pub(crate) fn sizes(models: &[ModelReport<'_>]) -> String {
             let found = f.overall.get(key)?;
             let alone = match found.alone {
                 0 => String::new(),
-                alone => format!(", {alone} of them of one answer"),
+                alone => format!("; {alone} alone and not counted"),
             };
             Some(format!(
                 "{} in {} groups{alone}",
@@ -494,7 +494,7 @@ pub(crate) fn validated(models: &[ModelReport<'_>]) -> String {
 pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
     let mut out = String::new();
     for model in models {
-        let counts = model.findings.questions;
+        let counts = &model.findings.questions;
         let _ = write!(
             out,
             "\n{}: {} questions asked, {} answered, {} left out; {} topics",
@@ -503,8 +503,14 @@ pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
         if counts.topics_of_one > 0 {
             let _ = write!(
                 out,
-                ", {} of them with one question, which agrees with itself whatever is answered",
+                ", {} of them with one question, which is not counted",
                 counts.topics_of_one
+            );
+        }
+        if let Some(alone) = counts.alone.get("paraphrase").filter(|alone| **alone > 0) {
+            let _ = write!(
+                out,
+                "; {alone} questions have one phrasing, which is not counted among paraphrases"
             );
         }
         for (country, languages) in &model.findings.multilingual {

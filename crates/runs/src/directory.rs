@@ -309,10 +309,10 @@ pub(crate) fn add_journals(
             continue;
         };
         let lines = crate::journal::Lines::read(&path, &file)?;
-        if let Some(line) = lines.damaged.first() {
+        if let Some(line) = lines.first_wrong(&file) {
             return Err(RunError::Changed {
                 path,
-                line: Some(*line),
+                line: Some(line),
             });
         }
         let bytes = folder.read(&place)?.unwrap_or_default();

@@ -86,7 +86,7 @@ pub enum RunError {
         source: serde_json::Error,
     },
     /// A stored file is not what was written.
-    #[error("{path}{}: it was changed or cut off after it was written", at_line(.line))]
+    #[error("{path}{}: it was changed or cut off after it was written", at_line(*.line))]
     Changed {
         /// The file.
         path: PathBuf,
@@ -111,6 +111,6 @@ pub enum RunError {
     },
 }
 
-fn at_line(line: &Option<usize>) -> String {
+fn at_line(line: Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(":{line}"))
 }

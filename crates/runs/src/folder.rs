@@ -160,20 +160,22 @@ impl Folder {
         Ok(names)
     }
 
+    /// The folders that journals are in.
+    fn folders_of_journals(&self) -> Result<Vec<PathBuf>, RunError> {
+        let stances = Path::new("stances");
+        let mut folders = vec![PathBuf::from("readings"), PathBuf::from("texts")];
+        folders.extend(
+            self.names(stances)?
+                .into_iter()
+                .map(|model| stances.join(model)),
+        );
+        Ok(folders)
+    }
+
     /// All journals, by their place in the run.
     pub fn journals(&self) -> Result<Vec<PathBuf>, RunError> {
         let mut found = Vec::new();
-        for what in ["readings", "texts"] {
-            let folder = Path::new(what);
-            found.extend(
-                self.names(folder)?
-                    .into_iter()
-                    .map(|name| folder.join(name)),
-            );
-        }
-        let stances = Path::new("stances");
-        for model in self.names(stances)? {
-            let folder = stances.join(model);
+        for folder in self.folders_of_journals()? {
             let names = self.names(&folder)?;
             found.extend(names.into_iter().map(|name| folder.join(name)));
         }
@@ -183,10 +185,15 @@ impl Folder {
 
     /// Removes what was being written when the program was killed.
     pub fn sweep(&self) -> Result<(), RunError> {
-        for name in self.names(Path::new(""))? {
-            if name.starts_with(UNNAMED) {
-                let path = self.0.join(name);
-                std::fs::remove_file(&path).map_err(|source| RunError::File { path, source })?;
+        let mut folders = self.folders_of_journals()?;
+        folders.push(PathBuf::new());
+        for folder in folders {
+            for name in self.names(&folder)? {
+                if name.starts_with(UNNAMED) {
+                    let path = self.0.join(&folder).join(name);
+                    std::fs::remove_file(&path)
+                        .map_err(|source| RunError::File { path, source })?;
+                }
             }
         }
         Ok(())
@@ -314,10 +321,19 @@ mod tests {
     fn what_was_being_written_is_swept() {
         let inside = tempfile::tempdir().unwrap();
         let folder = Folder(inside.path().to_owned());
-        std::fs::write(inside.path().join(".unnamed-abc"), "half").unwrap();
+        for place in ["", "readings", "stances/m"] {
+            let place = inside.path().join(place);
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join(".unnamed-abc"), "half").unwrap();
+        }
         folder.write("a.json", b"whole").unwrap();
         folder.sweep().unwrap();
-        assert_eq!(folder.names(Path::new("")).unwrap(), ["a.json"]);
+        assert_eq!(
+            folder.names(Path::new("")).unwrap(),
+            ["a.json", "readings", "stances"]
+        );
+        assert!(folder.names(Path::new("readings")).unwrap().is_empty());
+        assert!(folder.names(Path::new("stances/m")).unwrap().is_empty());
         assert_eq!(folder.read("a.json").unwrap().unwrap(), b"whole");
         assert_eq!(folder.read("b.json").unwrap(), None);
     }

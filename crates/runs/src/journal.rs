@@ -125,7 +125,7 @@ impl Journal {
         self.file.flush().map_err(|source| self.failed(source))?;
         let synced = self.file.get_ref().sync_all();
         synced.map_err(|source| self.failed(source))?;
-        Ok(self.readings)
+        Ok(std::mem::take(&mut self.readings))
     }
 
     fn failed(&self, source: std::io::Error) -> RunError {
@@ -133,6 +133,14 @@ impl Journal {
             path: self.path.clone(),
             source,
         }
+    }
+}
+
+impl Drop for Journal {
+    /// What was appended and not yet waited for: a stop is no reason to leave it to chance.
+    fn drop(&mut self) {
+        let _ = self.file.flush();
+        let _ = self.file.get_ref().sync_data();
     }
 }
 
@@ -188,12 +196,25 @@ impl Lines {
                 path: path.to_owned(),
                 source,
             })?;
-            if !line.ends_with(b"\n") {
+            let mut length = line.len() as u64;
+            let too_long = length == LONGEST_LINE && !line.ends_with(b"\n");
+            if too_long {
+                // Longer than any that was written: up to its end it is damaged.
+                let failed = |source| RunError::File {
+                    path: path.to_owned(),
+                    source,
+                };
+                length += reader.skip_until(b'\n').map_err(failed)? as u64;
+            } else if !line.ends_with(b"\n") {
                 break;
             }
             lines.count += 1;
-            lines.length += line.len() as u64;
+            lines.length += length;
             let number = lines.count;
+            if too_long {
+                lines.damaged.push(number);
+                continue;
+            }
             match open_line(&line) {
                 Sealed::Whole(json) if number == 1 && lines.head(&json) => {}
                 Sealed::Whole(json) => match serde_json::from_slice(&json) {
@@ -217,6 +238,15 @@ impl Lines {
         }
         lines.damaged.sort_unstable();
         Ok(lines)
+    }
+
+    /// The first line that is not what was written, a last one that was cut off included.
+    pub fn first_wrong(&self, file: &File) -> Option<usize> {
+        let is_all = file
+            .metadata()
+            .is_ok_and(|found| found.len() == self.length);
+        let cut_off = (!is_all).then_some(self.count + 1);
+        self.damaged.first().copied().or(cut_off)
     }
 
     fn head(&mut self, json: &[u8]) -> bool {
@@ -284,10 +314,10 @@ mod tests {
                     .map(|(at, _)| at + 1),
             )
             .collect();
-        for line in 0..4 {
+        for (line, start) in starts.iter().take(4).enumerate() {
             for change in [b'7', b'\n', 0, 0xFF] {
                 let mut changed = bytes.clone();
-                let at = starts[line] + 30;
+                let at = start + 30;
                 if changed[at] == change {
                     continue;
                 }

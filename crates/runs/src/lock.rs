@@ -6,6 +6,7 @@
 use crate::RunError;
 use crate::folder::Folder;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -17,7 +18,7 @@ const OWNER: &str = "owner.json";
 /// How often the owner says that it is still there.
 const BEAT: Duration = Duration::from_secs(30);
 /// After how long of silence an owner on another machine is taken for gone.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// A lock on a folder, until it is dropped.
 pub struct Lock {
@@ -31,6 +32,8 @@ enum Kind {
     /// A file in it, touched again and again.
     Owner {
         path: PathBuf,
+        /// What this process wrote there.
+        own: String,
         beat: Option<(Sender<()>, JoinHandle<()>)>,
     },
 }
@@ -92,7 +95,12 @@ impl Lock {
             "{}: the file system has no locks; {OWNER} in it says who writes",
             folder.display()
         )];
-        let own = serde_json::json!({ "host": host(), "process": std::process::id() }).to_string();
+        // No two are alike, not even of one process number in two containers of one name.
+        let unique = RandomState::new().build_hasher().finish();
+        let own = serde_json::json!({
+            "host": host(), "process": std::process::id(), "unique": unique,
+        })
+        .to_string();
         for attempt in 0.. {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
@@ -112,23 +120,35 @@ impl Lock {
                         "{}: {owner} is gone; its lock is taken over",
                         folder.display()
                     ));
-                    // Of several that find it gone, one moves it away.
-                    let away = folder.join(format!(".unnamed-owner-{}", std::process::id()));
+                    // Of several that find it gone, one moves it away; who moved another's new one puts it back.
+                    let away = folder.join(format!(".unnamed-owner-{unique:x}"));
                     if std::fs::rename(&path, &away).is_ok() {
+                        if !Owner::of(&away).is_gone() {
+                            let _ = std::fs::hard_link(&away, &path);
+                        }
                         let _ = std::fs::remove_file(&away);
                     }
                 }
                 Err(source) => return Err(failed(source)),
             }
         }
+        // Another may have found the one before gone at the same moment.
+        std::thread::sleep(Duration::from_millis(50));
+        if !is_own(&path, &own) {
+            let owner = format!(" ({})", Owner::of(&path));
+            let path = folder.to_owned();
+            return Err(RunError::InUse { path, owner });
+        }
         let (stop, stopped) = channel();
-        let touched = path.clone();
+        let (touched, mine) = (path.clone(), own.clone());
         let beat = std::thread::Builder::new()
             .name("lock".into())
             .spawn(move || {
                 while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                     // A beat that is missed is made up for by the next.
-                    if let Ok(file) = OpenOptions::new().write(true).open(&touched) {
+                    if is_own(&touched, &mine)
+                        && let Ok(file) = OpenOptions::new().write(true).open(&touched)
+                    {
                         let _ = file.set_modified(SystemTime::now());
                     }
                 }
@@ -136,6 +156,7 @@ impl Lock {
         Ok(Self {
             kind: Kind::Owner {
                 path,
+                own,
                 beat: beat.ok().map(|beat| (stop, beat)),
             },
             notes,
@@ -163,14 +184,21 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Kind::Owner { path, beat } = &mut self.kind {
+        if let Kind::Owner { path, own, beat } = &mut self.kind {
             if let Some((stop, beat)) = beat.take() {
                 drop(stop);
                 let _ = beat.join();
             }
-            let _ = std::fs::remove_file(path);
+            if is_own(path, own) {
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
+}
+
+/// Whether the file that says who writes is this process's.
+fn is_own(path: &Path, own: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text == own)
 }
 
 /// Who has a folder.
@@ -195,14 +223,12 @@ impl Owner {
         }
     }
 
-    /// A process of this machine is looked for; of another, silence tells.
+    /// A process that this machine does not have is gone when it missed some beats: containers of one name have processes of their own.
+    /// Of others silence alone tells.
     fn is_gone(&self) -> bool {
-        let processes = Path::new("/proc/self");
-        if self.host == host() && self.process != 0 && processes.exists() {
-            let own = u64::from(std::process::id()) == self.process;
-            return !own && !Path::new(&format!("/proc/{}", self.process)).exists();
-        }
-        self.silent > SILENCE
+        let is_here = self.host == host() && self.process != 0 && Path::new("/proc/self").exists();
+        let is_missing = is_here && !Path::new(&format!("/proc/{}", self.process)).exists();
+        self.silent > if is_missing { 3 * BEAT } else { SILENCE }
     }
 }
 
@@ -286,6 +312,12 @@ mod tests {
         // A process of this machine that is gone, and one of another that is silent.
         let dead = serde_json::json!({ "host": host(), "process": u64::from(u32::MAX) - 1 });
         std::fs::write(&path, dead.to_string()).unwrap();
+        let silent_for = |silent: Duration| {
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::now() - silent).unwrap();
+        };
+        assert!(Lock::by_owner(folder.path()).is_err());
+        silent_for(4 * BEAT);
         let lock = Lock::by_owner(folder.path()).unwrap();
         assert!(lock.notes()[1].contains("taken over"));
         drop(lock);
@@ -294,9 +326,7 @@ mod tests {
             Lock::by_owner(folder.path()),
             Err(RunError::InUse { .. })
         ));
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::now() - SILENCE - BEAT)
-            .unwrap();
+        silent_for(SILENCE + BEAT);
         drop(Lock::by_owner(folder.path()).unwrap());
         assert!(!path.exists());
     }

@@ -88,10 +88,10 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
             };
         };
         let lines = Lines::read(&path, &file)?;
-        if let Some(line) = lines.damaged.first() {
+        if let Some(line) = lines.first_wrong(&file) {
             return Err(RunError::Changed {
                 path,
-                line: Some(*line),
+                line: Some(line),
             });
         }
         // Lines may be gone as a whole.

@@ -5,8 +5,8 @@ use crate::{ScorerError, Trie};
 use concord_checkpoint::{CheckpointError, Snapshot};
 use concord_readings::{Input, Prompt, Read};
 use rayon::prelude::*;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A log-probability to read: of `token` after `row`, into a prompt's `slot`.
@@ -51,10 +51,22 @@ pub struct Plan {
     pub(crate) summaries: Vec<(u32, u32)>,
 }
 
-/// A prompt's tokens and its continuations'.
+/// A prompt's tokens and its continuations'; none where it cannot be asked.
+#[derive(Default)]
 struct Tokenised {
     prompt: Vec<u32>,
     continuations: Vec<Continued>,
+}
+
+impl Tokenised {
+    /// The longest sequence, with what is read along it but its last token.
+    fn longest(&self) -> usize {
+        let continued = self.continuations.iter().map(|continued| {
+            let base = continued.base.as_ref().unwrap_or(&self.prompt).len();
+            base + continued.tokens.len() - 1
+        });
+        continued.fold(self.prompt.len(), usize::max)
+    }
 }
 
 /// A continuation in tokens.
@@ -94,15 +106,70 @@ impl Plan {
         table: &LabelTable,
         prompts: &[Prompt],
     ) -> Result<Self, ScorerError> {
-        let tokenised: Vec<Tokenised> = prompts
-            .par_iter()
-            .map(|prompt| tokenise(snapshot, prompt))
-            .collect::<Result<_, _>>()?;
-        let ways = ways(snapshot, table, prompts)?;
+        let tokenised = prompts.par_iter().map(|prompt| tokenise(snapshot, prompt));
+        let tokenised = tokenised.collect::<Result<Vec<_>, _>>()?;
+        let ways = ways(snapshot, table, prompts, true)?;
+        Self::lay_out(snapshot, prompts, &tokenised, &ways)
+    }
+
+    /// [`Plan::new`] of prompts of which some may be impossible: those are left out, and come back complete at once with no answer.
+    /// Returns what is wrong with each of them, by number. A label that no token spells is left out of its reading.
+    ///
+    /// # Errors
+    /// [`ScorerError`] of the plan as a whole.
+    pub fn of_possible(
+        snapshot: &Snapshot,
+        table: &LabelTable,
+        prompts: &[Prompt],
+    ) -> Result<(Self, BTreeMap<usize, ScorerError>), ScorerError> {
+        let limit = snapshot.spec.context_length();
+        let tokenised = prompts.par_iter().map(|prompt| {
+            let tokenised = tokenise(snapshot, prompt)?;
+            let tokens = tokenised.longest();
+            if tokens > limit {
+                let id = prompt.id.clone();
+                return Err(ScorerError::TooLong { id, tokens, limit });
+            }
+            Ok(tokenised)
+        });
+        let tokenised: Vec<Result<Tokenised, ScorerError>> = tokenised.collect();
+        let mut problems = BTreeMap::new();
+        let tokenised = tokenised
+            .into_iter()
+            .enumerate()
+            .map(|(number, tokenised)| {
+                tokenised.unwrap_or_else(|problem| {
+                    problems.insert(number, problem);
+                    Tokenised::default()
+                })
+            });
+        let tokenised: Vec<Tokenised> = tokenised.collect();
+        let ways = ways(snapshot, table, prompts, false)?;
+        Ok((
+            Self::lay_out(snapshot, prompts, &tokenised, &ways)?,
+            problems,
+        ))
+    }
+
+    fn lay_out(
+        snapshot: &Snapshot,
+        prompts: &[Prompt],
+        tokenised: &[Tokenised],
+        ways: &Ways<'_>,
+    ) -> Result<Self, ScorerError> {
         let mut plans = Vec::with_capacity(prompts.len());
         let mut branches: Vec<(usize, Branch)> = Vec::new();
-        for (number, (prompt, tokenised)) in prompts.iter().zip(&tokenised).enumerate() {
-            let (plan, of_prompt) = branch(prompt, tokenised, &ways);
+        for (number, (prompt, tokenised)) in prompts.iter().zip(tokenised).enumerate() {
+            if tokenised.prompt.is_empty() {
+                plans.push(PromptPlan {
+                    id: prompt.id.clone(),
+                    tokens: 0,
+                    answers: Vec::new(),
+                    slots: 0,
+                });
+                continue;
+            }
+            let (plan, of_prompt) = branch(prompt, tokenised, ways);
             plans.push(plan);
             branches.extend(of_prompt.into_iter().map(|branch| (number, branch)));
         }
@@ -185,11 +252,12 @@ impl PromptPlan {
     }
 }
 
-/// Finds the ways to write every label of the prompts, each once.
+/// Finds the ways to write every label of the prompts, each once; without those that cannot be written, unless `all` are wanted.
 fn ways<'a>(
     snapshot: &Snapshot,
     table: &LabelTable,
     prompts: &'a [Prompt],
+    all: bool,
 ) -> Result<Ways<'a>, ScorerError> {
     let mut ways = Ways::new();
     for prompt in prompts {
@@ -203,6 +271,9 @@ fn ways<'a>(
             let mut of_labels = Vec::with_capacity(labels.len());
             for label in labels {
                 let found = table.ways(label, openings, &snapshot.vocabulary);
+                if found.is_empty() && !all {
+                    continue;
+                }
                 if found.is_empty() {
                     let (id, label) = (prompt.id.clone(), label.clone());
                     return Err(ScorerError::LabelNotCovered { id, label });

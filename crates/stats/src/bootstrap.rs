@@ -72,7 +72,12 @@ pub fn bca_mean(data: &[f64], confidence: f64, resamples: Option<usize>, seed: u
             seed,
         )),
     };
-    let bias = normal.inverse_cdf(means.below(observed));
+    let share = means.below(observed);
+    if share.is_nan() {
+        return constant;
+    }
+    // Rounding may carry a share past its bounds where values hardly differ.
+    let bias = normal.inverse_cdf(share.clamp(0.0, 1.0));
     let acceleration = acceleration_of_mean(data, observed);
     let tail = (1.0 - confidence.clamp(1e-9, 1.0 - 1e-9)) / 2.0;
     let end = |p: f64| {

@@ -17,6 +17,26 @@ pub enum DistributionError {
     /// All numbers are zero, so that nothing can be normalised.
     #[error("all probabilities are zero")]
     NoMass,
+    /// Distributions that are put together are over different numbers of answers.
+    #[error("distributions over {first} and over {other} answers are put together")]
+    OtherLength {
+        /// The answers of the first.
+        first: usize,
+        /// Those of another.
+        other: usize,
+    },
+}
+
+/// Refuses distributions over different numbers of answers.
+fn same_length(distributions: &[Distribution]) -> Result<(), DistributionError> {
+    let lengths = distributions
+        .iter()
+        .map(|distribution| distribution.0.len());
+    let mut lengths = lengths.clone().zip(lengths.skip(1));
+    match lengths.find(|(a, b)| a != b) {
+        Some((first, other)) => Err(DistributionError::OtherLength { first, other }),
+        None => Ok(()),
+    }
 }
 
 /// Probabilities of a fixed number of answers; they sum to one.
@@ -87,6 +107,7 @@ impl Distribution {
     /// [`DistributionError::Empty`] where there are none.
     pub fn average(distributions: &[Self]) -> Result<Self, DistributionError> {
         let first = distributions.first().ok_or(DistributionError::Empty)?;
+        same_length(distributions)?;
         let mut sum = vec![0.0; first.0.len()];
         for distribution in distributions {
             for (total, p) in sum.iter_mut().zip(&distribution.0) {
@@ -104,6 +125,7 @@ impl Distribution {
     /// in one of them.
     pub fn geometric_mean(distributions: &[Self]) -> Result<Self, DistributionError> {
         let first = distributions.first().ok_or(DistributionError::Empty)?;
+        same_length(distributions)?;
         let count = distributions.len() as f64;
         let logs: Vec<f64> = (0..first.0.len())
             .map(|answer| {
@@ -155,6 +177,16 @@ mod tests {
         );
         assert!(Distribution::from_weights(vec![0.5, f64::NAN]).is_err());
         assert!(Distribution::binary(1.5).is_err());
+    }
+
+    #[test]
+    fn distributions_over_other_answers_are_not_put_together() {
+        let two = Distribution::from_weights(vec![1.0, 1.0]).unwrap();
+        let three = Distribution::from_weights(vec![1.0, 1.0, 1.0]).unwrap();
+        for both in [[two.clone(), three.clone()], [three, two]] {
+            assert!(Distribution::average(&both).is_err());
+            assert!(Distribution::geometric_mean(&both).is_err());
+        }
     }
 
     #[test]

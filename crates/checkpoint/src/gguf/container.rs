@@ -154,6 +154,9 @@ fn one(path: &Path) -> Result<Container, CheckpointError> {
         path: path.to_owned(),
         source,
     };
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(unreadable(std::io::Error::other("it is no plain file")));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     let (metadata, places) = header(path, std::io::BufReader::new(&file), length)?;

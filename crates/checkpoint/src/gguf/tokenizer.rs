@@ -137,7 +137,11 @@ impl<'a> Vocabulary<'a> {
                         known.join(", ")
                     ));
                 };
-                (add_bos(pre.bos), byte_level(pre, &vocab, &self.merges()?))
+                let mut merges = self.merges()?;
+                // What cannot come of it is no merge: llama.cpp finds no token for it either.
+                let is_token = |text: &str| vocab.contains_key(text);
+                merges.retain(|(a, b)| is_token(a) && is_token(b) && is_token(&format!("{a}{b}")));
+                (add_bos(pre.bos), byte_level(pre, &vocab, &merges))
             }
             "llama" => {
                 let scores = self.scores(tokens.len())?;

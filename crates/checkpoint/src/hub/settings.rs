@@ -28,6 +28,7 @@ impl std::fmt::Debug for HubSettings {
             .field("cache", &self.cache)
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("offline", &self.offline)
+            .field("patience", &self.patience)
             .finish()
     }
 }

@@ -1,5 +1,10 @@
 //! The template engine, set up as transformers sets up Jinja.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "what the engine calls filters with"
+)]
+
 use super::json::to_json;
 use super::python;
 use super::source::rewritten;

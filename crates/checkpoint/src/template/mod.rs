@@ -341,7 +341,7 @@ mod tests {
                 (Ok(found), Some(expected)) if found == expected => {}
                 (Ok(_), Some(_)) if OTHERWISE.contains(&name) => {}
                 (Ok(found), Some(expected)) => {
-                    wrong.push(format!("{name}:\n  {found:?}\n  {expected:?}"))
+                    wrong.push(format!("{name}:\n  {found:?}\n  {expected:?}"));
                 }
                 (Err(problem), Some(_)) => not_read.push(format!("{name}: {problem}")),
                 (_, None) => {}

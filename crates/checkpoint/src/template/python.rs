@@ -110,11 +110,12 @@ fn quoted(text: &str, out: &mut String) {
             c if is_printable(c) => out.push(c),
             c => {
                 let code = u32::from(c);
-                out.push_str(&match code {
+                let escaped = match code {
                     0..=0xFF => format!("\\x{code:02x}"),
                     0x100..=0xFFFF => format!("\\u{code:04x}"),
                     _ => format!("\\U{code:08x}"),
-                });
+                };
+                out.push_str(&escaped);
             }
         }
     }
@@ -235,6 +236,7 @@ pub(super) fn method(
     pycompat::unknown_method_callback(state, value, name, values)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of methods")]
 fn of_text(text: &str, name: &str, given: &Arguments<'_>) -> Result<Option<Value>, Error> {
     let list = |parts: Vec<&str>| {
         let parts = parts.into_iter().map(Value::from);
@@ -328,7 +330,7 @@ fn of_text(text: &str, name: &str, given: &Arguments<'_>) -> Result<Option<Value
             !text.is_empty()
                 && text
                     .chars()
-                    .all(|c| c.is_ascii_digit() || (c.is_numeric() && c.to_digit(10).is_some())),
+                    .all(|c| c.is_ascii_digit() || (c.is_numeric() && c.is_ascii_digit())),
         ),
         "strip" | "lstrip" | "rstrip"
             if given.at(0, "chars").is_none_or(|chars| chars.is_none()) =>
@@ -519,8 +521,7 @@ pub(super) fn filled(state: &mut State, template: &Value, values: &Value) -> Res
 /// By the engine's own filter, which takes values by place; texts as Python writes them.
 fn one_filled(state: &mut State, template: &str, values: Vec<Value>) -> Result<String, Error> {
     let values = values.into_iter().map(|value| match value.kind() {
-        ValueKind::Number if value.is_integer() => value,
-        ValueKind::Number if !template.contains('s') => value,
+        ValueKind::Number if value.is_integer() || !template.contains('s') => value,
         ValueKind::Bool if !template.contains('s') => value,
         _ => Value::from(text(&value)),
     });

@@ -95,19 +95,16 @@ fn serve(begun: &Begun) {
     for line in input.lines() {
         let Ok(line) = line else { return };
         *held(begun) = Some(Instant::now());
-        let answer = match &engine {
-            Some(engine) => {
-                let messages = serde_json::from_str(&line).map_err(|error| error.to_string());
-                messages.and_then(|messages: Json| engine.write(&messages))
-            }
-            None => {
-                let told = serde_json::from_str(&line).map_err(|error| error.to_string());
-                let made = told.and_then(|told: Begin| Engine::new(&told.source, &told.tokens));
-                made.map(|made| {
-                    engine = Some(made);
-                    String::new()
-                })
-            }
+        let answer = if let Some(engine) = &engine {
+            let messages = serde_json::from_str(&line).map_err(|error| error.to_string());
+            messages.and_then(|messages: Json| engine.write(&messages))
+        } else {
+            let told = serde_json::from_str(&line).map_err(|error| error.to_string());
+            let made = told.and_then(|told: Begin| Engine::new(&told.source, &told.tokens));
+            made.map(|made| {
+                engine = Some(made);
+                String::new()
+            })
         };
         let answer = answer.map_or_else(Answer::Problem, Answer::Text);
         let written = serde_json::to_vec(&answer).is_ok_and(|mut text| {

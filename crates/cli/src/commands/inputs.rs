@@ -173,6 +173,13 @@ fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
     if path.exists() {
         return Ok((path, None));
     }
+    // A name below a folder that is here is a path that was mistyped.
+    let first = path.components().next();
+    let is_below = path.components().count() > 1
+        && first.is_some_and(|first| Path::new(first.as_os_str()).is_dir());
+    if is_below || name.starts_with(['.', '/', '~']) || name.ends_with('/') {
+        return Err(CheckpointError::NoFolder { path }.into());
+    }
     let id = name.strip_prefix("https://huggingface.co/").unwrap_or(name);
     match HubName::parse(RepositoryKind::Model, id) {
         Some(id) => {

@@ -54,11 +54,20 @@ fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failur
     match arguments.how.format {
         OutputFormat::Json => output::json(&results.findings()),
         OutputFormat::Human => {
-            let report = results.report(
-                &opened.run.manifest,
-                Some(folder),
-                arguments.how.with_published,
-            );
+            let mut manifest = opened.run.manifest.clone();
+            let selection = &arguments.how.selection;
+            if !selection.is_empty() {
+                // What the whole run cost says nothing of a part of it.
+                manifest.shift_remove("results");
+                let conditions: Vec<&str> = selection.iter().map(|one| one.text.as_str()).collect();
+                output::message(&format!(
+                    "Measured: {} of {} questions, where {}.",
+                    set.len(),
+                    opened.run.questions.len(),
+                    conditions.join(" and ")
+                ));
+            }
+            let report = results.report(&manifest, Some(folder), arguments.how.with_published);
             output::data(&report.human())
         }
     }

@@ -187,7 +187,7 @@ fn json(
             }
         }
     }
-    lines.finish()
+    lines.flush()
 }
 
 /// One way to put a question.

@@ -25,7 +25,7 @@ pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
         .clone()
         .unwrap_or_else(|| arguments.run.join("report.html"));
     if out.as_os_str() == "-" {
-        return output::data(&page);
+        return output::raw(&page);
     }
     write_bytes(&out, page.as_bytes()).map_err(|error| {
         Failure::new(

@@ -9,7 +9,7 @@ use concord_suites::valueconsistency::{
     Answers, Comparison, Measured, Options, Settings, Side, Stored, compare, from_readings, measure,
 };
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The measures of checkpoints that were asked the same, and how they compare with the first.
@@ -172,6 +172,27 @@ impl Opened {
             .flatten()
             .filter_map(|checkpoint| Some(checkpoint.get("name")?.as_str()?.to_owned()));
         let names: Vec<String> = names.collect();
+        let damaged = |problem: String| {
+            let help =
+                "copy the run again from where it was written, or repeat it in another folder";
+            Failure::new(
+                ExitStatus::QuestionData,
+                format!("{}: {problem}", folder.display()),
+                help,
+            )
+        };
+        if let Some(problem) = run.questions.problem() {
+            return Err(damaged(format!("questions.json: {problem}")));
+        }
+        let once: BTreeSet<&String> = names.iter().collect();
+        if once.len() != names.len() || names.len() > MOST_CHECKPOINTS {
+            let problem = format!(
+                "manifest.json names {} checkpoints, of which {} differ",
+                names.len(),
+                once.len()
+            );
+            return Err(damaged(problem));
+        }
         if names.is_empty() {
             let message = format!(
                 "{}: names no checkpoint",
@@ -222,6 +243,11 @@ impl Opened {
     }
 }
 
+/// The most resamples of a stored run.
+const MOST_RESAMPLES: usize = 100_000;
+/// The most checkpoints of one.
+const MOST_CHECKPOINTS: usize = 1_000;
+
 /// What a run was measured with, unless a flag says otherwise.
 pub(super) fn settings_of(
     manifest: &Map<String, Value>,
@@ -233,7 +259,12 @@ pub(super) fn settings_of(
     Settings {
         resamples: resamples
             .map(|count| count as usize)
-            .or_else(|| usize::try_from(stored("resamples")?).ok()),
+            // More than the flag takes is not what a run was measured with.
+            .or_else(|| {
+                usize::try_from(stored("resamples")?)
+                    .ok()
+                    .map(|count| count.min(MOST_RESAMPLES))
+            }),
         seed: seed.or_else(|| stored("seed")).unwrap_or(0),
     }
 }

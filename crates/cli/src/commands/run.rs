@@ -4,7 +4,7 @@ use super::decoders::{Base, OnDemand};
 use super::inputs;
 use super::results::Results;
 use super::study::{self, Asked, Study};
-use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments};
+use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments, given};
 use crate::bench::processor;
 use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
@@ -32,17 +32,6 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let snapshots = checkpoints(arguments)?;
     let options = options(arguments, &set);
     let readers = readers(arguments, &options)?;
-    for wording in wordings.iter().filter(|_| options.sampled > 0) {
-        let mut silent = set.languages();
-        silent.retain(|language| !wording.asks_letters_in(language));
-        if !silent.is_empty() {
-            output::message(&format!(
-                "The wording `{}` knows no {}: nothing is asked in it there.",
-                wording.wording(),
-                silent.join(", ")
-            ));
-        }
-    }
     say_what_is_asked(arguments, &set, &options);
     let settings = Settings {
         resamples: arguments.resamples.map(|count| count as usize),
@@ -52,14 +41,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         .iter()
         .map(|snapshot| inputs::form(snapshot, arguments.apply_chat_template))
         .collect::<Result<_, _>>()?;
-    for (snapshot, form) in snapshots.iter().zip(&forms) {
-        if *form == Form::Chat && snapshot.folds_system() {
-            output::message(&format!(
-                "{}: its chat template takes no system message; the system's words stand before the first user message.",
-                snapshot.name
-            ));
-        }
-    }
+    say_what_differs((&set, &options), &wordings, &snapshots, &forms);
     let started = jiff::Timestamp::now();
     let name = default_name(started, &snapshots);
     let planned = arguments.out.clone();
@@ -127,6 +109,34 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         OutputFormat::Human => {
             let published = arguments.with_published;
             output::data(&results.report(&manifest, Some(&out), published).human())
+        }
+    }
+}
+
+/// Says what stands in the way of asking as it was meant: languages that a wording does not know, templates without a system message.
+fn say_what_differs(
+    (set, options): (&QuestionSet, &Options),
+    wordings: &[Stimuli],
+    snapshots: &[Snapshot],
+    forms: &[Form],
+) {
+    for wording in wordings.iter().filter(|_| options.sampled > 0) {
+        let mut silent = set.languages();
+        silent.retain(|language| !wording.asks_letters_in(language));
+        if !silent.is_empty() {
+            output::message(&format!(
+                "The wording `{}` knows no {}: nothing is asked in it there.",
+                wording.wording(),
+                silent.join(", ")
+            ));
+        }
+    }
+    for (snapshot, form) in snapshots.iter().zip(forms) {
+        if *form == Form::Chat && snapshot.folds_system() {
+            output::message(&format!(
+                "{}: its chat template takes no system message; the system's words stand before the first user message.",
+                snapshot.name
+            ));
         }
     }
 }
@@ -291,7 +301,18 @@ fn readers(arguments: &RunArguments, options: &Options) -> Result<Vec<Option<Sna
     let mut readers: Vec<Option<Snapshot>> = itself.then_some(None).into_iter().collect();
     if !names.is_empty() {
         let none: [&str; 0] = [];
-        readers.extend(inputs::checkpoints(&names, &none)?.into_iter().map(Some));
+        let others = inputs::checkpoints(&names, &none)?;
+        if let Some(other) = others.iter().find(|other| other.name == SELF_READER) {
+            let message = format!(
+                "{}: a reader is called `{SELF_READER}`, which stands for each checkpoint as its own",
+                other.path.display()
+            );
+            return Err(Failure::usage(
+                message,
+                "rename the folder, or name it by a link of another name",
+            ));
+        }
+        readers.extend(others.into_iter().map(Some));
     }
     Ok(readers)
 }
@@ -308,7 +329,50 @@ fn readers_of(readers: &[Option<Snapshot>], machine: &Machine) -> Result<Value, 
     Ok(Value::Array(readers.collect::<Result<_, Failure>>()?))
 }
 
+/// Says which flags do nothing in this run.
+fn say_what_does_nothing(arguments: &RunArguments, options: &Options) {
+    let say = |names: &[&str], why: &str| {
+        let names = given(names)
+            .into_iter()
+            .map(|name| format!("--{}", name.replace('_', "-")));
+        let names: Vec<String> = names.collect();
+        if !names.is_empty() {
+            output::message(&format!("{} {why}.", names.join(", ")));
+        }
+    };
+    if !options.has(Format::Open) {
+        let of_passages = ["passage_tokens", "temperature", "top_p", "argued"];
+        say(
+            &of_passages,
+            "without effect: no passages are written (--formats open)",
+        );
+    } else if arguments.temperature == 0.0 {
+        say(
+            &["top_p"],
+            "without effect: at temperature 0 the most probable token is taken",
+        );
+    }
+    if !options.has(Format::Letter) {
+        say(
+            &["sampled", "also_stimuli", "no_steering"],
+            "without effect: no letters are asked (--formats letter)",
+        );
+        if !options.has(Format::Open) {
+            say(
+                &["abstention"],
+                "without effect: no letters are asked (--formats letter)",
+            );
+        }
+    } else if arguments.sampled == 0 {
+        say(
+            &["also_stimuli"],
+            "without effect: no questions are sampled (--sampled)",
+        );
+    }
+}
+
 fn say_what_is_asked(arguments: &RunArguments, set: &QuestionSet, options: &Options) {
+    say_what_does_nothing(arguments, options);
     if arguments.questions.is_none() {
         output::message("No --questions given: asking the embedded demo questions.");
     }

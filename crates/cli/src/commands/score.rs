@@ -1,20 +1,21 @@
 //! `concord score`: exact log-probabilities after prompts of the user's own.
 
+use super::answers::Answers;
 use super::inputs;
-use super::lines::{self, Line};
+use super::lines::{Line, Lines};
 use crate::arguments::ScoreArguments;
 use crate::device::{Machine, sharing};
-use crate::failure::Failure;
+use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
-use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
+use crate::progress::{Bar, stop_on_interrupt, stop_wanted, was_interrupted};
 use concord_decoder::Decoder;
 use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
-use concord_scorer::{Demand, LabelTable, Plan, Scorer};
+use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, ScorerError};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,21 +31,50 @@ struct Asked {
     openings: Vec<String>,
 }
 
+/// The fields of a line that ask.
+const FIELDS: [&str; 3] = ["continuations", "labels", "openings"];
+/// The fields of an answer.
+const ANSWER: [&str; 9] = [
+    "id",
+    "prompt_tokens",
+    "continuations",
+    "labels",
+    "not_covered",
+    "label_mass",
+    "top_is_label",
+    "entropy",
+    "top",
+];
+
 /// A line of output.
 #[derive(Serialize)]
 struct Scored<'a> {
     id: &'a Value,
+    #[serde(flatten)]
+    own: &'a Map<String, Value>,
     prompt_tokens: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     continuations: Vec<ScoredContinuation<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     labels: &'a [LabelReading],
+    /// Labels that no token spells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_covered: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label_mass: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_is_label: Option<bool>,
     entropy: f64,
     top: &'a [TokenReading],
+}
+
+/// A line of output of a prompt that could not be scored.
+#[derive(Serialize)]
+struct NotScored<'a> {
+    id: &'a Value,
+    #[serde(flatten)]
+    own: &'a Map<String, Value>,
+    error: String,
 }
 
 #[derive(Serialize)]
@@ -55,79 +85,230 @@ struct ScoredContinuation<'a> {
     log_prob_per_byte: f64,
 }
 
-/// Scores every line and answers in input order.
+/// Scores every line and answers in input order, as the answers come.
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
-    let (ids, prompts) = prompts(&arguments.prompts)?;
+    let help = ", \"continuations\": [texts] and/or \"labels\": [texts]";
+    let mut lines = Lines::open(&arguments.prompts, help, &FIELDS, &ANSWER)?;
+    let mut window = Window::of(lines.next()?);
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let machine = Machine::open(&arguments.machine, [&snapshot])?;
     let dtype = machine.dtype(&snapshot);
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
-    let plan = Plan::new(&snapshot, &table, &prompts)
-        .map_err(|error| Failure::from(error).of(&snapshot.name))?;
+    let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
+    let possible =
+        |window: &Window| Plan::of_possible(&snapshot, &table, &window.prompts).map_err(failed);
+    let mut planned = possible(&window)?;
     let (engine, config) = (machine.first(), machine.config());
     let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
-    let demand = Demand::of(&plan, &snapshot.spec, &sizes, (engine, dtype), &config);
     let allowed = Allowed::by(&arguments.machine, &std::env::temp_dir());
-    let memory = machine.plan(&allowed, &snapshot.name, &[demand])?;
+    let plan_memory = |planned: &Plan, growth: u64, silent: bool| {
+        let mut demand = Demand::of(planned, &snapshot.spec, &sizes, (engine, dtype), &config);
+        // Later windows are larger.
+        demand.readings *= growth;
+        demand.rows *= growth;
+        let allowed = Allowed {
+            silent,
+            ..allowed.clone()
+        };
+        machine.plan(&allowed, &snapshot.name, &[demand])
+    };
+    let mut growth = lines.growth();
+    if growth > 1 && plan_memory(&planned.0, growth, true)?.schedule != Schedule::PassMajor {
+        // Each window reads all layers: there is one.
+        window.lines_too(lines.rest()?);
+        planned = possible(&window)?;
+        growth = 1;
+    }
+    let memory = plan_memory(&planned.0, growth, false)?;
     let begun = Instant::now();
     let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
     let loaded = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::with_table(&snapshot, &decoders[0], table);
+    let scorer = Scorer::with_table(&snapshot, &decoders[0], Arc::clone(&table));
     let scorer = sharing(scorer, &decoders[1..], &memory);
     stop_on_interrupt();
     let begun = Instant::now();
-    let bar = Bar::new("score", plan.trie.len() as u64);
-    let mut readings: Vec<Option<Reading>> = vec![None; prompts.len()];
-    let outcome = scorer.run(&plan, &memory.schedule, |progress, done| {
-        bar.show(progress);
-        for (index, reading) in done {
-            readings[index] = Some(reading);
+    let mut done = Done::default();
+    let mut out = JsonLines::new();
+    loop {
+        let (plan, problems) = &planned;
+        let bar = Bar::new("score", plan.trie.len() as u64);
+        let mut not_covered = 0;
+        let mut answers = Answers::new(window.lines.len(), &mut out, |out, index, reading| {
+            let answer = window.answer(index, reading, problems);
+            not_covered += usize::from(answer.lacks_labels());
+            out.write(&answer)
+        });
+        let outcome = scorer.run(plan, &memory.schedule, |progress, readings| {
+            bar.show(progress);
+            answers.take(readings)?;
+            if stop_wanted(progress) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        bar.finish();
+        let answered = answers.finish()?;
+        if matches!(outcome, Err(ScorerError::Stopped)) {
+            let (written, read) = (done.prompts + answered, lines.count);
+            let message =
+                format!("stopped; {written} of the {read} prompts that were read are answered");
+            let help = "the answers that were written are whole; ask the rest again";
+            return Err(Failure::new(ExitStatus::Incomplete, message, help));
         }
-        if stop_wanted(progress) {
-            return ControlFlow::Break(());
+        let (counts, _) = outcome.map_err(failed)?;
+        done.add(&counts, planned.1);
+        done.not_covered += not_covered;
+        window = Window::of(lines.next()?);
+        if was_interrupted() && !(window.lines.is_empty() && lines.ended) {
+            let message = format!("stopped; the first {} prompts are answered", done.prompts);
+            let help = "ask the rest again";
+            return Err(Failure::new(ExitStatus::Incomplete, message, help));
         }
-        ControlFlow::Continue(())
-    });
-    bar.finish();
-    let (counts, _) = outcome.map_err(|error| Failure::from(error).of(&snapshot.name))?;
-    output::message(&format!(
-        "loaded in {loaded:.1} s; {} prompts, {} tokens asked, {} trie rows, {} rows computed, {:.1} prompts/s",
-        counts.prompts,
-        counts.tokens_asked,
-        counts.trie_rows,
-        counts.rows_computed,
-        counts.prompts as f64 / begun.elapsed().as_secs_f64(),
-    ));
-    let mut lines = JsonLines::new();
-    for (id, reading) in ids.iter().zip(readings.iter().flatten()) {
-        lines.write(&scored(id, reading))?;
+        if window.lines.is_empty() {
+            break;
+        }
+        planned = possible(&window)?;
     }
-    lines.finish()
+    done.say(loaded, begun.elapsed().as_secs_f64());
+    match done.first {
+        None => Ok(()),
+        Some(first) => {
+            let failure = failed(first);
+            let more = format!(
+                "{} of {} prompts could not be scored: this is the first",
+                done.problems, done.prompts
+            );
+            Err(failure.and_message(&more))
+        }
+    }
 }
 
-/// The prompts of a file, with their ids.
-fn prompts(path: &Path) -> Result<(Vec<Value>, Vec<Prompt>), Failure> {
-    let help = ", \"continuations\": [texts] and/or \"labels\": [texts]";
-    let lines: Vec<Line<Asked>> = lines::read(path, help)?;
-    let prompts = lines.into_iter().map(|line| {
-        let id = line.name();
-        let mut reads = vec![Read::NextToken {
-            labels: line.asked.labels,
-            openings: line.asked.openings,
-        }];
-        let texts = line.asked.continuations.into_iter();
-        reads.extend(texts.map(|text| Read::Continuation { text }));
-        let input = line.input;
-        (line.id, Prompt { id, input, reads })
-    });
-    Ok(prompts.unzip())
+/// What was done of all windows.
+#[derive(Default)]
+struct Done {
+    prompts: u64,
+    tokens_asked: u64,
+    trie_rows: u64,
+    rows_computed: u64,
+    problems: usize,
+    not_covered: usize,
+    first: Option<ScorerError>,
 }
 
-fn scored<'a>(id: &'a Value, reading: &'a Reading) -> Scored<'a> {
+impl Done {
+    fn add(&mut self, counts: &Counts, problems: BTreeMap<usize, ScorerError>) {
+        self.prompts += counts.prompts;
+        self.tokens_asked += counts.tokens_asked;
+        self.trie_rows += counts.trie_rows;
+        self.rows_computed += counts.rows_computed;
+        self.problems += problems.len();
+        self.first = self.first.take().or(problems.into_values().next());
+    }
+
+    fn say(&self, loaded: f64, seconds: f64) {
+        output::message(&format!(
+            "loaded in {loaded:.1} s; {} prompts, {} tokens asked, {} trie rows, {} rows computed, {:.1} prompts/s",
+            self.prompts,
+            self.tokens_asked,
+            self.trie_rows,
+            self.rows_computed,
+            self.prompts as f64 / seconds,
+        ));
+        if self.not_covered > 0 {
+            output::message(&format!(
+                "{} prompts ask for labels that no token of the vocabulary spells (`not_covered`); read them as continuations",
+                self.not_covered
+            ));
+        }
+    }
+}
+
+/// Lines that are scored at once.
+struct Window {
+    lines: Vec<Line<()>>,
+    /// Labels that each asks for.
+    prompts: Vec<Prompt>,
+}
+
+impl Window {
+    /// Takes more lines.
+    fn lines_too(&mut self, lines: Vec<Line<Asked>>) {
+        let more = Self::of(lines);
+        self.lines.extend(more.lines);
+        self.prompts.extend(more.prompts);
+    }
+
+    fn of(lines: Vec<Line<Asked>>) -> Self {
+        let prompts = lines.into_iter().map(|line| {
+            let id = line.name();
+            let mut reads = vec![Read::NextToken {
+                labels: line.asked.labels,
+                openings: line.asked.openings,
+            }];
+            let texts = line.asked.continuations.into_iter();
+            reads.extend(texts.map(|text| Read::Continuation { text }));
+            let (input, asked) = (line.input.clone(), ());
+            let line = Line {
+                id: line.id,
+                input: line.input,
+                asked,
+                own: line.own,
+            };
+            (line, Prompt { id, input, reads })
+        });
+        let (lines, prompts) = prompts.unzip();
+        Self { lines, prompts }
+    }
+
+    /// The answer to a line.
+    fn answer<'a>(
+        &'a self,
+        index: usize,
+        reading: &'a Reading,
+        problems: &BTreeMap<usize, ScorerError>,
+    ) -> OneOf<'a> {
+        let line = &self.lines[index];
+        match problems.get(&index) {
+            Some(problem) => OneOf::NotScored(NotScored {
+                id: &line.id,
+                own: &line.own,
+                error: problem.to_string(),
+            }),
+            None => OneOf::Scored(scored(line, &self.prompts[index], reading)),
+        }
+    }
+}
+
+/// An answer, or why there is none.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OneOf<'a> {
+    Scored(Scored<'a>),
+    NotScored(NotScored<'a>),
+}
+
+impl OneOf<'_> {
+    fn lacks_labels(&self) -> bool {
+        matches!(self, Self::Scored(scored) if !scored.not_covered.is_empty())
+    }
+}
+
+fn scored<'a>(line: &'a Line<()>, prompt: &'a Prompt, reading: &'a Reading) -> Scored<'a> {
     let next = reading.next_token();
     let labels = next.map_or(&[][..], |next| &next.labels);
+    let asked = match prompt.reads.first() {
+        Some(Read::NextToken { labels, .. }) => labels.as_slice(),
+        _ => &[],
+    };
+    let is_read = |asked: &&String| labels.iter().any(|label| label.label == **asked);
     Scored {
-        id,
+        id: &line.id,
+        own: &line.own,
+        not_covered: asked
+            .iter()
+            .filter(|asked| !is_read(asked))
+            .map(String::as_str)
+            .collect(),
         prompt_tokens: reading.tokens,
         continuations: reading
             .answers

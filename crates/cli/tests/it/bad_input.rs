@@ -265,16 +265,19 @@ fn a_label_that_no_token_spells_is_named() {
     let model = copy_of_golden("multi-query-wide-heads", folder.path());
     let outcome = score(
         &model,
-        "{\"prompt\":\"x\",\"labels\":[\"supercalifragilistic\"]}",
+        "{\"prompt\":\"x\",\"labels\":[\"supercalifragilistic\",\"A\"],\"topic\":\"mine\"}\n{\"prompt\":\"y\"}",
+    )
+    .ok();
+    let lines = outcome.lines();
+    assert_eq!(
+        lines[0]["not_covered"],
+        serde_json::json!(["supercalifragilistic"])
     );
-    assert_eq!(outcome.code, 4);
-    assert!(
-        outcome
-            .stderr
-            .contains("no token of the vocabulary spells the label \"supercalifragilistic\""),
-        "{}",
-        outcome.stderr
-    );
+    assert_eq!(lines[0]["labels"].as_array().unwrap().len(), 1);
+    assert_eq!(lines[0]["topic"], "mine");
+    assert_eq!(lines.len(), 2);
+    let said = "1 prompts ask for labels that no token of the vocabulary spells";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
 }
 
 #[test]
@@ -289,14 +292,27 @@ fn lines_to_score() {
             "{part} not in {}",
             outcome.stderr
         );
-        assert_eq!(outcome.stdout, "");
+        // A line that could not be answered says so in its place.
+        for line in outcome.stdout.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let error = line["error"].as_str();
+            assert!(error.is_none_or(|error| error.contains(part)), "{line}");
+            assert!(error.is_some() || input.lines().count() > 1, "{line}");
+        }
     };
     fails("{\"prompt\":\"x\"}\n{\"prompt\":", 3, "-:2: ");
+    fails("{\"prompt\":\"x\",\"top\":1}", 3, "a field of the answer");
+    fails(
+        "{\"prompt\":\"x\",\"prompt\":\"y\"}",
+        3,
+        "stands there twice",
+    );
     fails("{\"id\":1}", 3, "neither `prompt` nor `messages`");
+    fails("{\"promt\":\"x\"}", 3, "did you mean `prompt`?");
     fails(
         "{\"prompt\":\"x\",\"label\":[]}",
         3,
-        "unknown field `label`",
+        "unknown field `label`; did you mean `labels`?",
     );
     fails("{\"prompt\":\"\"}", 3, "is empty");
     fails(

@@ -76,14 +76,7 @@ impl Server {
     }
 }
 
-fn answer(
-    stream: TcpStream,
-    prefix: &str,
-    files: &BTreeMap<String, Vec<u8>>,
-    manners: &mut Manners,
-    log: &Mutex<Vec<Asked>>,
-) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+fn request(stream: &TcpStream) -> std::io::Result<Asked> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -97,12 +90,24 @@ fn answer(
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let asked = Asked {
-        path: path.clone(),
+    Ok(Asked {
+        path,
         range: headers.get("range").cloned(),
         token: headers.get("authorization").cloned(),
         host: headers.get("host").cloned().unwrap_or_default(),
-    };
+    })
+}
+
+fn answer(
+    stream: TcpStream,
+    prefix: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+    manners: &mut Manners,
+    log: &Mutex<Vec<Asked>>,
+) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let asked = request(&stream)?;
+    let path = asked.path.clone();
     log.lock().unwrap().push(asked.clone());
     let mut stream = stream;
     let mut reply = |status: &str, extra: &str, body: &[u8], sent: usize| {

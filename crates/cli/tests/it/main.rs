@@ -10,6 +10,7 @@ mod hub;
 mod hub_server;
 mod machine;
 mod runs;
+mod strangers;
 mod study;
 
 use serde_json::Value;

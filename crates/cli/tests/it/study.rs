@@ -398,16 +398,16 @@ fn a_set_of_ones_own_in_another_language() {
         let options = "\"oui|bien sûr\",non,sans avis";
         writeln!(
             table,
-            "french,france,Vélos,Bicycles,{question},{original},,{options}"
+            "dutch,france,Vélos,Bicycles,{question},{original},,{options}"
         )
         .unwrap();
     }
-    table += "french,france,Trains,Trains,Plus de trains ?,Plus de trains ?,,oui,non,\n";
+    table += "dutch,france,Trains,Trains,Plus de trains ?,Plus de trains ?,,oui,non,\n";
     std::fs::write(at("mine.csv"), &table).unwrap();
     let missing = concord(folder.path(), &["run", "-Q", "mine.csv"]);
     assert_eq!(missing.code, 3);
     assert!(
-        missing.stderr.contains("has no text for language `french`"),
+        missing.stderr.contains("has no text for language `dutch`"),
         "{}",
         missing.stderr
     );
@@ -415,7 +415,7 @@ fn a_set_of_ones_own_in_another_language() {
         serde_json::from_str(include_str!("../../../questions/stimuli/concord.json")).unwrap();
     for by_language in wording.as_object_mut().unwrap().values_mut() {
         let english = by_language["english"].clone();
-        by_language["french"] = english;
+        by_language["dutch"] = english;
     }
     std::fs::write(at("mine.json"), wording.to_string()).unwrap();
     let arguments = [
@@ -431,7 +431,7 @@ fn a_set_of_ones_own_in_another_language() {
     ];
     let outcome = concord(folder.path(), &arguments).ok();
     assert!(
-        outcome.stderr.contains("`paraphrased` knows no french"),
+        outcome.stderr.contains("`paraphrased` knows no dutch"),
         "{}",
         outcome.stderr
     );
@@ -439,19 +439,17 @@ fn a_set_of_ones_own_in_another_language() {
     let found = &outcome["findings"]["models"]["demo-aligned"];
     assert_eq!(
         found["questions"],
-        json!({"asked": 4, "answered": 4, "left_out": 0, "topics": 2, "topics_of_one": 1})
+        json!({"asked": 4, "answered": 4, "left_out": 0, "topics": 2, "topics_of_one": 1,
+            "alone": {"multilingual": 0, "paraphrase": 2, "topic": 1}})
     );
-    assert_eq!(
-        found["files"]["controversial_french_france"]["questions"],
-        4
-    );
+    assert_eq!(found["files"]["controversial_dutch_france"]["questions"], 4);
     assert_eq!(found["overall"]["topic"]["alone"], 1);
     let human = concord(folder.path(), &["measure", "r"]).ok().stdout;
     assert!(human.contains("1 of them with one question"), "{human}");
     let checked = concord(folder.path(), &["questions", "check", "mine.csv"])
         .ok()
         .stdout;
-    assert!(checked.contains("controversial_french_france"), "{checked}");
+    assert!(checked.contains("controversial_dutch_france"), "{checked}");
     std::fs::write(at("broken.csv"), table.replace("non,sans avis", "non")).unwrap();
     let broken = concord(folder.path(), &["questions", "check", "broken.csv"]);
     assert!(
@@ -527,7 +525,7 @@ fn texts_are_written_after_prompts() {
     }
     let outcome = generate(&[], "{\"prompt\":\"x\",\"labels\":[\"A\"]}");
     assert!(
-        outcome.code == 3 && outcome.stderr.contains("unknown field `labels`"),
+        outcome.code == 3 && outcome.stderr.contains("`labels` is not read"),
         "{}",
         outcome.stderr
     );

@@ -31,6 +31,18 @@ pub enum AnswersError {
         /// What it lacks.
         what: &'static str,
     },
+    /// A reading is of other letters than those that were shown.
+    #[error(
+        "the reading of prompt `{id}` is of the labels {found}, where {options} options were shown"
+    )]
+    OtherLabels {
+        /// The prompt.
+        id: String,
+        /// The labels.
+        found: String,
+        /// How many options were shown.
+        options: usize,
+    },
     /// Answers are given for a file that is not among the questions.
     #[error("answers are given for `{file}`, which is not among the question files ({known})")]
     UnknownFile {
@@ -180,7 +192,9 @@ impl Answers {
             let place =
                 |question: &Question| file.questions.iter().position(|own| same(own, question));
             let order: Option<Vec<usize>> = other.questions.iter().map(place).collect();
-            let Some(order) = order.filter(|order| !order.is_sorted()) else {
+            // As it is, where nothing would move or fall out.
+            let same = |order: &Vec<usize>| order.iter().copied().eq(0..file.questions.len());
+            let Some(order) = order.filter(|order| !same(order)) else {
                 continue;
             };
             for table in self.tables() {
@@ -320,7 +334,7 @@ fn from_letters(source: Source<'_>, answers: &mut Answers) -> Result<(), Answers
                 let id = name::question(&file.name, row, reversed);
                 let reading = reading(&stored.answers, &id)?;
                 let next = next_token(reading, &id)?;
-                let letters = letters(next, &id)?;
+                let letters = letters(next, &id, question.options.len())?;
                 let shown = Shown {
                     options: &question.options,
                     reversed,
@@ -440,21 +454,21 @@ fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
                 let kinds = [
                     (
                         name::abstaining(&file.name, row, reversed),
-                        &wide[..],
+                        (&wide[..], question.options.len() + 1),
                         &mut with,
                     ),
                     (
                         name::question(&file.name, row, reversed),
-                        layout,
+                        (layout, question.options.len()),
                         &mut without,
                     ),
                 ];
-                for (id, layout, answers) in kinds {
+                for (id, (layout, count), answers) in kinds {
                     let next = next_token(reading(readings, &id)?, &id)?;
                     if next.labels.len() > question.options.len() {
                         mass.push(next.label_mass.get());
                     }
-                    let letters = letters(next, &id)?;
+                    let letters = letters(next, &id, count)?;
                     let shown = Shown {
                         options: &question.options,
                         reversed,

@@ -7,7 +7,7 @@ use concord_questions::QuestionSet;
 use concord_stats::{CentroidDiverged, Distance, bca_mean, maximum_distance, mean};
 use rayon::prelude::*;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why answers could not be measured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,14 @@ pub enum MeasureError {
         topic: String,
         /// What went wrong.
         source: CentroidDiverged,
+    },
+    /// Questions of a country cannot be joined across languages: many share one English original and one place.
+    #[error(
+        "{country}: too many questions share an English original to be joined across languages"
+    )]
+    TooManyGroups {
+        /// The country.
+        country: String,
     },
 }
 
@@ -37,7 +45,7 @@ pub struct Settings {
 /// Square roots of nats.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Consistency {
-    /// The mean over all answers, each counted once.
+    /// The mean over all answers, each counted once; no number where every answer is alone in its group.
     pub mean: f64,
     /// The ends of the 95 % BCa bootstrap interval.
     pub ci95: [f64; 2],
@@ -47,7 +55,7 @@ pub struct Consistency {
     pub distances: usize,
     /// How many groups they come from.
     pub groups: usize,
-    /// Groups of one answer, whose distance is 0 whatever it says.
+    /// Answers that are alone in their group: they are not counted, since there is nothing that they could differ from.
     pub alone: usize,
 }
 
@@ -67,6 +75,8 @@ pub struct Cell {
 pub struct Cells {
     /// By group.
     pub cells: Vec<Cell>,
+    /// Questions that are alone in their group, which are not measured.
+    pub alone: Vec<Place>,
     /// How many stances the answers are over.
     pub stances: usize,
 }
@@ -88,7 +98,8 @@ impl Cells {
         set: &QuestionSet,
         groups: impl IntoIterator<Item = (&'a str, &'a [Place])>,
     ) -> Result<Self, MeasureError> {
-        let groups: Vec<(&str, &[Place])> = groups.into_iter().collect();
+        let (groups, alone): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|(_, places)| places.len() > 1);
         let measured: Vec<Vec<f64>> = groups
             .par_iter()
             .map(|(topic, places)| {
@@ -120,6 +131,11 @@ impl Cells {
         });
         Ok(Self {
             cells: cells.collect(),
+            alone: alone
+                .iter()
+                .flat_map(|(_, places)| *places)
+                .copied()
+                .collect(),
             stances: stances(table),
         })
     }
@@ -151,14 +167,21 @@ impl Cells {
 
     /// Their mean.
     pub(crate) fn mean(&self) -> f64 {
-        mean(&self.distances())
+        let distances = self.distances();
+        if distances.is_empty() {
+            f64::NAN
+        } else {
+            mean(&distances)
+        }
     }
 
     /// Those of questions that a test chooses.
     pub(crate) fn only(&self, chosen: impl Fn(Place) -> bool) -> Self {
         let cells = self.cells.iter().filter(|cell| chosen(cell.place));
+        let alone = self.alone.iter().filter(|place| chosen(**place));
         Self {
             cells: cells.copied().collect(),
+            alone: alone.copied().collect(),
             stances: self.stances,
         }
     }
@@ -171,25 +194,37 @@ impl Cells {
             part.cells.push(*cell);
             part.stances = self.stances;
         }
+        for place in &self.alone {
+            let part = parts.entry(key(*place)).or_default();
+            part.alone.push(*place);
+            part.stances = self.stances;
+        }
         parts
     }
 
     /// Their mean and its interval.
     pub fn consistency(&self, settings: Settings) -> Consistency {
         let distances = self.distances();
-        let interval = bca_mean(&distances, 0.95, settings.resamples, settings.seed);
-        let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
-        for cell in &self.cells {
-            *sizes.entry(cell.group).or_default() += 1;
+        if distances.is_empty() {
+            return Consistency {
+                mean: f64::NAN,
+                ci95: [f64::NAN; 2],
+                of_maximum: None,
+                distances: 0,
+                groups: 0,
+                alone: self.alone.len(),
+            };
         }
+        let interval = bca_mean(&distances, 0.95, settings.resamples, settings.seed);
+        let groups: BTreeSet<usize> = self.cells.iter().map(|cell| cell.group).collect();
         let mean = mean(&distances);
         Consistency {
             mean,
             ci95: [interval.low, interval.high],
             of_maximum: maximum_distance(self.stances).map(|most| mean / most),
             distances: distances.len(),
-            groups: sizes.len(),
-            alone: sizes.values().filter(|size| **size == 1).count(),
+            groups: groups.len(),
+            alone: self.alone.len(),
         }
     }
 }
@@ -257,6 +292,7 @@ pub(crate) fn across(tables: &[&AnswerTable], set: &QuestionSet) -> Result<Cells
     });
     Ok(Cells {
         cells: cells.collect(),
+        alone: Vec::new(),
         stances: tables.first().map_or(0, |table| stances(table)),
     })
 }

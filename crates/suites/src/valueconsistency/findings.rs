@@ -94,7 +94,7 @@ pub struct Controversy {
 }
 
 /// How many questions there are, and how many have an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuestionCounts {
     /// Questions asked.
     pub asked: usize,
@@ -104,8 +104,10 @@ pub struct QuestionCounts {
     pub left_out: usize,
     /// Topics, counted by file.
     pub topics: usize,
-    /// Topics with one question, which agree with themselves whatever is answered.
+    /// Topics with one question, which are not measured.
     pub topics_of_one: usize,
+    /// Questions that are alone in their group, by measure: they are not counted.
+    pub alone: BTreeMap<&'static str, usize>,
 }
 
 /// Everything measured of one set of answers.
@@ -165,8 +167,10 @@ pub fn measure(
     let table = answers.main().unwrap_or(&empty);
 
     let mut cells: BTreeMap<&'static str, Cells> = BTreeMap::new();
+    let mut alone: BTreeMap<&'static str, usize> = BTreeMap::new();
     for (name, paraphrases) in [("paraphrase", true), ("topic", false)] {
         let found = Cells::of_table(Distance::Centroid, table, set, paraphrases)?;
+        alone.insert(name, found.alone.len());
         if !found.cells.is_empty() {
             cells.insert(name, found);
         }
@@ -182,6 +186,7 @@ pub fn measure(
         .collect::<Result<BTreeMap<_, _>, MeasureError>>()?;
 
     let (multilingual, across_languages) = across_languages(set, table, settings)?;
+    alone.insert("multilingual", across_languages.alone.len());
     if !across_languages.cells.is_empty() {
         cells.insert("multilingual", across_languages);
     }
@@ -209,7 +214,7 @@ pub fn measure(
         .map(|(name, found)| (*name, found.consistency(settings)))
         .collect();
     let findings = Findings {
-        questions: counts(set, table),
+        questions: counts(set, table, alone),
         overall,
         selections: selections(set, &cells, settings),
         controversy: controversy(set, &cells, settings),
@@ -231,7 +236,11 @@ pub fn measure(
     Ok(Measured { findings, cells })
 }
 
-fn counts(set: &QuestionSet, table: &AnswerTable) -> QuestionCounts {
+fn counts(
+    set: &QuestionSet,
+    table: &AnswerTable,
+    alone: BTreeMap<&'static str, usize>,
+) -> QuestionCounts {
     let (mut answered, mut topics, mut topics_of_one) = (0, 0, 0);
     for (number, file) in set.files.iter().enumerate() {
         let Some(rows) = table.get(&file.name) else {
@@ -251,6 +260,7 @@ fn counts(set: &QuestionSet, table: &AnswerTable) -> QuestionCounts {
         left_out: set.len() - answered,
         topics,
         topics_of_one,
+        alone,
     }
 }
 
@@ -261,20 +271,29 @@ fn grouped_by<K: Ord>(
     key: impl Fn(&QuestionFile) -> K,
     settings: Settings,
 ) -> BTreeMap<K, ByGrouping> {
-    let (Some(paraphrase), Some(topic)) = (cells.get("paraphrase"), cells.get("topic")) else {
-        return BTreeMap::new();
+    let by = |name: &str| {
+        let cells = cells.get(name).cloned().unwrap_or_default();
+        cells.by(|(file, _): Place| key(&set.files[file]))
     };
-    let by = |(file, _): Place| key(&set.files[file]);
-    let parts = paraphrase.by(by).into_iter().zip(topic.by(by));
-    parts
-        .map(|((key, paraphrase), (_, topic))| {
-            let found = ByGrouping {
-                paraphrase: paraphrase.consistency(settings),
-                topic: topic.consistency(settings),
-            };
-            (key, found)
-        })
-        .collect()
+    let (mut paraphrases, mut topics) = (by("paraphrase"), by("topic"));
+    let mut found = BTreeMap::new();
+    while let Some((key, topic)) = topics.pop_first() {
+        let paraphrase = paraphrases.remove(&key).unwrap_or_default();
+        let of_key = ByGrouping {
+            paraphrase: paraphrase.consistency(settings),
+            topic: topic.consistency(settings),
+        };
+        found.insert(key, of_key);
+    }
+    // Questions of one topic each may still be phrased in several ways.
+    for (key, paraphrase) in paraphrases {
+        let of_key = ByGrouping {
+            paraphrase: paraphrase.consistency(settings),
+            topic: Cells::default().consistency(settings),
+        };
+        found.insert(key, of_key);
+    }
+    found
 }
 
 fn selections(
@@ -401,6 +420,7 @@ fn of_one_file(
     let (paraphrase, topic) = (of("paraphrase"), of("topic"));
     let means = |cells: &Cells, key: &dyn Fn(usize) -> String| -> BTreeMap<String, f64> {
         let parts = cells.by(|(_, row)| key(row)).into_iter();
+        let parts = parts.filter(|(_, part)| !part.cells.is_empty());
         parts.map(|(key, part)| (key, part.mean())).collect()
     };
     let topic_of = |row: usize| file.questions[row].topic.clone();

@@ -1,6 +1,7 @@
 //! Which answers belong together.
 
 use super::answers::AnswerTable;
+use super::consistency::MeasureError;
 use super::plan::Place;
 use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::Distribution;
@@ -85,11 +86,19 @@ pub(crate) fn countries<'a>(set: &'a QuestionSet, table: &AnswerTable) -> Vec<Co
 /// within the original in file order; a key that a file has twice is joined with every match. Questions without an English
 /// original are left out.
 ///
+/// # Errors
+/// [`MeasureError::TooManyGroups`].
+///
 /// # Source
 /// `notebooks/valueconsistency.py` of the study: `pandas.merge(how="outer")` over all files.
-pub(crate) fn join(country: &Country<'_>, table: &AnswerTable) -> Vec<Vec<Place>> {
+pub(crate) fn join(
+    country: &Country<'_>,
+    table: &AnswerTable,
+) -> Result<Vec<Vec<Place>>, MeasureError> {
     type Key<'k> = (Option<&'k str>, &'k str, usize);
     let mut order: Vec<Key<'_>> = Vec::new();
+    let questions = country.files.iter().map(|(_, file)| file.questions.len());
+    let mut most = 1_000 + 16 * questions.sum::<usize>();
     let mut joined: HashMap<Key<'_>, Vec<Vec<Place>>> = HashMap::new();
     for (number, file) in &country.files {
         let mut places: HashMap<&str, usize> = HashMap::new();
@@ -112,6 +121,13 @@ pub(crate) fn join(country: &Country<'_>, table: &AnswerTable) -> Vec<Vec<Place>
         }
         for (key, answers) in mine {
             let before = joined.remove(&key).unwrap_or_else(|| vec![Vec::new()]);
+            // Rows that share a key are joined each with each: a file whose rows all do would have no end.
+            most = most.saturating_sub(before.len().saturating_mul(answers.len()));
+            if most == 0 {
+                return Err(MeasureError::TooManyGroups {
+                    country: country.name.clone(),
+                });
+            }
             let product = before.iter().flat_map(|group| {
                 answers
                     .iter()
@@ -121,7 +137,7 @@ pub(crate) fn join(country: &Country<'_>, table: &AnswerTable) -> Vec<Vec<Place>
         }
     }
     let groups = order.iter().filter_map(|key| joined.remove(key)).flatten();
-    groups.filter(|group| !group.is_empty()).collect()
+    Ok(groups.filter(|group| !group.is_empty()).collect())
 }
 
 /// The stricter grouping: originals alone, which are translations of each other, and only those that every language of the

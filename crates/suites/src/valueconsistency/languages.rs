@@ -41,7 +41,7 @@ pub(crate) fn across_languages(
     let mut all = Cells::default();
     let mut groups_before = 0;
     for country in countries(set, table) {
-        let groups = join(&country, table);
+        let groups = join(&country, table)?;
         let named = || {
             groups
                 .iter()
@@ -92,6 +92,7 @@ pub(crate) fn across_languages(
                 .count(),
         };
         all.stances = cells.stances;
+        all.alone.extend(&cells.alone);
         all.cells.extend(cells.cells.into_iter().map(|mut cell| {
             cell.group += groups_before;
             cell

@@ -192,7 +192,8 @@ impl Reader<'_> {
         for reversed in orders {
             let id = id(reversed);
             let next = next_token(reading(self.stances, &id)?, &id)?;
-            let letters = letters(next, &id)?;
+            let count = question.options.len() + usize::from(abstention);
+            let letters = letters(next, &id, count)?;
             let shown = Shown {
                 options: &question.options,
                 reversed,

@@ -138,7 +138,7 @@ fn of_file(
                 };
                 let next = next_token(reading(readings, &id)?, &id)?;
                 mass.push(next.label_mass.get());
-                let letters = letters(next, &id)?;
+                let letters = letters(next, &id, item.options.len())?;
                 by_order.extend(shown.stances(&letters));
             }
             Distribution::average(&by_order).map_err(|_| AnswersError::NoReading {

@@ -210,7 +210,8 @@ impl Gathered {
             let reversed = options.first_order_of(&file.name, &question.question);
             let id = name::question(&file.name, *row, reversed);
             let letter = super::answers::reading(&stored.answers, &id)?;
-            let favourite = letters(next_token(letter, &id)?, &id)?.mode();
+            let count = question.options.len();
+            let favourite = letters(next_token(letter, &id)?, &id, count)?.mode();
             let mut shown: Vec<&str> = question
                 .options
                 .iter()
@@ -252,7 +253,9 @@ impl Gathered {
                         reversed,
                         layout,
                     };
-                    by_order.extend(shown.stances(&letters(next_token(reading, &id)?, &id)?));
+                    let next = next_token(reading, &id)?;
+                    let letters = letters(next, &id, question.options.len())?;
+                    by_order.extend(shown.stances(&letters));
                 }
                 let main = main.get(&file.name).and_then(|rows| rows[*row].as_ref());
                 let (Some(main), Ok(other)) = (main, Distribution::average(&by_order)) else {

@@ -1,7 +1,7 @@
 //! From letters and texts, in the order in which options were shown, to stances.
 
 use super::answers::AnswersError;
-use concord_questions::{SpokenOption, Stance};
+use concord_questions::{SpokenOption, Stance, option_letter};
 use concord_readings::{NextToken, Reading};
 use concord_stats::Distribution;
 
@@ -63,8 +63,32 @@ pub(crate) fn next_token<'a>(
         })
 }
 
-/// The distribution over letters, renormalised over all spellings.
-pub(crate) fn letters(next: &NextToken, id: &str) -> Result<Distribution, AnswersError> {
+/// The distribution over letters, renormalised over all spellings: the first letters of the alphabet, as many as there were options, in
+/// their order.
+pub(crate) fn letters(
+    next: &NextToken,
+    id: &str,
+    options: usize,
+) -> Result<Distribution, AnswersError> {
+    let are_asked = next.labels.len() == options
+        && next
+            .labels
+            .iter()
+            .enumerate()
+            .all(|(place, label)| label.label.chars().eq([option_letter(place)]));
+    if !are_asked {
+        let found: Vec<&str> = next
+            .labels
+            .iter()
+            .map(|label| label.label.as_str())
+            .take(27)
+            .collect();
+        return Err(AnswersError::OtherLabels {
+            id: id.to_owned(),
+            found: found.join(", "),
+            options,
+        });
+    }
     let scores: Vec<f64> = next
         .labels
         .iter()
