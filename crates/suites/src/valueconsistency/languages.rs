@@ -13,11 +13,13 @@ use std::collections::BTreeMap;
 pub struct Multilingual {
     /// The files joined.
     pub files: Vec<String>,
-    /// Groups of phrasings.
+    /// Groups of two phrasings or more.
     pub groups: usize,
     /// Distances in them.
     pub distances: usize,
-    /// Their mean.
+    /// Phrasings that are alone, and not counted.
+    pub alone: usize,
+    /// The mean of the distances.
     pub mean: f64,
     /// Its interval.
     pub ci95: [f64; 2],
@@ -73,8 +75,9 @@ pub(crate) fn across_languages(
                 .iter()
                 .map(|(_, file)| file.name.clone())
                 .collect(),
-            groups: groups.len(),
+            groups: consistency.groups,
             distances: consistency.distances,
+            alone: consistency.alone,
             mean: consistency.mean,
             ci95: consistency.ci95,
             other_distances,
