@@ -217,6 +217,15 @@ impl Opened {
         &self.folder
     }
 
+    /// Measures all of it again, with the settings that it was measured with.
+    pub fn results(&self) -> Result<Results, Failure> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let answers = names.iter().map(|name| self.answers(name, &Chosen::all()));
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
+        let settings = settings_of(&self.run.manifest, None, None);
+        Results::of_answers(&self.run.questions, &names, &answers, settings)
+    }
+
     /// Everything that was read of a checkpoint.
     pub fn stored(&self, name: &str) -> Result<Stored, Failure> {
         let mut stances = BTreeMap::new();
