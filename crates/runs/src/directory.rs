@@ -1,6 +1,7 @@
 //! A run that is being written, from its first file to its name.
 
 use crate::folder::{Folder, LONGEST_NAME, What, sync_folder};
+use crate::journal::Lines;
 use crate::lock::{Lock, Taken};
 use crate::seal::{digest, digest_of, is_whole, sealed};
 use crate::{Journal, RunError};
@@ -308,15 +309,8 @@ pub(crate) fn add_journals(
         let Some((path, file)) = folder.open(&place)? else {
             continue;
         };
-        let lines = crate::journal::Lines::read(&path, &file)?;
-        if let Some(line) = lines.first_wrong(&file) {
-            return Err(RunError::Changed {
-                path,
-                line: Some(line),
-            });
-        }
-        let bytes = folder.read(&place)?.unwrap_or_default();
-        files.insert(name_of(&place), digest(&bytes).into());
+        let lines = Lines::read_whole(&path, &file)?;
+        files.insert(name_of(&place), lines.digest.into());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::RunError;
 use crate::folder::{Folder, write_bytes};
-use crate::seal::{Sealed, open_line, sealed_line};
+use crate::seal::{Digest, Sealed, open_line, sealed_line};
 use concord_readings::Reading;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -174,6 +174,8 @@ pub(crate) struct Lines {
     /// Bytes of all lines with an end, and how many there are.
     length: u64,
     count: usize,
+    /// The digest of all lines, where none is longer than any that is written.
+    pub digest: String,
 }
 
 impl Lines {
@@ -186,6 +188,7 @@ impl Lines {
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let mut line = Vec::new();
         let mut bare = Vec::new();
+        let mut digest = Digest::default();
         loop {
             line.clear();
             let read = reader
@@ -215,6 +218,7 @@ impl Lines {
                 lines.damaged.push(number);
                 continue;
             }
+            digest.add(&line);
             match open_line(&line) {
                 Sealed::Whole(json) if number == 1 && lines.head(&json) => {}
                 Sealed::Whole(json) => match serde_json::from_slice(&json) {
@@ -237,16 +241,27 @@ impl Lines {
             }
         }
         lines.damaged.sort_unstable();
+        lines.digest = digest.hexadecimal();
         Ok(lines)
     }
 
-    /// The first line that is not what was written, a last one that was cut off included.
-    pub fn first_wrong(&self, file: &File) -> Option<usize> {
+    /// Reads a journal in which every line is what was written, the last one too.
+    ///
+    /// # Errors
+    /// [`RunError::Changed`] naming the first line that is not; [`RunError::File`].
+    pub fn read_whole(path: &Path, file: &File) -> Result<Self, RunError> {
+        let lines = Self::read(path, file)?;
         let is_all = file
             .metadata()
-            .is_ok_and(|found| found.len() == self.length);
-        let cut_off = (!is_all).then_some(self.count + 1);
-        self.damaged.first().copied().or(cut_off)
+            .is_ok_and(|found| found.len() == lines.length);
+        let cut_off = (!is_all).then_some(lines.count + 1);
+        match lines.damaged.first().copied().or(cut_off) {
+            None => Ok(lines),
+            line => Err(RunError::Changed {
+                path: path.to_owned(),
+                line,
+            }),
+        }
     }
 
     fn head(&mut self, json: &[u8]) -> bool {

@@ -15,6 +15,20 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
+/// The digest of bytes that come one after the other.
+#[derive(Default)]
+pub(crate) struct Digest(blake3::Hasher);
+
+impl Digest {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn hexadecimal(&self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+}
+
 /// The digest of a value, whatever the order of its keys.
 pub(crate) fn digest_of(value: &Value) -> String {
     digest(sorted(value).to_string().as_bytes())

@@ -87,19 +87,10 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
                 None => Ok(HashMap::new()),
             };
         };
-        let lines = Lines::read(&path, &file)?;
-        if let Some(line) = lines.first_wrong(&file) {
-            return Err(RunError::Changed {
-                path,
-                line: Some(line),
-            });
-        }
+        let lines = Lines::read_whole(&path, &file)?;
         // Lines may be gone as a whole.
-        if let Some(listed) = listed {
-            let bytes = self.folder.read(&place)?.unwrap_or_default();
-            if !is_one_of(listed, &digest(&bytes)) {
-                return Err(RunError::Changed { path, line: None });
-            }
+        if listed.is_some_and(|listed| !is_one_of(listed, &lines.digest)) {
+            return Err(RunError::Changed { path, line: None });
         }
         Ok(lines.readings)
     }
