@@ -146,6 +146,27 @@ pub struct PvqItem {
     pub options: Vec<(String, Stance)>,
 }
 
+impl PvqItem {
+    /// Why a portrait cannot be measured with those that begin with `first`, and the field that it is in: they have one list of values,
+    /// each once, and two stances.
+    pub(crate) fn problem(&self, first: &Self) -> Option<(&'static str, &'static str)> {
+        if first.values != self.values {
+            return Some(("values", "are not those of the first portrait"));
+        }
+        let names = self.values.iter().map(|value| value.text_english.as_str());
+        let mut names: Vec<&str> = names.chain(["Static"]).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            let problem =
+                "name one value twice, or `Static`, which stands for no value in particular";
+            return Some(("values", problem));
+        }
+        let mut stances = self.options.iter().map(|(_, stance)| *stance);
+        let neutral = stances.any(|stance| stance == Stance::Neutral);
+        neutral.then_some(("options", "of a portrait support or oppose"))
+    }
+}
+
 /// The PVQ items of one language.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PvqFile {
@@ -224,20 +245,8 @@ impl QuestionSet {
                 return Some(format!("two files hold portraits in `{}`", file.language));
             }
             for (row, item) in file.items.iter().enumerate() {
-                let mut names: Vec<&str> = item
-                    .values
-                    .iter()
-                    .map(|value| value.text_english.as_str())
-                    .collect();
-                names.push("Static");
-                names.sort_unstable();
-                let once = names.windows(2).all(|pair| pair[0] != pair[1]);
-                let neutral = item
-                    .options
-                    .iter()
-                    .any(|(_, stance)| *stance == Stance::Neutral);
-                let problem = options_problem(&item.options);
-                if !once || neutral || item.values != file.items[0].values || problem.is_some() {
+                let fits = item.problem(&file.items[0]).is_none();
+                if !fits || options_problem(&item.options).is_some() {
                     return Some(format!(
                         "portrait {row} of `{}` cannot be measured with the others",
                         file.name

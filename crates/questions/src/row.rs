@@ -221,31 +221,12 @@ impl Row<'_> {
         Ok(options)
     }
 
-    /// Whether a portrait can be measured with those before it: one list of values, each once, and two stances.
+    /// Refuses a portrait that cannot be measured with those before it.
     pub fn fits(&self, item: &PvqItem, first: Option<&PvqItem>) -> Result<(), QuestionError> {
-        let mut names: Vec<&str> = item
-            .values
-            .iter()
-            .map(|value| value.text_english.as_str())
-            .collect();
-        if first.is_some_and(|first| first.values != item.values) {
-            return Err(self.error("values", "are not those of the first portrait"));
+        match item.problem(first.unwrap_or(item)) {
+            None => Ok(()),
+            Some((field, problem)) => Err(self.error(field, problem)),
         }
-        names.push("Static");
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            let problem =
-                "name one value twice, or `Static`, which stands for no value in particular";
-            return Err(self.error("values", problem));
-        }
-        if item
-            .options
-            .iter()
-            .any(|(_, stance)| *stance == Stance::Neutral)
-        {
-            return Err(self.error("options", "of a portrait support or oppose"));
-        }
-        Ok(())
     }
 
     pub fn pvq_item(&self) -> Result<PvqItem, QuestionError> {
