@@ -144,11 +144,14 @@ pub(crate) fn parse() -> Cli {
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Those of some flags that were given.
-pub(crate) fn given<'a>(names: &[&'a str]) -> Vec<&'a str> {
+/// Those flags that were given, of the fields of these names.
+pub(crate) fn given(names: &[&str]) -> Vec<String> {
     let given = GIVEN.get();
     let is_given = |name: &&&str| given.is_some_and(|given| given.contains(**name));
-    names.iter().filter(is_given).copied().collect()
+    let names = names.iter().filter(is_given);
+    names
+        .map(|name| format!("--{}", name.replace('_', "-")))
+        .collect()
 }
 
 fn format(text: &str) -> Result<Format, String> {

@@ -55,34 +55,24 @@ fn is_hidden(c: char) -> bool {
 
 /// Text of strangers' files with what a terminal would not show written out. Line ends stay.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    let hides = |c: char| is_hidden(c) && c != '\n';
-    if !text.contains(hides) {
-        return text.into();
-    }
-    let shown = text.chars().map(|c| {
-        if hides(c) {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    });
-    shown.collect::<String>().into()
+    written_out(text, |c| c.escape_default().to_string())
 }
 
 /// JSON with what a terminal would not show written as JSON writes it; such characters stand in texts alone.
 fn visible_json(json: &str) -> Cow<'_, str> {
+    // All of them are below U+10000.
+    written_out(json, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+/// Text with each character that a terminal would not show, but for line ends, as `escape` writes it.
+fn written_out(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
     let hides = |c: char| is_hidden(c) && c != '\n';
-    if !json.contains(hides) {
-        return json.into();
+    if !text.contains(hides) {
+        return text.into();
     }
-    let shown = json.chars().map(|c| {
-        if hides(c) {
-            // All of them are below U+10000.
-            format!("\\u{:04x}", u32::from(c))
-        } else {
-            c.to_string()
-        }
-    });
+    let shown = text
+        .chars()
+        .map(|c| if hides(c) { escape(c) } else { c.to_string() });
     shown.collect::<String>().into()
 }
 

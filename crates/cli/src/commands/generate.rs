@@ -66,9 +66,8 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     }
     if arguments.temperature == 0.0 {
         for flag in given(&["top_p", "seed"]) {
-            let flag = flag.replace('_', "-");
             output::message(&format!(
-                "--{flag} without effect: at temperature 0 the most probable token is taken."
+                "{flag} without effect: at temperature 0 the most probable token is taken."
             ));
         }
     }

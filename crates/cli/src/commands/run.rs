@@ -332,10 +332,7 @@ fn readers_of(readers: &[Option<Snapshot>], machine: &Machine) -> Result<Value, 
 /// Says which flags do nothing in this run.
 fn say_what_does_nothing(arguments: &RunArguments, options: &Options) {
     let say = |names: &[&str], why: &str| {
-        let names = given(names)
-            .into_iter()
-            .map(|name| format!("--{}", name.replace('_', "-")));
-        let names: Vec<String> = names.collect();
+        let names = given(names);
         if !names.is_empty() {
             output::message(&format!("{} {why}.", names.join(", ")));
         }
