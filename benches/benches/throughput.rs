@@ -15,7 +15,7 @@
 
 use concord_cli::bench::{Bench, Record, measure};
 use concord_questions::QuestionSet;
-use concord_scorer::Wanted;
+use concord_scorer::{Spill, Wanted};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -117,7 +117,7 @@ fn run() -> Result<Vec<String>, String> {
                 device: &arguments.device,
                 schedule: arguments.schedule,
                 memory: None,
-                spill: std::env::temp_dir(),
+                spill: Spill::within(std::env::temp_dir()),
                 repeats: arguments.repeats,
             },
             &set,

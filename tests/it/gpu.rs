@@ -8,7 +8,7 @@ use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::Decoder;
 use concord_kernels::{Engine, Gpu, GpuConfig, Held, KernelConfig, SelfTest};
 use concord_readings::{Answer, Prompt, Read, Reading, Sampling};
-use concord_scorer::{Counts, Schedule, Scorer};
+use concord_scorer::{Counts, Schedule, Scorer, Spill};
 use libtest_mimic::Trial;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -238,7 +238,7 @@ fn schedules_and_devices() {
         Decoder::streamed_on(&engines[0], &snapshot, DType::BF16, engines[0].config()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let spilled = Schedule::LayerMajor {
-        spill: Some(folder.path().to_owned()),
+        spill: Some(Spill::within(folder.path())),
     };
     let layers = Schedule::LayerMajor { spill: None };
     for (schedule, on_host) in [(&layers, false), (&layers, true), (&spilled, false)] {

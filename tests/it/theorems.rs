@@ -8,7 +8,7 @@ use concord_decoder::{Decoder, Pass};
 use concord_kernels::{KernelConfig, summarise};
 use concord_questions::{Ask, Kind, Stimuli};
 use concord_readings::{Answer, Input, Prompt, Read, Reading};
-use concord_scorer::{Counts, Schedule, Scorer, ScorerError};
+use concord_scorer::{Counts, Keep, LabelTable, Plan, Schedule, Scorer, ScorerError, Spill};
 use libtest_mimic::Trial;
 use std::ops::ControlFlow;
 
@@ -45,6 +45,10 @@ pub fn trials() -> Vec<Trial> {
             random_sets,
         ),
         test("theorems::one_layer_is_first_and_last", one_layer),
+        test(
+            "theorems::a_stop_between_layers_costs_one_layer_and_changes_no_bit",
+            a_stop_between_layers,
+        ),
         test(
             "theorems::a_file_that_cannot_be_written_ends_a_run_with_its_name",
             no_room_to_spill,
@@ -174,7 +178,7 @@ fn schedules() {
         Schedule::PassMajor,
         Schedule::LayerMajor { spill: None },
         Schedule::LayerMajor {
-            spill: Some(folder.path().to_owned()),
+            spill: Some(Spill::within(folder.path())),
         },
     ];
     let snapshot = aligned();
@@ -263,7 +267,7 @@ fn random_sets() {
                 0 => Schedule::PassMajor,
                 1 => Schedule::LayerMajor { spill: None },
                 _ => Schedule::LayerMajor {
-                    spill: Some(spill.path().to_owned()),
+                    spill: Some(Spill::within(spill.path())),
                 },
             };
             let kind = below(2);
@@ -323,10 +327,58 @@ fn one_layer() {
     let decoder = Decoder::load(&snapshot, DType::F32, sizes).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
     let (expected, _) = scorer.score(&prompts).unwrap();
-    for spill in [None, Some(into.path().to_owned())] {
+    for spill in [None, Some(Spill::within(into.path()))] {
         let schedule = Schedule::LayerMajor { spill };
         let (found, _) = scorer.score_by(&prompts, &schedule).unwrap();
         assert_eq!(found, expected);
+    }
+}
+
+/// Wherever a run is stopped, the layers that all rows are through are not computed again, and the readings are the same bits.
+fn a_stop_between_layers() {
+    let snapshot = aligned();
+    let prompts = prompts(Kind::Chat, 8, false);
+    let decoder = Decoder::load(&snapshot, DType::F32, config(300)).unwrap();
+    let scorer = Scorer::new(&snapshot, &decoder);
+    let (expected, _) = scorer.score(&prompts).unwrap();
+    let table = LabelTable::new(&snapshot.vocabulary);
+    let plan = Plan::new(&snapshot, &table, &prompts).unwrap();
+    let (rows, layers) = (plan.trie.len() as u64, snapshot.spec.layers.len() as u64);
+    assert!(layers > 1 && rows > 600);
+    let folder = tempfile::tempdir().unwrap();
+    let spill = Spill {
+        folder: folder.path().to_owned(),
+        keep: Some(Keep("a run".into())),
+    };
+    let schedule = Schedule::LayerMajor {
+        spill: Some(spill.clone()),
+    };
+    for stop in [1, 2, 3, rows / layers + 1, rows / 2, rows - 1] {
+        let stopped = scorer.run(&plan, &schedule, |progress, _| {
+            if progress.rows_done >= stop {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(stopped, Err(ScorerError::Stopped)), "{stop}");
+        let whole = spill.has_rows();
+        assert_eq!(whole, stop > rows / layers, "{stop} of {rows}");
+        let mut first = None;
+        let mut found = vec![None; prompts.len()];
+        let outcome = scorer.run(&plan, &schedule, |progress, done| {
+            first.get_or_insert(progress.rows_done);
+            for (at, reading) in done {
+                found[at] = Some(reading);
+            }
+            ControlFlow::Continue(())
+        });
+        outcome.unwrap();
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        assert!(found == expected, "{stop}");
+        // More than one pass of the first layer.
+        assert_eq!(first.unwrap() >= rows / layers, whole, "{stop}");
+        assert!(!spill.has_rows());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
 
@@ -335,7 +387,7 @@ fn no_room_to_spill() {
     let decoder = Decoder::load(&snapshot, DType::F32, config(300)).unwrap();
     let missing = std::env::temp_dir().join("concord-no-such-folder");
     let schedule = Schedule::LayerMajor {
-        spill: Some(missing),
+        spill: Some(Spill::within(missing)),
     };
     let prompts = prompts(Kind::Chat, 40, false);
     let scorer = Scorer::new(&snapshot, &decoder);

@@ -4,8 +4,8 @@
 //! [`MOST_AT_ONCE`] or an input that takes longer than [`LONGEST`] fails the run, and the input is kept. For long runs with
 //! coverage there are the same targets for cargo-fuzz in `fuzz/`.
 
+use crate::folders::{Folders, OF_A_RUN};
 use anyhow::{Context, Result, bail};
-use concord_checkpoint::Snapshot;
 use concord_checkpoint::readers::READERS;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -66,112 +66,6 @@ static WATCHED: Watched = Watched;
 
 /// A reader of bytes from strangers: an error or nothing.
 type Reader<'a> = Box<dyn Fn(&[u8]) -> Result<(), String> + 'a>;
-
-/// Folders in which one file is a stranger's.
-struct Folders {
-    place: tempfile::TempDir,
-    base: Snapshot,
-}
-
-/// The files of a stored run that may be changed; the first byte of an input says which.
-const OF_A_RUN: [&str; 6] = [
-    "manifest.json",
-    "questions.json",
-    "stimuli.json",
-    "readings/demo-base.jsonl",
-    "texts/demo-base.jsonl",
-    "stances/demo-base/itself.jsonl",
-];
-
-impl Folders {
-    fn new(root: &Path) -> Result<Self> {
-        let place = tempfile::tempdir()?;
-        let golden = root.join("tests/golden");
-        for (from, to) in [
-            ("adapters/tied-both", "adapter"),
-            ("runs/first-form", "run"),
-        ] {
-            copy_folder(&golden.join(from), &place.path().join(to))?;
-        }
-        std::fs::create_dir(place.path().join("questions"))?;
-        let base = Snapshot::open(&golden.join("families/qwen2"))?;
-        Ok(Self { place, base })
-    }
-
-    /// Writes a file, calls, and puts back what was there.
-    fn with<R>(
-        &self,
-        file: &str,
-        input: &[u8],
-        call: impl FnOnce(&Path) -> R,
-    ) -> Result<R, String> {
-        let failed = |error: std::io::Error| error.to_string();
-        let path = self.place.path().join(file);
-        let before = std::fs::read(&path).ok();
-        std::fs::write(&path, input).map_err(failed)?;
-        let outcome = catch_unwind(AssertUnwindSafe(|| call(&path)));
-        match before {
-            Some(bytes) => std::fs::write(&path, bytes).map_err(failed)?,
-            None => std::fs::remove_file(&path).map_err(failed)?,
-        }
-        match outcome {
-            Ok(outcome) => Ok(outcome),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-
-    /// `adapter_config.json`, or the weights of an adapter, and the shape that a base gets by it.
-    fn adapter(&self, input: &[u8]) -> Result<(), String> {
-        let file = match input.first() {
-            Some(b'{') => "adapter/adapter_config.json",
-            _ => "adapter/adapter_model.safetensors",
-        };
-        self.with(file, input, |path| {
-            let folder = path.parent().unwrap_or(path);
-            let adapted = self.base.with_adapter(folder);
-            adapted.map(|_| ()).map_err(|error| error.to_string())
-        })?
-    }
-
-    /// A question file of either kind, and what is odd about it.
-    fn questions(&self, input: &[u8]) -> Result<(), String> {
-        let file = match input.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            Some(b'{') => "questions/controversial_english_us.jsonl",
-            _ => "questions/controversial_english_us.csv",
-        };
-        self.with(file, input, |path| {
-            let set = concord_questions::load(path).map_err(|error| error.to_string())?;
-            drop(concord_questions::check(&set));
-            Ok(())
-        })?
-    }
-
-    /// One file of a stored run, and everything that is made of it.
-    fn run(&self, input: &[u8]) -> Result<(), String> {
-        let Some((which, input)) = input.split_first() else {
-            return Err("nothing".to_owned());
-        };
-        let file = OF_A_RUN[usize::from(*which) % OF_A_RUN.len()];
-        self.with(&format!("run/{file}"), input, |_| {
-            let checked = concord_cli::check_run(&self.place.path().join("run"));
-            checked.map_err(|failure| failure.render())
-        })?
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let path = entry?.path();
-        let to = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy_folder(&path, &to)?;
-        } else {
-            std::fs::copy(&path, &to)?;
-        }
-    }
-    Ok(())
-}
 
 /// Fuzzes every reader, or the named one.
 pub fn fuzz(root: &Path, iterations: Option<usize>, only: Option<&str>, seed: u64) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use concord_cli::bench::{Bench, Record, measure};
-use concord_scorer::Wanted;
+use concord_scorer::{Spill, Wanted};
 use std::path::Path;
 
 /// Compares, or writes the counts anew where `save`; gives what is worse.
@@ -22,7 +22,7 @@ pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
             device: "cpu",
             schedule,
             memory: None,
-            spill: std::env::temp_dir(),
+            spill: Spill::within(std::env::temp_dir()),
             repeats: 1,
         };
         let record = measure(&bench, &set).map_err(|failure| anyhow!(failure.render()))?;

@@ -8,6 +8,7 @@
 )]
 
 mod demo;
+mod folders;
 mod fuzz;
 mod gate;
 mod kernels;

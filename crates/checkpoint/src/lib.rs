@@ -29,6 +29,7 @@ mod spec;
 mod stored;
 mod template;
 mod tokenizer;
+mod tokenizer_class;
 mod weights;
 
 pub use adapter::Adapter;

@@ -5,11 +5,12 @@ use crate::family::Inert;
 use crate::files::{needed, object, optional};
 use crate::hub::Origin;
 use crate::side_files::SideFiles;
+use crate::tokenizer_class::OfModel;
 use crate::{
     Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, SystemRole, Vocabulary,
     Weights, gguf, safetensors_files,
 };
-use concord_readings::{Input, Message};
+use concord_readings::{Input, Message, Role};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -318,11 +319,12 @@ impl Snapshot {
 
     fn assemble(
         path: PathBuf,
-        words: Words<'_>,
+        mut words: Words<'_>,
         mut weights: Weights,
     ) -> Result<Self, CheckpointError> {
         let config_path = path.join("config.json");
         let config = object(&config_path, words.config)?;
+        words.beside.model = Some(OfModel::of(&config));
         let described = DecoderSpec::from_config(&config_path, &config);
         let mut spec = described.map_err(|error| weights.if_whole(error))?;
         weights.settle(&mut spec, &Inert::load().tensors)?;
@@ -381,6 +383,7 @@ impl Snapshot {
         let mut settings = self.settings.clone();
         let own = optional(folder, "tokenizer.json")?;
         let mut beside = SideFiles::in_folder(folder)?;
+        beside.model.clone_from(&self.beside.model);
         let speaks = beside
             .config
             .as_ref()
@@ -462,6 +465,7 @@ impl Snapshot {
             .ok_or_else(|| CheckpointError::NoTemplate { path: path() })?;
         template
             .render(messages)
+            .and_then(|text| holds_what_is_asked(text, messages))
             .map_err(|problem| CheckpointError::Template {
                 path: path(),
                 problem,
@@ -517,6 +521,28 @@ impl Snapshot {
     }
 }
 
+/// Refuses a text that lacks something of what the user says: what is read after it would answer another question. Spaces, capitals and
+/// writing it as JSON are a template's to choose.
+fn holds_what_is_asked(text: String, messages: &[Message]) -> Result<String, String> {
+    let bare = |text: &str| text.split_whitespace().collect::<String>().to_lowercase();
+    let mut whole: Option<String> = None;
+    for message in messages.iter().filter(|message| message.role == Role::User) {
+        if text.contains(message.content.trim()) {
+            continue;
+        }
+        let whole = whole.get_or_insert_with(|| bare(&text));
+        let as_json = Value::from(message.content.trim()).to_string();
+        let as_json = bare(as_json.trim_matches('"'));
+        if !whole.contains(&bare(&message.content)) && !whole.contains(&as_json) {
+            let said: String = message.content.trim().chars().take(40).collect();
+            return Err(format!(
+                "it drops or changes some of what the user says ({said:?} …)"
+            ));
+        }
+    }
+    Ok(text)
+}
+
 /// A folder's own name.
 fn name_of(folder: &Path) -> String {
     let path = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -530,6 +556,10 @@ fn name_of(folder: &Path) -> String {
 /// `chat_template.jinja`, or the template that processors kept in `chat_template.json`.
 fn template_file(folder: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     if let Some(bytes) = optional(folder, "chat_template.jinja")? {
+        return Ok(Some(bytes));
+    }
+    let named = folder.join("additional_chat_templates");
+    if let Some(bytes) = optional(&named, "default.jinja")? {
         return Ok(Some(bytes));
     }
     let Some(bytes) = optional(folder, "chat_template.json")? else {

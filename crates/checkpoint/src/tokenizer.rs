@@ -3,6 +3,7 @@
 use crate::CheckpointError;
 use crate::guard::{bounded, bounded_for, guarded};
 use crate::side_files::{Additions, Own, SideFiles};
+use crate::tokenizer_class::rebuild;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -42,15 +43,30 @@ impl Vocabulary {
             .map_err(|error| bad(error.to_string()))?;
         let mut digest = blake3::hash(bytes).to_hex().to_string();
         let added = tokenizer.get_added_tokens_decoder();
-        let own = Own {
+        let mut own = Own {
             added: added
                 .iter()
                 .map(|(id, token)| (*id, token.into()))
                 .collect(),
+            are_there: true,
+            defaults: &[],
             padding: tokenizer
                 .get_padding()
                 .map(|padding| padding.pad_token.clone()),
         };
+        let none = Map::new();
+        let settings = beside.config.as_ref().unwrap_or(&none);
+        let built = match &beside.model {
+            Some(of) => rebuild(&tokenizer, of, settings).map_err(bad)?,
+            None => None,
+        };
+        let is_built = built.is_some();
+        if let Some(built) = built {
+            tokenizer = built.tokenizer;
+            (own.are_there, own.defaults) = (false, built.defaults);
+            let both = format!("{digest}\n{}", built.name);
+            digest = blake3::hash(both.as_bytes()).to_hex().to_string();
+        }
         let additions = beside.additions(&own).map_err(bad)?;
         // Merges are left out at random while a model is trained, never when it is asked.
         if let ModelWrapper::BPE(model) = tokenizer.get_model()
@@ -61,7 +77,8 @@ impl Vocabulary {
             tokenizer.with_model(model);
         }
         tokenizer.set_encode_special_tokens(additions.splits_special);
-        if !beside.are_absent() {
+        let is_said = is_built || !beside.are_absent();
+        if is_said {
             let tokens = additions.tokens.iter().cloned();
             let tokens: Vec<AddedToken> = tokens.map(Into::into).collect();
             bounded_for(bytes.len(), || tokenizer.add_tokens(tokens))
@@ -100,7 +117,7 @@ impl Vocabulary {
             before: Vec::new(),
             vocab_size,
         };
-        if !beside.are_absent() {
+        if is_said {
             vocabulary.has_named(&additions)?;
         }
         let (with, without) = (

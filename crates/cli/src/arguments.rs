@@ -113,8 +113,25 @@ pub(crate) struct MachineArguments {
     pub memory: Option<u64>,
     /// Where rows between layers are kept when they do not fit into memory; without it, beside the results or in the system's
     /// folder for such files
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
     pub spill: Option<PathBuf>,
+}
+
+/// Parses one of a list that may have spaces after its commas.
+fn trimmed(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("no name between two commas".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Parses a folder that is there.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match std::fs::metadata(text) {
+        Ok(found) if found.is_dir() => Ok(text.into()),
+        Ok(_) => Err("it is no folder".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// When the chat template is used.
@@ -319,10 +336,10 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub with_published: bool,
     /// Only these languages, for example english,german
-    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
+    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES", value_parser = trimmed)]
     pub languages: Vec<String>,
     /// Only the first N originals of each country, the same in every language, with all of their phrasings; the run is then marked as partial
-    #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub limit: Option<u32>,
     /// Seed of the option order, of tests and resampled intervals, and of passages that are drawn
     #[arg(long, default_value_t = 0, value_name = "N")]

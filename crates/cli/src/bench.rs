@@ -12,12 +12,11 @@ use concord_decoder::{Decoder, Times, Work};
 use concord_kernels::{Engine, Held};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
 use concord_readings::{Input, Prompt};
-use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, Wanted, human};
+use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, Spill, Wanted, human};
 use concord_suites::valueconsistency::{Form, Format, Options, Voice, plan};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,7 +45,7 @@ pub struct Bench<'a> {
     /// Bytes of memory at most; without it, what is available.
     pub memory: Option<u64>,
     /// The folder for rows between layers.
-    pub spill: PathBuf,
+    pub spill: Spill,
     /// How often it is run; the best time counts.
     pub repeats: usize,
 }

@@ -49,7 +49,7 @@ impl fmt::Display for DeviceChoice {
 /// Parses what `--device` is given.
 pub(crate) fn device(text: &str) -> Result<DeviceChoice, String> {
     match text {
-        "auto" => Ok(DeviceChoice::Auto),
+        "auto" | "" => Ok(DeviceChoice::Auto),
         "cpu" => Ok(DeviceChoice::Cpu),
         "cuda" => Ok(DeviceChoice::Cuda(0)),
         "cuda:all" => Ok(DeviceChoice::CudaAll),
@@ -507,7 +507,9 @@ mod tests {
         assert_eq!(device("cuda"), Ok(DeviceChoice::Cuda(0)));
         assert_eq!(device("cuda:3"), Ok(DeviceChoice::Cuda(3)));
         assert_eq!(device("cuda:all"), Ok(DeviceChoice::CudaAll));
-        for wrong in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
+        // An empty variable is none.
+        assert_eq!(device(""), Ok(DeviceChoice::Auto));
+        for wrong in ["gpu", "cuda:", "cuda:x", "cuda:-1"] {
             assert!(device(wrong).unwrap_err().contains("cuda:all"), "{wrong}");
         }
     }

@@ -9,6 +9,7 @@ use concord_questions::{QuestionError, StimuliError};
 use concord_runs::RunError;
 use concord_scorer::ScorerError;
 use concord_suites::valueconsistency::{AnswersError, MeasureError};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The program's exit codes; documented in the README and in `--help`.
@@ -113,6 +114,22 @@ fn one_line(text: &str) -> String {
     visible(text).replace('\n', "\\n")
 }
 
+impl Failure {
+    /// The failure of printing a run that is whole.
+    pub(crate) fn printing(self, run: &Path) -> Self {
+        let message = format!(
+            "the run is whole in {}; printing it failed: {}",
+            run.display(),
+            self.message
+        );
+        let help = format!("concord measure {} prints it", run.display());
+        Self {
+            closed_pipe: self.closed_pipe,
+            ..Self::new(ExitStatus::Unexpected, message, help)
+        }
+    }
+}
+
 /// Whether there is no more room to write.
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
@@ -158,7 +175,9 @@ impl From<QuestionError> for Failure {
             QuestionError::UnknownOrigin { .. } => {
                 "rename the file, or add the field `language` (and `country`, `controversial`) to each row"
             }
-            QuestionError::OriginTwice { .. } => "keep one of the two files",
+            QuestionError::OriginTwice { .. } => {
+                "keep one of the two files, or put the rows of both into one"
+            }
             QuestionError::TooLong { .. } => {
                 "a question is one line; a file without line ends is not one of questions"
             }
@@ -176,6 +195,9 @@ impl From<StimuliError> for Failure {
             StimuliError::Missing { .. } => {
                 "`concord schema wording --example > FILE` writes the project's own wording: add the language there and name the file (--stimuli FILE), or leave the language out (--languages)"
             }
+            StimuliError::Unknown { .. } => {
+                "correct the name; `concord schema wording --example` writes them all"
+            }
             StimuliError::Unreadable { .. } | StimuliError::NotJson { .. } => {
                 "a stimuli file is JSON: stimulus, language, text"
             }
@@ -191,7 +213,7 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "name a folder with config.json, a .gguf file, or a hub id (owner/name)"
         }
         CheckpointError::MissingFile { .. } => {
-            "copy the whole folder again (a link to nowhere counts as missing); only safetensors weights and tokenizer.json are read"
+            "copy the whole folder again (a link to nowhere, or what is no plain file, counts as missing); only safetensors weights and tokenizer.json are read"
         }
         CheckpointError::Unreadable { .. } => "check that you may read the file",
         CheckpointError::NotJson { .. } | CheckpointError::BadWeightsFile { .. } => {
@@ -300,8 +322,9 @@ impl Failure {
             }
         };
         let status = match (error, kind) {
-            (HubError::CutOff { .. } | HubError::Stopped { .. }, _) => ExitStatus::Incomplete,
-            (HubError::DiskFull { .. }, _) => ExitStatus::Device,
+            (HubError::CutOff { .. } | HubError::Stopped { .. } | HubError::DiskFull { .. }, _) => {
+                ExitStatus::Incomplete
+            }
             (_, RepositoryKind::Model) => ExitStatus::Checkpoint,
             (_, RepositoryKind::Dataset) => ExitStatus::QuestionData,
         };
@@ -434,6 +457,10 @@ impl From<RunError> for Failure {
                 ExitStatus::Usage,
                 "name another folder with --out, or remove this one",
             ),
+            RunError::OtherSettings { key, .. } if key == "schema" => (
+                ExitStatus::Usage,
+                "another version of the program began it: finish it with that one, or name another folder with --out",
+            ),
             RunError::OtherSettings { .. } => (
                 ExitStatus::Usage,
                 "name another folder with --out, or give the flags that it was begun with",
@@ -499,7 +526,14 @@ impl From<AnswersError> for Failure {
 
 impl From<MeasureError> for Failure {
     fn from(error: MeasureError) -> Self {
-        let help = "questions that are compared need the same stances among their answers";
+        let help = match error {
+            MeasureError::Centroid { .. } => {
+                "questions that are compared need the same stances among their answers"
+            }
+            MeasureError::TooManyGroups { .. } => {
+                "see that each phrasing of a question stands there once in each language"
+            }
+        };
         Self::new(ExitStatus::QuestionData, error.to_string(), help)
     }
 }

@@ -47,6 +47,7 @@ pub fn main() -> ExitCode {
     }
     concord_checkpoint::render_apart(own_program());
     memory::keep_freed();
+    output::let_writes_fail();
     if !concord_kernels::Path::is_supported_processor() {
         let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";
         let message = "this processor has no AVX2, which the program needs";
@@ -69,9 +70,9 @@ pub fn main() -> ExitCode {
             let text = if example {
                 concord_questions::example(kind)
             } else {
-                concord_questions::schema(kind)
+                concord_questions::schema(kind).map(str::to_owned)
             };
-            output::data(text.unwrap_or_default())
+            output::data(&text.unwrap_or_default())
         }
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),

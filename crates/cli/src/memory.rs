@@ -3,7 +3,8 @@
 use crate::arguments::{MachineArguments, ScheduleChoice};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_scorer::{Demand, MemoryPlan, Wanted};
+use concord_decoder::{Decoder, WeightSizes};
+use concord_scorer::{Demand, MemoryPlan, Spill, Wanted};
 use std::path::{Component, Path, PathBuf};
 
 /// What the user allows a run.
@@ -13,8 +14,8 @@ pub(crate) struct Allowed {
     pub wanted: Wanted,
     /// Bytes at most; without it, what is available.
     pub memory: Option<u64>,
-    /// The folder for rows between layers.
-    pub spill: PathBuf,
+    /// Where rows between layers go.
+    pub spill: Spill,
     /// Whether the weights are loaded already, which decides the schedule.
     pub loaded: bool,
     /// Whether the plan is only looked at.
@@ -32,9 +33,30 @@ impl Allowed {
                 ScheduleChoice::Spilled => Wanted::Spilled,
             },
             memory: arguments.memory,
-            spill: arguments.spill.clone().unwrap_or_else(|| folder.to_owned()),
+            spill: Spill::within(arguments.spill.as_deref().unwrap_or(folder)),
             loaded: false,
             silent: false,
+        }
+    }
+
+    /// The same once a decoder is loaded whose weights take so much: what they take more, and what may be taken.
+    pub fn with(&self, decoder: &Decoder, sizes: &WeightSizes) -> (WeightSizes, Self) {
+        let streamed = decoder.is_streamed();
+        let allowed = Self {
+            wanted: self.wanted_of(Some(streamed)),
+            loaded: true,
+            ..self.clone()
+        };
+        (sizes.once_loaded(streamed), allowed)
+    }
+
+    /// The schedules that are left where it is known whether layers are streamed.
+    pub fn wanted_of(&self, streamed: Option<bool>) -> Wanted {
+        match streamed {
+            None => self.wanted,
+            Some(false) => Wanted::PassMajor,
+            Some(true) if self.wanted == Wanted::Spilled => Wanted::Spilled,
+            Some(true) => Wanted::LayerMajor,
         }
     }
 

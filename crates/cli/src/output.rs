@@ -1,9 +1,24 @@
 //! The two channels: data on stdout, everything else on stderr.
 
 use crate::Failure;
+use concord_report::is_hidden;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::Write;
+
+/// A file that grows beyond what the process may write is an error like a full disk, not the end of the process.
+pub(crate) fn let_writes_fail() {
+    #[cfg(unix)]
+    {
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: to ignore a signal runs no code of ours"
+        )]
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        }
+    }
+}
 
 /// Writes data.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
@@ -45,12 +60,6 @@ impl JsonLines {
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.0.flush()?)
     }
-}
-
-/// Whether a terminal would do something else than show it: move, change colour, or turn the direction of what follows.
-fn is_hidden(c: char) -> bool {
-    let turns = matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
 }
 
 /// Text of strangers' files with what a terminal would not show written out. Line ends stay.

@@ -232,9 +232,30 @@ pub(crate) fn stop_on_interrupt() {
             }
         });
         go_on_ignoring(&ignored);
+        stop_on_warning();
         installed.is_ok()
     });
 }
+
+/// Stops as well where a batch system warns: of the time that is left, or that it is used up.
+#[cfg(unix)]
+fn stop_on_warning() {
+    extern "C" fn stop(_: libc::c_int) {
+        STOP.store(true, Ordering::SeqCst);
+    }
+    for signal in [libc::SIGXCPU, libc::SIGUSR1] {
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: the handler stores to an atomic, which a signal's handler may do"
+        )]
+        unsafe {
+            libc::signal(signal, stop as *const () as libc::sighandler_t);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn stop_on_warning() {}
 
 /// Those of the signals that stop a run which this process ignores.
 #[cfg(unix)]

@@ -27,6 +27,20 @@ impl WeightSizes {
         self.outer + self.layers.iter().sum::<u64>()
     }
 
+    /// What they take more where they are loaded already: nothing, but for layers that are streamed, which come again.
+    #[must_use]
+    pub fn once_loaded(&self, streamed: bool) -> Self {
+        let layers = self.layers.iter();
+        Self {
+            outer: 0,
+            layers: layers
+                .map(|layer| if streamed { *layer } else { 0 })
+                .collect(),
+            reading: if streamed { self.reading } else { 0 },
+            reading_head: 0,
+        }
+    }
+
     /// The largest layer.
     pub fn largest_layer(&self) -> u64 {
         self.layers.iter().copied().max().unwrap_or(0)

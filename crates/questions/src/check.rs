@@ -46,18 +46,25 @@ pub fn check(set: &QuestionSet) -> (Vec<FileCheck>, Vec<Oddity>) {
         within(file, &mut oddities);
     }
     between(set, &mut oddities);
+    if !set.unread.is_empty() {
+        oddities.push(Oddity {
+            file: String::new(),
+            row: 0,
+            rows: 0,
+            what: format!("not read: {}", set.unread.join(", ")),
+        });
+    }
     (files, oddities)
 }
 
 fn count(file: &QuestionFile) -> FileCheck {
+    let names = file.topic_names();
     let mut topics: Vec<(String, usize)> = Vec::new();
     for question in &file.questions {
-        match topics
-            .iter_mut()
-            .find(|(topic, _)| *topic == question.topic)
-        {
+        let name = names[question.topic.as_str()];
+        match topics.iter_mut().find(|(topic, _)| topic == name) {
             Some((_, count)) => *count += 1,
-            None => topics.push((question.topic.clone(), 1)),
+            None => topics.push((name.to_owned(), 1)),
         }
     }
     let originals: BTreeSet<&str> = file.questions.iter().map(|q| q.original.as_str()).collect();

@@ -25,11 +25,17 @@ pub fn schema(kind: &str) -> Option<&'static str> {
 }
 
 /// A file of a kind, to begin one of one's own with: some questions, some portraits, or the project's own wording.
-pub fn example(kind: &str) -> Option<&'static str> {
+pub fn example(kind: &str) -> Option<String> {
     match kind {
-        "questions" => Some(include_str!("../demo/controversial_english_world.jsonl")),
-        "portraits" => Some(include_str!("../demo/pvq_english.jsonl")),
-        "stimuli" => Some(include_str!("../stimuli/concord.json")),
+        // With what the demo's file names say, so that the file may be called anything.
+        "questions" => {
+            let rows = include_str!("../demo/controversial_english_world.jsonl").lines();
+            let origin = r#"{"language":"english","country":"world","controversial":true,"#;
+            let rows = rows.filter_map(|row| Some(format!("{origin}{}\n", row.strip_prefix('{')?)));
+            Some(rows.collect())
+        }
+        "portraits" => Some(include_str!("../demo/pvq_english.jsonl").to_owned()),
+        "stimuli" => Some(include_str!("../stimuli/concord.json").to_owned()),
         _ => None,
     }
 }

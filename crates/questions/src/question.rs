@@ -120,6 +120,26 @@ pub struct QuestionFile {
     pub questions: Vec<Question>,
 }
 
+impl QuestionFile {
+    /// What each topic of the file is called wherever it is shown: in English where that is known. Where two names stand for one topic,
+    /// or one name for two, topics are called as in the file.
+    pub fn topic_names(&self) -> HashMap<&str, &str> {
+        let (mut names, mut topics) = (HashMap::new(), HashMap::new());
+        let mut each_its_own = true;
+        for question in &self.questions {
+            let (topic, name) = (question.topic.as_str(), question.topic_name());
+            each_its_own &= *names.entry(topic).or_insert(name) == name;
+            each_its_own &= *topics.entry(name).or_insert(topic) == topic;
+        }
+        if !each_its_own {
+            for (topic, name) in &mut names {
+                *name = topic;
+            }
+        }
+        names
+    }
+}
+
 /// A value that a PVQ item can be answered by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PvqValue {
@@ -188,6 +208,9 @@ pub struct QuestionSet {
     /// By file, the originals whose paraphrases people found to ask the same. Files that nobody was asked about are absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub validated: BTreeMap<String, BTreeSet<String>>,
+    /// What lies in the folder that was read and is not read, though it may have been meant.
+    #[serde(skip)]
+    pub unread: Vec<String>,
 }
 
 impl QuestionSet {

@@ -95,19 +95,36 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
         let path = path.to_owned();
         move |source| QuestionError::Unreadable { path, source }
     };
-    let mut files = Vec::new();
+    let (mut files, mut unread) = (Vec::new(), Vec::new());
     if path.is_dir() {
         for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
-            let file = entry.map_err(unreadable(path))?.path();
-            if (has_ending(&file, "jsonl") || has_ending(&file, "csv")) && file.is_file() {
+            let entry = entry.map_err(unreadable(path))?;
+            let (file, name) = (
+                entry.path(),
+                entry.file_name().to_string_lossy().into_owned(),
+            );
+            // Hidden files are other programs'.
+            if name.starts_with('.') {
+                continue;
+            }
+            let is_read = has_ending(&file, "jsonl") || has_ending(&file, "csv");
+            if is_read && file.is_file() {
                 files.push(file);
+            } else if is_read || MEANT.iter().any(|ending| has_ending(&file, ending)) {
+                unread.push(name);
+            } else if file.is_dir() && name != "validate" {
+                unread.push(format!("{name}/"));
             }
         }
         files.sort();
+        unread.sort();
     } else {
         files.push(path.to_owned());
     }
-    let mut set = QuestionSet::default();
+    let mut set = QuestionSet {
+        unread,
+        ..QuestionSet::default()
+    };
     for file in files {
         let text = read_text(&file)?;
         add_file(&mut set, &file, &text)?;
@@ -120,6 +137,11 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     add_validated(&mut set, &path.join("validate").join("paraphrase"))?;
     Ok(set)
 }
+
+/// Endings of files that are not read, though they may hold questions.
+const MEANT: [&str; 9] = [
+    "json", "ndjson", "tsv", "xlsx", "parquet", "gz", "zip", "zst", "bz2",
+];
 
 /// The longest line of a question file, in bytes.
 const LONGEST_LINE: usize = 1 << 20;
@@ -164,17 +186,22 @@ fn read_text(path: &Path) -> Result<String, QuestionError> {
 /// Reads which originals of each file have a row that says `yes` in `questions_equivalent`: people found their paraphrases to
 /// ask the same.
 fn add_validated(set: &mut QuestionSet, folder: &Path) -> Result<(), QuestionError> {
+    // A file in place of the folder is no reason to stop.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let tables: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| has_ending(path, "csv"))
+        .collect();
     for file in &set.files {
-        let path = folder.join(format!("{}.csv", file.name));
-        // A file in place of the folder is no reason to stop.
-        if !path.exists() {
+        let is_its = |path: &&PathBuf| path.file_stem().is_some_and(|stem| *stem == *file.name);
+        let Some(path) = tables.iter().find(is_its) else {
             continue;
-        }
-        let text = read_text(&path)?;
+        };
+        let text = read_text(path)?;
         let mut kept = BTreeSet::new();
-        for (line, object) in csv_rows(&path, &text)? {
+        for (line, object) in csv_rows(path, &text)? {
             let row = Row {
-                path: &path,
+                path,
                 line,
                 object: &object,
             };
@@ -212,6 +239,14 @@ fn csv_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, QuestionError> 
         if !name.is_empty() && headers.iter().take(index).any(|other| other.trim() == name) {
             return Err(not_csv(1, format!("the column `{name}` is there twice")));
         }
+    }
+    let alone = headers.iter().next().filter(|_| headers.len() == 1);
+    let separator = alone.and_then(|name| [';', '\t', '|'].into_iter().find(|c| name.contains(*c)));
+    if let Some(separator) = separator {
+        return Err(not_csv(
+            1,
+            format!("its columns are separated by {separator:?}; commas are read"),
+        ));
     }
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -358,6 +393,12 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
         }
     }
     if let Some(language) = pvq_language {
+        if set.pvq.iter().any(|other| other.language == language) {
+            return Err(QuestionError::OriginTwice {
+                path: path.to_owned(),
+                name: format!("pvq_{language}"),
+            });
+        }
         set.pvq.push(PvqFile {
             name: name.clone(),
             language: language.to_owned(),
@@ -583,6 +624,12 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("twice")
+        );
+        let mut set = read(std::slice::from_ref(&good)).unwrap();
+        let again = add_file(&mut set, Path::new("pvq_x.JSONL"), &good).unwrap_err();
+        assert!(
+            again.to_string().contains("`pvq_x` stand in another file"),
+            "{again}"
         );
         let neutral = r#"{"me":"supports","not me":"opposes","so so":"neutral"}"#;
         assert!(fails(portrait(&["Power", "Security"], neutral)).contains("support or oppose"));

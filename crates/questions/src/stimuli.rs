@@ -1,5 +1,6 @@
 //! The words around a question, as data by language.
 
+use crate::object::object_of;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,16 @@ pub enum StimuliError {
         /// What the parser said, with line and column.
         source: serde_json::Error,
     },
+    /// A stimulus is of no known name, and would be lost.
+    #[error("{name}: there is no stimulus `{stimulus}`; there are {known}")]
+    Unknown {
+        /// Which stimuli.
+        name: String,
+        /// The name.
+        stimulus: String,
+        /// The names that are used.
+        known: String,
+    },
     /// A stimulus is absent for a language.
     #[error("{name}: stimulus `{stimulus}` has no text for language `{language}`{others}")]
     Missing {
@@ -34,6 +45,36 @@ pub enum StimuliError {
         /// The other stimuli that have none for it; empty, or as it continues the sentence.
         others: String,
     },
+}
+
+/// Stimuli that are used.
+const USED: [&str; 12] = [
+    "system",
+    "single_letter",
+    "follow_up_completions",
+    "few_shot_example_question",
+    "few_shot_example_answer",
+    "abstain_answer",
+    "stance_prompt",
+    "question_generate",
+    "question_ans_generate",
+    "value_statement",
+    "value_part",
+    "label_openings",
+];
+/// Stimuli of the study's own tables that nothing here asks.
+const UNUSED: [&str; 7] = [
+    "yes_language",
+    "no_language",
+    "none_option",
+    "compare_prompt",
+    "confidence_question",
+    "schwartz_values",
+    "value_by_language",
+];
+
+fn is_known(name: &str) -> bool {
+    USED.contains(&name) || UNUSED.contains(&name)
 }
 
 /// The sentences of one wording: an object of stimulus → language → text.
@@ -87,11 +128,18 @@ impl Stimuli {
     }
 
     fn parse(name: &str, path: &Path, text: &str) -> Result<Self, StimuliError> {
-        let table: serde_json::Map<String, Value> =
-            serde_json::from_str(text).map_err(|source| StimuliError::NotJson {
-                path: path.to_owned(),
-                source,
-            })?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let table = object_of(text).map_err(|source| StimuliError::NotJson {
+            path: path.to_owned(),
+            source,
+        })?;
+        if let Some(unknown) = table.keys().find(|key| !is_known(key)) {
+            return Err(StimuliError::Unknown {
+                name: name.to_owned(),
+                stimulus: unknown.clone(),
+                known: USED.join(", "),
+            });
+        }
         Ok(Self {
             name: name.to_owned(),
             digest: blake3::hash(text.as_bytes()).to_hex().to_string(),
@@ -256,6 +304,27 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stimulus_that_would_be_lost_is_refused() {
+        let parse = |text| Stimuli::parse("w", Path::new("w.json"), text);
+        let twice = parse(r#"{"system":{"english":"A"},"system":{"english":"B"}}"#);
+        assert!(
+            twice
+                .unwrap_err()
+                .to_string()
+                .contains("`system` stands there twice")
+        );
+        let unknown = parse(r#"{"sytem":{"english":"A"}}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("no stimulus `sytem`; there are system, "),
+            "{unknown}"
+        );
+        // The study's own table has more than is asked.
+        assert!(parse(r#"{"yes_language":{"english":"yes"}}"#).is_ok());
+    }
 
     #[test]
     fn own_wording_covers_the_demo_languages() {

@@ -27,6 +27,12 @@ const TOP: f64 = 30.0;
 /// Of a letter of a label, on average.
 const LETTER: f64 = 6.6;
 
+/// Whether a terminal would do something else than show it: move, change colour, or turn the direction of what follows.
+pub fn is_hidden(c: char) -> bool {
+    let turns = matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
 /// Text as it may stand in a page.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -36,6 +42,7 @@ pub(crate) fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '"' => out.push_str("&quot;"),
+            c if is_hidden(c) && c != '\n' => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }

@@ -12,6 +12,7 @@ mod run;
 mod sections;
 
 pub use comparison::ComparisonReport;
+pub use figures::is_hidden;
 pub use models::{ModelList, models};
 pub use questions::questions;
 pub use run::{ModelReport, RunReport};

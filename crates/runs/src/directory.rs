@@ -247,6 +247,22 @@ impl RunDirectory {
         &self.out
     }
 
+    /// Where the run stands and what it is of: the same for each attempt at it, and for no other run.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn identity(&self) -> Result<String, RunError> {
+        let place = self
+            .folder
+            .0
+            .canonicalize()
+            .map_err(|source| RunError::File {
+                path: self.folder.0.clone(),
+                source,
+            })?;
+        Ok(format!("{}\n{}", place.display(), self.settings))
+    }
+
     /// What the user should know of what was found there.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -292,8 +308,8 @@ impl RunDirectory {
         if std::fs::symlink_metadata(&self.out).is_ok() {
             return Err(RunError::Exists { path: self.out });
         }
-        self.lock.leave_nothing()?;
         std::fs::rename(&self.folder.0, &self.out).map_err(failed)?;
+        self.lock.leave(&self.out)?;
         let parent = self.out.parent().filter(|parent| *parent != Path::new(""));
         sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed)?;
         Ok(self.out)

@@ -168,15 +168,13 @@ impl Lock {
         &self.notes
     }
 
-    /// Removes what says who writes, before the folder gets its name.
-    pub(crate) fn leave_nothing(&self) -> Result<(), RunError> {
+    /// Removes what says who writes from the folder under its new name: under the old one another might have taken it in between.
+    pub(crate) fn leave(&self, folder: &Path) -> Result<(), RunError> {
         match &self.kind {
             Kind::Folder { .. } => Ok(()),
-            Kind::Owner { path, .. } => {
-                std::fs::remove_file(path).map_err(|source| RunError::File {
-                    path: path.clone(),
-                    source,
-                })
+            Kind::Owner { .. } => {
+                let path = folder.join(OWNER);
+                std::fs::remove_file(&path).map_err(|source| RunError::File { path, source })
             }
         }
     }

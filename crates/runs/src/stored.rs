@@ -50,6 +50,7 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         let findings = needed("findings.json")?;
         check(&folder, &manifest, "questions.json", &questions)?;
         check(&folder, &manifest, "findings.json", &findings)?;
+        is_complete(&folder, &manifest)?;
         Ok(Self {
             questions: parse(&folder.0.join("questions.json"), &questions)?,
             manifest,
@@ -95,6 +96,11 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         Ok(lines.readings)
     }
 
+    /// Whether its files have digests, which versions of before did not store.
+    pub fn is_sealed(&self) -> bool {
+        self.manifest.contains_key(FILES)
+    }
+
     /// What the manifest says of a file.
     fn listed(&self, place: &Path) -> Option<&Value> {
         self.manifest.get(FILES)?.get(name_of(place))
@@ -109,7 +115,21 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         let folder = any.parent().unwrap_or(Path::new(""));
         let names = self.folder.names(folder)?;
         let readers = names.iter().filter_map(|name| name.strip_suffix(".jsonl"));
-        Ok(readers.map(str::to_owned).collect())
+        let mut readers: Vec<String> = readers.map(str::to_owned).collect();
+        // A name that is too long for a file is shortened there.
+        let known = self.manifest.get("readers").and_then(Value::as_array);
+        for known in known.into_iter().flatten() {
+            let Some(name) = known.get("name").and_then(Value::as_str) else {
+                continue;
+            };
+            let place = What::Stances(name).file(model)?;
+            let stem = place.file_stem().unwrap_or_default();
+            if let Some(found) = readers.iter_mut().find(|found| found.as_str() == stem) {
+                name.clone_into(found);
+            }
+        }
+        readers.sort();
+        Ok(readers)
     }
 
     /// Keeps others from writing to the run while a reader is added.
@@ -216,6 +236,18 @@ fn check(
     Err(RunError::Changed { path, line: None })
 }
 
+/// Refuses a run that lacks a file which its manifest names.
+fn is_complete(folder: &Folder, manifest: &Map<String, Value>) -> Result<(), RunError> {
+    let files = manifest.get(FILES).and_then(Value::as_object);
+    for name in files.into_iter().flat_map(Map::keys) {
+        let path = folder.0.join(name);
+        if std::fs::symlink_metadata(&path).is_err() {
+            return Err(RunError::Changed { path, line: None });
+        }
+    }
+    Ok(())
+}
+
 /// A file has one digest, or while it is replaced one of two.
 fn is_one_of(stated: &Value, found: &str) -> bool {
     match stated {
@@ -308,8 +340,31 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
         }
         everything(&out).unwrap();
-        std::fs::remove_file(out.join("readings/m.jsonl")).unwrap();
-        assert!(everything(&out).is_err());
+        for name in files {
+            let path = out.join(name);
+            let text = std::fs::read(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let found = everything(&out).unwrap_err().to_string();
+            let named = name.trim_end_matches(".json");
+            assert!(found.contains(named), "{name}: {found}");
+            std::fs::write(&path, &text).unwrap();
+        }
+        everything(&out).unwrap();
+    }
+
+    #[test]
+    fn a_reader_s_long_name_is_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "r".repeat(230);
+        let settings = map(&json!({ "schema": 2, "readers": [{ "name": long }] }));
+        let out = folder.path().join("run");
+        let run = RunDirectory::begin(&out, &settings, &json!([1]), &json!({})).unwrap();
+        let mut journal = run.journal(What::Stances(&long), "m").unwrap();
+        journal.append([reading("a")]).unwrap();
+        journal.close().unwrap();
+        run.finish(&settings, &json!({})).unwrap();
+        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        assert_eq!(stored.readers("m").unwrap(), [long]);
     }
 
     #[test]

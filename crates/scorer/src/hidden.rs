@@ -1,6 +1,7 @@
 //! The residual streams of all passes between two layers, in memory or in a file.
 
 use crate::ScorerError;
+use crate::kept::KeptRows;
 use concord_kernels::{Engine, OnHost, Role, Rows};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,6 +14,7 @@ pub(crate) enum HiddenStore {
     /// In the host's memory where the device is another.
     Host(HostStreams),
     File(SpillFile),
+    Kept(KeptRows),
 }
 
 /// Streams in the host's memory.
@@ -71,6 +73,9 @@ impl HiddenStore {
                 Ok(engine.from_host(stream, host.hidden, Role::Pass)?)
             }
             Self::File(file) => Ok(engine.from_host(file.read(pass)?, file.hidden, Role::Pass)?),
+            Self::Kept(kept) => {
+                Ok(engine.from_host(kept.read(pass)?, kept.hidden(), Role::Pass)?)
+            }
         }
     }
 
@@ -87,6 +92,31 @@ impl HiddenStore {
                 host.settle(ARRIVING)
             }
             Self::File(file) => file.write(pass, &stream.to_host()?),
+            Self::Kept(kept) => kept.write(&stream.to_host()?),
+        }
+    }
+
+    /// Layers that all passes were through before, in a run that was stopped.
+    pub fn layers(&self) -> usize {
+        match self {
+            Self::Kept(kept) => kept.layers(),
+            _ => 0,
+        }
+    }
+
+    /// All passes are through one layer more.
+    pub fn layer_is_whole(&mut self) -> Result<(), ScorerError> {
+        match self {
+            Self::Kept(kept) => kept.layer_is_whole(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is needed any more.
+    pub fn remove(self) -> Result<(), ScorerError> {
+        match self {
+            Self::Kept(kept) => kept.remove(),
+            _ => Ok(()),
         }
     }
 }
@@ -135,13 +165,13 @@ impl SpillFile {
 }
 
 /// Bytes of so many rows.
-fn bytes(rows: usize, hidden: usize) -> u64 {
+pub(crate) fn bytes(rows: usize, hidden: usize) -> u64 {
     (rows * hidden * size_of::<f32>()) as u64
 }
 
 /// Takes the room at once, so that a disk that is too small is found before the work.
 #[cfg(target_os = "linux")]
-fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+pub(crate) fn reserve(file: &File, length: u64) -> std::io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
     if length == 0 {
@@ -155,22 +185,22 @@ fn reserve(file: &File, length: u64) -> std::io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+pub(crate) fn reserve(file: &File, length: u64) -> std::io::Result<()> {
     file.set_len(length)
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, out: &mut [u8], at: u64) -> std::io::Result<()> {
+pub(crate) fn read_at(file: &File, out: &mut [u8], at: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, at)
 }
 
 #[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
 }
 
 #[cfg(windows)]
-fn read_at(file: &File, mut out: &mut [u8], mut at: u64) -> std::io::Result<()> {
+pub(crate) fn read_at(file: &File, mut out: &mut [u8], mut at: u64) -> std::io::Result<()> {
     while !out.is_empty() {
         let read = std::os::windows::fs::FileExt::seek_read(file, out, at)?;
         if read == 0 {
@@ -182,7 +212,7 @@ fn read_at(file: &File, mut out: &mut [u8], mut at: u64) -> std::io::Result<()> 
 }
 
 #[cfg(windows)]
-fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
+pub(crate) fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
     while !bytes.is_empty() {
         let written = std::os::windows::fs::FileExt::seek_write(file, bytes, at)?;
         (at, bytes) = (at + written as u64, &bytes[written..]);

@@ -10,6 +10,7 @@
 mod error;
 mod generate;
 mod hidden;
+mod kept;
 mod labels;
 mod memory;
 mod plan;
@@ -22,7 +23,7 @@ mod worker;
 pub use error::ScorerError;
 pub use generate::{GenerationCounts, GenerationProgress};
 pub use labels::LabelTable;
-pub use memory::{Demand, MemoryPlan, Schedule, TooLarge, Wanted, human};
-pub use plan::{Plan, lengths};
+pub use memory::{Demand, Keep, MemoryPlan, Schedule, Spill, TooLarge, Wanted, human};
+pub use plan::{Plan, lengths, possible_lengths};
 pub use scorer::{Counts, Progress, Scorer};
 pub use trie::Trie;

@@ -16,9 +16,62 @@ pub enum Schedule {
     /// Every pass for one layer, then the next layer: each weight is read once, and what waits is the residual stream of all
     /// rows, in memory or, where a folder is named, in a file there.
     LayerMajor {
-        /// The folder of the file.
-        spill: Option<PathBuf>,
+        /// Where the file is.
+        spill: Option<Spill>,
     },
+}
+
+/// Where rows between layers are that do not stay in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spill {
+    /// The folder of the file.
+    pub folder: PathBuf,
+    /// Under what they outlive a stop. They then take twice the room; without it they are gone with the process.
+    pub keep: Option<Keep>,
+}
+
+impl Spill {
+    /// A file in a folder, gone with the process.
+    pub fn within(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            keep: None,
+        }
+    }
+
+    /// Whether a run that was stopped left rows there.
+    pub fn has_rows(&self) -> bool {
+        let keep = self.keep.as_ref();
+        keep.is_some_and(|keep| crate::kept::are_kept(&self.folder, &keep.name()))
+    }
+
+    /// Removes what stopped runs left there, which will not be gone on from.
+    ///
+    /// # Errors
+    /// [`std::io::Error`] where a file cannot be removed.
+    pub fn remove_rows(&self) -> std::io::Result<()> {
+        let Some(keep) = &self.keep else {
+            return Ok(());
+        };
+        let left_over = crate::kept::left_over(&self.folder, &keep.name());
+        left_over.into_iter().try_for_each(std::fs::remove_file)
+    }
+
+    /// How often the rows are in files.
+    fn files(&self) -> u64 {
+        1 + u64::from(self.keep.is_some())
+    }
+}
+
+/// Everything that decides rows beside the prompts: checkpoint, numerics, and whose run it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep(pub String);
+
+impl Keep {
+    /// What files are called by it.
+    pub(crate) fn name(&self) -> String {
+        blake3::hash(self.0.as_bytes()).to_hex()[..16].to_owned()
+    }
 }
 
 impl Schedule {
@@ -170,13 +223,13 @@ impl MemoryPlan {
         wanted: Wanted,
         before: u64,
         cap: Option<u64>,
-        spill: &std::path::Path,
+        spill: &Spill,
     ) -> Result<Self, TooLarge> {
         let layer_major = |spill| Schedule::LayerMajor { spill };
         let all = [
             Schedule::PassMajor,
             layer_major(None),
-            layer_major(Some(spill.to_owned())),
+            layer_major(Some(spill.clone())),
         ];
         let candidates = match wanted {
             Wanted::Auto => &all[..],
@@ -216,14 +269,14 @@ impl MemoryPlan {
         wanted: Wanted,
         free: u64,
         host: Option<u64>,
-        spill: &std::path::Path,
+        spill: &Spill,
     ) -> Result<Self, TooLarge> {
         let layer_major = |spill| Schedule::LayerMajor { spill };
         let all = [
             (Schedule::PassMajor, false),
             (layer_major(None), false),
             (layer_major(None), true),
-            (layer_major(Some(spill.to_owned())), true),
+            (layer_major(Some(spill.clone())), true),
         ];
         let candidates = match wanted {
             Wanted::Auto => &all[..],
@@ -297,8 +350,9 @@ impl MemoryPlan {
                 (weights.outer + two, layers * path, 0, 0, 0)
             }
             Schedule::PassMajor => (weights.total(), layers * path, 0, 0, 0),
-            Schedule::LayerMajor { spill: Some(_) } => {
-                (weights.outer + two, path, 2 * rows * hidden, 0, all)
+            Schedule::LayerMajor { spill: Some(spill) } => {
+                let disk = spill.files() * all;
+                (weights.outer + two, path, 2 * rows * hidden, 0, disk)
             }
             Schedule::LayerMajor { spill: None } if on_host => {
                 // Two passes on their way beside the one that is computed.
@@ -374,7 +428,7 @@ impl MemoryPlan {
                 let (streams, disk) = match spill {
                     None => (all, 0),
                     // One pass, as tensor and as the bytes that are written.
-                    Some(_) => (rows * hidden, all),
+                    Some(spill) => (rows * hidden, spill.files() * all),
                 };
                 (weights.outer + held, path, streams, disk)
             }
@@ -551,8 +605,8 @@ mod tests {
         let [_, snapshot] = demo_pair().unwrap();
         let (weights, config) = (weights(), KernelConfig::cpu());
         let demand = demand(&snapshot.spec, &weights, &config);
-        let spill = Path::new("spilled");
-        let plan = |wanted, cap| MemoryPlan::new(&[demand], wanted, GIB, cap, spill);
+        let mut spill = Spill::within("spilled");
+        let plan = |wanted, cap| MemoryPlan::new(&[demand], wanted, GIB, cap, &spill);
         let whole = plan(Wanted::Auto, None).unwrap();
         assert_eq!(whole.schedule, Schedule::PassMajor);
         assert!(whole.peak() > 19 * GIB && whole.disk == 0);
@@ -565,7 +619,7 @@ mod tests {
         let hidden = 4 * snapshot.spec.hidden_size as u64;
         assert_eq!(layers.streams, 1_000_000 * hidden);
         let spilled = plan(Wanted::Auto, Some(layers.peak() - 1)).unwrap();
-        let folder = Some(spill.to_owned());
+        let folder = Some(spill.clone());
         assert_eq!(spilled.schedule, Schedule::LayerMajor { spill: folder });
         assert_eq!(spilled.disk, layers.streams);
         assert!(spilled.peak() < layers.peak());
@@ -576,6 +630,10 @@ mod tests {
         assert!(plan(Wanted::PassMajor, Some(layers.peak())).is_err());
         let wanted = plan(Wanted::LayerMajor, None).unwrap();
         assert_eq!(wanted.schedule, Schedule::LayerMajor { spill: None });
+        // Rows that outlive a stop are there before a layer and after it.
+        spill.keep = Some(Keep("run".into()));
+        let kept = MemoryPlan::new(&[demand], Wanted::Spilled, GIB, None, &spill).unwrap();
+        assert_eq!(kept.disk, 2 * spilled.disk);
     }
 
     #[test]
@@ -589,7 +647,7 @@ mod tests {
             ..few
         };
         let of = |demand: &Demand<'_>| {
-            MemoryPlan::new(&[*demand], Wanted::PassMajor, 0, None, Path::new("")).unwrap()
+            MemoryPlan::new(&[*demand], Wanted::PassMajor, 0, None, &Spill::within("")).unwrap()
         };
         let (few, many) = (of(&few), of(&many));
         assert_eq!(few.working, many.working);
@@ -621,7 +679,7 @@ mod tests {
             ..demand(&spec, &weights, &sizes)
         };
         let on = |wanted, free, host| {
-            MemoryPlan::on_gpu(&[demand], wanted, free, host, Path::new("spilled"))
+            MemoryPlan::on_gpu(&[demand], wanted, free, host, &Spill::within("spilled"))
         };
         let plan = on(Wanted::Auto, 15 * GIB, Some(64 * GIB)).unwrap();
         assert_eq!(plan.schedule, Schedule::LayerMajor { spill: None });
@@ -651,7 +709,13 @@ mod tests {
         let [_, snapshot] = demo_pair().unwrap();
         let (weights, config) = (weights(), KernelConfig::cpu());
         let demand = demand(&snapshot.spec, &weights, &config);
-        let plan = MemoryPlan::new(&[demand], Wanted::Auto, GIB, Some(32 * GIB), Path::new(""));
+        let plan = MemoryPlan::new(
+            &[demand],
+            Wanted::Auto,
+            GIB,
+            Some(32 * GIB),
+            &Spill::within(""),
+        );
         let said = plan.unwrap().to_string();
         for part in ["18.0 GiB for weights", "of 32.0 GiB", "pass-major"] {
             assert!(said.contains(part), "{said}");
@@ -671,12 +735,18 @@ mod tests {
             ..demand
         };
         let of = |demand: &Demand<'_>, wanted| {
-            MemoryPlan::new(&[*demand], wanted, 0, None, Path::new("")).unwrap()
+            MemoryPlan::new(&[*demand], wanted, 0, None, &Spill::within("")).unwrap()
         };
         let layers = of(&writing, Wanted::Spilled);
         assert_eq!((layers.streams, layers.disk), (0, 0));
         // What takes most decides.
-        let both = MemoryPlan::new(&[demand, writing], Wanted::Auto, 0, None, Path::new(""));
+        let both = MemoryPlan::new(
+            &[demand, writing],
+            Wanted::Auto,
+            0,
+            None,
+            &Spill::within(""),
+        );
         assert_eq!(
             both.unwrap().peak(),
             of(&demand, Wanted::Auto)
@@ -701,7 +771,8 @@ mod tests {
             reading_head: 2 * GIB,
         };
         let demand = demand(&snapshot.spec, &weights, &config);
-        let plan = MemoryPlan::new(&[demand], Wanted::Spilled, GIB, None, Path::new("")).unwrap();
+        let plan =
+            MemoryPlan::new(&[demand], Wanted::Spilled, GIB, None, &Spill::within("")).unwrap();
         assert_eq!(plan.peak(), 3 * GIB);
     }
 }

@@ -478,25 +478,39 @@ pub(crate) fn tokens_of(
 /// # Errors
 /// [`ScorerError`] naming the prompt that cannot be rendered or tokenised.
 pub fn lengths(snapshot: &Snapshot, prompts: &[Prompt]) -> Result<Vec<usize>, ScorerError> {
-    prompts
-        .par_iter()
-        .map(|prompt| {
-            let (_, tokens) = tokens_of(snapshot, prompt)?;
-            let after = prompt.reads.iter().map(|read| match read {
-                // An opening may come between prompt and label.
-                Read::NextToken { .. } | Read::Generation(_) => Ok(1),
-                Read::Continuation { text } => {
-                    snapshot.vocabulary.continuation(text).map(|t| t.len())
-                }
-            });
-            let after =
-                after
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|source| ScorerError::Prompt {
-                        id: prompt.id.clone(),
-                        source,
-                    })?;
-            Ok(tokens.len() + after.into_iter().max().unwrap_or(0))
-        })
-        .collect()
+    let lengths = prompts.par_iter().map(|prompt| length(snapshot, prompt));
+    lengths.collect()
+}
+
+/// The same for each prompt by itself: its length, or why it cannot be asked.
+pub fn possible_lengths(
+    snapshot: &Snapshot,
+    prompts: &[Prompt],
+) -> Vec<Result<usize, ScorerError>> {
+    let limit = snapshot.spec.context_length();
+    let lengths = prompts.par_iter().map(|prompt| {
+        let tokens = length(snapshot, prompt)?;
+        if tokens > limit {
+            let id = prompt.id.clone();
+            return Err(ScorerError::TooLong { id, tokens, limit });
+        }
+        Ok(tokens)
+    });
+    lengths.collect()
+}
+
+fn length(snapshot: &Snapshot, prompt: &Prompt) -> Result<usize, ScorerError> {
+    let (_, tokens) = tokens_of(snapshot, prompt)?;
+    let after = prompt.reads.iter().map(|read| match read {
+        // An opening may come between prompt and label.
+        Read::NextToken { .. } | Read::Generation(_) => Ok(1),
+        Read::Continuation { text } => snapshot.vocabulary.continuation(text).map(|t| t.len()),
+    });
+    let after = after
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| ScorerError::Prompt {
+            id: prompt.id.clone(),
+            source,
+        })?;
+    Ok(tokens.len() + after.into_iter().max().unwrap_or(0))
 }

@@ -183,6 +183,12 @@ impl<'a> Scorer<'a> {
             trie_rows: plan.trie.len() as u64,
             ..Counts::default()
         };
+        if plan.trie.is_empty() {
+            // No pass will give away what is complete without any.
+            return shared
+                .give_what_is_complete()
+                .map(|()| (counts, Times::default()));
+        }
         let parts = plan.trie.parts(1 + self.others.len());
         let workers = self.decoders().zip(parts);
         let workers = workers.map(|(decoder, rows)| Worker::new(&shared, decoder, rows));

@@ -1,7 +1,8 @@
 //! One device's part of a run: the passes of some of the trie's rows.
 
 use crate::hidden::{HiddenStore, HostStreams, SpillFile};
-use crate::memory::Schedule;
+use crate::kept::KeptRows;
+use crate::memory::{Keep, Schedule, Spill};
 use crate::plan::Plan;
 use crate::reader::{Cursor, Group, Reader, Slots};
 use crate::scorer::{Observe, Progress};
@@ -9,7 +10,6 @@ use crate::{Counts, Scorer, ScorerError};
 use concord_decoder::{Decoder, Pass, Session, Times};
 use concord_kernels::{Engine, Rows};
 use std::ops::{ControlFlow, Range};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +25,30 @@ pub(crate) struct Shared<'a, 'o> {
     pub shortened: AtomicU32,
     /// Whether a worker has stopped before its end: the others stop too.
     pub stopped: AtomicBool,
+}
+
+impl Shared<'_, '_> {
+    /// Gives away what is complete.
+    fn give(&self) -> Result<ControlFlow<()>, ScorerError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let complete = slots.take_complete(self.plan, &self.scorer.table)?;
+        drop(slots);
+        let progress = Progress {
+            rows_done: self.rows_done.load(Ordering::Relaxed),
+            rows: self.plan.trie.len() as u64,
+            shortened: self.shortened.load(Ordering::Relaxed),
+        };
+        let mut observe = self.observe.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((*observe)(progress, complete))
+    }
+
+    /// Gives away what is complete without a pass.
+    pub fn give_what_is_complete(&self) -> Result<(), ScorerError> {
+        match self.give()? {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(ScorerError::Stopped),
+        }
+    }
 }
 
 /// One device's part of a run.
@@ -83,7 +107,7 @@ impl<'a, 'o> Worker<'a, 'o> {
     pub fn run(mut self, schedule: &Schedule) -> (Counts, Times, Result<(), ScorerError>) {
         let outcome = match schedule {
             Schedule::PassMajor => self.pass_major(),
-            Schedule::LayerMajor { spill } => self.layer_major(spill.as_deref()),
+            Schedule::LayerMajor { spill } => self.layer_major(spill.as_ref()),
         };
         self.decoder.rest();
         if outcome.is_err() {
@@ -149,7 +173,7 @@ impl<'a, 'o> Worker<'a, 'o> {
     }
 
     /// Every pass for one layer, then the next layer.
-    fn layer_major(&mut self, spill: Option<&Path>) -> Result<(), ScorerError> {
+    fn layer_major(&mut self, spill: Option<&Spill>) -> Result<(), ScorerError> {
         loop {
             let before = self.cursor;
             match self.every_layer(spill) {
@@ -174,17 +198,26 @@ impl<'a, 'o> Worker<'a, 'o> {
         Ok(())
     }
 
-    fn every_layer(&mut self, spill: Option<&Path>) -> Result<(), ScorerError> {
+    fn every_layer(&mut self, spill: Option<&Spill>) -> Result<(), ScorerError> {
         let (decoder, engine) = (self.decoder, self.decoder.engine());
         let spec = decoder.spec();
         let cuts = self.cuts(self.rows.start);
         let mut store = match spill {
-            Some(folder) => {
+            Some(spill) => {
                 let mut starts = vec![0];
                 for (part, _) in &cuts {
                     starts.push(starts[starts.len() - 1] + part.len());
                 }
-                HiddenStore::File(SpillFile::new(folder, spec.hidden_size, starts)?)
+                let (folder, hidden) = (&spill.folder, spec.hidden_size);
+                match &spill.keep {
+                    None => HiddenStore::File(SpillFile::new(folder, hidden, starts)?),
+                    Some(keep) => {
+                        let name = format!("{}-{}", keep.name(), self.rows.start);
+                        let identity = self.identity(keep, &starts);
+                        let kept = KeptRows::open(folder, &name, identity, hidden, starts)?;
+                        HiddenStore::Kept(kept)
+                    }
+                }
             }
             None if self.shared.scorer.streams_on_host && is_apart(engine) => {
                 HiddenStore::Host(HostStreams::new(spec.hidden_size, cuts.len()))
@@ -192,7 +225,7 @@ impl<'a, 'o> Worker<'a, 'o> {
             None => HiddenStore::Device(vec![None; cuts.len()]),
         };
         let (layers, rows) = (spec.layers.len(), self.rows.len());
-        for layer in 0..layers {
+        for layer in store.layers()..layers {
             let last = layer + 1 == layers;
             for (number, (part, class)) in cuts.iter().enumerate() {
                 decoder.enter(&mut self.session, *class);
@@ -213,8 +246,26 @@ impl<'a, 'o> Worker<'a, 'o> {
                     self.report((done / layers) as u64)?;
                 }
             }
+            if !last {
+                store.layer_is_whole()?;
+            }
         }
-        Ok(())
+        store.remove()
+    }
+
+    /// What decides the rows of all passes.
+    fn identity(&self, keep: &Keep, starts: &[usize]) -> blake3::Hash {
+        let trie = &self.shared.plan.trie;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(keep.0.as_bytes());
+        let spec = self.decoder.spec();
+        let numbers = [spec.layers.len(), spec.hidden_size, self.rows.start];
+        for number in numbers.into_iter().chain(starts.iter().copied()) {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        hasher.update(bytemuck::cast_slice(&trie.tokens));
+        hasher.update(bytemuck::cast_slice(&trie.depths));
+        hasher.finalize()
     }
 
     /// What is read in a pass.
@@ -272,23 +323,10 @@ impl<'a, 'o> Worker<'a, 'o> {
 
     /// Puts waiting rows through the head, `all` or where it is time, and gives what is complete away.
     fn hand_over(&mut self, all: bool) -> Result<ControlFlow<()>, ScorerError> {
-        let shared = self.shared;
         let times = &mut self.session.times;
         self.reader
-            .read(all, &mut self.counts, times, &shared.slots)?;
-        let mut slots = shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let complete = slots.take_complete(shared.plan, &shared.scorer.table)?;
-        drop(slots);
-        let progress = Progress {
-            rows_done: shared.rows_done.load(Ordering::Relaxed),
-            rows: shared.plan.trie.len() as u64,
-            shortened: shared.shortened.load(Ordering::Relaxed),
-        };
-        let mut observe = shared
-            .observe
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok((*observe)(progress, complete))
+            .read(all, &mut self.counts, times, &self.shared.slots)?;
+        self.shared.give()
     }
 
     /// Makes passes half as long, where that may help.

@@ -65,7 +65,9 @@ pub(crate) fn describe(
         metadata: &metadata,
         config: Map::new(),
     };
-    keys.translate(&table).map_err(bad)?;
+    keys.translate(&table)
+        .and_then(|()| keys.are_needed())
+        .map_err(bad)?;
     let has = |tensor: &str| places.contains_key(tensor);
     // A window in a Llama is a Mistral.
     let windowed = architecture.turned && keys.config.contains_key("sliding_window");
@@ -144,6 +146,23 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
+    /// What llama.cpp reads otherwise, or not at all.
+    fn are_needed(&self) -> Result<(), String> {
+        if self.own("attention.causal").and_then(Value::flag) == Some(false) {
+            return Err(format!(
+                "`{}.attention.causal` is false: every token would see what follows it",
+                self.name
+            ));
+        }
+        if !self.config.contains_key("rms_norm_eps") {
+            return Err(format!(
+                "`{}.attention.layer_norm_rms_epsilon` is missing",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
     fn own(&self, key: &str) -> Option<&Value> {
         self.metadata.get(&format!("{}.{key}", self.name))
     }

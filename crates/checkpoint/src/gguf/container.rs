@@ -98,7 +98,16 @@ pub(crate) fn open(path: &Path) -> Result<Container, CheckpointError> {
     if count <= 1 {
         return Ok(whole);
     }
+    if count > 1 << 12 {
+        return bad(path, format!("it claims {count} parts"));
+    }
     let this = number(&whole, "split.no").unwrap_or(0);
+    if this >= count {
+        return bad(
+            path,
+            format!("it claims to be part {this}, from 0, of {count}"),
+        );
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(start) = name.strip_suffix(&format!("-{:05}-of-{count:05}.gguf", this + 1)) else {
         return bad(
@@ -118,9 +127,6 @@ pub(crate) fn open(path: &Path) -> Result<Container, CheckpointError> {
                 first.display()
             ),
         );
-    }
-    if count > 1 << 12 {
-        return bad(path, format!("it claims {count} parts"));
     }
     for index in 1..count {
         let path = part(index);

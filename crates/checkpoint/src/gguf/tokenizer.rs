@@ -35,6 +35,15 @@ pub(crate) fn tokenizer(
         })
 }
 
+/// The tokens that have a name, by the name that templates know and by the file's.
+const NAMED: [(&str, &str); 5] = [
+    ("bos_token", "bos_token_id"),
+    ("eos_token", "eos_token_id"),
+    ("eot_token", "eot_token_id"),
+    ("unk_token", "unknown_token_id"),
+    ("pad_token", "padding_token_id"),
+];
+
 /// What a `tokenizer_config.json` would say: special tokens and the chat template, as far as the file has them.
 pub(crate) fn settings(metadata: &BTreeMap<String, Value>) -> Map<String, Json> {
     let vocabulary = Vocabulary { metadata };
@@ -44,16 +53,10 @@ pub(crate) fn settings(metadata: &BTreeMap<String, Value>) -> Map<String, Json> 
         json!(id.map(|id| tokens[id]))
     };
     let template = metadata.get("tokenizer.chat_template");
-    let entries = [
-        ("bos_token", special("bos_token_id")),
-        ("eos_token", special("eos_token_id")),
-        ("eot_token", special("eot_token_id")),
-        ("unk_token", special("unknown_token_id")),
-        ("pad_token", special("padding_token_id")),
-        ("chat_template", json!(template.and_then(Value::text))),
-    ];
-    entries
-        .into_iter()
+    let named = NAMED.iter().map(|(name, key)| (*name, special(key)));
+    let template = ("chat_template", json!(template.and_then(Value::text)));
+    named
+        .chain([template])
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
 }
@@ -109,15 +112,19 @@ impl<'a> Vocabulary<'a> {
         let bos = self.id("bos_token_id", &tokens)?;
         let unknown = self.id("unknown_token_id", &tokens)?;
         let ids: HashMap<&str, usize> = tokens.iter().copied().zip(0..).collect();
-        let special = |kind: i128| kind == CONTROL || kind == UNKNOWN;
+        // What has a name is one token wherever it is written, whatever type the file gives it.
+        let named = NAMED.iter().map(|(_, key)| self.id(key, &tokens));
+        let named = named.collect::<Result<Vec<_>, _>>()?;
+        let special =
+            |id: usize, kind: i128| kind == CONTROL || kind == UNKNOWN || named.contains(&Some(id));
         let added: Vec<Json> = types
             .iter()
             .enumerate()
-            .filter(|(_, kind)| special(**kind) || **kind == USER_DEFINED)
+            .filter(|(id, kind)| special(*id, **kind) || **kind == USER_DEFINED)
             .map(|(id, kind)| {
                 json!({
                     "id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": special(*kind),
+                    "normalized": false, "special": special(id, *kind),
                 })
             })
             .collect();
@@ -290,4 +297,49 @@ fn merges_by_score<'a>(
         .into_iter()
         .map(|(_, left, right)| (left, right))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::container::open;
+
+    #[test]
+    fn a_token_with_a_name_is_one_token_whatever_its_type() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gguf/llama-bpe.gguf");
+        let mut metadata = open(&path).unwrap().metadata;
+        let expected = tokenizer(&path, &metadata).unwrap();
+        let bos = metadata["tokenizer.ggml.bos_token_id"].whole().unwrap();
+        let Some(Value::List(types)) = metadata.get_mut("tokenizer.ggml.token_type") else {
+            panic!("no token types");
+        };
+        let kind = &mut types[usize::try_from(bos).unwrap()];
+        assert_eq!(kind.whole(), Some(CONTROL));
+        *kind = Value::Whole(1);
+        assert_eq!(tokenizer(&path, &metadata).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_part_of_no_such_number_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = std::fs::read(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../tests/golden/gguf-split/llama-bpe-00001-of-00002.gguf"),
+        );
+        let mut bytes = bytes.unwrap();
+        let key = b"split.no";
+        let at = bytes
+            .windows(key.len())
+            .position(|window| window == key)
+            .unwrap()
+            + key.len();
+        // The kind of number, and the number.
+        assert_eq!(bytes[at..at + 4], 2u32.to_le_bytes());
+        bytes[at + 4..at + 6].copy_from_slice(&u16::MAX.to_le_bytes());
+        let path = folder.path().join("m-00001-of-00002.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let problem = open(&path).err().unwrap().to_string();
+        assert!(problem.contains("claims to be part 65535"), "{problem}");
+    }
 }

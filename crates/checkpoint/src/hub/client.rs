@@ -5,9 +5,10 @@ use super::partial::{Ended, Partial, SLOWEST};
 use super::selection::{Listing, Remote, Sibling, complete};
 use super::{HubError, HubName, HubSettings, Origin};
 use std::fmt::Write as _;
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -167,14 +168,10 @@ impl Hub {
             url: url.clone(),
             problem,
         };
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(LONGEST_ANSWER)
-            .read_to_string()
-            .map_err(|error| answer(error.to_string()))?;
+        let body = response.body_mut().with_config().limit(LONGEST_ANSWER);
+        let text = whole(body.reader(), self.settings.patience).map_err(&answer)?;
         let listing: Listing =
-            serde_json::from_str(&text).map_err(|error| answer(error.to_string()))?;
+            serde_json::from_slice(&text).map_err(|error| answer(error.to_string()))?;
         if !is_commit(&listing.sha) {
             return Err(answer(format!("`{}` is no commit", listing.sha)));
         }
@@ -391,6 +388,25 @@ impl Hub {
     }
 }
 
+/// All that an answer says, where it comes at a bearable rate.
+fn whole(mut reader: impl Read, patience: Duration) -> Result<Vec<u8>, String> {
+    let (mut text, mut buffer) = (Vec::new(), vec![0u8; 1 << 16]);
+    let begun = Instant::now();
+    loop {
+        match reader
+            .read(&mut buffer)
+            .map_err(|error| error.to_string())?
+        {
+            0 => return Ok(text),
+            length => text.extend_from_slice(&buffer[..length]),
+        }
+        let late = begun.elapsed().saturating_sub(patience);
+        if (text.len() as u64) < SLOWEST * late.as_secs() {
+            return Err(format!("less than {SLOWEST} bytes a second came"));
+        }
+    }
+}
+
 /// Scheme, host and port of an address.
 fn origin_of(url: &str) -> Option<(String, String, u16)> {
     let url: ureq::http::Uri = url.parse().ok()?;
@@ -450,6 +466,25 @@ fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Gives a byte at a time, late.
+    struct Drip(u32);
+
+    impl Read for Drip {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(20));
+            self.0 = self.0.saturating_sub(1);
+            buffer[0] = b' ';
+            Ok(usize::from(self.0 > 0))
+        }
+    }
+
+    #[test]
+    fn an_answer_that_drips_ends() {
+        let slow = whole(Drip(1_000), Duration::ZERO).unwrap_err();
+        assert!(slow.contains("bytes a second"), "{slow}");
+        assert_eq!(whole(Drip(5), Duration::from_secs(9)).unwrap().len(), 4);
+    }
 
     #[test]
     fn a_token_knows_where_it_belongs() {

@@ -229,7 +229,7 @@ fn has_all_parts(path: &Path) -> bool {
 
 fn has_ending(name: &str, wanted: &str) -> bool {
     let ending = Path::new(name).extension();
-    ending.is_some_and(|ending| ending == wanted)
+    ending.is_some_and(|ending| ending.eq_ignore_ascii_case(wanted))
 }
 
 fn shard_names(index: &[u8]) -> Option<BTreeSet<String>> {

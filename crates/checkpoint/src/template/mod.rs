@@ -174,7 +174,8 @@ impl ChatTemplate {
             dropped |= [&with, &without]
                 .iter()
                 .any(|text| text.is_ok() && !holds(text));
-            if !holds(&without) && !holds(&with) {
+            // Without the system's words the question must be there, or is refused aloud.
+            if !holds(&without) && (without.is_ok() || !holds(&with)) {
                 continue;
             }
             let Ok(without) = without else {
@@ -307,6 +308,9 @@ mod tests {
             .err()
             .unwrap();
         assert!(error.contains("drops what the user says"), "{error}");
+        // The question goes where no system speaks.
+        let source = "{% if messages[0].role == 'system' %}S:{{ messages[0].content }}|{% for m in messages[1:] %}{{ m.content }}{% endfor %}{% else %}{% for m in messages[1:] %}{{ m.content }}{% endfor %}{% endif %}A:";
+        assert!(parse(source).is_err());
         // The question goes wherever the system speaks.
         let source = "{% for m in messages %}{% if m.role == 'user' and messages[0].role != 'system' %}{{ m.content }}{% else %}{{ m.role }}{% endif %}{% endfor %}";
         assert_eq!(parse(source).unwrap().traits().system, SystemRole::Folded);

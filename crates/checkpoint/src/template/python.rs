@@ -326,12 +326,12 @@ fn of_text(text: &str, name: &str, given: &Arguments<'_>) -> Result<Option<Value
             });
             Value::from(titled.collect::<String>())
         }
-        "isdigit" => Value::from(
-            !text.is_empty()
-                && text
-                    .chars()
-                    .all(|c| c.is_ascii_digit() || (c.is_numeric() && c.is_ascii_digit())),
-        ),
+        "isdigit" => {
+            let digits = text.chars().map(is_digit).collect::<Option<Vec<bool>>>();
+            let digits =
+                digits.ok_or_else(|| bad("which of these are digits is not known here"))?;
+            Value::from(!digits.is_empty() && !digits.contains(&false))
+        }
         "strip" | "lstrip" | "rstrip"
             if given.at(0, "chars").is_none_or(|chars| chars.is_none()) =>
         {
@@ -472,62 +472,114 @@ fn split<'t>(
     Ok(parts)
 }
 
+/// Whether Python takes a character for a digit, as far as that is known: of other scripts' numbers it is not.
+fn is_digit(c: char) -> Option<bool> {
+    match c {
+        '0'..='9' | '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '０'..='９' => {
+            Some(true)
+        }
+        _ if c.is_numeric() => None,
+        _ => Some(false),
+    }
+}
+
 /// `text % values`: what Python's `printf` does.
 pub(super) fn filled(state: &mut State, template: &Value, values: &Value) -> Result<Value, Error> {
     let Some(template) = template.as_str() else {
         return Err(bad("only a text can be filled in"));
     };
-    if values.kind() == ValueKind::Map {
-        // By name: each is filled in on its own.
-        let mut out = String::new();
-        let mut rest = template;
-        while let Some(at) = rest.find('%') {
-            out.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('%') {
-                out.push('%');
-                rest = after;
-                continue;
-            }
-            let named = rest
-                .strip_prefix('(')
-                .and_then(|inner| inner.split_once(')'));
-            let (name, after) = named.ok_or_else(|| bad("a mapping fills in places with names"))?;
-            let length = after
-                .find(|c: char| c.is_ascii_alphabetic())
-                .ok_or_else(|| bad("a place without a kind"))?;
-            let value = values.get_item(&Value::from(name))?;
-            if value.is_undefined() {
-                return Err(bad(format!("the mapping has no `{name}`")));
-            }
-            out.push_str(&one_filled(
-                state,
-                &format!("%{}", &after[..=length]),
-                vec![value],
-            )?);
-            rest = &after[length + 1..];
-        }
-        out.push_str(rest);
-        return Ok(Value::from(out));
-    }
-    let values: Vec<Value> = if values.is_tuple() {
-        values.try_iter()?.collect()
+    let by_name = values.kind() == ValueKind::Map;
+    let mut placed = if values.is_tuple() {
+        values.try_iter()?.collect::<Vec<_>>().into_iter()
     } else {
-        vec![values.clone()]
+        vec![values.clone()].into_iter()
     };
-    one_filled(state, template, values).map(Value::from)
+    let (mut out, mut rest) = (String::new(), template);
+    let mut count = 0;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            out.push('%');
+            rest = after;
+            continue;
+        }
+        let named = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'));
+        let (value, place) = match named {
+            Some((name, after)) if by_name => {
+                let value = values.get_item(&Value::from(name))?;
+                if value.is_undefined() {
+                    return Err(bad(format!("the mapping has no `{name}`")));
+                }
+                (value, after)
+            }
+            Some(_) => return Err(bad("a mapping fills in places with names")),
+            None => {
+                let value = placed.next();
+                let value = value.ok_or_else(|| bad("more places than values"))?;
+                (value, rest)
+            }
+        };
+        count += 1;
+        let end = place
+            .find(|c: char| c.is_ascii_alphabetic())
+            .ok_or_else(|| bad("a place without a kind"))?;
+        out.push_str(&one_filled(
+            state,
+            &place[..end],
+            &place[end..=end],
+            &value,
+        )?);
+        rest = &place[end + 1..];
+    }
+    out.push_str(rest);
+    if !by_name && placed.next().is_some() || (by_name && count == 0 && values.len() == Some(0)) {
+        return Err(bad("more values than places"));
+    }
+    Ok(Value::from(out))
 }
 
-/// By the engine's own filter, which takes values by place; texts as Python writes them.
-fn one_filled(state: &mut State, template: &str, values: Vec<Value>) -> Result<String, Error> {
-    let values = values.into_iter().map(|value| match value.kind() {
-        ValueKind::Number if value.is_integer() || !template.contains('s') => value,
-        ValueKind::Bool if !template.contains('s') => value,
-        _ => Value::from(text(&value)),
-    });
-    let mut arguments = vec![Value::from(template)];
-    arguments.extend(values);
-    let filled = state.apply_filter("format", &arguments)?;
+/// One place, with its flags and its kind, by the engine's own filter; texts as Python writes them.
+fn one_filled(state: &mut State, flags: &str, kind: &str, value: &Value) -> Result<String, Error> {
+    if flags.contains('*') {
+        return Err(bad("a width that is a value"));
+    }
+    let is_number = matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
+    let (kind, value) = match kind {
+        "s" => ("s", Value::from(text(value))),
+        "r" => {
+            let mut out = String::new();
+            repr(value, &mut out);
+            ("s", Value::from(out))
+        }
+        "d" | "i" | "u" if is_number => {
+            let whole = match value.kind() {
+                ValueKind::Number if !value.is_integer() => {
+                    let number = f64::try_from(value.clone())?.trunc();
+                    if number.abs() >= 9e15 {
+                        return Err(bad("a number of more digits than are known here"));
+                    }
+                    #[expect(clippy::cast_possible_truncation, reason = "its range is checked")]
+                    Value::from(number as i64)
+                }
+                ValueKind::Bool => Value::from(i64::from(value.is_true())),
+                _ => value.clone(),
+            };
+            ("d", whole)
+        }
+        "e" | "E" | "f" | "F" | "g" | "G" if is_number => {
+            let number = match value.kind() {
+                ValueKind::Bool => f64::from(u8::from(value.is_true())),
+                _ => f64::try_from(value.clone())?,
+            };
+            (kind, Value::from(number))
+        }
+        "x" | "X" | "o" | "c" => (kind, value.clone()),
+        _ => return Err(bad(format!("`%{kind}` of such a value"))),
+    };
+    let filled = state.apply_filter("format", &[Value::from(format!("%{flags}{kind}")), value])?;
     Ok(text(&filled))
 }
 

@@ -9,14 +9,18 @@ use serde_json::{Map, Value as Json};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The argument that makes the program a renderer.
 const ARGUMENT: &str = "--render-chat-template";
-/// How long one request may take.
+/// How long one request may compute.
 const LONGEST: Duration = Duration::from_secs(2);
+/// How long it may take, however busy the machine is.
+const LATEST: Duration = Duration::from_mins(1);
+/// How often a process is begun anew for a text that another one ended at, not by its own doing.
+const ATTEMPTS: usize = 3;
 /// What a renderer ends with that took longer.
 const TOO_LONG: u8 = 71;
 /// What it ends with where its memory ran out.
@@ -28,6 +32,7 @@ const LONGEST_ANSWER: u64 = 1 << 28;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static IS_RENDERER: OnceLock<()> = OnceLock::new();
+static BEGUN: OnceLock<Instant> = OnceLock::new();
 
 /// What a renderer is told first.
 #[derive(Serialize, Deserialize)]
@@ -74,7 +79,29 @@ pub fn renderer(mut arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> Optio
     })
 }
 
-type Begun = Mutex<Option<Instant>>;
+/// When a request began, and what the process had computed by then.
+type Begun = Mutex<Option<(Instant, Duration)>>;
+
+/// What the process has computed so far.
+fn computed() -> Duration {
+    #[cfg(unix)]
+    {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: the call writes the one entry it is given"
+        )]
+        let known = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+        if known == 0 {
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            return Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0));
+        }
+    }
+    BEGUN.get_or_init(Instant::now).elapsed()
+}
 
 /// Ends the process where a request takes too long.
 #[expect(clippy::exit, reason = "nothing else ends what a template does")]
@@ -82,7 +109,10 @@ fn watch(begun: &Begun) {
     loop {
         std::thread::sleep(Duration::from_millis(20));
         let begun = *held(begun);
-        if begun.is_some_and(|begun| begun.elapsed() > LONGEST) {
+        let is_over = |(begun, before): (Instant, Duration)| {
+            computed().saturating_sub(before) > LONGEST || begun.elapsed() > LATEST
+        };
+        if begun.is_some_and(is_over) {
             std::process::exit(i32::from(TOO_LONG));
         }
     }
@@ -94,7 +124,7 @@ fn serve(begun: &Begun) {
     let mut engine: Option<Engine> = None;
     for line in input.lines() {
         let Ok(line) = line else { return };
-        *held(begun) = Some(Instant::now());
+        *held(begun) = Some((Instant::now(), computed()));
         let answer = if let Some(engine) = &engine {
             let messages = serde_json::from_str(&line).map_err(|error| error.to_string());
             messages.and_then(|messages: Json| engine.write(&messages))
@@ -190,21 +220,27 @@ impl Apart {
         if let Some(problem) = &*held(&self.ended) {
             return Err(problem.clone());
         }
-        let waiting = held(&self.waiting).pop();
-        let mut process = match waiting {
-            Some(process) => process,
-            None => self.process()?,
-        };
-        match process.ask(&messages.to_string()) {
-            Ok(answer) => {
-                held(&self.waiting).push(process);
-                answer
-            }
-            Err(problem) => {
-                *held(&self.ended) = Some(problem.clone());
-                Err(problem)
+        let mut problem = String::new();
+        for attempt in 0..ATTEMPTS {
+            // One that waits may have been ended by others as well.
+            let waiting = held(&self.waiting).pop().filter(|_| attempt == 0);
+            let mut process = match waiting {
+                Some(process) => process,
+                None => self.process()?,
+            };
+            match process.ask(&messages.to_string()) {
+                Ok(answer) => {
+                    held(&self.waiting).push(process);
+                    return answer;
+                }
+                Err(Ended::ByTemplate(problem)) => {
+                    *held(&self.ended) = Some(problem.clone());
+                    return Err(problem);
+                }
+                Err(Ended::Otherwise(how)) => problem = how,
             }
         }
+        Err(problem)
     }
 
     /// A new process that knows the template.
@@ -233,7 +269,10 @@ impl Apart {
             input: Some(input),
             output: BufReader::new(output),
         };
-        process.ask(&self.begin)??;
+        let begun = process.ask(&self.begin);
+        begun.map_err(|ended| match ended {
+            Ended::ByTemplate(problem) | Ended::Otherwise(problem) => problem,
+        })??;
         Ok(process)
     }
 }
@@ -247,7 +286,7 @@ struct Process {
 
 impl Process {
     /// Asks and waits; the outer error is that the process ended.
-    fn ask(&mut self, line: &str) -> Result<Result<String, String>, String> {
+    fn ask(&mut self, line: &str) -> Result<Result<String, String>, Ended> {
         let sent = self.input.as_mut().is_some_and(|input| {
             let sent = input
                 .write_all(line.as_bytes())
@@ -261,19 +300,50 @@ impl Process {
             return match serde_json::from_slice(&text) {
                 Ok(Answer::Text(text)) => Ok(Ok(text)),
                 Ok(Answer::Problem(problem)) => Ok(Err(problem)),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(Ended::Otherwise(error.to_string())),
             };
         }
         self.input = None;
-        let code = self.child.wait().ok().and_then(|status| status.code());
-        Err(match code {
+        let status = self.child.wait().ok();
+        Err(match status.and_then(|status| status.code()) {
             Some(code) if code == i32::from(TOO_LONG) => {
-                format!("it takes longer than {} s", LONGEST.as_secs())
+                Ended::ByTemplate(format!("it takes longer than {} s", LONGEST.as_secs()))
             }
-            Some(OUT_OF_ROOM) => "it asks for more than 256 MiB of memory".to_owned(),
-            None => "it is nested too deeply".to_owned(),
-            Some(code) => format!("the process that renders it ended with {code}"),
+            Some(OUT_OF_ROOM) => {
+                Ended::ByTemplate("it asks for more than 256 MiB of memory".to_owned())
+            }
+            None if status.is_some_and(is_overflow) => {
+                Ended::ByTemplate("it is nested too deeply".to_owned())
+            }
+            _ => {
+                let how = status.map_or_else(String::new, |status| format!(" ({status})"));
+                Ended::Otherwise(format!("the process that renders it was ended{how}"))
+            }
         })
+    }
+}
+
+/// How a process ended.
+enum Ended {
+    /// The template ends every process that renders it.
+    ByTemplate(String),
+    /// Something else ended this one.
+    Otherwise(String),
+}
+
+/// Whether a process ended as one does whose stack is used up.
+fn is_overflow(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        let signals = [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS, libc::SIGILL];
+        status
+            .signal()
+            .is_some_and(|signal| signals.contains(&signal))
+    }
+    #[cfg(not(unix))]
+    {
+        status.code().is_none()
     }
 }
 

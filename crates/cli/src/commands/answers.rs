@@ -1,9 +1,32 @@
 //! Answers that come in any order, written in the order of their lines.
 
+use super::lines::Line;
 use crate::failure::Failure;
 use crate::output::JsonLines;
 use concord_readings::Reading;
+use concord_scorer::ScorerError;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::ops::ControlFlow;
+
+/// A line of output of a prompt that could not be asked.
+#[derive(Serialize)]
+pub(super) struct NotAnswered<'a> {
+    id: &'a Value,
+    #[serde(flatten)]
+    own: &'a Map<String, Value>,
+    error: String,
+}
+
+impl<'a> NotAnswered<'a> {
+    pub fn of<T>(line: &'a Line<T>, problem: &ScorerError) -> Self {
+        Self {
+            id: &line.id,
+            own: &line.own,
+            error: problem.to_string(),
+        }
+    }
+}
 
 /// The answers to a window of lines.
 pub(super) struct Answers<'a, W> {

@@ -9,7 +9,7 @@ use candle_core::DType;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, DecoderError, WeightSizes};
 use concord_readings::{Prompt, Read};
-use concord_scorer::{Demand, LabelTable, MemoryPlan, Plan, Schedule, Scorer, Wanted};
+use concord_scorer::{Demand, Keep, LabelTable, MemoryPlan, Plan, Schedule, Scorer, Spill};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -133,13 +133,9 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         }
         let (sizes, form) = self.sizes();
         let allowed = Allowed {
-            wanted: match form {
-                None => self.allowed.wanted,
-                Some(false) => Wanted::PassMajor,
-                Some(true) if self.allowed.wanted == Wanted::Spilled => Wanted::Spilled,
-                Some(true) => Wanted::LayerMajor,
-            },
+            wanted: self.allowed.wanted_of(form),
             loaded: self.loaded.is_some(),
+            spill: self.spill(),
             ..self.allowed.clone()
         };
         let later = self.later.take();
@@ -183,24 +179,9 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             Decoder::weight_sizes(snapshot, self.dtype, engine, loaded)
         };
         let whole = of(self.snapshot, false);
-        let nothing = WeightSizes {
-            outer: 0,
-            layers: vec![0; whole.layers.len()],
-            reading: 0,
-            reading_head: 0,
-        };
         if let Some(loaded) = &self.loaded {
-            // Its outer weights are there; layers come again where they are streamed.
-            return if loaded.first().is_streamed() {
-                let layers = WeightSizes {
-                    outer: 0,
-                    reading_head: 0,
-                    ..whole
-                };
-                (layers, Some(true))
-            } else {
-                (nothing, Some(false))
-            };
+            let streamed = loaded.first().is_streamed();
+            return (whole.once_loaded(streamed), Some(streamed));
         }
         let Some(base) = self.base.as_ref().filter(|base| base.kept) else {
             return (whole, None);
@@ -208,7 +189,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         // An adapter adds what it changes to its base.
         let changed = match self.snapshot.adapter {
             Some(_) => of(self.snapshot, true),
-            None => nothing,
+            None => whole.once_loaded(false),
         };
         match base.decoders.first() {
             Some(decoder) if decoder.is_streamed() => (
@@ -238,6 +219,11 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         }
     }
 
+    /// Where rows between layers of this checkpoint go.
+    pub fn spill(&self) -> Spill {
+        spill_of(self.allowed, self.snapshot)
+    }
+
     /// The spellings of labels in the checkpoint's vocabulary.
     pub fn table(&mut self) -> Arc<LabelTable> {
         let table = self
@@ -262,6 +248,13 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             )),
         }
     }
+}
+
+/// Where rows between layers of a checkpoint go.
+pub(super) fn spill_of(allowed: &Allowed, snapshot: &Snapshot) -> Spill {
+    let Spill { folder, keep } = allowed.spill.clone();
+    let keep = keep.map(|Keep(run)| Keep(format!("{run}\n{}", snapshot.name)));
+    Spill { folder, keep }
 }
 
 /// Plans what a checkpoint is asked while nothing is loaded, and says nothing of it.
@@ -298,10 +291,14 @@ pub(super) fn has_room(
 
 /// How much a decoder is asked at once.
 pub(super) struct Asks {
-    rows: u64,
-    positions: u64,
-    readings: u64,
-    texts: u64,
+    /// Rows of the trie, or of all prompts.
+    pub rows: u64,
+    /// The longest sequence.
+    pub positions: u64,
+    /// Bytes of readings.
+    pub readings: u64,
+    /// Texts that are written.
+    pub texts: u64,
 }
 
 impl Asks {

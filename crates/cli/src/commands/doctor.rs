@@ -13,7 +13,7 @@ use concord_kernels::{
     Check, Engine, Gpu, GpuState, Path as KernelPath, Rows, SelfTest, gpu_count, gpu_state,
 };
 use concord_readings::{Input, Prompt, Read, Reading};
-use concord_scorer::{Demand, Schedule, Scorer, Wanted, human};
+use concord_scorer::{Demand, Schedule, Scorer, Spill, Wanted, human};
 use include_dir::{Dir, include_dir};
 use safetensors::SafeTensors;
 use serde::Serialize;
@@ -385,7 +385,7 @@ fn memory(engine: &Engine, device: &str) -> Result<Vec<Checked>, Failure> {
         let allowed = Allowed {
             wanted,
             memory: None,
-            spill: std::env::temp_dir(),
+            spill: Spill::within(std::env::temp_dir()),
             loaded: true,
             silent: false,
         };

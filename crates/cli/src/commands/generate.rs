@@ -1,8 +1,8 @@
 //! `concord generate`: texts after prompts of the user's own.
 
-use super::answers::Answers;
+use super::answers::{Answers, NotAnswered};
 use super::inputs;
-use super::lines::{Line, Lines};
+use super::lines::{Form, Line, Lines};
 use crate::arguments::{GenerateArguments, given};
 use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
@@ -11,11 +11,14 @@ use crate::output::{self, JsonLines};
 use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::Decoder;
+use concord_decoder::{Decoder, WeightSizes};
 use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
-use concord_scorer::{Demand, GenerationCounts, Schedule, Scorer, ScorerError, lengths};
+use concord_scorer::{
+    Demand, GenerationCounts, MemoryPlan, Schedule, Scorer, ScorerError, possible_lengths,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -23,17 +26,33 @@ use std::time::Instant;
 #[derive(Deserialize)]
 struct Nothing {}
 
-/// The fields of an answer.
-const ANSWER: [&str; 6] = [
-    "id",
-    "prompt_tokens",
-    "text",
-    "finish",
-    "tokens",
-    "log_probs",
-];
-/// Fields that `concord score` takes, and that would be asked in vain.
-const ELSEWHERE: [&str; 3] = ["continuations", "labels", "openings"];
+/// Who reads what is asked of the next token.
+const SCORE: &str = "`concord score` reads it";
+
+/// What lines are like.
+const FORM: Form = Form {
+    help: "",
+    fields: &[],
+    taken: &[
+        "id",
+        "prompt_tokens",
+        "text",
+        "finish",
+        "tokens",
+        "log_probs",
+        "error",
+    ],
+    elsewhere: &[
+        ("continuations", SCORE),
+        ("labels", SCORE),
+        ("openings", SCORE),
+        ("max_tokens", "--max-tokens is for all"),
+        ("temperature", "--temperature is for all"),
+        ("top_p", "--top-p is for all"),
+        ("seed", "--seed is for all"),
+        ("stop", "--stop is for all"),
+    ],
+};
 
 /// A line of output.
 #[derive(Serialize)]
@@ -50,7 +69,7 @@ struct Written<'a> {
 
 /// Writes after every line, and answers in input order, as the texts end.
 pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
-    let mut lines = Lines::open(&arguments.prompts, "", &[], &ANSWER)?;
+    let mut lines = Lines::open(&arguments.prompts, FORM)?;
     let sampling = Sampling {
         max_tokens: arguments.max_tokens,
         temperature: arguments.temperature,
@@ -71,150 +90,230 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
             ));
         }
     }
-    let mut window: Vec<Line<Nothing>> = lines.next()?;
-    let mut prompts = asked(&window, &sampling)?;
+    let read: Vec<Line<Nothing>> = lines.next()?;
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let machine = Machine::open(&arguments.machine, [&snapshot])?;
-    let growth = lines.growth();
-    let (schedule, dtype) = planned(arguments, &machine, &snapshot, &prompts, growth)?;
+    let memory = Memory::new(arguments, &machine, &snapshot);
+    let mut window = Window::of(read, &sampling, &snapshot);
+    let plan = memory.plan(&window, lines.growth(), None)?;
+    if plan.schedule != Schedule::PassMajor {
+        output::message(
+            "every layer is read again for each token that is written: this takes long",
+        );
+    }
     let begun = Instant::now();
-    let decoders = machine.load(&schedule, &snapshot, dtype)?;
+    let decoders = machine.load(&plan.schedule, &snapshot, memory.dtype)?;
     let loaded = begun.elapsed().as_secs_f64();
     let scorer = Scorer::new(&snapshot, &decoders[0]).sharing(decoders[1..].iter().collect());
     stop_on_interrupt();
     let begun = Instant::now();
-    let mut done = GenerationCounts::default();
+    let mut done = Done::default();
     let mut out = JsonLines::new();
     loop {
-        let bar = TextBar::new("generate", prompts.len() as u64);
-        let mut answers = Answers::new(prompts.len(), &mut out, |out, index, reading| {
-            write(out, &window[index], reading)
+        let bar = TextBar::new("generate", window.prompts.len() as u64);
+        let mut answers = Answers::new(window.lines.len(), &mut out, |out, index, reading| {
+            window.write(out, index, reading)
         });
-        let outcome = scorer.generate(&prompts, |progress, ended| {
-            bar.show(progress);
-            answers.take(ended)?;
-            if was_interrupted() && progress.texts_done < progress.texts {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        });
+        let impossible = window.problems.keys().map(|index| (*index, nothing()));
+        let mut outcome = Ok(GenerationCounts::default());
+        if answers.take(impossible).is_continue() {
+            outcome = scorer.generate(&window.prompts, |progress, ended| {
+                bar.show(progress);
+                let of_line = |(number, reading)| (window.numbers[number], reading);
+                answers.take(ended.into_iter().map(of_line))?;
+                if was_interrupted() && progress.texts_done < progress.texts {
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+        }
         bar.finish();
-        let answered = answers.finish()?;
+        let written = done.lines + answers.finish()?;
         let stopped = matches!(outcome, Err(ScorerError::Stopped));
-        let before = done.texts;
         if !stopped {
             let counts = outcome.map_err(|error| Failure::from(error).of(&snapshot.name))?;
-            done.texts += counts.texts;
-            done.tokens += counts.tokens;
-            done.prompt_rows += counts.prompt_rows;
-            done.steps += counts.steps;
+            done.add(&counts, window);
+            window = Window::of(lines.next()?, &sampling, &snapshot);
+        } else if was_interrupted() {
+            window = Window::default();
         }
-        let written = before + answered;
-        if !stopped {
-            window = lines.next()?;
-        }
-        let is_over = !stopped && window.is_empty() && lines.ended;
+        let is_over = !stopped && window.lines.is_empty() && lines.ended;
         if stopped || (was_interrupted() && !is_over) {
             let message = format!(
-                "stopped; {written} of the {} texts that were asked for were written",
+                "stopped; {written} of the {} prompts that were read are answered",
                 lines.count
             );
             let help = "the texts that were written are whole; ask for the rest again";
             return Err(Failure::new(ExitStatus::Incomplete, message, help));
         }
-        if window.is_empty() {
+        if window.lines.is_empty() {
             break;
         }
-        prompts = asked(&window, &sampling)?;
+        memory.plan(&window, 1, Some(&decoders[0]))?;
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    output::message(&format!(
-        "loaded in {loaded:.1} s; {} texts, {} tokens, {} prompt rows, {} steps, {seconds:.1} s, {:.1} tokens/s",
-        done.texts,
-        done.tokens,
-        done.prompt_rows,
-        done.steps,
-        done.tokens as f64 / seconds,
-    ));
-    Ok(())
+    done.say(loaded, begun.elapsed().as_secs_f64());
+    let Some(first) = done.first else {
+        return Ok(());
+    };
+    let more = format!(
+        "after {} of {} prompts nothing could be written: this is the first",
+        done.problems, done.lines
+    );
+    Err(Failure::from(first).of(&snapshot.name).and_message(&more))
 }
 
-/// The prompts of lines.
-fn asked(lines: &[Line<Nothing>], sampling: &Sampling) -> Result<Vec<Prompt>, Failure> {
-    let prompts = lines.iter().map(|line| {
-        if let Some(name) = line
-            .own
-            .keys()
-            .find(|name| ELSEWHERE.contains(&name.as_str()))
-        {
-            let message = format!(
-                "prompt `{}`: a text is written after it, and `{name}` is not read",
-                line.name()
-            );
-            return Err(Failure::new(
-                ExitStatus::QuestionData,
-                message,
-                "`concord score` reads it",
-            ));
-        }
-        Ok(Prompt {
+/// What was done of all windows.
+#[derive(Default)]
+struct Done {
+    lines: u64,
+    counts: GenerationCounts,
+    problems: usize,
+    first: Option<ScorerError>,
+}
+
+impl Done {
+    fn add(&mut self, counts: &GenerationCounts, window: Window) {
+        self.lines += window.lines.len() as u64;
+        self.counts.texts += counts.texts;
+        self.counts.tokens += counts.tokens;
+        self.counts.prompt_rows += counts.prompt_rows;
+        self.counts.steps += counts.steps;
+        self.problems += window.problems.len();
+        self.first = self.first.take().or(window.problems.into_values().next());
+    }
+
+    fn say(&self, loaded: f64, seconds: f64) {
+        let counts = &self.counts;
+        output::message(&format!(
+            "loaded in {loaded:.1} s; {} texts, {} tokens, {} prompt rows, {} steps, {seconds:.1} s, {:.1} tokens/s",
+            counts.texts,
+            counts.tokens,
+            counts.prompt_rows,
+            counts.steps,
+            counts.tokens as f64 / seconds,
+        ));
+    }
+}
+
+/// Lines that are written after at once.
+#[derive(Default)]
+struct Window {
+    lines: Vec<Line<Nothing>>,
+    /// The prompts that a text can be written after, the lines that they are of, and their lengths.
+    prompts: Vec<Prompt>,
+    numbers: Vec<usize>,
+    lengths: Vec<usize>,
+    /// What is wrong with the others, by line.
+    problems: BTreeMap<usize, ScorerError>,
+}
+
+impl Window {
+    fn of(lines: Vec<Line<Nothing>>, sampling: &Sampling, snapshot: &Snapshot) -> Self {
+        let prompts = lines.iter().map(|line| Prompt {
             id: line.name(),
             input: line.input.clone(),
             reads: vec![Read::Generation(sampling.clone())],
-        })
-    });
-    prompts.collect()
-}
-
-/// Writes the text after a line.
-fn write(out: &mut JsonLines, line: &Line<Nothing>, reading: &Reading) -> Result<(), Failure> {
-    let Some(text) = reading.generation() else {
-        return Ok(());
-    };
-    out.write(&Written {
-        id: &line.id,
-        own: &line.own,
-        prompt_tokens: reading.tokens,
-        text: &text.text,
-        finish: text.finish,
-        tokens: &text.tokens,
-        log_probs: &text.log_probs,
-    })
-}
-
-/// The schedule that the texts fit on, and what products multiply.
-fn planned(
-    arguments: &GenerateArguments,
-    machine: &Machine,
-    snapshot: &Snapshot,
-    prompts: &[Prompt],
-    growth: u64,
-) -> Result<(Schedule, DType), Failure> {
-    let (dtype, config) = (machine.dtype(snapshot), machine.config());
-    let lengths =
-        lengths(snapshot, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))?;
-    let longest = lengths.iter().max().copied().unwrap_or(0) + arguments.max_tokens;
-    let sizes = Decoder::weight_sizes(snapshot, dtype, machine.first(), false);
-    let allowed = Allowed::by(&arguments.machine, &std::env::temp_dir());
-    let memory = machine.plan(
-        &allowed,
-        &snapshot.name,
-        &[Demand {
-            spec: &snapshot.spec,
-            weights: &sizes,
-            engine: machine.first(),
-            dtype,
-            config: &config,
-            rows: lengths.iter().sum::<usize>() as u64,
-            positions: longest as u64,
-            readings: growth * (16 * arguments.max_tokens * prompts.len()) as u64,
-            texts: growth * prompts.len() as u64,
-        }],
-    )?;
-    if memory.schedule != Schedule::PassMajor {
-        output::message(
-            "every layer is read again for each token that is written: this takes long",
-        );
+        });
+        let prompts: Vec<Prompt> = prompts.collect();
+        let lengths = possible_lengths(snapshot, &prompts);
+        let mut window = Self {
+            lines,
+            ..Self::default()
+        };
+        for (number, (prompt, length)) in prompts.into_iter().zip(lengths).enumerate() {
+            match length {
+                Ok(length) => {
+                    window.prompts.push(prompt);
+                    window.numbers.push(number);
+                    window.lengths.push(length);
+                }
+                Err(problem) => {
+                    window.problems.insert(number, problem);
+                }
+            }
+        }
+        window
     }
-    Ok((memory.schedule, dtype))
+
+    /// Writes the text after a line, or why there is none.
+    fn write(&self, out: &mut JsonLines, index: usize, reading: &Reading) -> Result<(), Failure> {
+        let line = &self.lines[index];
+        if let Some(problem) = self.problems.get(&index) {
+            return out.write(&NotAnswered::of(line, problem));
+        }
+        let Some(text) = reading.generation() else {
+            return Ok(());
+        };
+        out.write(&Written {
+            id: &line.id,
+            own: &line.own,
+            prompt_tokens: reading.tokens,
+            text: &text.text,
+            finish: text.finish,
+            tokens: &text.tokens,
+            log_probs: &text.log_probs,
+        })
+    }
+}
+
+/// The place of a reading where there is none.
+fn nothing() -> Reading {
+    Reading {
+        id: String::new(),
+        tokens: 0,
+        answers: Vec::new(),
+    }
+}
+
+/// What texts take.
+struct Memory<'a> {
+    arguments: &'a GenerateArguments,
+    machine: &'a Machine,
+    snapshot: &'a Snapshot,
+    dtype: DType,
+    sizes: WeightSizes,
+    allowed: Allowed,
+}
+
+impl<'a> Memory<'a> {
+    fn new(arguments: &'a GenerateArguments, machine: &'a Machine, snapshot: &'a Snapshot) -> Self {
+        let dtype = machine.dtype(snapshot);
+        Self {
+            arguments,
+            machine,
+            snapshot,
+            dtype,
+            sizes: Decoder::weight_sizes(snapshot, dtype, machine.first(), false),
+            allowed: Allowed::by(&arguments.machine, &std::env::temp_dir()),
+        }
+    }
+
+    /// The plan of a window, where later ones may be `growth` times as large; of a later one with what is loaded.
+    fn plan(
+        &self,
+        window: &Window,
+        growth: u64,
+        loaded: Option<&Decoder>,
+    ) -> Result<MemoryPlan, Failure> {
+        let config = self.machine.config();
+        let most = self.arguments.max_tokens;
+        let longest = window.lengths.iter().max().copied().unwrap_or(0) + most;
+        let texts = window.prompts.len();
+        let (sizes, allowed) = match loaded {
+            None => (self.sizes.clone(), self.allowed.clone()),
+            Some(decoder) => self.allowed.with(decoder, &self.sizes),
+        };
+        let demand = Demand {
+            spec: &self.snapshot.spec,
+            weights: &sizes,
+            engine: self.machine.first(),
+            dtype: self.dtype,
+            config: &config,
+            rows: window.lengths.iter().sum::<usize>() as u64,
+            positions: longest as u64,
+            readings: growth * (16 * most * texts) as u64,
+            texts: growth * texts as u64,
+        };
+        self.machine.plan(&allowed, &self.snapshot.name, &[demand])
+    }
 }

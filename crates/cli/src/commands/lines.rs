@@ -41,6 +41,19 @@ impl<T> Line<T> {
     }
 }
 
+/// What lines of a command are like.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    /// What a line asks, for messages.
+    pub help: &'static str,
+    /// The fields that ask it.
+    pub fields: &'static [&'static str],
+    /// The fields of an answer, which are not the user's.
+    pub taken: &'static [&'static str],
+    /// Fields that would be asked in vain, and what reads them.
+    pub elsewhere: &'static [(&'static str, &'static str)],
+}
+
 /// The lines of a file or of stdin.
 pub(super) struct Lines {
     path: PathBuf,
@@ -51,11 +64,7 @@ pub(super) struct Lines {
     read: u64,
     /// What is wrong with the line after the last window.
     failed: Option<Failure>,
-    /// What a line asks, for messages, and the fields that ask it.
-    help: &'static str,
-    fields: &'static [&'static str],
-    /// The fields of an answer, which are not the user's.
-    taken: &'static [&'static str],
+    form: Form,
     number: usize,
     /// Prompts so far.
     pub count: usize,
@@ -66,12 +75,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Opens a file, or stdin where it is `-`.
-    pub fn open(
-        path: &Path,
-        help: &'static str,
-        fields: &'static [&'static str],
-        taken: &'static [&'static str],
-    ) -> Result<Self, Failure> {
+    pub fn open(path: &Path, form: Form) -> Result<Self, Failure> {
         let is_stdin = path.as_os_str() == "-";
         let mut lines = Self {
             path: path.to_owned(),
@@ -80,9 +84,7 @@ impl Lines {
             size: None,
             read: 0,
             failed: None,
-            help,
-            fields,
-            taken,
+            form,
             number: 0,
             count: 0,
             ended: false,
@@ -103,7 +105,7 @@ impl Lines {
     fn bad(&self, problem: &str) -> Failure {
         let help = format!(
             "a line is {{\"id\": …, \"prompt\": text or \"messages\": [{{\"role\", \"content\"}}]{}}}",
-            self.help
+            self.form.help
         );
         let message = format!("{}{problem}", self.path.display());
         Failure::new(ExitStatus::QuestionData, message, help)
@@ -223,6 +225,9 @@ impl Lines {
     fn line<T: DeserializeOwned>(&self, text: &str, number: usize) -> Result<Line<T>, String> {
         let mut object = object_of(text).map_err(|error| error.to_string())?;
         let id = object.shift_remove("id").unwrap_or_else(|| number.into());
+        if id.as_f64().is_some_and(|number| number.abs() >= 9e18) && id.is_f64() {
+            return Err("`id` is a number of more than 64 bits; write it as a text".to_owned());
+        }
         let text = object.shift_remove("prompt");
         let messages = object.shift_remove("messages");
         let input = match (text, messages) {
@@ -247,22 +252,26 @@ impl Lines {
             }
         };
         let mut asked = Map::new();
-        for field in self.fields {
+        for field in self.form.fields {
             if let Some(value) = object.shift_remove(*field) {
                 asked.insert((*field).to_owned(), value);
             }
         }
         let asks = !asked.is_empty();
         for name in object.keys() {
+            let elsewhere = self.form.elsewhere.iter();
+            if let Some((_, reads)) = elsewhere.clone().find(|(other, _)| other == name) {
+                return Err(format!("`{name}` is not read from a line; {reads}"));
+            }
             // What asks nothing may have meant to; beside what is asked, a field is the user's own.
             if let Some(meant) = COMMON
                 .iter()
-                .chain(self.fields)
+                .chain(self.form.fields)
                 .find(|known| !asks && is_near(name, known))
             {
                 return Err(format!("unknown field `{name}`; did you mean `{meant}`?"));
             }
-            if self.taken.contains(&name.as_str()) {
+            if self.form.taken.contains(&name.as_str()) {
                 return Err(format!(
                     "`{name}` is a field of the answer; call yours otherwise"
                 ));

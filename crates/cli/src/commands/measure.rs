@@ -5,9 +5,9 @@ use super::results::{Opened, Results, settings_of};
 use crate::arguments::{Condition, MeasureArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_questions::{Chosen, QuestionSet};
+use concord_questions::{Chosen, QuestionSet, object_of};
 use concord_suites::valueconsistency::{AnswerTable, Answers, from_given};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -107,9 +107,8 @@ fn given(set: &QuestionSet, path: &Path) -> Result<Answers, Failure> {
     };
     let text =
         std::fs::read_to_string(path).map_err(|error| bad(format!("cannot be read: {error}")))?;
-    let object: Map<String, Value> =
-        serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text))
-            .map_err(|error| bad(format!("not a JSON object: {error}")))?;
+    let object = object_of(text.strip_prefix('\u{feff}').unwrap_or(&text))
+        .map_err(|error| bad(format!("not a JSON object: {error}")))?;
     if let Some(key) = object
         .keys()
         .find(|key| !["answers", "second_format", "what"].contains(&key.as_str()))

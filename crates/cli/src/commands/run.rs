@@ -1,6 +1,6 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
-use super::decoders::{Base, OnDemand};
+use super::decoders::{Base, OnDemand, spill_of};
 use super::inputs;
 use super::results::Results;
 use super::study::{self, Asked, Study};
@@ -13,7 +13,8 @@ use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
 use concord_questions::{QuestionSet, Stimuli};
-use concord_runs::{RunDirectory, What, check_name};
+use concord_runs::{RunDirectory, RunError, What, check_name};
+use concord_scorer::{Keep, Spill};
 use concord_suites::valueconsistency::{
     Abstention, Form, Format, Options, Passages, SELF_READER, Settings, Stored,
 };
@@ -59,9 +60,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let asked = study.asked(&snapshots, &forms)?;
-    for (snapshot, asked) in snapshots.iter().zip(&asked) {
-        study.has_room_for(snapshot, asked)?;
-    }
+    has_room(
+        &study,
+        (&snapshots, &asked),
+        (&readers, arguments.passage_tokens),
+    )?;
     let mut manifest = manifest(&study, arguments, settings, &snapshots, &forms)?;
     manifest.insert("readers".into(), readers_of(&readers, &study.machine)?);
     manifest.insert("started".into(), json!(started.to_string()));
@@ -72,9 +75,14 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     for note in directory.notes() {
         output::message(note);
     }
-    if arguments.machine.spill.is_none() {
-        directory.partial().clone_into(&mut study.allowed.spill);
-    }
+    study.allowed.spill = Spill {
+        folder: arguments
+            .machine
+            .spill
+            .clone()
+            .unwrap_or_else(|| directory.partial().to_owned()),
+        keep: Some(Keep(directory.identity()?)),
+    };
     stop_on_interrupt();
     let asking = Asking {
         study: &study,
@@ -100,9 +108,12 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let results = Results::of(&set, &options, &names, &all, settings).map_err(kept)?;
     results.warn_of_readers();
     let findings = results.findings();
+    for snapshot in snapshots.iter().chain(readers.iter().flatten()) {
+        remove_rows(&study.allowed, snapshot).map_err(kept)?;
+    }
     let finished = directory.finish(&manifest, &findings);
     let out = finished.map_err(|error| kept(error.into()))?;
-    match arguments.format {
+    let printed = match arguments.format {
         OutputFormat::Json => {
             output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
         }
@@ -110,7 +121,32 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
             let published = arguments.with_published;
             output::data(&results.report(&manifest, Some(&out), published).human())
         }
+    };
+    printed.map_err(|failure| failure.printing(&out))
+}
+
+/// Refuses checkpoints and readers for which there is too little memory.
+fn has_room(
+    study: &Study<'_>,
+    (snapshots, asked): (&[Snapshot], &[Rc<Asked>]),
+    (readers, passage_tokens): (&[Option<Snapshot>], usize),
+) -> Result<(), Failure> {
+    for (snapshot, asked) in snapshots.iter().zip(asked) {
+        study.has_room_for(snapshot, asked)?;
     }
+    for reader in readers.iter().flatten() {
+        study.has_room_to_read(reader, passage_tokens)?;
+    }
+    Ok(())
+}
+
+/// Removes rows between layers that an attempt on another schedule left.
+fn remove_rows(allowed: &Allowed, snapshot: &Snapshot) -> Result<(), Failure> {
+    let spill = spill_of(allowed, snapshot);
+    let path = spill.folder.clone();
+    spill
+        .remove_rows()
+        .map_err(|source| RunError::File { path, source }.into())
 }
 
 /// Says what stands in the way of asking as it was meant: languages that a wording does not know, templates without a system message.
@@ -131,7 +167,19 @@ fn say_what_differs(
             ));
         }
     }
+    if !set.unread.is_empty() {
+        output::message(&format!(
+            "Not read of the questions' folder: {}.",
+            set.unread.join(", ")
+        ));
+    }
     for (snapshot, form) in snapshots.iter().zip(forms) {
+        if *form == Form::Completion && !snapshot.is_aligned() {
+            output::message(&format!(
+                "{}: has no chat template, and is asked to complete a text with one example.",
+                snapshot.name
+            ));
+        }
         if *form == Form::Chat && snapshot.folds_system() {
             output::message(&format!(
                 "{}: its chat template takes no system message; the system's words stand before the first user message.",
@@ -349,6 +397,18 @@ fn say_what_does_nothing(arguments: &RunArguments, options: &Options) {
             "without effect: at temperature 0 the most probable token is taken",
         );
     }
+    if arguments.format == OutputFormat::Json {
+        say(
+            &["with_published"],
+            "without effect: JSON has what was measured alone (--format human)",
+        );
+    }
+    if !options.has(Format::Letter) && !options.has(Format::Open) {
+        say(
+            &["orders"],
+            "without effect: no options are listed (--formats letter)",
+        );
+    }
     if !options.has(Format::Letter) {
         say(
             &["sampled", "also_stimuli", "no_steering"],
@@ -455,14 +515,9 @@ fn command_with(out: &Path) -> String {
             format!("'{}'", text.replace('\'', "'\\''"))
         }
     };
-    let given: Vec<String> = std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let named = given
-        .iter()
-        .any(|word| word == "--out" || word == "-o" || word.starts_with("--out="));
-    let mut words: Vec<String> = given.iter().map(|word| quoted(word)).collect();
-    if !named {
+    let words = std::env::args_os().map(|word| quoted(&word.to_string_lossy()));
+    let mut words: Vec<String> = words.collect();
+    if given(&["out"]).is_empty() {
         words.extend(["--out".to_owned(), quoted(&out.to_string_lossy())]);
     }
     words.join(" ")

@@ -1,8 +1,8 @@
 //! `concord score`: exact log-probabilities after prompts of the user's own.
 
-use super::answers::Answers;
+use super::answers::{Answers, NotAnswered};
 use super::inputs;
-use super::lines::{Line, Lines};
+use super::lines::{Form, Line, Lines};
 use crate::arguments::ScoreArguments;
 use crate::device::{Machine, sharing};
 use crate::failure::{ExitStatus, Failure};
@@ -31,20 +31,24 @@ struct Asked {
     openings: Vec<String>,
 }
 
-/// The fields of a line that ask.
-const FIELDS: [&str; 3] = ["continuations", "labels", "openings"];
-/// The fields of an answer.
-const ANSWER: [&str; 9] = [
-    "id",
-    "prompt_tokens",
-    "continuations",
-    "labels",
-    "not_covered",
-    "label_mass",
-    "top_is_label",
-    "entropy",
-    "top",
-];
+/// What lines are like.
+const FORM: Form = Form {
+    help: ", \"continuations\": [texts] and/or \"labels\": [texts]",
+    fields: &["continuations", "labels", "openings"],
+    taken: &[
+        "id",
+        "prompt_tokens",
+        "continuations",
+        "labels",
+        "not_covered",
+        "label_mass",
+        "top_is_label",
+        "entropy",
+        "top",
+        "error",
+    ],
+    elsewhere: &[],
+};
 
 /// A line of output.
 #[derive(Serialize)]
@@ -68,15 +72,6 @@ struct Scored<'a> {
     top: &'a [TokenReading],
 }
 
-/// A line of output of a prompt that could not be scored.
-#[derive(Serialize)]
-struct NotScored<'a> {
-    id: &'a Value,
-    #[serde(flatten)]
-    own: &'a Map<String, Value>,
-    error: String,
-}
-
 #[derive(Serialize)]
 struct ScoredContinuation<'a> {
     #[serde(flatten)]
@@ -87,8 +82,7 @@ struct ScoredContinuation<'a> {
 
 /// Scores every line and answers in input order, as the answers come.
 pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
-    let help = ", \"continuations\": [texts] and/or \"labels\": [texts]";
-    let mut lines = Lines::open(&arguments.prompts, help, &FIELDS, &ANSWER)?;
+    let mut lines = Lines::open(&arguments.prompts, FORM)?;
     let mut window = Window::of(lines.next()?);
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let machine = Machine::open(&arguments.machine, [&snapshot])?;
@@ -168,6 +162,10 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
             break;
         }
         planned = possible(&window)?;
+        // Its prompts may be longer than those of the first.
+        let (sizes, allowed) = allowed.with(&decoders[0], &sizes);
+        let demand = Demand::of(&planned.0, &snapshot.spec, &sizes, (engine, dtype), &config);
+        machine.plan(&allowed, &snapshot.name, &[demand])?;
     }
     done.say(loaded, begun.elapsed().as_secs_f64());
     match done.first {
@@ -269,11 +267,7 @@ impl Window {
     ) -> OneOf<'a> {
         let line = &self.lines[index];
         match problems.get(&index) {
-            Some(problem) => OneOf::NotScored(NotScored {
-                id: &line.id,
-                own: &line.own,
-                error: problem.to_string(),
-            }),
+            Some(problem) => OneOf::NotScored(NotAnswered::of(line, problem)),
             None => OneOf::Scored(scored(line, &self.prompts[index], reading)),
         }
     }
@@ -284,7 +278,7 @@ impl Window {
 #[serde(untagged)]
 enum OneOf<'a> {
     Scored(Scored<'a>),
-    NotScored(NotScored<'a>),
+    NotScored(NotAnswered<'a>),
 }
 
 impl OneOf<'_> {

@@ -88,6 +88,22 @@ impl Study<'_> {
         decoders::has_room(self, snapshot, [Some(asks), texts].into_iter().flatten())
     }
 
+    /// Refuses a reader for which there is too little memory, whatever is written: passages of this length, and what is asked of them
+    /// at the least.
+    pub fn has_room_to_read(
+        &self,
+        reader: &Snapshot,
+        passage_tokens: usize,
+    ) -> Result<(), Failure> {
+        let least = Asks {
+            rows: passage_tokens as u64,
+            positions: passage_tokens as u64,
+            readings: 0,
+            texts: 0,
+        };
+        decoders::has_room(self, reader, std::iter::once(least))
+    }
+
     /// Lets a reader read every passage that the journal does not have yet. Passages that are too long for it are left out,
     /// and that is said.
     pub fn stances(
@@ -218,11 +234,19 @@ fn voice(snapshot: &Snapshot, form: Form) -> Voice {
 
 /// Says which lines of a journal were damaged.
 fn say_damaged(journal: &Journal) {
-    if let Some(first) = journal.damaged.first() {
+    // The first line says what the journal is of, and is written again.
+    let (head, lines): (Vec<usize>, Vec<usize>) =
+        journal.damaged.iter().partition(|line| **line == 1);
+    let path = journal.path().display();
+    if !head.is_empty() {
         output::message(&format!(
-            "{}:{first}: {} damaged; what it held is asked again",
-            journal.path().display(),
-            match journal.damaged.len() {
+            "{path}:1: this line is damaged, and is written again"
+        ));
+    }
+    if let Some(first) = lines.first() {
+        output::message(&format!(
+            "{path}:{first}: {} damaged; what it held is asked again",
+            match lines.len() {
                 1 => "this line is".to_owned(),
                 more => format!("this line and {} more are", more - 1),
             }
@@ -246,15 +270,20 @@ fn score(
 ) -> Result<Stage, Failure> {
     let count = prompts.len();
     say_damaged(&journal);
-    let left = left(prompts, &journal);
+    let mut left = left(prompts, &journal);
     let resumed = count - left.len();
+    // Rows that wait between layers are of all prompts.
+    let goes_on = !left.is_empty() && decoder.spill().has_rows();
+    if goes_on {
+        prompts.clone_into(&mut left);
+    }
     if left.is_empty() {
         let cost = json!({ "prompts": count, "resumed": resumed });
         return Ok((journal.close()?, cost));
     }
     let rest;
     let planned = match plan {
-        Some(plan) if resumed == 0 => plan,
+        Some(plan) if resumed == 0 || goes_on => plan,
         _ => {
             let table = decoder.table();
             rest = lay_out(decoder.snapshot, &table, &left)?;
@@ -263,9 +292,9 @@ fn score(
     };
     let checkpoint = decoder.snapshot.name.clone();
     let (scorer, memory) = decoder.scorer(&Asks::of(planned))?;
-    if memory.schedule != Schedule::PassMajor {
+    if let Some(note) = note_of(&memory.schedule) {
         output::message(&format!(
-            "{checkpoint}: no reading is complete before the last layer: a stop before that begins this checkpoint anew"
+            "{checkpoint}: no reading is complete before the last layer: {note}"
         ));
     }
     let begun = Instant::now();
@@ -276,7 +305,9 @@ fn score(
             return ControlFlow::Break(());
         }
         bar.show(progress);
-        if let Err(error) = journal.append(done.into_iter().map(|(_, reading)| reading)) {
+        let mut new: Vec<Reading> = done.into_iter().map(|(_, reading)| reading).collect();
+        new.retain(|reading| !journal.readings.contains_key(&reading.id));
+        if let Err(error) = journal.append(new) {
             failed = Some(error);
             return ControlFlow::Break(());
         }
@@ -299,6 +330,17 @@ fn score(
     cost["memory_planned"] = json!(memory.peak());
     cost["rows_per_pass"] = json!(memory.rows_per_pass);
     Ok((journal.close()?, cost))
+}
+
+/// What a stop costs where no reading is complete before the last layer.
+fn note_of(schedule: &Schedule) -> Option<&'static str> {
+    match schedule {
+        Schedule::PassMajor => None,
+        Schedule::LayerMajor { spill: None } => Some(
+            "a stop before that begins this checkpoint anew (with --schedule spilled, its layer)",
+        ),
+        Schedule::LayerMajor { spill: Some(_) } => Some("a stop before that begins its layer anew"),
+    }
 }
 
 fn stopped_or(error: ScorerError, checkpoint: &str) -> Failure {

@@ -387,6 +387,10 @@ fn wrong_flags_and_folders() {
             "is not a probability",
         ),
         ("[]", "not a JSON object"),
+        (
+            "{\"answers\":{\"controversial_english_us\":[0.9],\"controversial_english_us\":[0.1]}}",
+            "stands there twice",
+        ),
     ] {
         std::fs::write(folder.path().join("a.json"), text).unwrap();
         fails(&measure, 3, part);

@@ -454,7 +454,7 @@ fn a_full_disk_is_said() {
     std::fs::create_dir_all(&blobs).unwrap();
     std::os::unix::fs::symlink("/dev/full", blobs.join(format!("{digest}.incomplete"))).unwrap();
     let outcome = home.run(&SHOW, &[]);
-    assert_eq!(outcome.code, 5, "{}", outcome.stderr);
+    assert_eq!(outcome.code, 6, "{}", outcome.stderr);
     assert!(
         outcome
             .stderr

@@ -99,7 +99,7 @@ fn a_folder_for_rows_that_is_not_there_is_named() {
     let expected = concord(folder.path(), &arguments).ok().stdout;
     arguments.extend(["--schedule", "spilled", "--spill", "nowhere"]);
     let outcome = concord(folder.path(), &arguments);
-    assert_eq!(outcome.code, 5, "{}", outcome.stderr);
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert!(
         outcome.stderr.contains("nowhere") && outcome.stderr.contains("--spill"),
         "{}",

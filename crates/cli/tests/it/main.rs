@@ -8,6 +8,7 @@ mod commands;
 mod gpu;
 mod hub;
 mod hub_server;
+mod lines;
 mod machine;
 mod runs;
 mod strangers;
@@ -110,10 +111,20 @@ fn golden(name: &str) -> PathBuf {
 /// A copy of a tiny checkpoint that a test may break.
 fn copy_of_golden(name: &str, into: &Path) -> PathBuf {
     let folder = into.join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    for entry in std::fs::read_dir(golden(name)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
-    }
+    copy_folder(&golden(name), &folder);
     folder
+}
+
+/// Copies a folder with all that is in it.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
 }

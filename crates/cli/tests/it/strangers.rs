@@ -1,24 +1,11 @@
 //! What came from strangers: stored runs, templates, names.
 
-use crate::{concord, concord_on, copy_of_golden, golden};
+use crate::{concord, concord_on, copy_folder, copy_of_golden, golden};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Spoils a value.
 type Change<'a> = &'a dyn Fn(&mut Value);
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
-}
 
 /// A run as the first version of the form stored it, without digests: what is changed in it is not noticed as such.
 fn first_form(folder: &Path) -> PathBuf {
@@ -288,9 +275,10 @@ fn nothing_of_strangers_reaches_the_terminal_as_it_is() {
         format!("{}\n{}\n", row("A?"), row("B?")),
     )
     .unwrap();
-    let model = copy_of_golden("llama3-gqa-untied", folder.path());
     let named = folder.path().join(format!("m{nasty}").replace('\r', ""));
-    std::fs::rename(&model, &named).unwrap();
+    copy_folder(&golden("../../models/demo/aligned"), &named);
+    let other = folder.path().join("other");
+    copy_folder(&golden("../../models/demo/aligned"), &other);
     let template = "{% for m in messages %}{{ m.content }}{% endfor %}{# \u{1b}[31m #}";
     std::fs::write(named.join("chat_template.jinja"), template).unwrap();
     let named = named.to_str().unwrap();
@@ -298,15 +286,29 @@ fn nothing_of_strangers_reaches_the_terminal_as_it_is() {
     std::fs::write(folder.path().join("p.jsonl"), &line).unwrap();
     let generated = serde_json::json!({ "id": nasty, "prompt": nasty, "mine": nasty }).to_string();
     std::fs::write(folder.path().join("g.jsonl"), &generated).unwrap();
-    let commands: [&[&str]; 13] = [
+    let formats = "letter,cloze,open";
+    let commands: [&[&str]; 16] = [
         &["run", "-Q", "q.jsonl", "-M", named, "--out", "r"],
         &[
             "run", "-Q", "q.jsonl", "-M", named, "--out", "s", "--format", "json",
         ],
+        &[
+            "run",
+            "-Q",
+            "q.jsonl",
+            "-M",
+            named,
+            "--out",
+            "o",
+            "--formats",
+            formats,
+        ],
+        &["read", "o", "--reader", "other"],
         &["measure", "r"],
         &["measure", "r", "--format", "json"],
         &["compare", "r", "s"],
-        &["report", "r"],
+        &["report", "o"],
+        &["report", "o", "--out", "-"],
         &["questions", "check", "q.jsonl"],
         &["questions", "check", "q.jsonl", "--format", "json"],
         &["prompts", "-Q", "q.jsonl", "-M", named],
@@ -325,7 +327,12 @@ fn nothing_of_strangers_reaches_the_terminal_as_it_is() {
     ];
     for command in commands {
         let outcome = concord(folder.path(), command);
-        assert!(outcome.code != 101, "{command:?} {}", outcome.stderr);
+        let expected = if command.contains(&"nowhere\u{1b}[31m") {
+            3
+        } else {
+            0
+        };
+        assert_eq!(outcome.code, expected, "{command:?} {}", outcome.stderr);
         let shown = format!("{}{}", outcome.stdout, outcome.stderr);
         let hidden = |c: char| {
             (c.is_control() && c != '\n')

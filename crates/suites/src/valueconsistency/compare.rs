@@ -6,7 +6,7 @@ use super::findings::Measured;
 use super::open::LOW_MASS;
 use super::plan::Place;
 use super::robustness::RowTrust;
-use concord_questions::QuestionSet;
+use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::{
     Distance, bca_mean, benjamini_hochberg, mean, paired_effect_size, sign_flip_test,
 };
@@ -351,24 +351,22 @@ fn means_of_groups(pairs: &[Pair]) -> Vec<f64> {
 }
 
 fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicComparison> {
+    let names: Vec<_> = set.files.iter().map(QuestionFile::topic_names).collect();
     let mut by_topic: BTreeMap<(usize, &str), Vec<&Pair>> = BTreeMap::new();
     for pair in pairs {
         let (file, row) = pair.place;
-        let topic = set.files[file].questions[row].topic.as_str();
+        let topic = names[file][set.files[file].questions[row].topic.as_str()];
         by_topic.entry((file, topic)).or_default().push(pair);
     }
     let mut topics: Vec<TopicComparison> = by_topic
         .into_iter()
-        .map(|((file, _), pairs)| {
+        .map(|((file, topic), pairs)| {
             let of = |read: fn(&Pair) -> f64| -> Vec<f64> {
                 pairs.iter().map(|pair| read(pair)).collect()
             };
             let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
             let differences = of(Pair::difference);
             let interval = bca_mean(&differences, 0.95, settings.resamples, settings.seed);
-            // In English where that is known, as in the other findings.
-            let (_, row) = pairs[0].place;
-            let topic = set.files[file].questions[row].topic_name();
             TopicComparison {
                 file: set.files[file].name.clone(),
                 topic: topic.to_owned(),

@@ -46,6 +46,8 @@ pub struct FileFindings {
     pub topic_entropy_bits: f64,
     /// Mean probability of support.
     pub support_by_topic: BTreeMap<String, f64>,
+    /// What each topic is called wherever it is listed: in English where that is known.
+    pub topic_names: BTreeMap<String, String>,
     /// The other distances, as `{name: {paraphrase, topic}}`.
     pub other_distances: BTreeMap<&'static str, BTreeMap<&'static str, f64>>,
     /// Phrasings of originals whose paraphrases people found to ask the same; absent where nobody was asked.
@@ -468,6 +470,11 @@ fn of_one_file(
         topic_by_topic: means(&topic, &topic_of),
         rephrase_entropy_bits: stance_entropy(number, file, answers, true),
         topic_entropy_bits: stance_entropy(number, file, answers, false),
+        topic_names: file
+            .topic_names()
+            .into_iter()
+            .map(|(topic, name)| (topic.to_owned(), name.to_owned()))
+            .collect(),
         support_by_topic: support_by_topic(file, answers)
             .into_iter()
             .map(|(topic, found)| (topic, mean(&found)))

@@ -76,14 +76,12 @@ pub(crate) fn support(
         let Some(answers) = table.get(&file.name) else {
             continue;
         };
-        let english = english_topics(file);
+        let names = file.topic_names();
         for (topic, found) in support_by_topic(file, answers) {
             let interval = bca_mean(&found, 0.95, settings.resamples, settings.seed);
             topics.push(TopicSupport {
                 file: file.name.clone(),
-                topic: english
-                    .get(topic.as_str())
-                    .map_or(topic, |name| (*name).to_owned()),
+                topic: names[topic.as_str()].to_owned(),
                 mean: mean(&found),
                 ci95: [interval.low, interval.high],
                 questions: found.len(),
@@ -104,22 +102,22 @@ pub(crate) fn support(
         }
     }
     let topic_cells = cells.get("topic").cloned().unwrap_or_default();
-    let topic_of =
-        |(file, row): (usize, usize)| (file, set.files[file].questions[row].topic.clone());
+    let names: Vec<_> = set.files.iter().map(QuestionFile::topic_names).collect();
+    let topic_of = |(file, row): (usize, usize)| {
+        (
+            file,
+            names[file][set.files[file].questions[row].topic.as_str()],
+        )
+    };
     let mut ranked: Vec<TopicRank> = topic_cells
         .by(topic_of)
         .into_iter()
         .filter(|(_, part)| part.cells.len() > 1)
-        .map(|((file, topic), part)| {
-            let english = english_topics(&set.files[file]);
-            TopicRank {
-                file: set.files[file].name.clone(),
-                topic: english
-                    .get(topic.as_str())
-                    .map_or(topic.clone(), |name| (*name).to_owned()),
-                distance: part.mean(),
-                questions: part.cells.len(),
-            }
+        .map(|((file, topic), part)| TopicRank {
+            file: set.files[file].name.clone(),
+            topic: topic.to_owned(),
+            distance: part.mean(),
+            questions: part.cells.len(),
         })
         .collect();
     ranked.sort_by(|a, b| a.distance.total_cmp(&b.distance));
@@ -157,11 +155,4 @@ pub(crate) fn support_by_topic(
         }
     }
     support
-}
-
-fn english_topics(file: &QuestionFile) -> BTreeMap<&str, &str> {
-    let questions = file.questions.iter();
-    questions
-        .map(|q| (q.topic.as_str(), q.topic_name()))
-        .collect()
 }

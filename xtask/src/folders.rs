@@ -1,0 +1,117 @@
+//! Readers of files that stand in a folder with others, one of which is a stranger's: for `cargo xtask fuzz` and for the targets in
+//! `fuzz/`.
+
+use anyhow::{Context, Result};
+use concord_checkpoint::Snapshot;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Folders in which one file is a stranger's.
+pub struct Folders {
+    place: tempfile::TempDir,
+    base: Snapshot,
+}
+
+/// The files of a stored run that may be changed; the first byte of an input says which.
+pub const OF_A_RUN: [&str; 6] = [
+    "manifest.json",
+    "questions.json",
+    "stimuli.json",
+    "readings/demo-base.jsonl",
+    "texts/demo-base.jsonl",
+    "stances/demo-base/itself.jsonl",
+];
+
+impl Folders {
+    /// Copies of golden folders.
+    ///
+    /// # Errors
+    /// Where one cannot be copied.
+    pub fn new(root: &Path) -> Result<Self> {
+        let place = tempfile::tempdir()?;
+        let golden = root.join("tests/golden");
+        for (from, to) in [
+            ("adapters/tied-both", "adapter"),
+            ("runs/first-form", "run"),
+        ] {
+            copy_folder(&golden.join(from), &place.path().join(to))?;
+        }
+        std::fs::create_dir(place.path().join("questions"))?;
+        let base = Snapshot::open(&golden.join("families/qwen2"))?;
+        Ok(Self { place, base })
+    }
+
+    /// Writes a file, calls, and puts back what was there.
+    fn with<R>(
+        &self,
+        file: &str,
+        input: &[u8],
+        call: impl FnOnce(&Path) -> R,
+    ) -> Result<R, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let path = self.place.path().join(file);
+        let before = std::fs::read(&path).ok();
+        std::fs::write(&path, input).map_err(failed)?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(&path)));
+        match before {
+            Some(bytes) => std::fs::write(&path, bytes).map_err(failed)?,
+            None => std::fs::remove_file(&path).map_err(failed)?,
+        }
+        match outcome {
+            Ok(outcome) => Ok(outcome),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// `adapter_config.json`, or the weights of an adapter, and the shape that a base gets by it.
+    pub fn adapter(&self, input: &[u8]) -> Result<(), String> {
+        let file = match input.first() {
+            Some(b'{') => "adapter/adapter_config.json",
+            _ => "adapter/adapter_model.safetensors",
+        };
+        self.with(file, input, |path| {
+            let folder = path.parent().unwrap_or(path);
+            let adapted = self.base.with_adapter(folder);
+            adapted.map(|_| ()).map_err(|error| error.to_string())
+        })?
+    }
+
+    /// A question file of either kind, and what is odd about it.
+    pub fn questions(&self, input: &[u8]) -> Result<(), String> {
+        let file = match input.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => "questions/controversial_english_us.jsonl",
+            _ => "questions/controversial_english_us.csv",
+        };
+        self.with(file, input, |path| {
+            let set = concord_questions::load(path).map_err(|error| error.to_string())?;
+            drop(concord_questions::check(&set));
+            Ok(())
+        })?
+    }
+
+    /// One file of a stored run, and everything that is made of it.
+    pub fn run(&self, input: &[u8]) -> Result<(), String> {
+        let Some((which, input)) = input.split_first() else {
+            return Err("nothing".to_owned());
+        };
+        let file = OF_A_RUN[usize::from(*which) % OF_A_RUN.len()];
+        self.with(&format!("run/{file}"), input, |_| {
+            let checked = concord_cli::check_run(&self.place.path().join("run"));
+            checked.map_err(|failure| failure.render())
+        })?
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let path = entry?.path();
+        let to = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_folder(&path, &to)?;
+        } else {
+            std::fs::copy(&path, &to)?;
+        }
+    }
+    Ok(())
+}
