@@ -50,7 +50,10 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         let findings = needed("findings.json")?;
         check(&folder, &manifest, "questions.json", &questions)?;
         check(&folder, &manifest, "findings.json", &findings)?;
-        is_complete(&folder, &manifest)?;
+        are_there(&folder, &manifest)?;
+        if let Some(stimuli) = folder.read("stimuli.json")? {
+            check(&folder, &manifest, "stimuli.json", &stimuli)?;
+        }
         Ok(Self {
             questions: parse(&folder.0.join("questions.json"), &questions)?,
             manifest,
@@ -237,7 +240,7 @@ fn check(
 }
 
 /// Refuses a run that lacks a file which its manifest names.
-fn is_complete(folder: &Folder, manifest: &Map<String, Value>) -> Result<(), RunError> {
+fn are_there(folder: &Folder, manifest: &Map<String, Value>) -> Result<(), RunError> {
     let files = manifest.get(FILES).and_then(Value::as_object);
     for name in files.into_iter().flat_map(Map::keys) {
         let path = folder.0.join(name);
