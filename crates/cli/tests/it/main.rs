@@ -11,6 +11,7 @@ mod hub_server;
 mod lines;
 mod machine;
 mod runs;
+mod snapshots;
 mod strangers;
 mod study;
 
@@ -65,6 +66,7 @@ fn concord_on(
         .args(arguments)
         .envs(threads.map(|threads| ("RAYON_NUM_THREADS", threads.to_string())))
         .current_dir(folder)
+        .env("COLUMNS", "80")
         .env("CONCORD_CACHE", folder.join(".cache"))
         .env("HF_HUB_CACHE", folder.join(".hub"))
         .env("HF_HUB_OFFLINE", "1")
