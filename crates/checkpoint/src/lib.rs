@@ -28,6 +28,7 @@ mod snapshot;
 mod spec;
 mod stored;
 mod template;
+mod template_files;
 mod tokenizer;
 mod tokenizer_class;
 mod weights;

@@ -7,6 +7,7 @@
 //! them are data ([`Stimuli`]).
 
 mod check;
+mod condition;
 mod conversation;
 mod object;
 mod question;
@@ -41,6 +42,7 @@ pub fn example(kind: &str) -> Option<String> {
 }
 
 pub use check::{FileCheck, Oddity, check};
+pub use condition::Condition;
 pub use conversation::{Ask, Kind, Rendered, SpokenOption, option_letter};
 pub use object::object_of;
 pub use question::{

@@ -2,10 +2,10 @@
 
 use super::inputs;
 use super::results::{Opened, Results, settings_of};
-use crate::arguments::{Condition, MeasureArguments, OutputFormat};
+use crate::arguments::{MeasureArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_questions::{Chosen, QuestionSet, object_of};
+use concord_questions::{Chosen, Condition, QuestionSet, object_of};
 use concord_suites::valueconsistency::{AnswerTable, Answers, from_given};
 use serde_json::Map;
 use std::collections::BTreeMap;
