@@ -12,6 +12,8 @@ pub struct Folders {
     base: Snapshot,
 }
 
+/// Stored runs, without digests and with them.
+pub const RUNS: [&str; 2] = ["first-form", "sealed"];
 /// The files of a stored run that may be changed; the first byte of an input says which.
 pub const OF_A_RUN: [&str; 6] = [
     "manifest.json",
@@ -32,7 +34,8 @@ impl Folders {
         let golden = root.join("tests/golden");
         for (from, to) in [
             ("adapters/tied-both", "adapter"),
-            ("runs/first-form", "run"),
+            ("runs/first-form", RUNS[0]),
+            ("runs/sealed", RUNS[1]),
         ] {
             copy_folder(&golden.join(from), &place.path().join(to))?;
         }
@@ -94,9 +97,11 @@ impl Folders {
         let Some((which, input)) = input.split_first() else {
             return Err("nothing".to_owned());
         };
-        let file = OF_A_RUN[usize::from(*which) % OF_A_RUN.len()];
-        self.with(&format!("run/{file}"), input, |_| {
-            let checked = concord_cli::check_run(&self.place.path().join("run"));
+        let which = usize::from(*which);
+        let file = OF_A_RUN[which % OF_A_RUN.len()];
+        let run = RUNS[which / OF_A_RUN.len() % RUNS.len()];
+        self.with(&format!("{run}/{file}"), input, |_| {
+            let checked = concord_cli::check_run(&self.place.path().join(run));
             checked.map_err(|failure| failure.render())
         })?
     }

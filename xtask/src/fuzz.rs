@@ -4,7 +4,7 @@
 //! [`MOST_AT_ONCE`] or an input that takes longer than [`LONGEST`] fails the run, and the input is kept. For long runs with
 //! coverage there are the same targets for cargo-fuzz in `fuzz/`.
 
-use crate::folders::{Folders, OF_A_RUN};
+use crate::folders::{Folders, OF_A_RUN, RUNS};
 use anyhow::{Context, Result, bail};
 use concord_checkpoint::readers::READERS;
 use rand::Rng;
@@ -89,9 +89,9 @@ pub fn fuzz(root: &Path, iterations: Option<usize>, only: Option<&str>, seed: u6
         let seeds = seeds(root, name)?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (mut refused, begun) = (0, Instant::now());
-        // A process for each template, a folder of files for each run.
+        // Many templates take all the time that they may, and all of a run is measured.
         let slow = matches!(name, "template" | "run");
-        let iterations = iterations.unwrap_or(if slow { 1000 } else { 10_000 });
+        let iterations = iterations.unwrap_or(if slow { 3_000 } else { 10_000 });
         for iteration in 0..iterations {
             let chosen = &seeds[below(&mut random, seeds.len())];
             let input = if iteration < seeds.len() {
@@ -152,9 +152,11 @@ fn keep(root: &Path, name: &str, input: &[u8]) -> Result<PathBuf> {
 fn seeds(root: &Path, reader: &str) -> Result<Vec<Vec<u8>>> {
     let mut seeds = Vec::new();
     if reader == "run" {
-        let folder = root.join("tests/golden/runs/first-form");
-        for (which, file) in (0u8..).zip(OF_A_RUN) {
-            let bytes = std::fs::read(folder.join(file))?;
+        let files = RUNS
+            .iter()
+            .flat_map(|run| OF_A_RUN.map(|file| format!("{run}/{file}")));
+        for (which, file) in (0u8..).zip(files) {
+            let bytes = std::fs::read(root.join("tests/golden/runs").join(file))?;
             seeds.push([&[which][..], &bytes].concat());
         }
         return Ok(seeds);

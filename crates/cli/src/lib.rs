@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = concord_checkpoint::renderer(std::env::args_os()) {
         return code;
     }
-    concord_checkpoint::render_apart(own_program());
+    concord_checkpoint::render_apart(own_program(), None);
     memory::keep_freed();
     output::let_writes_fail();
     if !concord_kernels::Path::is_supported_processor() {

@@ -30,7 +30,11 @@ const STACK: usize = 256 << 20;
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 1 << 28;
 
-static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+static PROGRAM: OnceLock<(PathBuf, Duration)> = OnceLock::new();
+/// Renderers that no template is in, for the next one.
+static IDLE: Mutex<Vec<Process>> = Mutex::new(Vec::new());
+/// How many wait at most.
+const MOST_IDLE: usize = 4;
 static IS_RENDERER: OnceLock<()> = OnceLock::new();
 static BEGUN: OnceLock<Instant> = OnceLock::new();
 
@@ -47,10 +51,18 @@ enum Answer {
     Problem(String),
 }
 
-/// Renders templates of strangers in processes of this program from now on, which calls [`renderer`] first of all.
-pub fn render_apart(program: PathBuf) {
+/// What it is told then.
+#[derive(Serialize, Deserialize)]
+enum Request {
+    Begin(Begin),
+    Write(Json),
+}
+
+/// Renders templates of strangers in processes of this program from now on, which calls [`renderer`] first of all; a text may take so
+/// much computing, 2 s where nothing is said.
+pub fn render_apart(program: PathBuf, longest: Option<Duration>) {
     // The first one stays.
-    let _ = PROGRAM.set(program);
+    let _ = PROGRAM.set((program, longest.unwrap_or(LONGEST)));
 }
 
 /// Whether this process renders a template.
@@ -64,11 +76,14 @@ pub const OUT_OF_ROOM: i32 = TOO_MUCH as i32;
 /// Where the process was started to render a template, does so until its input ends, and gives its exit code.
 pub fn renderer(mut arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> Option<ExitCode> {
     let first = arguments.nth(1)?;
+    let longest = arguments.next();
     (first.as_ref() == ARGUMENT).then(|| {
         let _ = IS_RENDERER.set(());
+        let longest = longest.and_then(|text| text.as_ref().to_str()?.parse().ok());
+        let longest = longest.map_or(LONGEST, Duration::from_millis);
         let begun = Arc::new(Mutex::new(None));
         let watched = Arc::clone(&begun);
-        let watching = std::thread::Builder::new().spawn(move || watch(&watched));
+        let watching = std::thread::Builder::new().spawn(move || watch(&watched, longest));
         let rendering = std::thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || serve(&begun));
@@ -105,12 +120,12 @@ fn computed() -> Duration {
 
 /// Ends the process where a request takes too long.
 #[expect(clippy::exit, reason = "nothing else ends what a template does")]
-fn watch(begun: &Begun) {
+fn watch(begun: &Begun, longest: Duration) {
     loop {
         std::thread::sleep(Duration::from_millis(20));
         let begun = *held(begun);
         let is_over = |(begun, before): (Instant, Duration)| {
-            computed().saturating_sub(before) > LONGEST || begun.elapsed() > LATEST
+            computed().saturating_sub(before) > longest || begun.elapsed() > LATEST
         };
         if begun.is_some_and(is_over) {
             std::process::exit(i32::from(TOO_LONG));
@@ -125,17 +140,18 @@ fn serve(begun: &Begun) {
     for line in input.lines() {
         let Ok(line) = line else { return };
         *held(begun) = Some((Instant::now(), computed()));
-        let answer = if let Some(engine) = &engine {
-            let messages = serde_json::from_str(&line).map_err(|error| error.to_string());
-            messages.and_then(|messages: Json| engine.write(&messages))
-        } else {
-            let told = serde_json::from_str(&line).map_err(|error| error.to_string());
-            let made = told.and_then(|told: Begin| Engine::new(&told.source, &told.tokens));
-            made.map(|made| {
-                engine = Some(made);
-                String::new()
-            })
-        };
+        let request = serde_json::from_str(&line).map_err(|error| error.to_string());
+        let answer = request.and_then(|request| match (request, &engine) {
+            (Request::Write(messages), Some(engine)) => engine.write(&messages),
+            (Request::Write(_), None) => Err("no template was given".to_owned()),
+            (Request::Begin(told), _) => {
+                engine = None;
+                Engine::new(&told.source, &told.tokens).map(|made| {
+                    engine = Some(made);
+                    String::new()
+                })
+            }
+        });
         let answer = answer.map_or_else(Answer::Problem, Answer::Text);
         let written = serde_json::to_vec(&answer).is_ok_and(|mut text| {
             text.push(b'\n');
@@ -162,6 +178,7 @@ pub(super) enum Renderer {
 /// Renderers of one template.
 pub(super) struct Apart {
     program: PathBuf,
+    longest: Duration,
     begin: String,
     /// Those that are waiting.
     waiting: Mutex<Vec<Process>>,
@@ -176,7 +193,7 @@ impl Renderer {
     /// What is wrong with it.
     pub fn new(source: &str, tokens: &Map<String, Json>, is_own: bool) -> Result<Self, String> {
         let program = PROGRAM.get().filter(|_| !is_own);
-        let Some(program) = program else {
+        let Some((program, longest)) = program else {
             return Engine::new(source, tokens).map(|engine| Self::Here(Box::new(engine)));
         };
         let begin = Begin {
@@ -185,7 +202,9 @@ impl Renderer {
         };
         let apart = Apart {
             program: program.clone(),
-            begin: serde_json::to_string(&begin).map_err(|error| error.to_string())?,
+            longest: *longest,
+            begin: serde_json::to_string(&Request::Begin(begin))
+                .map_err(|error| error.to_string())?,
             waiting: Mutex::new(Vec::new()),
             ended: Mutex::new(None),
         };
@@ -220,6 +239,8 @@ impl Apart {
         if let Some(problem) = &*held(&self.ended) {
             return Err(problem.clone());
         }
+        let request = serde_json::to_string(&Request::Write(messages.clone()));
+        let request = request.map_err(|error| error.to_string())?;
         let mut problem = String::new();
         for attempt in 0..ATTEMPTS {
             // One that waits may have been ended by others as well.
@@ -228,7 +249,7 @@ impl Apart {
                 Some(process) => process,
                 None => self.process()?,
             };
-            match process.ask(&messages.to_string()) {
+            match process.ask(&request) {
                 Ok(answer) => {
                     held(&self.waiting).push(process);
                     return answer;
@@ -245,9 +266,23 @@ impl Apart {
 
     /// A new process that knows the template.
     fn process(&self) -> Result<Process, String> {
+        let idle = held(&IDLE).pop();
+        if let Some(mut process) = idle
+            && let Ok(begun) = process.ask(&self.begin)
+        {
+            // What is wrong with this template is nothing to the process.
+            return match begun {
+                Ok(_) => Ok(process),
+                Err(problem) => {
+                    held(&IDLE).push(process);
+                    Err(problem)
+                }
+            };
+        }
         let mut command = Command::new(&self.program);
         command
             .arg(ARGUMENT)
+            .arg(self.longest.as_millis().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
@@ -268,6 +303,7 @@ impl Apart {
             child,
             input: Some(input),
             output: BufReader::new(output),
+            longest: self.longest,
         };
         let begun = process.ask(&self.begin);
         begun.map_err(|ended| match ended {
@@ -277,11 +313,20 @@ impl Apart {
     }
 }
 
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let mut idle = held(&IDLE);
+        let room = MOST_IDLE.saturating_sub(idle.len());
+        idle.extend(held(&self.waiting).drain(..).take(room));
+    }
+}
+
 /// A process that renders.
 struct Process {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    longest: Duration,
 }
 
 impl Process {
@@ -306,9 +351,10 @@ impl Process {
         self.input = None;
         let status = self.child.wait().ok();
         Err(match status.and_then(|status| status.code()) {
-            Some(code) if code == i32::from(TOO_LONG) => {
-                Ended::ByTemplate(format!("it takes longer than {} s", LONGEST.as_secs()))
-            }
+            Some(code) if code == i32::from(TOO_LONG) => Ended::ByTemplate(format!(
+                "it takes longer than {} s",
+                self.longest.as_secs_f64()
+            )),
             Some(OUT_OF_ROOM) => {
                 Ended::ByTemplate("it asks for more than 256 MiB of memory".to_owned())
             }

@@ -27,7 +27,7 @@ use std::path::Path;
 /// # Errors
 /// What is wrong with the run.
 pub fn check_run(folder: &Path) -> Result<(), Failure> {
-    let opened = results::Opened::open(folder)?;
+    let opened = results::Opened::look_into(folder)?;
     let manifest = &opened.run.manifest;
     let found = opened.results()?;
     serde_json::to_vec(&found.findings()).map_err(std::io::Error::from)?;

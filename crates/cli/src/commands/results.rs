@@ -159,13 +159,19 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens a run directory.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
-        let run: StoredRun<QuestionSet> = StoredRun::open(folder)?;
-        if !run.is_sealed() {
+        let opened = Self::look_into(folder)?;
+        if !opened.run.is_sealed() {
             output::message(&format!(
                 "{}: of an earlier version, which stored no digests: what was changed in it since is not found",
                 folder.display()
             ));
         }
+        Ok(opened)
+    }
+
+    /// The same without a word.
+    pub fn look_into(folder: &Path) -> Result<Self, Failure> {
+        let run: StoredRun<QuestionSet> = StoredRun::open(folder)?;
         let options = run.manifest.get("options").cloned().unwrap_or_default();
         let options = serde_json::from_value(options).map_err(|source| RunError::Damaged {
             path: folder.join("manifest.json"),
