@@ -5,7 +5,6 @@ use crate::run::{MEASURES, RunReport};
 use concord_suites::valueconsistency::{
     Comparison, Consistency, Findings, PublishedSelection, PublishedTable, published,
 };
-use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -15,8 +14,8 @@ const STYLE: &str = include_str!("page.css");
 const TOPICS: usize = 40;
 
 impl RunReport<'_> {
-    /// The page. `manifest` is the run's.
-    pub fn html(&self, manifest: &Map<String, Value>) -> String {
+    /// The page. `about` is what is said of the run: label and text.
+    pub fn html(&self, about: &[(&str, String)]) -> String {
         let title = self
             .models
             .iter()
@@ -29,7 +28,7 @@ impl RunReport<'_> {
              <h1>{0}</h1>\n",
             escaped(&title)
         );
-        out.push_str(&self.about(manifest));
+        out.push_str(&self.about(about));
         out.push_str("<h2>How far answers move</h2>\n<p>Mean distance of answers to the Jensen–Shannon centroid of their group, \
             0 where all are alike; lines are 95 % BCa intervals. Two opposite answers are 0.4645 from theirs.</p>\n");
         out.push_str(&self.headline());
@@ -88,63 +87,8 @@ impl RunReport<'_> {
         out
     }
 
-    fn about(&self, manifest: &Map<String, Value>) -> String {
-        let text = |key: &str| {
-            manifest
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let at = |keys: [&str; 2]| manifest.get(keys[0]).and_then(|v| v.get(keys[1])).cloned();
-        let short = |value: Option<Value>| {
-            let text = value
-                .as_ref()
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            text.chars().take(16).collect::<String>()
-        };
-        let mut lines = vec![
-            ("program", text("program")),
-            ("started", text("started")),
-            (
-                "questions",
-                format!(
-                    "{} (digest {})",
-                    at(["questions", "count"]).unwrap_or_default(),
-                    short(at(["questions", "digest"]))
-                ),
-            ),
-            ("wording", short(at(["stimuli", "digest"]))),
-        ];
-        for checkpoint in manifest
-            .get("checkpoints")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let of = |key: &str| {
-                checkpoint
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-            };
-            let weights = checkpoint
-                .get("fingerprint")
-                .and_then(|f| f.get("weights"))
-                .cloned();
-            lines.push((
-                "checkpoint",
-                format!(
-                    "{}: {} form, {}, weights {}",
-                    of("name"),
-                    of("form"),
-                    of("dtype"),
-                    short(weights)
-                ),
-            ));
-        }
+    fn about(&self, about: &[(&str, String)]) -> String {
+        let mut lines = about.to_vec();
         if let Some(limit) = self.limit {
             lines.push((
                 "partial",

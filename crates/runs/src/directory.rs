@@ -3,7 +3,8 @@
 use crate::folder::{Folder, LONGEST_NAME, What, sync_folder};
 use crate::journal::Lines;
 use crate::lock::{Lock, Taken};
-use crate::seal::{digest, digest_of, is_whole, sealed};
+use crate::manifest::{Attempt, Manifest, SCHEMA};
+use crate::seal::{digest, is_whole, sealed};
 use crate::{Journal, RunError};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -13,20 +14,11 @@ use std::path::{Path, PathBuf};
 /// What the folder of a run that is not whole ends with.
 pub const PARTIAL: &str = ".partial";
 
-/// The latest form of a run that is written and read.
-pub(crate) const SCHEMA: u64 = 2;
-
-/// Keys of the manifest that may differ between two attempts at one run.
-const NOT_SETTINGS: [&str; 6] = ["digest", "files", "started", "paths", "threads", "results"];
-
-/// The key of the manifest with the digests of the other files, by their place.
-pub(crate) const FILES: &str = "files";
-
 /// A run that is being written.
 pub struct RunDirectory {
     out: PathBuf,
     folder: Folder,
-    settings: String,
+    manifest: Manifest,
     lock: Lock,
     /// Digests of what is asked.
     files: Map<String, Value>,
@@ -62,15 +54,15 @@ pub fn check_name(out: &Path) -> Result<(), RunError> {
 }
 
 impl RunDirectory {
-    /// Begins a run, or goes on with one that was cut off: then the stored manifest must agree with `manifest` in everything
-    /// that decides the readings. Nobody else writes there until this is dropped.
+    /// Begins a run, or goes on with one that was cut off: then the stored identity must be that of `manifest`, whose attempts are added
+    /// to those before. Nobody else writes there until this is dropped.
     ///
     /// # Errors
     /// Those of [`check_name`]; [`RunError::InUse`], [`RunError::OtherSettings`], [`RunError::NoManifest`], [`RunError::Changed`],
     /// [`RunError::NotPlain`], [`RunError::File`].
     pub fn begin(
         out: &Path,
-        manifest: &Map<String, Value>,
+        manifest: &Manifest,
         questions: &impl Serialize,
         stimuli: &impl Serialize,
     ) -> Result<Self, RunError> {
@@ -100,7 +92,7 @@ impl RunDirectory {
     pub fn begin_new(
         runs: &Path,
         name: &str,
-        manifest: &Map<String, Value>,
+        manifest: &Manifest,
         questions: &impl Serialize,
         stimuli: &impl Serialize,
     ) -> Result<Self, RunError> {
@@ -143,7 +135,7 @@ impl RunDirectory {
     fn go_on(
         out: PathBuf,
         partial: PathBuf,
-        manifest: &Map<String, Value>,
+        manifest: &Manifest,
         questions: &impl Serialize,
         stimuli: &impl Serialize,
     ) -> Result<Self, RunError> {
@@ -165,10 +157,9 @@ impl RunDirectory {
         if std::fs::symlink_metadata(&out).is_ok() {
             return Err(RunError::Exists { path: out });
         }
-        let settings = settings_of(manifest);
         let folder = Folder(partial);
         let mut run = Self {
-            settings: digest_of(&Value::Object(settings.clone())),
+            manifest: manifest.clone(),
             notes: lock.notes().to_vec(),
             out,
             folder,
@@ -177,7 +168,7 @@ impl RunDirectory {
         };
         let before = run.folder.read("manifest.json")?;
         match &before {
-            Some(text) => run.compare(text, &settings)?,
+            Some(text) => run.go_on_from(text)?,
             None if !run.folder.journals()?.is_empty() => {
                 return Err(RunError::NoManifest { path: run.folder.0 });
             }
@@ -186,29 +177,25 @@ impl RunDirectory {
         run.folder.sweep()?;
         run.put("questions.json", questions, before.is_some())?;
         run.put("stimuli.json", stimuli, before.is_some())?;
-        if before.is_none() {
-            run.write_manifest(manifest, run.files.clone())?;
-        }
+        write_manifest(&run.folder, &run.manifest, run.files.clone())?;
         Ok(run)
     }
 
-    /// Refuses a partial run of other settings.
-    fn compare(&self, text: &[u8], settings: &Map<String, Value>) -> Result<(), RunError> {
-        let path = self.folder.0.join("manifest.json");
-        let before = manifest_of(&path, text)?;
-        let before = settings_of(&before);
-        // What this version does not know of is refused first, by its own name.
-        let keys = ["schema"]
-            .into_iter()
-            .chain(before.keys().map(String::as_str));
-        for key in keys.chain(settings.keys().map(String::as_str)) {
-            if before.get(key) != settings.get(key) {
-                return Err(RunError::OtherSettings {
-                    path: self.folder.0.clone(),
-                    key: key.to_owned(),
-                });
-            }
+    /// Refuses a partial run of another identity, and takes over what was done of this one.
+    fn go_on_from(&mut self, text: &[u8]) -> Result<(), RunError> {
+        let before = manifest_of(&self.folder.0.join("manifest.json"), text)?;
+        let other = |key: String| RunError::OtherSettings {
+            path: self.folder.0.clone(),
+            key,
+        };
+        // What this version does not write is refused by its own name.
+        if before.schema != SCHEMA {
+            return Err(other("schema".to_owned()));
         }
+        if let Some(key) = before.identity.difference(&self.manifest.identity) {
+            return Err(other(key));
+        }
+        self.manifest.attempts.splice(0..0, before.attempts);
         Ok(())
     }
 
@@ -227,14 +214,6 @@ impl RunDirectory {
             ));
         }
         self.folder.write(name, &text)
-    }
-
-    fn write_manifest(
-        &self,
-        manifest: &Map<String, Value>,
-        files: Map<String, Value>,
-    ) -> Result<(), RunError> {
-        write_manifest(&self.folder, manifest, files)
     }
 
     /// Where the run stands until it is whole.
@@ -260,7 +239,11 @@ impl RunDirectory {
                 path: self.folder.0.clone(),
                 source,
             })?;
-        Ok(format!("{}\n{}", place.display(), self.settings))
+        Ok(format!(
+            "{}\n{}",
+            place.display(),
+            self.manifest.identity.digest()
+        ))
     }
 
     /// What the user should know of what was found there.
@@ -273,19 +256,49 @@ impl RunDirectory {
     /// # Errors
     /// [`RunError::OtherSettings`] where it was begun with others; [`RunError::NotPlain`], [`RunError::File`].
     pub fn journal(&self, what: What<'_>, model: &str) -> Result<Journal, RunError> {
-        Journal::open(&self.folder, &what.file(model)?, &self.settings)
+        let identity = self.manifest.identity.digest();
+        Journal::open(&self.folder, &what.file(model)?, &identity)
     }
 
-    /// Writes findings and the finished manifest, and gives the folder its name.
+    /// What is stored of the run so far.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Notes how the attempt in hand ended, and when.
+    ///
+    /// # Errors
+    /// [`RunError::File`], [`RunError::Encode`].
+    pub fn end(&mut self, outcome: &str, now: &str) -> Result<(), RunError> {
+        self.note_end(outcome, now);
+        write_manifest(&self.folder, &self.manifest, self.files.clone())
+    }
+
+    fn note_end(&mut self, outcome: &str, now: &str) {
+        if let Some(Attempt {
+            ended,
+            outcome: how,
+            ..
+        }) = self.manifest.attempts.last_mut()
+        {
+            *ended = Some(now.to_owned());
+            *how = Some(outcome.to_owned());
+        }
+    }
+
+    /// Writes findings and the finished manifest, and gives the folder its name. Returns the manifest and where the run is.
     ///
     /// # Errors
     /// [`RunError::Changed`] where a file is not what was written, [`RunError::Exists`], [`RunError::File`]; the folder then keeps its
     /// `.partial` name.
     pub fn finish(
-        self,
-        manifest: &Map<String, Value>,
+        mut self,
+        progress: Map<String, Value>,
         findings: &impl Serialize,
-    ) -> Result<PathBuf, RunError> {
+        now: &str,
+    ) -> Result<(Manifest, PathBuf), RunError> {
+        self.manifest.progress = progress;
+        self.note_end("finished", now);
         let mut files = Map::new();
         for (name, stated) in &self.files {
             let found = self.folder.read(name)?.map(|bytes| digest(&bytes));
@@ -299,7 +312,7 @@ impl RunDirectory {
         let text = pretty(&self.folder.0.join("findings.json"), findings)?;
         files.insert("findings.json".to_owned(), digest(&text).into());
         self.folder.write("findings.json", &text)?;
-        self.write_manifest(manifest, files)?;
+        write_manifest(&self.folder, &self.manifest, files)?;
         let failed = |source| RunError::File {
             path: self.out.clone(),
             source,
@@ -312,7 +325,7 @@ impl RunDirectory {
         self.lock.leave(&self.out)?;
         let parent = self.out.parent().filter(|parent| *parent != Path::new(""));
         sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed)?;
-        Ok(self.out)
+        Ok((self.manifest, self.out))
     }
 }
 
@@ -337,28 +350,21 @@ pub(crate) fn name_of(place: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// What decides the readings.
-fn settings_of(manifest: &Map<String, Value>) -> Map<String, Value> {
-    let mut settings = manifest.clone();
-    settings.retain(|key, _| !NOT_SETTINGS.contains(&key.as_str()));
-    settings
-}
-
 /// A manifest as it was written, of a version that is known.
 ///
 /// # Errors
 /// [`RunError::Damaged`], [`RunError::Changed`], [`RunError::Newer`].
-pub(crate) fn manifest_of(path: &Path, text: &[u8]) -> Result<Map<String, Value>, RunError> {
+pub(crate) fn manifest_of(path: &Path, text: &[u8]) -> Result<Manifest, RunError> {
     let changed = || RunError::Changed {
         path: path.to_owned(),
         line: None,
     };
-    let parsed = serde_json::from_slice::<Map<String, Value>>(text);
-    let manifest = parsed.map_err(|source| RunError::Damaged {
+    let damaged = |source| RunError::Damaged {
         path: path.to_owned(),
         line: 0,
         source,
-    })?;
+    };
+    let manifest = serde_json::from_slice::<Map<String, Value>>(text).map_err(damaged)?;
     let schema = manifest.get("schema").and_then(Value::as_u64).unwrap_or(0);
     let seal = is_whole(text);
     if seal == Some(false) {
@@ -375,19 +381,20 @@ pub(crate) fn manifest_of(path: &Path, text: &[u8]) -> Result<Map<String, Value>
     if seal.is_none() && schema != 1 {
         return Err(changed());
     }
-    Ok(manifest)
+    Manifest::of(manifest).map_err(damaged)
 }
 
 /// Writes a manifest with the digests of other files, and its own in front.
 pub(crate) fn write_manifest(
     folder: &Folder,
-    manifest: &Map<String, Value>,
+    manifest: &Manifest,
     files: Map<String, Value>,
 ) -> Result<(), RunError> {
-    let mut manifest = manifest.clone();
-    manifest.shift_remove("digest");
-    manifest.insert("schema".to_owned(), SCHEMA.into());
-    manifest.insert(FILES.to_owned(), Value::Object(files));
+    let manifest = Manifest {
+        schema: SCHEMA,
+        files: Some(files),
+        ..manifest.clone()
+    };
     let text = pretty(&folder.0.join("manifest.json"), &manifest)?;
     folder.write("manifest.json", &sealed(&text))
 }
@@ -407,12 +414,19 @@ pub(crate) fn pretty(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, Run
 mod tests {
     use super::*;
     use crate::StoredRun;
+    use crate::manifest::Identity;
     use concord_readings::Reading;
     use serde_json::json;
 
-    fn settings(seed: u32) -> Map<String, Value> {
-        let value = json!({ "schema": SCHEMA, "seed": seed, "started": "now" });
-        value.as_object().unwrap().clone()
+    fn settings(seed: u32) -> Manifest {
+        Manifest {
+            identity: Identity {
+                options: json!({ "seed": seed }),
+                ..Identity::default()
+            },
+            attempts: vec![Attempt::default()],
+            ..Manifest::default()
+        }
     }
 
     fn begin(out: &Path, seed: u32) -> Result<RunDirectory, RunError> {
@@ -449,7 +463,7 @@ mod tests {
         assert!(!out.exists());
         // The same settings go on, a trailing slash names the same folder; others are refused.
         assert!(
-            matches!(begin(&out, 2), Err(RunError::OtherSettings { key, .. }) if key == "seed")
+            matches!(begin(&out, 2), Err(RunError::OtherSettings { key, .. }) if key == "options.seed")
         );
         let run = begin(&folder.path().join("run/"), 1).unwrap();
         assert!(run.notes().is_empty());
@@ -458,7 +472,7 @@ mod tests {
             StoredRun::<Vec<u8>>::open(&partial),
             Err(RunError::Incomplete { .. })
         ));
-        run.finish(&settings(1), &json!({})).unwrap();
+        run.finish(Map::new(), &json!({}), "now").unwrap();
         let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
         assert_eq!(stored.questions, [1, 2]);
         assert_eq!(
@@ -472,6 +486,36 @@ mod tests {
             StoredRun::<Vec<u8>>::open(folder.path()),
             Err(RunError::NotARun { .. })
         ));
+    }
+
+    #[test]
+    fn attempts_are_added_up_and_move_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let on = |host: &str| {
+            let mut manifest = settings(1);
+            manifest.attempts[0]
+                .machine
+                .insert("host".into(), json!(host));
+            manifest.attempts[0].gpus = vec![json!({ "uuid": host })];
+            RunDirectory::begin(&out, &manifest, &json!([1]), &json!({})).unwrap()
+        };
+        let mut first = on("one");
+        first.end("stopped", "then").unwrap();
+        drop(first);
+        // Killed: nothing is said of its end.
+        drop(on("two"));
+        let (manifest, _) = on("three").finish(Map::new(), &json!({}), "now").unwrap();
+        let ends = manifest
+            .attempts
+            .iter()
+            .map(|attempt| attempt.outcome.as_deref());
+        assert_eq!(
+            ends.collect::<Vec<_>>(),
+            [Some("stopped"), None, Some("finished")]
+        );
+        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        assert_eq!(stored.manifest.attempts, manifest.attempts);
     }
 
     #[test]
@@ -503,7 +547,7 @@ mod tests {
                 let run = begin(&out, 1).unwrap();
                 assert!(run.notes()[0].contains(name), "{:?}", run.notes());
                 assert_eq!(std::fs::read(&path).unwrap(), whole);
-                run.finish(&settings(1), &json!({})).unwrap();
+                run.finish(Map::new(), &json!({}), "now").unwrap();
                 StoredRun::<Vec<u8>>::open(&out).unwrap();
             }
         }
@@ -537,7 +581,7 @@ mod tests {
         for seed in [1, 2] {
             assert!(matches!(begin(&out, seed), Err(RunError::InUse { .. })));
         }
-        first.finish(&settings(1), &json!({})).unwrap();
+        first.finish(Map::new(), &json!({}), "now").unwrap();
         assert!(matches!(begin(&out, 2), Err(RunError::Exists { .. })));
     }
 
@@ -552,7 +596,7 @@ mod tests {
         let (first, second) = (one("now"), one("now"));
         assert_eq!(first.out(), runs.join("now"));
         assert_eq!(second.out(), runs.join("now-2"));
-        first.finish(&settings(1), &json!({})).unwrap();
+        first.finish(Map::new(), &json!({}), "now").unwrap();
         assert_eq!(one("now").out(), runs.join("now-3"));
         assert_ne!(one(&long).out(), one(&long).out());
     }
@@ -561,11 +605,13 @@ mod tests {
     fn another_version_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let (out, partial) = cut_off(folder.path());
-        let mut newer = settings(1);
-        newer.insert("schema".into(), json!(SCHEMA + 1));
+        let newer = Manifest {
+            schema: SCHEMA + 1,
+            ..settings(1)
+        };
         let text = pretty(&partial, &newer).unwrap();
         std::fs::write(partial.join("manifest.json"), sealed(&text)).unwrap();
         let refused = begin(&out, 1).err().unwrap();
-        assert!(refused.to_string().contains("schema 3"), "{refused}");
+        assert!(refused.to_string().contains("schema 4"), "{refused}");
     }
 }

@@ -5,7 +5,7 @@ use crate::folder::{Folder, write_bytes};
 use crate::seal::{Digest, Sealed, open_line, sealed_line};
 use concord_readings::Reading;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,13 @@ struct Head {
     settings: String,
 }
 
+/// A line that says of how many rows the passes were by which the lines after it were read, where that moves bits.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Passes {
+    rows_per_pass: u64,
+}
+
 /// One checkpoint's readings on disk.
 pub struct Journal {
     path: PathBuf,
@@ -34,6 +41,9 @@ pub struct Journal {
     pub readings: HashMap<String, Reading>,
     /// Lines that were not what had been written: what they held is asked again.
     pub damaged: Vec<usize>,
+    /// How many readings came of passes of how many rows, where that was said.
+    pub by_pass: BTreeMap<u64, usize>,
+    rows_per_pass: Option<u64>,
     synced: Instant,
 }
 
@@ -87,6 +97,8 @@ impl Journal {
             file: BufWriter::new(file),
             readings: lines.readings,
             damaged: lines.damaged,
+            by_pass: lines.by_pass,
+            rows_per_pass: lines.rows_per_pass,
             synced: Instant::now(),
         })
     }
@@ -94,6 +106,24 @@ impl Journal {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Says of how many rows the passes are from here on, where that moves bits.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn passes_of(&mut self, rows: u64) -> Result<(), RunError> {
+        if self.rows_per_pass == Some(rows) {
+            return Ok(());
+        }
+        let passes = Passes {
+            rows_per_pass: rows,
+        };
+        let line = sealed_line(&encoded(&self.path, &passes)?);
+        let written = self.file.write_all(&line);
+        written.map_err(|source| self.failed(source))?;
+        self.rows_per_pass = Some(rows);
+        Ok(())
     }
 
     /// Appends readings and hands them to the operating system; every few seconds waits until they are on disk.
@@ -106,6 +136,9 @@ impl Journal {
             self.file
                 .write_all(&line)
                 .map_err(|source| self.failed(source))?;
+            if let Some(rows) = self.rows_per_pass {
+                *self.by_pass.entry(rows).or_default() += 1;
+            }
             self.readings.insert(reading.id.clone(), reading);
         }
         self.file.flush().map_err(|source| self.failed(source))?;
@@ -167,6 +200,9 @@ pub(crate) struct Lines {
     pub settings: Option<String>,
     /// By prompt.
     pub readings: HashMap<String, Reading>,
+    /// How many of them came of passes of how many rows, and of how many the last.
+    pub by_pass: BTreeMap<u64, usize>,
+    rows_per_pass: Option<u64>,
     /// Numbers of lines that are not what was written, from 1. A last line that was cut off is none of them.
     pub damaged: Vec<usize>,
     /// Whether it was written before lines had checksums.
@@ -223,7 +259,10 @@ impl Lines {
                 Sealed::Whole(json) if number == 1 && lines.head(&json) => {}
                 Sealed::Whole(json) => match serde_json::from_slice(&json) {
                     Ok(reading) => lines.take(reading),
-                    Err(_) => lines.damaged.push(number),
+                    Err(_) => match serde_json::from_slice::<Passes>(&json) {
+                        Ok(passes) => lines.rows_per_pass = Some(passes.rows_per_pass),
+                        Err(_) => lines.damaged.push(number),
+                    },
                 },
                 Sealed::Changed => lines.damaged.push(number),
                 Sealed::Bare => bare.push((number, serde_json::from_slice(&line))),
@@ -273,6 +312,9 @@ impl Lines {
     }
 
     fn take(&mut self, reading: Reading) {
+        if let Some(rows) = self.rows_per_pass {
+            *self.by_pass.entry(rows).or_default() += 1;
+        }
         self.readings.insert(reading.id.clone(), reading);
     }
 }
@@ -354,6 +396,29 @@ mod tests {
                 assert_eq!(again.readings.len(), 3);
             }
         }
+    }
+
+    #[test]
+    fn passes_of_other_lengths_do_not_mix_unnoticed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder(temporary.path().to_owned());
+        let mut journal = opened(&folder).unwrap();
+        journal.append([reading("a")]).unwrap();
+        for (rows, ids) in [(4096, &["b", "c"][..]), (4096, &["d"]), (2048, &["e"])] {
+            journal.passes_of(rows).unwrap();
+            journal.append(ids.iter().map(|id| reading(id))).unwrap();
+        }
+        assert_eq!(journal.by_pass, BTreeMap::from([(4096, 3), (2048, 1)]));
+        journal.close().unwrap();
+        let mut again = opened(&folder).unwrap();
+        assert_eq!(again.by_pass, BTreeMap::from([(4096, 3), (2048, 1)]));
+        assert!(again.damaged.is_empty() && again.readings.len() == 5);
+        // What goes on as it ended says nothing more.
+        again.passes_of(2048).unwrap();
+        again.append([reading("f")]).unwrap();
+        again.close().unwrap();
+        let text = std::fs::read_to_string(temporary.path().join("m.jsonl")).unwrap();
+        assert_eq!(text.matches("rows_per_pass").count(), 2);
     }
 
     #[test]

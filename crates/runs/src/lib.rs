@@ -16,7 +16,7 @@
 //!
 //! **Invariant: what was changed is not taken for what was read.** The manifest begins with a digest of its other bytes and
 //! holds the digests of all other files; every line of a journal begins with a checksum, and its first line has the digest of
-//! the settings. **Invariant: one writer.** A folder is locked before anything in it is read or written. **Invariant: nothing
+//! the run's identity. **Invariant: one writer.** A folder is locked before anything in it is read or written. **Invariant: nothing
 //! outside.** Names inside a run are plain, and no link in it is followed.
 
 mod directory;
@@ -24,6 +24,7 @@ mod error;
 mod folder;
 mod journal;
 mod lock;
+mod manifest;
 mod seal;
 mod stored;
 
@@ -32,4 +33,5 @@ pub use error::RunError;
 pub use folder::{What, write_bytes};
 pub use journal::Journal;
 pub use lock::Lock;
+pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics};
 pub use stored::StoredRun;

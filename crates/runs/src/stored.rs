@@ -1,11 +1,10 @@
 //! A whole run, read back.
 
-use crate::directory::{
-    FILES, PARTIAL, add_journals, manifest_of, name_of, pretty, write_manifest,
-};
+use crate::directory::{PARTIAL, add_journals, manifest_of, name_of, pretty, write_manifest};
 use crate::folder::{Folder, What};
 use crate::journal::Lines;
 use crate::lock::{Lock, Taken};
+use crate::manifest::Manifest;
 use crate::seal::digest;
 use crate::{Journal, RunError};
 use concord_readings::Reading;
@@ -18,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// A whole run, read back.
 pub struct StoredRun<Q> {
     /// The manifest.
-    pub manifest: Map<String, Value>,
+    pub manifest: Manifest,
     /// The questions as they were asked.
     pub questions: Q,
     folder: Folder,
@@ -101,12 +100,12 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
 
     /// Whether its files have digests, which versions of before did not store.
     pub fn is_sealed(&self) -> bool {
-        self.manifest.contains_key(FILES)
+        self.manifest.files.is_some()
     }
 
     /// What the manifest says of a file.
     fn listed(&self, place: &Path) -> Option<&Value> {
-        self.manifest.get(FILES)?.get(name_of(place))
+        self.manifest.files.as_ref()?.get(&name_of(place))
     }
 
     /// The names of those who read what a checkpoint wrote, sorted.
@@ -120,11 +119,7 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         let readers = names.iter().filter_map(|name| name.strip_suffix(".jsonl"));
         let mut readers: Vec<String> = readers.map(str::to_owned).collect();
         // A name that is too long for a file is shortened there.
-        let known = self.manifest.get("readers").and_then(Value::as_array);
-        for known in known.into_iter().flatten() {
-            let Some(name) = known.get("name").and_then(Value::as_str) else {
-                continue;
-            };
+        for name in self.manifest.reader_names() {
             let place = What::Stances(name).file(model)?;
             let stem = place.file_stem().unwrap_or_default();
             if let Some(found) = readers.iter_mut().find(|found| found.as_str() == stem) {
@@ -191,16 +186,9 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
     ///
     /// # Errors
     /// [`RunError::File`], [`RunError::Encode`].
-    pub fn update(
-        &self,
-        manifest: &Map<String, Value>,
-        findings: &impl Serialize,
-    ) -> Result<(), RunError> {
+    pub fn update(&self, manifest: &Manifest, findings: &impl Serialize) -> Result<(), RunError> {
         let name = "findings.json";
-        let mut files = match manifest.get(FILES) {
-            Some(Value::Object(files)) => files.clone(),
-            _ => Map::new(),
-        };
+        let mut files = manifest.files.clone().unwrap_or_default();
         for file in ["questions.json", "stimuli.json"] {
             if let Some(bytes) = self.folder.read(file)? {
                 files.entry(file).or_insert_with(|| digest(&bytes).into());
@@ -220,13 +208,8 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
 }
 
 /// Refuses a file that is not the one that the manifest names.
-fn check(
-    folder: &Folder,
-    manifest: &Map<String, Value>,
-    name: &str,
-    text: &[u8],
-) -> Result<(), RunError> {
-    let Some(files) = manifest.get(FILES) else {
+fn check(folder: &Folder, manifest: &Manifest, name: &str, text: &[u8]) -> Result<(), RunError> {
+    let Some(files) = &manifest.files else {
         return Ok(());
     };
     if files
@@ -240,9 +223,8 @@ fn check(
 }
 
 /// Refuses a run that lacks a file which its manifest names.
-fn are_there(folder: &Folder, manifest: &Map<String, Value>) -> Result<(), RunError> {
-    let files = manifest.get(FILES).and_then(Value::as_object);
-    for name in files.into_iter().flat_map(Map::keys) {
+fn are_there(folder: &Folder, manifest: &Manifest) -> Result<(), RunError> {
+    for name in manifest.files.iter().flat_map(Map::keys) {
         let path = folder.0.join(name);
         if std::fs::symlink_metadata(&path).is_err() {
             return Err(RunError::Changed { path, line: None });
@@ -271,10 +253,18 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, RunError> {
 mod tests {
     use super::*;
     use crate::RunDirectory;
+    use crate::manifest::{Attempt, Checkpoint, Identity};
     use serde_json::json;
 
-    fn map(value: &Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn settings() -> Manifest {
+        Manifest {
+            attempts: vec![Attempt::default()],
+            identity: Identity {
+                limit: Some(12),
+                ..Identity::default()
+            },
+            ..Manifest::default()
+        }
     }
 
     fn reading(id: &str) -> Reading {
@@ -286,7 +276,7 @@ mod tests {
     }
 
     fn whole(folder: &Path) -> PathBuf {
-        let settings = map(&json!({ "schema": 2, "n": 12 }));
+        let settings = settings();
         let out = folder.join("run");
         let run =
             RunDirectory::begin(&out, &settings, &json!([11, 22]), &json!({ "a": 3 })).unwrap();
@@ -295,7 +285,8 @@ mod tests {
             journal.append([reading("a1"), reading("b2")]).unwrap();
             journal.close().unwrap();
         }
-        run.finish(&settings, &json!({ "value": 0.125 })).unwrap()
+        let finished = run.finish(Map::new(), &json!({ "value": 0.125 }), "12:30");
+        finished.unwrap().1
     }
 
     /// Reads everything of a run.
@@ -359,13 +350,17 @@ mod tests {
     fn a_reader_s_long_name_is_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let long = "r".repeat(230);
-        let settings = map(&json!({ "schema": 2, "readers": [{ "name": long }] }));
+        let mut settings = settings();
+        settings.identity.readers = vec![Checkpoint {
+            name: long.clone(),
+            ..Checkpoint::default()
+        }];
         let out = folder.path().join("run");
         let run = RunDirectory::begin(&out, &settings, &json!([1]), &json!({})).unwrap();
         let mut journal = run.journal(What::Stances(&long), "m").unwrap();
         journal.append([reading("a")]).unwrap();
         journal.close().unwrap();
-        run.finish(&settings, &json!({})).unwrap();
+        run.finish(Map::new(), &json!({}), "now").unwrap();
         let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
         assert_eq!(stored.readers("m").unwrap(), [long]);
     }
@@ -401,13 +396,13 @@ mod tests {
         );
         assert!(stored.readers("nobody").unwrap().is_empty());
         let mut manifest = stored.manifest.clone();
-        manifest.insert("readers".into(), json!(2));
+        manifest.readers = vec![json!(2)];
         stored.update(&manifest, &json!({ "value": 0.25 })).unwrap();
         drop(lock);
         everything(&out).unwrap();
         assert_eq!(
-            StoredRun::<Vec<u8>>::open(&out).unwrap().manifest["readers"],
-            2
+            StoredRun::<Vec<u8>>::open(&out).unwrap().manifest.readers,
+            [json!(2)]
         );
     }
 

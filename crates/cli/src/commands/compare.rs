@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::output;
 use concord_questions::{Question, QuestionFile, QuestionSet};
 use concord_suites::valueconsistency::{Abstention, Answers, Format, Orders};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -168,8 +168,10 @@ fn differences(runs: &[Opened]) -> Vec<String> {
     };
     for other in others {
         let name = |run: &Opened| run.folder().display().to_string();
-        let at =
-            |run: &Opened, keys: [&str; 2]| run.run.manifest.get(keys[0])?.get(keys[1]).cloned();
+        let at = |run: &Opened, keys: [&str; 2]| {
+            let asked = &run.run.manifest.identity.asked;
+            asked.get(keys[0])?.get(keys[1]).cloned()
+        };
         let (a, b) = (name(first), name(other));
         if at(first, ["questions", "digest"]) != at(other, ["questions", "digest"]) {
             let shared = shared(&[first, other]).len();
@@ -207,11 +209,7 @@ fn differences(runs: &[Opened]) -> Vec<String> {
 
 /// The names of those who read a run's passages.
 fn readers(run: &Opened) -> Vec<String> {
-    let readers = run.run.manifest.get("readers").and_then(Value::as_array);
-    let names = readers
-        .into_iter()
-        .flatten()
-        .filter_map(|reader| reader.get("name")?.as_str());
+    let names = run.run.manifest.reader_names();
     names.map(str::to_owned).collect()
 }
 

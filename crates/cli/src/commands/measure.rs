@@ -6,8 +6,8 @@ use crate::arguments::{MeasureArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use concord_questions::{Chosen, Condition, QuestionSet, object_of};
+use concord_runs::Manifest;
 use concord_suites::valueconsistency::{AnswerTable, Answers, from_given};
-use serde_json::Map;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,12 +20,17 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
             let mut answers = [given(&set, answers)?];
             let chosen = chosen(&set, &arguments.how.selection)?;
             keep(&mut set, &mut answers, &chosen);
-            let settings = settings_of(&Map::new(), arguments.how.seed, arguments.how.resamples);
+            let settings = settings_of(
+                &Manifest::default(),
+                arguments.how.seed,
+                arguments.how.resamples,
+            );
             let results = Results::of_answers(&set, &["answers"], &answers, settings)?;
             match arguments.how.format {
                 OutputFormat::Json => output::json(&results.measured[0].findings),
                 OutputFormat::Human => {
-                    let report = results.report(&Map::new(), None, arguments.how.with_published);
+                    let report =
+                        results.report(&Manifest::default(), None, arguments.how.with_published);
                     output::data(&report.human())
                 }
             }
@@ -58,7 +63,7 @@ fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failur
             let selection = &arguments.how.selection;
             if !selection.is_empty() {
                 // What the whole run cost says nothing of a part of it.
-                manifest.shift_remove("results");
+                manifest.progress.clear();
                 let conditions: Vec<&str> = selection.iter().map(|one| one.text.as_str()).collect();
                 output::message(&format!(
                     "Measured: {} of {} questions, where {}.",

@@ -6,6 +6,7 @@ pub mod compare;
 mod decoders;
 pub mod doctor;
 pub mod generate;
+mod identity;
 mod inputs;
 mod lines;
 pub mod measure;
@@ -32,6 +33,6 @@ pub fn check_run(folder: &Path) -> Result<(), Failure> {
     let found = opened.results()?;
     serde_json::to_vec(&found.findings()).map_err(std::io::Error::from)?;
     let report = found.report(manifest, Some(folder), true);
-    drop((report.human(), report.html(manifest)));
+    drop((report.human(), report.html(&identity::about(manifest))));
     Ok(())
 }

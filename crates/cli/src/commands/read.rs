@@ -1,6 +1,7 @@
 //! `concord read`: one more reader for the passages of a stored run.
 
 use super::decoders::{Base, OnDemand};
+use super::identity::of_described;
 use super::inputs;
 use super::results::{Opened, Results, settings_of};
 use super::study::Study;
@@ -78,9 +79,7 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
             failure
         })?;
         stored.stances.insert(reader.name.clone(), stances);
-        let results = manifest
-            .get_mut("results")
-            .and_then(|results| results.get_mut(name));
+        let results = manifest.progress.get_mut(name);
         if let Some(results) = results.and_then(Value::as_object_mut) {
             let stances = results.entry("stances").or_insert_with(|| json!({}));
             if let Some(stances) = stances.as_object_mut() {
@@ -90,12 +89,8 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         all.push(stored);
     }
 
-    match manifest.get_mut("readers") {
-        Some(Value::Array(readers)) => readers.push(described),
-        _ => {
-            manifest.insert("readers".into(), json!([described]));
-        }
-    }
+    manifest.identity.readers.push(of_described(&described));
+    manifest.readers.push(described);
     let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
     let settings = settings_of(&manifest, None, None);
     let results = Results::of(
@@ -126,12 +121,7 @@ fn identity(described: &Value) -> String {
 
 /// Refuses a reader that has read the run already. One that was added and not yet measured is let through, to finish.
 fn is_new(opened: &Opened, reader: &str) -> Result<(), Failure> {
-    let readers = opened.run.manifest.get("readers").and_then(Value::as_array);
-    let known = readers
-        .into_iter()
-        .flatten()
-        .filter_map(|known| known.get("name")?.as_str());
-    let known: Vec<&str> = known.collect();
+    let known: Vec<&str> = opened.run.manifest.reader_names().collect();
     if known.contains(&reader) || reader == SELF_READER {
         let message = format!(
             "{}: `{reader}` has read it already",

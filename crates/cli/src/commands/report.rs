@@ -1,5 +1,6 @@
 //! `concord report`: a page of a stored run.
 
+use super::identity::about;
 use super::results::Opened;
 use crate::arguments::ReportArguments;
 use crate::failure::{ExitStatus, Failure};
@@ -12,7 +13,7 @@ pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     let manifest = &opened.run.manifest;
     let results = opened.results()?;
     let report = results.report(manifest, Some(&arguments.run), arguments.with_published);
-    let page = report.html(manifest);
+    let page = report.html(&about(manifest));
     let out = arguments
         .out
         .clone()

@@ -4,7 +4,7 @@ use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use concord_questions::{Chosen, QuestionSet};
 use concord_report::{ComparisonReport, ModelReport, RunReport};
-use concord_runs::{RunError, StoredRun, What};
+use concord_runs::{Manifest, RunError, StoredRun, What};
 use concord_suites::valueconsistency::{
     Answers, Comparison, Measured, Options, Settings, Side, Stored, compare, from_readings, measure,
 };
@@ -97,15 +97,15 @@ impl Results {
     /// The tables.
     pub fn report<'a>(
         &'a self,
-        manifest: &Map<String, Value>,
+        manifest: &Manifest,
         out: Option<&Path>,
         with_published: bool,
     ) -> RunReport<'a> {
-        let of = |name: &str| manifest.get("results")?.get(name).cloned();
+        let of = |name: &str| manifest.progress.get(name).cloned();
         RunReport {
             models: self.models(of),
             comparisons: &self.comparisons,
-            limit: manifest.get("limit").and_then(Value::as_u64),
+            limit: manifest.identity.limit,
             out: out.map(|out| out.display().to_string()),
             with_published,
         }
@@ -172,18 +172,13 @@ impl Opened {
     /// The same without a word.
     pub fn look_into(folder: &Path) -> Result<Self, Failure> {
         let run: StoredRun<QuestionSet> = StoredRun::open(folder)?;
-        let options = run.manifest.get("options").cloned().unwrap_or_default();
+        let options = run.manifest.identity.options.clone();
         let options = serde_json::from_value(options).map_err(|source| RunError::Damaged {
             path: folder.join("manifest.json"),
             line: 0,
             source,
         })?;
-        let checkpoints = run.manifest.get("checkpoints").and_then(Value::as_array);
-        let names = checkpoints
-            .into_iter()
-            .flatten()
-            .filter_map(|checkpoint| Some(checkpoint.get("name")?.as_str()?.to_owned()));
-        let names: Vec<String> = names.collect();
+        let names: Vec<String> = run.manifest.names().map(str::to_owned).collect();
         let damaged = |problem: String| {
             let help =
                 "copy the run again from where it was written, or repeat it in another folder";
@@ -271,12 +266,11 @@ const MOST_CHECKPOINTS: usize = 1_000;
 
 /// What a run was measured with, unless a flag says otherwise.
 pub(super) fn settings_of(
-    manifest: &Map<String, Value>,
+    manifest: &Manifest,
     seed: Option<u64>,
     resamples: Option<u32>,
 ) -> Settings {
-    let statistics = manifest.get("statistics");
-    let stored = |key: &str| statistics?.get(key)?.as_u64();
+    let stored = |key: &str| manifest.statistics.get(key)?.as_u64();
     Settings {
         resamples: resamples
             .map(|count| count as usize)

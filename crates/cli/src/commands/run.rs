@@ -1,11 +1,11 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
 use super::decoders::{Base, OnDemand, spill_of};
+use super::identity::manifest;
 use super::inputs;
 use super::results::Results;
 use super::study::{self, Asked, Study};
 use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments, given};
-use crate::bench::processor;
 use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::memory::Allowed;
@@ -13,7 +13,7 @@ use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
 use concord_questions::{QuestionSet, Stimuli};
-use concord_runs::{RunDirectory, RunError, What, check_name};
+use concord_runs::{Manifest, RunDirectory, RunError, What, check_name};
 use concord_scorer::{Keep, Spill};
 use concord_suites::valueconsistency::{
     Abstention, Form, Format, Options, Passages, SELF_READER, Settings, Stored,
@@ -38,15 +38,14 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         resamples: arguments.resamples.map(|count| count as usize),
         seed: arguments.seed,
     };
-    let forms: Vec<Form> = snapshots
-        .iter()
-        .map(|snapshot| inputs::form(snapshot, arguments.apply_chat_template))
-        .collect::<Result<_, _>>()?;
+    let forms = forms(arguments, &snapshots)?;
     say_what_differs((&set, &options), &wordings, &snapshots, &forms);
     let started = jiff::Timestamp::now();
     let name = default_name(started, &snapshots);
-    let planned = arguments.out.clone();
-    let planned = planned.unwrap_or_else(|| Path::new(RUNS).join(&name));
+    let planned = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new(RUNS).join(&name));
     let mut study = Study {
         set: &set,
         stimuli: &stimuli,
@@ -65,16 +64,15 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         (&snapshots, &asked),
         (&readers, arguments.passage_tokens),
     )?;
-    let mut manifest = manifest(&study, arguments, settings, &snapshots, &forms)?;
-    manifest.insert("readers".into(), readers_of(&readers, &study.machine)?);
-    manifest.insert("started".into(), json!(started.to_string()));
-    let directory = match &arguments.out {
-        Some(out) => RunDirectory::begin(out, &manifest, &set, stimuli.table())?,
-        None => RunDirectory::begin_new(Path::new(RUNS), &name, &manifest, &set, stimuli.table())?,
-    };
-    for note in directory.notes() {
-        output::message(note);
-    }
+    let manifest = manifest(
+        &study,
+        arguments,
+        settings,
+        (&snapshots, &forms),
+        &readers,
+        &started.to_string(),
+    )?;
+    let mut directory = begin(arguments, &name, &manifest, (&set, &stimuli))?;
     study.allowed.spill = Spill {
         folder: arguments
             .machine
@@ -93,26 +91,29 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     };
     let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
     let kept = |failure| kept(failure, &partial, &out);
-    let (all, costs) = asking
-        .everything(&asked, !arguments.adapters.is_empty())
-        .map_err(kept)?;
-    let names: Vec<&str> = snapshots
-        .iter()
-        .map(|snapshot| snapshot.name.as_str())
-        .collect();
+    let outcome = asking.everything(&asked, !arguments.adapters.is_empty());
+    let now = || jiff::Timestamp::now().to_string();
+    let (all, costs) = match outcome {
+        Ok(read) => read,
+        Err(failure) => {
+            // How it ended is good to know, and no reason to say anything else.
+            let _ = directory.end(&failure.message, &now());
+            return Err(kept(failure));
+        }
+    };
+    let names: Vec<&str> = manifest.names().collect();
     let costs = names
         .iter()
         .zip(costs)
         .map(|(name, cost)| ((*name).to_owned(), Value::Object(cost)));
-    manifest.insert("results".into(), Value::Object(costs.collect()));
     let results = Results::of(&set, &options, &names, &all, settings).map_err(kept)?;
     results.warn_of_readers();
     let findings = results.findings();
     for snapshot in snapshots.iter().chain(readers.iter().flatten()) {
         remove_rows(&study.allowed, snapshot).map_err(kept)?;
     }
-    let finished = directory.finish(&manifest, &findings);
-    let out = finished.map_err(|error| kept(error.into()))?;
+    let finished = directory.finish(costs.collect(), &findings, &now());
+    let (manifest, out) = finished.map_err(|error| kept(error.into()))?;
     let printed = match arguments.format {
         OutputFormat::Json => {
             output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
@@ -123,6 +124,31 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         }
     };
     printed.map_err(|failure| failure.printing(&out))
+}
+
+/// The form in which each checkpoint is asked.
+fn forms(arguments: &RunArguments, snapshots: &[Snapshot]) -> Result<Vec<Form>, Failure> {
+    let forms = snapshots.iter();
+    let forms = forms.map(|snapshot| inputs::form(snapshot, arguments.apply_chat_template));
+    forms.collect()
+}
+
+/// Begins a run where it was told to, or under a name of its own, and says what was found there.
+fn begin(
+    arguments: &RunArguments,
+    name: &str,
+    manifest: &Manifest,
+    (set, stimuli): (&QuestionSet, &Stimuli),
+) -> Result<RunDirectory, Failure> {
+    let table = stimuli.table();
+    let directory = match &arguments.out {
+        Some(out) => RunDirectory::begin(out, manifest, set, table)?,
+        None => RunDirectory::begin_new(Path::new(RUNS), name, manifest, set, table)?,
+    };
+    for note in directory.notes() {
+        output::message(note);
+    }
+    Ok(directory)
 }
 
 /// Refuses checkpoints and readers for which there is too little memory.
@@ -365,18 +391,6 @@ fn readers(arguments: &RunArguments, options: &Options) -> Result<Vec<Option<Sna
     Ok(readers)
 }
 
-/// What is stored of the readers.
-fn readers_of(readers: &[Option<Snapshot>], machine: &Machine) -> Result<Value, Failure> {
-    let readers = readers.iter().map(|reader| match reader {
-        None => Ok(json!({ "name": SELF_READER })),
-        Some(reader) => {
-            let form = inputs::form(reader, ChatTemplateUse::Auto)?;
-            inputs::described(reader, form, machine)
-        }
-    });
-    Ok(Value::Array(readers.collect::<Result<_, Failure>>()?))
-}
-
 /// Says which flags do nothing in this run.
 fn say_what_does_nothing(arguments: &RunArguments, options: &Options) {
     let say = |names: &[&str], why: &str| {
@@ -521,67 +535,4 @@ fn command_with(out: &Path) -> String {
         words.extend(["--out".to_owned(), quoted(&out.to_string_lossy())]);
     }
     words.join(" ")
-}
-
-/// What a run is of, before anything is read.
-fn manifest(
-    study: &Study<'_>,
-    arguments: &RunArguments,
-    settings: Settings,
-    snapshots: &[Snapshot],
-    forms: &[Form],
-) -> Result<Map<String, Value>, Failure> {
-    let checkpoints: Vec<Value> = snapshots
-        .iter()
-        .zip(forms)
-        .map(|(snapshot, form)| inputs::described(snapshot, *form, &study.machine))
-        .collect::<Result<_, Failure>>()?;
-    let manifest = json!({
-        "schema": 2,
-        "study": "valueconsistency",
-        "program": format!("concord {}", env!("CARGO_PKG_VERSION")),
-        "checkpoints": checkpoints,
-        "paths": {
-            "questions": arguments.questions,
-            "stimuli": arguments.stimuli,
-            "checkpoints": snapshots.iter().map(|snapshot| &snapshot.path).collect::<Vec<_>>(),
-        },
-        "limit": arguments.limit,
-        "questions": {
-            "count": study.set.len(),
-            "digest": study.set.digest(),
-        },
-        "stimuli": { "name": study.stimuli.wording(), "digest": study.stimuli.digest() },
-        "wordings": study
-            .wordings
-            .iter()
-            .map(|wording| json!({ "name": wording.wording(), "digest": wording.digest() }))
-            .collect::<Vec<_>>(),
-        "options": study.options,
-        "statistics": {
-            "interval": "95 % BCa",
-            "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
-            "seed": settings.seed,
-        },
-        "device": study.machine.name(),
-        "gpus": study.machine.described(),
-        "kernels": {
-            "rows_per_pass": study.machine.config().rows_per_pass,
-            "products": study.machine.products(),
-        },
-        "machine": {
-            "architecture": std::env::consts::ARCH,
-            "system": std::env::consts::OS,
-            "processor": processor(),
-        },
-        "threads": rayon::current_num_threads(),
-    });
-    match manifest {
-        Value::Object(manifest) => Ok(manifest),
-        _ => Err(Failure::new(
-            ExitStatus::Unexpected,
-            "the manifest is no object",
-            "",
-        )),
-    }
 }

@@ -297,6 +297,9 @@ fn score(
             "{checkpoint}: no reading is complete before the last layer: {note}"
         ));
     }
+    // On a GPU the length of passes may move bits: what is read says by which it was.
+    let on_gpu = memory.device.is_some();
+    let rows_of = |shortened: u32| (memory.rows_per_pass as u64 >> shortened.min(63)).max(1);
     let begun = Instant::now();
     let bar = Bar::new(name, planned.trie.len() as u64);
     let mut failed: Option<RunError> = None;
@@ -307,7 +310,12 @@ fn score(
         bar.show(progress);
         let mut new: Vec<Reading> = done.into_iter().map(|(_, reading)| reading).collect();
         new.retain(|reading| !journal.readings.contains_key(&reading.id));
-        if let Err(error) = journal.append(new) {
+        let said = if on_gpu {
+            journal.passes_of(rows_of(progress.shortened))
+        } else {
+            Ok(())
+        };
+        if let Err(error) = said.and_then(|()| journal.append(new)) {
             failed = Some(error);
             return ControlFlow::Break(());
         }
@@ -329,6 +337,15 @@ fn score(
     cost["schedule"] = json!(memory.schedule.name());
     cost["memory_planned"] = json!(memory.peak());
     cost["rows_per_pass"] = json!(memory.rows_per_pass);
+    if !journal.by_pass.is_empty() {
+        cost["readings_by_rows_per_pass"] = json!(journal.by_pass);
+    }
+    if journal.by_pass.len() > 1 {
+        output::message(&format!(
+            "{checkpoint}: read by passes of {} lengths: results may differ in the last bits from those of one",
+            journal.by_pass.len()
+        ));
+    }
     Ok((journal.close()?, cost))
 }
 

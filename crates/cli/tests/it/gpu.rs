@@ -384,10 +384,13 @@ fn a_run_says_where_it_ran() {
     let ahead = "demo-aligned: loaded while the one before it ran";
     assert!(outcome.stderr.contains(ahead), "{}", outcome.stderr);
     let manifest = outcome.json()["manifest"].clone();
-    assert_eq!(manifest["device"], "cuda:0, cuda:1");
-    assert_eq!(manifest["gpus"].as_array().unwrap().len(), 2);
-    assert_eq!(manifest["gpus"][0]["name"], "Emulated GPU");
-    assert_eq!(manifest["kernels"]["products"], "cublaslt");
+    assert_eq!(manifest["attempts"][0]["device"], "cuda:0, cuda:1");
+    assert_eq!(manifest["attempts"][0]["gpus"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        manifest["identity"]["numerics"]["gpus"][0]["name"],
+        "Emulated GPU"
+    );
+    assert_eq!(manifest["identity"]["numerics"]["products"], "cublaslt");
 }
 
 /// An allocation that fails once, wherever it is, costs no line.

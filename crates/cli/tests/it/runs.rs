@@ -1,6 +1,6 @@
 //! `run` and `measure` on stored runs.
 
-use crate::{concord, copy_of_golden, golden};
+use crate::{concord, concord_on, copy_of_golden, golden};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn the_demo_pair_runs_from_nothing_to_a_comparison() {
     }
     assert_eq!(manifest["checkpoints"][0]["form"], "completion");
     assert_eq!(manifest["checkpoints"][1]["form"], "chat");
-    let cost = &manifest["results"]["demo-aligned"];
+    let cost = &manifest["progress"]["demo-aligned"];
     assert_eq!(cost["rows_computed"], cost["trie_rows"]);
     // Questions in two orders; once more with an option that declines; 63 portraits by 13 conditions in two orders; all 80
     // in another wording.
@@ -118,13 +118,11 @@ fn stored_readings_measured_again_are_the_findings() {
 fn a_run_that_was_cut_off_goes_on_to_the_same_end() {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);
-    let run = |out: &str| {
-        concord(
-            folder.path(),
-            &["run", "--limit", "3", "--out", out, "--format", "json"],
-        )
+    let run = |out: &str, threads: usize| {
+        let arguments = ["run", "--limit", "3", "--out", out, "--format", "json"];
+        concord_on(Some(threads), folder.path(), &arguments, "")
     };
-    run("whole").ok();
+    run("whole", 2).ok();
     // What a killed run leaves: the partial name, no findings, a journal that ends in half a line.
     std::fs::rename(at("whole"), at("again.partial")).unwrap();
     std::fs::create_dir_all(at("whole/readings")).unwrap();
@@ -149,13 +147,21 @@ fn a_run_that_was_cut_off_goes_on_to_the_same_end() {
         other.stderr
     );
 
-    let outcome = run("again").ok().json();
+    // On another number of threads it is the same run, worked on twice.
+    let outcome = run("again", 3).ok().json();
     assert!(
-        outcome["manifest"]["results"]["demo-base"]["resumed"]
+        outcome["manifest"]["progress"]["demo-base"]["resumed"]
             .as_u64()
             .unwrap()
             > 0
     );
+    let attempts = outcome["manifest"]["attempts"].as_array().unwrap();
+    let threads = attempts
+        .iter()
+        .map(|attempt| &attempt["machine"]["threads"]);
+    assert_eq!(threads.collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(attempts[1]["outcome"], "finished");
+    assert!(attempts[1]["command"][1] == "run" && attempts[1]["ended"].is_string());
     assert_eq!(
         read(&at("again/findings.json")),
         read(&at("whole/findings.json"))
@@ -194,7 +200,7 @@ fn formats_orders_and_languages_narrow_what_is_asked() {
         "--out",
         "a",
     ]);
-    assert_eq!(letters["manifest"]["results"]["demo-base"]["prompts"], 20);
+    assert_eq!(letters["manifest"]["progress"]["demo-base"]["prompts"], 20);
     let findings = &letters["findings"]["models"]["demo-base"];
     assert_eq!(findings["task_format"], serde_json::json!({}));
     assert_eq!(findings["robustness"]["flip_rate"], Value::Null);
@@ -315,7 +321,7 @@ fn an_interrupted_run_can_be_finished() {
     assert!(!folder.path().join("r").exists() && outcome.stdout.is_empty());
     let finished = concord(folder.path(), &arguments).ok().json();
     assert!(
-        finished["manifest"]["results"]["demo-base"]["resumed"]
+        finished["manifest"]["progress"]["demo-base"]["resumed"]
             .as_u64()
             .unwrap()
             > 0

@@ -68,7 +68,7 @@ fn passages_are_written_read_and_read_again_by_another() {
     }
     assert_eq!(findings["robustness"]["followed"]["asked"], 8);
     assert_eq!(
-        outcome["manifest"]["results"]["demo-base"]["texts"]["texts"],
+        outcome["manifest"]["progress"]["demo-base"]["texts"]["texts"],
         8 + 20 + 8
     );
 
@@ -179,7 +179,7 @@ fn a_run_with_readers_goes_on_passage_by_passage() {
         read(&at("again/findings.json")),
         read(&at("whole/findings.json"))
     );
-    let resumed = &read(&at("again/manifest.json"))["results"]["demo-base"];
+    let resumed = &read(&at("again/manifest.json"))["progress"]["demo-base"];
     assert!(resumed["texts"]["resumed"].as_u64().unwrap() > 3);
     let names: Vec<_> = std::fs::read_dir(at("again/stances/demo-base"))
         .unwrap()

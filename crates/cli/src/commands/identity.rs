@@ -1,0 +1,207 @@
+//! What a run stores about itself: what decides its numbers, and who works on it.
+
+use super::inputs;
+use super::study::Study;
+use crate::arguments::{ChatTemplateUse, RunArguments};
+use crate::bench::processor;
+use crate::device::Machine;
+use crate::failure::Failure;
+use concord_checkpoint::Snapshot;
+use concord_runs::{Attempt, Checkpoint, Identity, Manifest, Numerics};
+use concord_suites::valueconsistency::{Form, SELF_READER, Settings};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The suite that is run.
+const SUITE: &str = "valueconsistency";
+
+/// Raised where the same program computes other bits than before on the same machine.
+const NUMERICS: u32 = 1;
+
+/// Variables that the program, or what it runs on, obeys. What may be secret is none of them.
+const ENVIRONMENT: [&str; 12] = [
+    "CONCORD_CACHE",
+    "CONCORD_DEVICE",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "LD_LIBRARY_PATH",
+    "NO_COLOR",
+    "RAYON_NUM_THREADS",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_JOB_ID",
+    "TMPDIR",
+];
+
+/// The manifest of a run that begins.
+pub(super) fn manifest(
+    study: &Study<'_>,
+    arguments: &RunArguments,
+    settings: Settings,
+    (snapshots, forms): (&[Snapshot], &[Form]),
+    readers: &[Option<Snapshot>],
+    started: &str,
+) -> Result<Manifest, Failure> {
+    let machine = &study.machine;
+    let described = snapshots.iter().zip(forms);
+    let described: Vec<Value> = described
+        .map(|(snapshot, form)| inputs::described(snapshot, *form, machine))
+        .collect::<Result<_, Failure>>()?;
+    let readers = readers.iter().map(|reader| match reader {
+        None => Ok(json!({ "name": SELF_READER })),
+        Some(reader) => {
+            let form = inputs::form(reader, ChatTemplateUse::Auto)?;
+            inputs::described(reader, form, machine)
+        }
+    });
+    let readers: Vec<Value> = readers.collect::<Result<_, Failure>>()?;
+    let wordings = study.wordings.iter();
+    let wordings =
+        wordings.map(|wording| json!({ "name": wording.wording(), "digest": wording.digest() }));
+    let asked = [
+        (
+            "questions",
+            json!({ "count": study.set.len(), "digest": study.set.digest() }),
+        ),
+        (
+            "stimuli",
+            json!({ "name": study.stimuli.wording(), "digest": study.stimuli.digest() }),
+        ),
+        ("wordings", wordings.collect()),
+    ];
+    let identity = Identity {
+        suite: SUITE.to_owned(),
+        options: json!(study.options),
+        limit: arguments.limit.map(u64::from),
+        asked: asked
+            .map(|(key, value)| (key.to_owned(), value))
+            .into_iter()
+            .collect(),
+        checkpoints: described.iter().map(of_described).collect(),
+        readers: readers.iter().map(of_described).collect(),
+        numerics: numerics(machine),
+    };
+    let paths = json!({
+        "questions": arguments.questions,
+        "stimuli": arguments.stimuli,
+        "checkpoints": snapshots.iter().map(|snapshot| &snapshot.path).collect::<Vec<_>>(),
+    });
+    let statistics = json!({
+        "interval": "95 % BCa",
+        "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
+        "seed": settings.seed,
+    });
+    Ok(Manifest {
+        identity,
+        checkpoints: described,
+        readers,
+        statistics: object(statistics),
+        attempts: vec![attempt(machine, started, object(paths))],
+        ..Manifest::default()
+    })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+/// What decides what is read of a checkpoint, of what is good to know of it.
+pub(super) fn of_described(described: &Value) -> Checkpoint {
+    let text = |key: &str| described.get(key)?.as_str().map(str::to_owned);
+    Checkpoint {
+        name: text("name").unwrap_or_default(),
+        form: text("form"),
+        dtype: text("dtype"),
+        fingerprint: object(described.get("fingerprint").cloned().unwrap_or_default()),
+    }
+}
+
+/// By what numbers are computed: two GPUs of one model compute the same bits, and a processor does with any number of threads.
+fn numerics(machine: &Machine) -> Numerics {
+    let mut gpus: Vec<Map<String, Value>> = Vec::new();
+    for gpu in machine.described().as_array().into_iter().flatten() {
+        let mut gpu = object(gpu.clone());
+        gpu.retain(|key, _| !["uuid", "driver", "memory"].contains(&key.as_str()));
+        if !gpus.contains(&gpu) {
+            gpus.push(gpu);
+        }
+    }
+    Numerics {
+        version: NUMERICS,
+        products: machine.products().to_owned(),
+        rows_per_pass: (!gpus.is_empty()).then(|| machine.config().rows_per_pass as u64),
+        gpus,
+    }
+}
+
+/// Who works on a run, with what, from now on.
+fn attempt(machine: &Machine, started: &str, paths: Map<String, Value>) -> Attempt {
+    let environment = ENVIRONMENT.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some(((*name).to_owned(), value.to_string_lossy().into_owned()))
+    });
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let commit =
+        option_env!("CONCORD_COMMIT").map_or_else(String::new, |commit| format!(" ({commit})"));
+    Attempt {
+        started: started.to_owned(),
+        ended: None,
+        outcome: None,
+        program: format!("concord {}{commit}", env!("CARGO_PKG_VERSION")),
+        command: std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+        environment: environment.collect::<BTreeMap<_, _>>(),
+        machine: object(json!({
+            "host": host.trim(),
+            "architecture": std::env::consts::ARCH,
+            "system": std::env::consts::OS,
+            "processor": processor(),
+            "threads": rayon::current_num_threads(),
+        })),
+        device: machine.name(),
+        gpus: machine.described().as_array().cloned().unwrap_or_default(),
+        paths,
+    }
+}
+
+/// What a page says of a run.
+pub(super) fn about(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let first = manifest.attempts.first().cloned().unwrap_or_default();
+    let short = |value: Option<&Value>| {
+        let text = value.and_then(Value::as_str).unwrap_or_default();
+        text.chars().take(16).collect::<String>()
+    };
+    let asked = |key: &str, inner: &str| manifest.identity.asked.get(key)?.get(inner);
+    let mut lines = vec![
+        ("program", first.program),
+        ("started", first.started),
+        (
+            "questions",
+            format!(
+                "{} (digest {})",
+                asked("questions", "count").cloned().unwrap_or_default(),
+                short(asked("questions", "digest"))
+            ),
+        ),
+        ("wording", short(asked("stimuli", "digest"))),
+    ];
+    for checkpoint in &manifest.identity.checkpoints {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        lines.push((
+            "checkpoint",
+            format!(
+                "{}: {} form, {}, weights {}",
+                checkpoint.name,
+                text(&checkpoint.form),
+                text(&checkpoint.dtype),
+                short(checkpoint.fingerprint.get("weights"))
+            ),
+        ));
+    }
+    lines
+}
