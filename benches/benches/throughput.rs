@@ -13,11 +13,14 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
-use concord_cli::bench::{Bench, Record, measure};
 use concord_questions::QuestionSet;
-use concord_scorer::{Spill, Wanted};
+use concord_scorer::Wanted;
+use concord_session::bench::{Bench, Record, measure};
+use concord_session::{DeviceChoice, MachineOptions, Unseen};
+use concord_suites::valueconsistency::benched;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Those that a machine of 24 GiB runs pass-major.
 const ALL: [&str; 4] = ["smollm2-135m", "qwen2.5-0.5b", "llama-3.2-1b", "llama-3-8b"];
@@ -27,7 +30,7 @@ struct Arguments {
     limit: Option<usize>,
     repeats: usize,
     schedule: Wanted,
-    device: String,
+    device: DeviceChoice,
     save: String,
     baseline: Option<String>,
 }
@@ -39,7 +42,7 @@ impl Arguments {
             limit: None,
             repeats: 2,
             schedule: Wanted::Auto,
-            device: "cpu".to_owned(),
+            device: DeviceChoice::Cpu,
             save: "new".to_owned(),
             baseline: None,
         };
@@ -70,7 +73,7 @@ impl Arguments {
                         other => return Err(format!("no schedule `{other}`")),
                     };
                 }
-                "--device" => arguments.device = value,
+                "--device" => arguments.device = value.parse()?,
                 "--save-baseline" => arguments.save = value,
                 "--baseline" => arguments.baseline = Some(value),
                 other => return Err(format!("no option `{other}`")),
@@ -108,21 +111,22 @@ fn run() -> Result<Vec<String>, String> {
     }
     let mut worse = Vec::new();
     for preset in &arguments.presets {
+        let (texts, prompts) = benched(&set, false).map_err(|error| error.to_string())?;
         let record = measure(
             &Bench {
                 preset,
-                cloze: false,
-                dtype: None,
-                int8: false,
-                device: &arguments.device,
-                schedule: arguments.schedule,
-                memory: None,
-                spill: Spill::within(std::env::temp_dir()),
+                machine: MachineOptions {
+                    schedule: arguments.schedule,
+                    ..MachineOptions::on(arguments.device.clone())
+                },
                 repeats: arguments.repeats,
             },
-            &set,
+            texts,
+            &prompts,
+            Arc::new(|event| eprintln!("{event}")),
+            &Unseen,
         )
-        .map_err(|failure| failure.render())?;
+        .map_err(|error| error.to_string())?;
         print!("{}", record.human());
         if record.rows_computed != record.trie_rows {
             worse.push(format!(

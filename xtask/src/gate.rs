@@ -2,10 +2,13 @@
 //!
 //! Counts alone are compared: they depend on no machine, and differ only where a change made them.
 
-use anyhow::{Context, Result, anyhow, bail};
-use concord_cli::bench::{Bench, Record, measure};
-use concord_scorer::{Spill, Wanted};
+use anyhow::{Context, Result, bail};
+use concord_scorer::Wanted;
+use concord_session::bench::{Bench, Record, measure};
+use concord_session::{DeviceChoice, Event, MachineOptions, Unseen};
+use concord_suites::valueconsistency::benched;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Compares, or writes the counts anew where `save`; gives what is worse.
 pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
@@ -16,16 +19,15 @@ pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
     for schedule in [Wanted::PassMajor, Wanted::LayerMajor] {
         let bench = Bench {
             preset: "smollm2-135m",
-            cloze: true,
-            dtype: None,
-            int8: false,
-            device: "cpu",
-            schedule,
-            memory: None,
-            spill: Spill::within(std::env::temp_dir()),
+            machine: MachineOptions {
+                schedule,
+                ..MachineOptions::on(DeviceChoice::Cpu)
+            },
             repeats: 1,
         };
-        let record = measure(&bench, &set).map_err(|failure| anyhow!(failure.render()))?;
+        let (texts, prompts) = benched(&set, true)?;
+        let events = Arc::new(|event: &Event<'_>| eprintln!("{event}"));
+        let record = measure(&bench, texts, &prompts, events, &Unseen)?;
         println!(
             "{}: {} rows computed for {} rows of the trie, {} layers read",
             record.schedule, record.rows_computed, record.trie_rows, record.layers_read

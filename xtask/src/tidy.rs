@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room may use of the others (docs/architecture.md).
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("readings", &[]),
     ("stats", &[]),
     ("questions", &["readings"]),
@@ -16,6 +16,17 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("scorer", &["readings", "checkpoint", "kernels", "decoder"]),
     ("runs", &["readings"]),
     ("report", &["questions", "suites"]),
+    (
+        "session",
+        &[
+            "readings",
+            "checkpoint",
+            "kernels",
+            "decoder",
+            "scorer",
+            "runs",
+        ],
+    ),
     (
         "cli",
         &[
@@ -29,6 +40,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "scorer",
             "runs",
             "report",
+            "session",
         ],
     ),
 ];

@@ -1,13 +1,15 @@
 //! What the user may type.
 
-use crate::device::{DeviceChoice, device};
 use crate::memory::size;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use concord_questions::Condition;
+use concord_scorer::Wanted;
+use concord_session::{DeviceChoice, MachineOptions, Precision};
 use concord_suites::valueconsistency::{Abstention, Format, Orders};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 question data, 4 checkpoint, 5 device or memory, \
@@ -100,7 +102,7 @@ pub(crate) enum ScheduleChoice {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MachineArguments {
     /// Where to compute: auto (the first GPU where there is one), cpu, cuda:0, cuda:all, metal
-    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "CONCORD_DEVICE", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "CONCORD_DEVICE", value_parser = DeviceChoice::from_str)]
     pub device: DeviceChoice,
     /// What products multiply
     #[arg(long, value_enum, default_value_t = Dtype::Auto)]
@@ -115,6 +117,30 @@ pub(crate) struct MachineArguments {
     /// folder for such files
     #[arg(long, value_name = "DIR", value_parser = folder)]
     pub spill: Option<PathBuf>,
+}
+
+impl MachineArguments {
+    /// As plain types.
+    pub fn options(&self) -> MachineOptions {
+        MachineOptions {
+            device: self.device.clone(),
+            precision: match self.dtype {
+                Dtype::Auto => Precision::Auto,
+                Dtype::F32 => Precision::F32,
+                Dtype::Bf16 => Precision::Bf16,
+                Dtype::F16 => Precision::F16,
+                Dtype::Int8 => Precision::Int8,
+            },
+            schedule: match self.schedule {
+                ScheduleChoice::Auto => Wanted::Auto,
+                ScheduleChoice::PassMajor => Wanted::PassMajor,
+                ScheduleChoice::LayerMajor => Wanted::LayerMajor,
+                ScheduleChoice::Spilled => Wanted::Spilled,
+            },
+            memory: self.memory,
+            spill: self.spill.clone(),
+        }
+    }
 }
 
 /// Parses one of a list that may have spaces after its commas.
@@ -549,7 +575,7 @@ pub(crate) struct BenchArguments {
 pub(crate) struct DoctorArguments {
     /// Check this device (cpu, cuda:0, cuda:all, metal): its kernels against their references, a tiny checkpoint of every family, bit stability, the plan of
     /// memory; exit code 5 where something is wrong
-    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceChoice::from_str)]
     pub device: Option<DeviceChoice>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]

@@ -8,6 +8,7 @@ use concord_kernels::GpuError;
 use concord_questions::{QuestionError, StimuliError};
 use concord_runs::RunError;
 use concord_scorer::ScorerError;
+use concord_session::SessionError;
 use concord_suites::valueconsistency::{AnswersError, MeasureError};
 use std::path::Path;
 use std::process::ExitCode;
@@ -445,6 +446,28 @@ impl From<ScorerError> for Failure {
             ScorerError::Stopped => Self::new(ExitStatus::Unexpected, text, "nothing was written"),
             ScorerError::Tensor(_) => {
                 Self::new(ExitStatus::Device, text, "there may be too little memory")
+            }
+        }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Options { message, help } => Self::usage(message, help),
+            SessionError::Device { message, help } => Self::new(ExitStatus::Device, message, help),
+            SessionError::Gpu(error) => Self::from(&error),
+            SessionError::Decoder(error) => Self::from(error),
+            SessionError::Load { name, source } => Self::from(source).of(&name),
+            SessionError::Checkpoint(error) => Self::from(error),
+            SessionError::NoPreset { name, known } => {
+                Self::usage(format!("no preset `{name}`"), format!("there are {known}"))
+            }
+            SessionError::Ask { name, source } => Self::from(source).of(&name),
+            SessionError::Run(error) => Self::from(error),
+            SessionError::Stopped => Self::new(ExitStatus::Incomplete, "stopped", ""),
+            SessionError::NotLoaded => {
+                Self::new(ExitStatus::Unexpected, "no decoder is loaded", "")
             }
         }
     }

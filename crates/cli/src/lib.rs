@@ -3,10 +3,7 @@
 //! Data goes to stdout, progress and messages to stderr. Exit codes are those of [`ExitStatus`].
 
 mod arguments;
-pub mod bench;
-mod ceiling;
 mod commands;
-mod device;
 mod failure;
 mod memory;
 mod output;
@@ -46,7 +43,7 @@ pub fn main() -> ExitCode {
         return code;
     }
     concord_checkpoint::render_apart(own_program(), None);
-    memory::keep_freed();
+    concord_session::keep_freed();
     output::let_writes_fail();
     if !concord_kernels::Path::is_supported_processor() {
         let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";

@@ -2,9 +2,11 @@
 
 use crate::Failure;
 use concord_report::is_hidden;
+use concord_session::Events;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::Write;
+use std::sync::Arc;
 
 /// A file that grows beyond what the process may write is an error like a full disk, not the end of the process.
 pub(crate) fn let_writes_fail() {
@@ -83,6 +85,11 @@ fn written_out(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
         .chars()
         .map(|c| if hides(c) { escape(c) } else { c.to_string() });
     shown.collect::<String>().into()
+}
+
+/// Writes what happens in a session as messages.
+pub(crate) fn events() -> Events {
+    Arc::new(|event| message(&event.to_string()))
 }
 
 /// Writes a message. Where stderr is gone there is nobody to tell.

@@ -3,11 +3,12 @@
 use crate::output;
 use concord_checkpoint::hub::Transfer;
 use concord_scorer::{GenerationProgress, Progress};
+use concord_session::{Meter, Size};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -297,6 +298,55 @@ fn go_on_ignoring((): &()) {}
 /// Whether the program was told to stop.
 pub(crate) fn was_interrupted() -> bool {
     STOP.load(Ordering::SeqCst)
+}
+
+/// A round's progress on the terminal.
+#[derive(Default)]
+pub(crate) struct Terminal(Mutex<Option<Drawn>>);
+
+/// What is drawn of a round.
+enum Drawn {
+    Rows(Bar),
+    Texts(TextBar),
+}
+
+impl Terminal {
+    fn drawn(&self) -> MutexGuard<'_, Option<Drawn>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Meter for Terminal {
+    fn begin(&self, name: &str, size: Size) {
+        *self.drawn() = Some(match size {
+            Size::Rows(rows) => Drawn::Rows(Bar::new(name, rows)),
+            Size::Texts(texts) => Drawn::Texts(TextBar::new(name, texts)),
+        });
+    }
+
+    fn rows(&self, progress: Progress) {
+        if let Some(Drawn::Rows(bar)) = &*self.drawn() {
+            bar.show(progress);
+        }
+    }
+
+    fn texts(&self, progress: GenerationProgress) {
+        if let Some(Drawn::Texts(bar)) = &*self.drawn() {
+            bar.show(progress);
+        }
+    }
+
+    fn end(&self) {
+        match self.drawn().take() {
+            Some(Drawn::Rows(bar)) => bar.finish(),
+            Some(Drawn::Texts(bar)) => bar.finish(),
+            None => {}
+        }
+    }
+
+    fn stops(&self) -> bool {
+        was_interrupted()
+    }
 }
 
 /// Whether the program was told to stop while there is something left to stop.

@@ -1,12 +1,12 @@
 //! `concord bench`: the speed of a checkpoint shape.
 
 use super::inputs;
-use crate::arguments::{BenchArguments, Dtype, OutputFormat};
-use crate::bench::{Bench, Record, measure};
+use crate::arguments::{BenchArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::Allowed;
 use crate::output;
-use candle_core::DType;
+use crate::progress::{Terminal, stop_on_interrupt};
+use concord_session::bench::{Bench, Record, measure};
+use concord_suites::valueconsistency::benched;
 use std::path::Path;
 
 /// Benches a preset.
@@ -15,22 +15,9 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
     if let Some(limit) = arguments.limit {
         set.keep_first_originals(limit as usize);
     }
-    let machine = &arguments.machine;
-    let allowed = Allowed::by(machine, &std::env::temp_dir());
     let bench = Bench {
         preset: &arguments.preset,
-        cloze: arguments.cloze,
-        dtype: match machine.dtype {
-            Dtype::Auto | Dtype::Int8 => None,
-            Dtype::F32 => Some(DType::F32),
-            Dtype::Bf16 => Some(DType::BF16),
-            Dtype::F16 => Some(DType::F16),
-        },
-        int8: machine.dtype == Dtype::Int8,
-        device: &machine.device.to_string(),
-        schedule: allowed.wanted,
-        memory: allowed.memory,
-        spill: allowed.spill,
+        machine: arguments.machine.options(),
         repeats: arguments.repeats,
     };
     // What can be known to be wrong is said before the work.
@@ -50,7 +37,17 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
         let message = format!("{}: no folder to save the record in", parent.display());
         return Err(Failure::usage(message, "make it, or name another file"));
     }
-    let record = measure(&bench, &set)?;
+    let record = {
+        let (texts, prompts) = benched(&set, arguments.cloze)?;
+        stop_on_interrupt();
+        measure(
+            &bench,
+            texts,
+            &prompts,
+            output::events(),
+            &Terminal::default(),
+        )?
+    };
     match arguments.format {
         OutputFormat::Json => output::json(&record)?,
         OutputFormat::Human => output::data(&record.human())?,

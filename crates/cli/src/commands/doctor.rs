@@ -1,10 +1,7 @@
 //! `concord doctor`: what the machine has, and the proof that a device computes what it should.
 
-use crate::arguments::{DoctorArguments, Dtype, MachineArguments, OutputFormat, ScheduleChoice};
-use crate::bench::processor;
-use crate::device::{Machine, kernel_cache};
+use crate::arguments::{DoctorArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::{Allowed, available_bytes};
 use crate::output;
 use candle_core::DType;
 use concord_checkpoint::{Snapshot, demo_pair};
@@ -14,6 +11,7 @@ use concord_kernels::{
 };
 use concord_readings::{Input, Prompt, Read, Reading};
 use concord_scorer::{Demand, Schedule, Scorer, Spill, Wanted, human};
+use concord_session::{Allowed, Machine, MachineOptions, available_bytes, kernel_cache, processor};
 use include_dir::{Dir, include_dir};
 use safetensors::SafeTensors;
 use serde::Serialize;
@@ -52,14 +50,8 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<(), Failure> {
     });
     let mut rows = Vec::new();
     if let Some(device) = &arguments.device {
-        let machine = MachineArguments {
-            device: device.clone(),
-            dtype: Dtype::Auto,
-            schedule: ScheduleChoice::Auto,
-            memory: None,
-            spill: None,
-        };
-        for engine in Machine::untested(&machine)?.engines() {
+        let options = MachineOptions::on(device.clone());
+        for engine in Machine::untested(&options, output::events())?.engines() {
             output::message(&format!("checking {engine}"));
             rows.extend(checked(engine)?);
         }
@@ -387,7 +379,6 @@ fn memory(engine: &Engine, device: &str) -> Result<Vec<Checked>, Failure> {
             memory: None,
             spill: Spill::within(std::env::temp_dir()),
             loaded: true,
-            silent: false,
         };
         let machine = Machine::of(engine.clone());
         let planned = machine.plan(&allowed, device, &[demand])?.peak();

@@ -4,9 +4,7 @@ use super::answers::{Answers, NotAnswered};
 use super::inputs;
 use super::lines::{Form, Line, Lines};
 use crate::arguments::{GenerateArguments, given};
-use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
 use candle_core::DType;
@@ -16,6 +14,7 @@ use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
 use concord_scorer::{
     Demand, GenerationCounts, MemoryPlan, Schedule, Scorer, ScorerError, possible_lengths,
 };
+use concord_session::{Allowed, Machine};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -92,7 +91,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     }
     let read: Vec<Line<Nothing>> = lines.next()?;
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let machine = Machine::open(&arguments.machine, [&snapshot])?;
+    let machine = Machine::open(&arguments.machine.options(), [&snapshot], output::events())?;
     let memory = Memory::new(arguments, &machine, &snapshot);
     let mut window = Window::of(read, &sampling, &snapshot);
     let plan = memory.plan(&window, lines.growth(), None)?;
@@ -284,7 +283,7 @@ impl<'a> Memory<'a> {
             snapshot,
             dtype,
             sizes: Decoder::weight_sizes(snapshot, dtype, machine.first(), false),
-            allowed: Allowed::by(&arguments.machine, &std::env::temp_dir()),
+            allowed: Allowed::by(&arguments.machine.options(), &std::env::temp_dir()),
         }
     }
 
@@ -314,6 +313,7 @@ impl<'a> Memory<'a> {
             readings: growth * (16 * most * texts) as u64,
             texts: growth * texts as u64,
         };
-        self.machine.plan(&allowed, &self.snapshot.name, &[demand])
+        let name = &self.snapshot.name;
+        Ok(self.machine.settle(&allowed, name, &[demand])?)
     }
 }

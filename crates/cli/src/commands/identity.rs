@@ -3,11 +3,10 @@
 use super::inputs;
 use super::study::Study;
 use crate::arguments::{ChatTemplateUse, RunArguments};
-use crate::bench::processor;
-use crate::device::Machine;
 use crate::failure::Failure;
 use concord_checkpoint::Snapshot;
 use concord_runs::{Attempt, Checkpoint, Identity, Manifest, Numerics};
+use concord_session::{Machine, processor};
 use concord_suites::valueconsistency::{Form, SELF_READER, Settings};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -1,13 +1,13 @@
 //! Questions, stimuli and checkpoints as the flags name them.
 
 use crate::arguments::ChatTemplateUse;
-use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{BytesBar, stop_on_interrupt, was_interrupted};
 use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
 use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
 use concord_questions::{QuestionSet, Stimuli};
+use concord_session::Machine;
 use concord_suites::valueconsistency::Form;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;

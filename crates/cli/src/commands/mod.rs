@@ -3,7 +3,6 @@
 mod answers;
 pub mod bench;
 pub mod compare;
-mod decoders;
 pub mod doctor;
 pub mod generate;
 mod identity;

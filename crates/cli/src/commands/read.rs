@@ -1,17 +1,15 @@
 //! `concord read`: one more reader for the passages of a stored run.
 
-use super::decoders::{Base, OnDemand};
 use super::identity::of_described;
 use super::inputs;
 use super::results::{Opened, Results, settings_of};
 use super::study::Study;
 use crate::arguments::{ChatTemplateUse, OutputFormat, ReadArguments};
-use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::Allowed;
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_questions::Stimuli;
+use concord_session::{Allowed, Base, Machine};
 use concord_suites::valueconsistency::{Format, SELF_READER};
 use serde_json::{Map, Value, json};
 
@@ -46,7 +44,7 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     let reader = &readers[0];
     is_new(&opened, &reader.name)?;
     let form = inputs::form(reader, ChatTemplateUse::Auto)?;
-    let machine = Machine::open(&arguments.machine, [reader])?;
+    let machine = Machine::open(&arguments.machine.options(), [reader], output::events())?;
     let described = inputs::described(reader, form, &machine)?;
     // What was begun with other weights under the same name is not gone on with.
     let identity = identity(&described);
@@ -56,12 +54,12 @@ pub fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         wordings: &[],
         options: &opened.options,
         machine,
-        allowed: Allowed::by(&arguments.machine, &arguments.run),
+        allowed: Allowed::by(&arguments.machine.options(), &arguments.run),
     };
     stop_on_interrupt();
     let mut manifest = opened.run.manifest.clone();
     let mut base = Base::new(reader, false);
-    let mut decoder = OnDemand::new(&mut base, reader, &study);
+    let mut decoder = study.on_demand(&mut base, reader);
     let mut all = Vec::new();
     for name in &opened.names {
         let mut stored = opened.stored(name)?;

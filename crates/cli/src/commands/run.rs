@@ -1,20 +1,18 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
-use super::decoders::{Base, OnDemand, spill_of};
 use super::identity::manifest;
 use super::inputs;
 use super::results::Results;
 use super::study::{self, Asked, Study};
 use crate::arguments::{ChatTemplateUse, OutputFormat, RunArguments, given};
-use crate::device::Machine;
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::Allowed;
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
 use concord_questions::{QuestionSet, Stimuli};
 use concord_runs::{Manifest, RunDirectory, RunError, What, check_name};
 use concord_scorer::{Keep, Spill};
+use concord_session::{Allowed, Base, Machine, spill_of};
 use concord_suites::valueconsistency::{
     Abstention, Form, Format, Options, Passages, SELF_READER, Settings, Stored,
 };
@@ -51,11 +49,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         stimuli: &stimuli,
         wordings: &wordings,
         options: &options,
-        machine: Machine::open(
-            &arguments.machine,
-            snapshots.iter().chain(readers.iter().flatten()),
-        )?,
-        allowed: Allowed::by(&arguments.machine, &RunDirectory::partial_of(&planned)),
+        machine: machine(arguments, &snapshots, &readers)?,
+        allowed: Allowed::by(
+            &arguments.machine.options(),
+            &RunDirectory::partial_of(&planned),
+        ),
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let asked = study.asked(&snapshots, &forms)?;
@@ -124,6 +122,20 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         }
     };
     printed.map_err(|failure| failure.printing(&out))
+}
+
+/// What the checkpoints and those who read compute on.
+fn machine(
+    arguments: &RunArguments,
+    snapshots: &[Snapshot],
+    readers: &[Option<Snapshot>],
+) -> Result<Machine, Failure> {
+    let all = snapshots.iter().chain(readers.iter().flatten());
+    Ok(Machine::open(
+        &arguments.machine.options(),
+        all,
+        output::events(),
+    )?)
 }
 
 /// The form in which each checkpoint is asked.
@@ -244,7 +256,7 @@ impl Asking<'_> {
         for (index, ((snapshot, form), asked)) in asked_of {
             // Adapters are put on the base that is loaded.
             let next = snapshots.get(index + 1).filter(|_| !adapted);
-            let mut decoder = OnDemand::new(&mut base, snapshot, study).before(next);
+            let mut decoder = study.on_demand(&mut base, snapshot).before(next);
             let journal = directory.journal(What::Readings, &snapshot.name)?;
             let (answers, cost) = study::read(snapshot, asked, journal, &mut decoder)?;
             let mut cost = match cost {
@@ -257,7 +269,7 @@ impl Asking<'_> {
             };
             if !asked.texts.is_empty() {
                 let journal = directory.journal(What::Texts, &snapshot.name)?;
-                let written = study::write(snapshot, asked, journal, &mut decoder)?;
+                let written = study::write(asked, journal, &mut decoder)?;
                 stored.texts = written.0;
                 cost.insert("texts".into(), written.1);
             }
@@ -274,7 +286,7 @@ impl Asking<'_> {
         for reader in readers.iter().flatten() {
             let form = inputs::form(reader, ChatTemplateUse::Auto)?;
             let mut base = Base::new(reader, false);
-            let mut decoder = OnDemand::new(&mut base, reader, study);
+            let mut decoder = study.on_demand(&mut base, reader);
             for ((snapshot, stored), cost) in snapshots.iter().zip(&mut all).zip(&mut costs) {
                 let journal = directory.journal(What::Stances(&reader.name), &snapshot.name)?;
                 let read = study.stances(reader, form, &stored.texts, journal, &mut decoder)?;

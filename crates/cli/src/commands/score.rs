@@ -4,14 +4,13 @@ use super::answers::{Answers, NotAnswered};
 use super::inputs;
 use super::lines::{Form, Line, Lines};
 use crate::arguments::ScoreArguments;
-use crate::device::{Machine, sharing};
 use crate::failure::{ExitStatus, Failure};
-use crate::memory::Allowed;
 use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted, was_interrupted};
 use concord_decoder::Decoder;
 use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
 use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, ScorerError};
+use concord_session::{Allowed, Machine, sharing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -85,7 +84,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let mut lines = Lines::open(&arguments.prompts, FORM)?;
     let mut window = Window::of(lines.next()?);
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
-    let machine = Machine::open(&arguments.machine, [&snapshot])?;
+    let machine = Machine::open(&arguments.machine.options(), [&snapshot], output::events())?;
     let dtype = machine.dtype(&snapshot);
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
@@ -94,26 +93,23 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let mut planned = possible(&window)?;
     let (engine, config) = (machine.first(), machine.config());
     let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
-    let allowed = Allowed::by(&arguments.machine, &std::env::temp_dir());
-    let plan_memory = |planned: &Plan, growth: u64, silent: bool| {
+    let allowed = Allowed::by(&arguments.machine.options(), &std::env::temp_dir());
+    let plan_memory = |planned: &Plan, growth: u64| {
         let mut demand = Demand::of(planned, &snapshot.spec, &sizes, (engine, dtype), &config);
         // Later windows are larger.
         demand.readings *= growth;
         demand.rows *= growth;
-        let allowed = Allowed {
-            silent,
-            ..allowed.clone()
-        };
         machine.plan(&allowed, &snapshot.name, &[demand])
     };
     let mut growth = lines.growth();
-    if growth > 1 && plan_memory(&planned.0, growth, true)?.schedule != Schedule::PassMajor {
+    if growth > 1 && plan_memory(&planned.0, growth)?.schedule != Schedule::PassMajor {
         // Each window reads all layers: there is one.
         window.lines_too(lines.rest()?);
         planned = possible(&window)?;
         growth = 1;
     }
-    let memory = plan_memory(&planned.0, growth, false)?;
+    let memory = plan_memory(&planned.0, growth)?;
+    machine.apply(&allowed, &snapshot.name, &memory);
     let begun = Instant::now();
     let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
     let loaded = begun.elapsed().as_secs_f64();
@@ -165,7 +161,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         // Its prompts may be longer than those of the first.
         let (sizes, allowed) = allowed.with(&decoders[0], &sizes);
         let demand = Demand::of(&planned.0, &snapshot.spec, &sizes, (engine, dtype), &config);
-        machine.plan(&allowed, &snapshot.name, &[demand])?;
+        machine.settle(&allowed, &snapshot.name, &[demand])?;
     }
     done.say(loaded, begun.elapsed().as_secs_f64());
     match done.first {

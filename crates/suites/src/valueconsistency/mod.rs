@@ -7,6 +7,7 @@
 
 mod abstention;
 mod answers;
+mod benched;
 #[cfg(test)]
 mod by_construction;
 mod compare;
@@ -31,6 +32,7 @@ pub use abstention::AbstentionFindings;
 pub use answers::{
     Abstaining, AnswerTable, Answers, AnswersError, Stored, from_given, from_readings, layout,
 };
+pub use benched::benched;
 pub use compare::{
     Artefacts, Comparison, QuestionComparison, Side, Stratum, TopicComparison, compare,
 };

@@ -1,10 +1,6 @@
 //! The decoders of a run's checkpoints: loaded when they are first needed, or while the one before computes.
 
-use super::study::Study;
-use crate::device::{Machine, sharing};
-use crate::failure::{ExitStatus, Failure};
-use crate::memory::Allowed;
-use crate::output;
+use crate::{Allowed, Event, Machine, SessionError, sharing};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, DecoderError, WeightSizes};
@@ -14,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The first checkpoint, which stays loaded where adapters are put on it.
-pub(super) struct Base<'a> {
+pub struct Base<'a> {
     snapshot: &'a Snapshot,
     kept: bool,
     /// On every device.
@@ -80,8 +76,9 @@ impl Loaded<'_> {
 }
 
 /// The decoder of a checkpoint, loaded when it is first needed.
-pub(super) struct OnDemand<'b, 'a> {
+pub struct OnDemand<'b, 'a> {
     base: Option<&'b mut Base<'a>>,
+    /// The checkpoint.
     pub snapshot: &'a Snapshot,
     dtype: DType,
     machine: &'a Machine,
@@ -98,13 +95,19 @@ pub(super) struct OnDemand<'b, 'a> {
 }
 
 impl<'b, 'a> OnDemand<'b, 'a> {
-    pub fn new(base: &'b mut Base<'a>, snapshot: &'a Snapshot, study: &'a Study<'_>) -> Self {
+    /// Of a checkpoint, on a machine, within what is allowed.
+    pub fn new(
+        base: &'b mut Base<'a>,
+        snapshot: &'a Snapshot,
+        machine: &'a Machine,
+        allowed: &'a Allowed,
+    ) -> Self {
         Self {
             base: Some(base),
             snapshot,
-            dtype: study.machine.dtype(snapshot),
-            machine: &study.machine,
-            allowed: &study.allowed,
+            dtype: machine.dtype(snapshot),
+            machine,
+            allowed,
             loaded: None,
             table: None,
             later: None,
@@ -114,20 +117,20 @@ impl<'b, 'a> OnDemand<'b, 'a> {
     }
 
     /// Says which checkpoint comes next, so that it can be loaded meanwhile.
+    #[must_use]
     pub fn before(mut self, next: Option<&'a Snapshot>) -> Self {
         self.next = next;
         self
     }
 
     /// Plans the memory for what is asked, says so, and loads what the schedule keeps.
-    fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, Failure> {
+    fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, SessionError> {
         if self.loaded.is_none()
             && let Some(decoders) = self.machine.loaded_ahead(self.snapshot)
         {
-            output::message(&format!(
-                "{}: loaded while the one before it ran",
-                self.snapshot.name
-            ));
+            self.machine.tell(&Event::LoadedAhead {
+                name: &self.snapshot.name,
+            });
             self.base = None;
             self.loaded = Some(Loaded::Own(decoders));
         }
@@ -157,11 +160,16 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             .flatten()
             .map(demand)
             .collect();
-        let plan = self.machine.plan(&allowed, &self.snapshot.name, &demands)?;
+        let plan = self
+            .machine
+            .settle(&allowed, &self.snapshot.name, &demands)?;
         if let Some(base) = self.base.take() {
             let begun = Instant::now();
             let loaded = base.decoder(self.snapshot, self.dtype, self.machine, &plan.schedule);
-            self.loaded = Some(loaded.map_err(|e| Failure::from(e).of(&self.snapshot.name))?);
+            self.loaded = Some(loaded.map_err(|source| SessionError::Load {
+                name: self.snapshot.name.clone(),
+                source,
+            })?);
             self.seconds = begun.elapsed().as_secs_f64();
         }
         if plan.schedule == Schedule::PassMajor
@@ -224,6 +232,11 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         spill_of(self.allowed, self.snapshot)
     }
 
+    /// What it computes on.
+    pub fn machine(&self) -> &'a Machine {
+        self.machine
+    }
+
     /// The spellings of labels in the checkpoint's vocabulary.
     pub fn table(&mut self) -> Arc<LabelTable> {
         let table = self
@@ -232,7 +245,11 @@ impl<'b, 'a> OnDemand<'b, 'a> {
         Arc::clone(table)
     }
 
-    pub fn scorer(&mut self, asks: &Asks) -> Result<(Scorer<'_>, MemoryPlan), Failure> {
+    /// A scorer of the checkpoint, which is loaded where it is not yet, and the plan of memory.
+    ///
+    /// # Errors
+    /// [`SessionError`] where there is no room for it, or it cannot be loaded.
+    pub fn scorer(&mut self, asks: &Asks) -> Result<(Scorer<'_>, MemoryPlan), SessionError> {
         let plan = self.load(asks)?;
         let table = self.table();
         match &self.loaded {
@@ -241,29 +258,25 @@ impl<'b, 'a> OnDemand<'b, 'a> {
                 Ok((sharing(scorer, &loaded.all()[1..], &plan), plan))
             }
             // A failed load was an error, and ended the run.
-            None => Err(Failure::new(
-                ExitStatus::Unexpected,
-                "no decoder is loaded",
-                "",
-            )),
+            None => Err(SessionError::NotLoaded),
         }
     }
 }
 
 /// Where rows between layers of a checkpoint go.
-pub(super) fn spill_of(allowed: &Allowed, snapshot: &Snapshot) -> Spill {
+pub fn spill_of(allowed: &Allowed, snapshot: &Snapshot) -> Spill {
     let Spill { folder, keep } = allowed.spill.clone();
     let keep = keep.map(|Keep(run)| Keep(format!("{run}\n{}", snapshot.name)));
     Spill { folder, keep }
 }
 
 /// Plans what a checkpoint is asked while nothing is loaded, and says nothing of it.
-pub(super) fn has_room(
-    study: &Study<'_>,
+pub fn has_room(
+    machine: &Machine,
+    allowed: &Allowed,
     snapshot: &Snapshot,
     asks: impl Iterator<Item = Asks>,
-) -> Result<(), Failure> {
-    let machine = &study.machine;
+) -> Result<(), SessionError> {
     let (engine, dtype, config) = (machine.first(), machine.dtype(snapshot), machine.config());
     let sizes = Decoder::weight_sizes(snapshot, dtype, engine, false);
     let asks: Vec<Asks> = asks.collect();
@@ -282,15 +295,12 @@ pub(super) fn has_room(
             texts: asks.texts,
         })
         .collect();
-    let silent = Allowed {
-        silent: true,
-        ..study.allowed.clone()
-    };
-    machine.plan(&silent, &snapshot.name, &demands).map(|_| ())
+    machine.plan(allowed, &snapshot.name, &demands)?;
+    Ok(())
 }
 
 /// How much a decoder is asked at once.
-pub(super) struct Asks {
+pub struct Asks {
     /// Rows of the trie, or of all prompts.
     pub rows: u64,
     /// The longest sequence.
@@ -302,6 +312,7 @@ pub(super) struct Asks {
 }
 
 impl Asks {
+    /// Of a plan.
     pub fn of(plan: &Plan) -> Self {
         Self {
             rows: plan.trie.len() as u64,

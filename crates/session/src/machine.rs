@@ -1,9 +1,7 @@
 //! What a command computes on: the processor, GPUs, or a device of candle's.
 
-use crate::arguments::{Dtype, MachineArguments};
-use crate::failure::{ExitStatus, Failure};
 use crate::memory::{Allowed, available_bytes};
-use crate::output;
+use crate::{DeviceChoice, Event, Events, MachineOptions, Precision, SessionError};
 use candle_core::{DType, Device};
 use concord_checkpoint::{Snapshot, Weights, cache_folder};
 use concord_decoder::{Decoder, DecoderError, Loading};
@@ -16,65 +14,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Which devices are wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceChoice {
-    /// The first GPU where there is one, else the processor.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// A GPU by its number.
-    Cuda(usize),
-    /// Every GPU.
-    CudaAll,
-    /// The GPU of a Mac.
-    Metal,
-    /// The processor through the generic path, to compare with.
-    Generic,
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => formatter.write_str("auto"),
-            Self::Cpu => formatter.write_str("cpu"),
-            Self::Cuda(index) => write!(formatter, "cuda:{index}"),
-            Self::CudaAll => formatter.write_str("cuda:all"),
-            Self::Metal => formatter.write_str("metal"),
-            Self::Generic => formatter.write_str("generic"),
-        }
-    }
-}
-
-/// Parses what `--device` is given.
-pub(crate) fn device(text: &str) -> Result<DeviceChoice, String> {
-    match text {
-        "auto" | "" => Ok(DeviceChoice::Auto),
-        "cpu" => Ok(DeviceChoice::Cpu),
-        "cuda" => Ok(DeviceChoice::Cuda(0)),
-        "cuda:all" => Ok(DeviceChoice::CudaAll),
-        "metal" => Ok(DeviceChoice::Metal),
-        "generic" => Ok(DeviceChoice::Generic),
-        other => {
-            let number = other
-                .strip_prefix("cuda:")
-                .and_then(|number| number.parse().ok());
-            number.map(DeviceChoice::Cuda).ok_or_else(|| {
-                format!("`{other}` is none of auto, cpu, cuda:0, cuda:1, …, cuda:all and metal")
-            })
-        }
-    }
-}
-
 /// What others may take of a device, and the passes of the checkpoint that computes.
 const MARGIN: u64 = 2 << 30;
 
 /// What a command computes on.
-#[derive(Clone, Debug)]
-pub(crate) struct Machine {
+#[derive(Clone)]
+pub struct Machine {
     engines: Vec<Engine>,
-    wanted: Dtype,
+    precision: Precision,
     ahead: Arc<Mutex<Option<Ahead>>>,
+    events: Events,
 }
 
 /// A checkpoint that is loaded while another one computes.
@@ -83,9 +32,9 @@ struct Ahead {
     loading: Vec<Loading>,
 }
 
-impl fmt::Debug for Ahead {
+impl fmt::Debug for Machine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a checkpoint on its way")
+        formatter.debug_list().entries(&self.engines).finish()
     }
 }
 
@@ -94,12 +43,13 @@ impl Machine {
     /// out wrong is not used: its plain form is, or the processor, and that is said.
     ///
     /// # Errors
-    /// [`Failure`] naming what is missing.
+    /// [`SessionError`] naming what is missing.
     pub fn open<'a>(
-        arguments: &MachineArguments,
+        options: &MachineOptions,
         snapshots: impl IntoIterator<Item = &'a Snapshot>,
-    ) -> Result<Self, Failure> {
-        let mut machine = Self::untested(arguments)?;
+        events: Events,
+    ) -> Result<Self, SessionError> {
+        let mut machine = Self::untested(options, events)?;
         machine.check(snapshots);
         Ok(machine)
     }
@@ -107,28 +57,27 @@ impl Machine {
     /// The same without any check.
     ///
     /// # Errors
-    /// [`Failure`] naming what is missing.
-    pub fn untested(arguments: &MachineArguments) -> Result<Self, Failure> {
-        let held = match arguments.dtype {
-            Dtype::Int8 => Held::Int8,
+    /// [`SessionError`] naming what is missing.
+    pub fn untested(options: &MachineOptions, events: Events) -> Result<Self, SessionError> {
+        let held = match options.precision {
+            Precision::Int8 => Held::Int8,
             _ => Held::Whole,
         };
-        let generic = [DeviceChoice::Metal, DeviceChoice::Generic].contains(&arguments.device);
+        let generic = [DeviceChoice::Metal, DeviceChoice::Generic].contains(&options.device);
         if held == Held::Int8 && generic {
-            let message = "candle's operations have no weights of eight bits";
-            return Err(Failure::usage(
-                message,
-                "leave --dtype out, or use another --device",
-            ));
+            return Err(SessionError::Options {
+                message: "candle's operations have no weights of eight bits".to_owned(),
+                help: "leave --dtype out, or use another --device",
+            });
         }
         let cpu = || Engine::Cpu(KernelPath::best(), held);
-        let engines = match &arguments.device {
+        let engines = match &options.device {
             DeviceChoice::Cpu => vec![cpu()],
             DeviceChoice::Generic => vec![Engine::Generic(Device::Cpu)],
             DeviceChoice::Metal => vec![Engine::Generic(metal()?)],
             DeviceChoice::Cuda(index) => vec![Engine::Cuda(open(*index)?, held)],
             DeviceChoice::CudaAll => {
-                let count = gpu_count().map_err(|error| Failure::from(&error))?;
+                let count = gpu_count()?;
                 let gpus = (0..count).map(open).collect::<Result<Vec<_>, _>>()?;
                 gpus.into_iter()
                     .map(|gpu| Engine::Cuda(gpu, held))
@@ -144,7 +93,7 @@ impl Machine {
                         _ => false,
                     };
                     if !is_usual {
-                        output::message(&format!("cuda:0: {error}: computing on the processor"));
+                        events(&Event::NoGpu { error: &error });
                     }
                     vec![cpu()]
                 }
@@ -152,8 +101,9 @@ impl Machine {
         };
         Ok(Self {
             engines,
-            wanted: arguments.dtype,
+            precision: options.precision,
             ahead: Arc::default(),
+            events,
         })
     }
 
@@ -182,22 +132,23 @@ impl Machine {
                     continue;
                 };
                 if failed.iter().all(|check| check.kernel == "attention") {
-                    output::message(&format!(
-                        "cuda:{} ({name}): {} came out wrong: its plain form is used, which is slower",
-                        gpu.index(),
-                        first.what
-                    ));
+                    (self.events)(&Event::PlainKernel {
+                        gpu: gpu.index(),
+                        name: &name,
+                        what: &first.what,
+                    });
                     continue;
                 }
                 let what = first
                     .error
                     .clone()
                     .unwrap_or_else(|| "it came out wrong".into());
-                output::message(&format!(
-                    "cuda:{0} ({name}): {1}: {what}: it is not used. `concord doctor --device cuda:{0}` says more",
-                    gpu.index(),
-                    first.what
-                ));
+                (self.events)(&Event::GpuNotUsed {
+                    gpu: gpu.index(),
+                    name: &name,
+                    what: &first.what,
+                    problem: &what,
+                });
                 let is_other = |engine: &Engine| {
                     engine
                         .gpu()
@@ -206,10 +157,13 @@ impl Machine {
                 self.engines.retain(is_other);
                 continue 'gpus;
             }
-            output::message(&format!("cuda:{}: {name}", gpu.index()));
+            (self.events)(&Event::Gpu {
+                gpu: gpu.index(),
+                name: &name,
+            });
         }
         if self.engines.is_empty() {
-            output::message("computing on the processor");
+            (self.events)(&Event::Processor);
             self.engines = vec![Engine::Cpu(KernelPath::best(), held)];
         }
     }
@@ -218,8 +172,9 @@ impl Machine {
     pub fn of(engine: Engine) -> Self {
         Self {
             engines: vec![engine],
-            wanted: Dtype::Auto,
+            precision: Precision::Auto,
             ahead: Arc::default(),
+            events: crate::silent(),
         }
     }
 
@@ -246,23 +201,23 @@ impl Machine {
     /// What products multiply: as stored, where the device has products of that.
     pub fn dtype(&self, snapshot: &Snapshot) -> DType {
         let stored = snapshot.weights.stored_dtype();
-        match (self.wanted, self.first()) {
-            (Dtype::F32, _) => DType::F32,
-            (Dtype::Bf16, _) => DType::BF16,
-            (Dtype::F16, _) => DType::F16,
-            (Dtype::Int8 | Dtype::Auto, Engine::Cuda(..)) => match stored {
+        match (self.precision, self.first()) {
+            (Precision::F32, _) => DType::F32,
+            (Precision::Bf16, _) => DType::BF16,
+            (Precision::F16, _) => DType::F16,
+            (Precision::Int8 | Precision::Auto, Engine::Cuda(..)) => match stored {
                 DType::F16 => DType::F16,
                 _ => DType::BF16,
             },
             // A Mac's memory is small; on the processor candle widens halves for every product.
-            (Dtype::Int8 | Dtype::Auto, Engine::Generic(device)) => {
+            (Precision::Int8 | Precision::Auto, Engine::Generic(device)) => {
                 if device.is_metal() {
                     stored
                 } else {
                     DType::F32
                 }
             }
-            (Dtype::Int8 | Dtype::Auto, Engine::Cpu(path, _)) => match stored {
+            (Precision::Int8 | Precision::Auto, Engine::Cpu(path, _)) => match stored {
                 DType::BF16 if !path.has_bf16() => DType::F32,
                 stored => stored,
             },
@@ -317,16 +272,17 @@ impl Machine {
         Value::Array(gpus.collect())
     }
 
-    /// Plans what a checkpoint is asked in the memory of the devices.
+    /// Plans what a checkpoint is asked in the memory of the devices. Nothing changes but that what is free is given back first, and that
+    /// a checkpoint which was loaded ahead is let go where there is no room else; [`Machine::apply`] does what the plan says.
     ///
     /// # Errors
-    /// [`Failure`] where no wanted schedule fits.
+    /// [`SessionError::Device`] where no wanted schedule fits.
     pub fn plan(
         &self,
         allowed: &Allowed,
         name: &str,
         demands: &[Demand<'_>],
-    ) -> Result<MemoryPlan, Failure> {
+    ) -> Result<MemoryPlan, SessionError> {
         match self.plan_here(allowed, name, demands) {
             // What comes next can wait.
             Err(_) if self.forget_ahead() => self.plan_here(allowed, name, demands),
@@ -339,7 +295,7 @@ impl Machine {
         allowed: &Allowed,
         name: &str,
         demands: &[Demand<'_>],
-    ) -> Result<MemoryPlan, Failure> {
+    ) -> Result<MemoryPlan, SessionError> {
         let gpus: Vec<&Arc<Gpu>> = self.engines.iter().filter_map(Engine::gpu).collect();
         if gpus.is_empty() {
             return allowed.plan(name, demands);
@@ -347,9 +303,8 @@ impl Machine {
         let mut free = u64::MAX;
         for gpu in &gpus {
             gpu.trim();
-            let bytes = gpu.free_bytes().map_err(|error| Failure::from(&error))?;
             // What others may take meanwhile.
-            free = free.min(bytes as u64 / 100 * 97);
+            free = free.min(gpu.free_bytes()? as u64 / 100 * 97);
         }
         let free = allowed.memory.map_or(free, |memory| memory.min(free));
         // Whatever passes had to be before.
@@ -364,27 +319,46 @@ impl Machine {
             .collect();
         let host = available_bytes().map(|bytes| bytes / 10 * 9 / gpus.len() as u64);
         let plan = MemoryPlan::on_gpu(&shared, allowed.wanted, free, host, &allowed.spill);
-        let plan = plan.map_err(|error| {
+        plan.map_err(|error| {
             let help = match allowed.memory {
                 Some(_) => "allow more with --memory",
                 None => "end other programs on the device, use --dtype int8, or --device cpu",
             };
-            Failure::new(
-                ExitStatus::Device,
-                format!("{name}: on {}: {error}", self.name()),
-                help,
-            )
-        })?;
-        if allowed.silent {
-            return Ok(plan);
-        }
-        for gpu in &gpus {
+            SessionError::Device {
+                message: format!("{name}: on {}: {error}", self.name()),
+                help: help.to_owned(),
+            }
+        })
+    }
+
+    /// Does what a plan says: passes of its length. Tells of it where the checkpoint is still to be loaded.
+    pub fn apply(&self, allowed: &Allowed, name: &str, plan: &MemoryPlan) {
+        for gpu in self.engines.iter().filter_map(Engine::gpu) {
             gpu.set_pass_rows(plan.rows_per_pass);
         }
         if !allowed.loaded {
-            output::message(&format!("{name}: {plan}"));
+            (self.events)(&Event::Planned { name, plan });
         }
+    }
+
+    /// Plans, and does what the plan says.
+    ///
+    /// # Errors
+    /// As [`Machine::plan`].
+    pub fn settle(
+        &self,
+        allowed: &Allowed,
+        name: &str,
+        demands: &[Demand<'_>],
+    ) -> Result<MemoryPlan, SessionError> {
+        let plan = self.plan(allowed, name, demands)?;
+        self.apply(allowed, name, &plan);
         Ok(plan)
+    }
+
+    /// Tells of what happens elsewhere with this machine.
+    pub fn tell(&self, event: &Event<'_>) {
+        (self.events)(event);
     }
 
     /// Loads a checkpoint on every device, each on a thread of its own.
@@ -463,54 +437,42 @@ impl Machine {
 }
 
 /// A scorer that shares its work among the decoders of one checkpoint.
-pub(crate) fn sharing<'a>(
-    scorer: Scorer<'a>,
-    others: &'a [Decoder],
-    memory: &MemoryPlan,
-) -> Scorer<'a> {
+pub fn sharing<'a>(scorer: Scorer<'a>, others: &'a [Decoder], memory: &MemoryPlan) -> Scorer<'a> {
     scorer
         .sharing(others.iter().collect())
         .with_streams_on_host(memory.on_host > 0)
 }
 
-fn open(index: usize) -> Result<Arc<Gpu>, Failure> {
-    Gpu::open(index, kernel_cache()).map_err(|error| Failure::from(&error))
+fn open(index: usize) -> Result<Arc<Gpu>, SessionError> {
+    Ok(Gpu::open(index, kernel_cache())?)
+}
+
+/// The processor's name, from the kernel.
+pub fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    name.map_or_else(
+        || std::env::consts::ARCH.to_owned(),
+        |name| name.trim_matches([':', '\t', ' ']).to_owned(),
+    )
 }
 
 /// Where compiled kernels are kept.
-pub(crate) fn kernel_cache() -> Option<PathBuf> {
+pub fn kernel_cache() -> Option<PathBuf> {
     Some(cache_folder()?.join("kernels"))
 }
 
-fn metal() -> Result<Device, Failure> {
+fn metal() -> Result<Device, SessionError> {
     if !candle_core::utils::metal_is_available() {
-        let message = "this program was built without Metal";
-        let help = "on a Mac, build it with --features metal; elsewhere use --device cpu";
-        return Err(Failure::new(ExitStatus::Device, message, help));
+        return Err(SessionError::Device {
+            message: "this program was built without Metal".to_owned(),
+            help: "on a Mac, build it with --features metal; elsewhere use --device cpu".to_owned(),
+        });
     }
-    Device::new_metal(0).map_err(|error| {
-        Failure::new(
-            ExitStatus::Device,
-            format!("metal: {error}"),
-            "use --device cpu",
-        )
+    Device::new_metal(0).map_err(|error| SessionError::Device {
+        message: format!("metal: {error}"),
+        help: "use --device cpu".to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_read() {
-        assert_eq!(device("auto"), Ok(DeviceChoice::Auto));
-        assert_eq!(device("cuda"), Ok(DeviceChoice::Cuda(0)));
-        assert_eq!(device("cuda:3"), Ok(DeviceChoice::Cuda(3)));
-        assert_eq!(device("cuda:all"), Ok(DeviceChoice::CudaAll));
-        // An empty variable is none.
-        assert_eq!(device(""), Ok(DeviceChoice::Auto));
-        for wrong in ["gpu", "cuda:", "cuda:x", "cuda:-1"] {
-            assert!(device(wrong).unwrap_err().contains("cuda:all"), "{wrong}");
-        }
-    }
 }

@@ -1,19 +1,17 @@
 //! The throughput harness behind `concord bench` and `cargo bench`.
 
-use crate::arguments::{Dtype, MachineArguments, ScheduleChoice};
-use crate::ceiling::{peak_flops, product_rate};
-use crate::device::{Machine, device, sharing};
-use crate::failure::Failure;
-use crate::memory::{Allowed, keep_freed, peak_bytes};
-use crate::progress::{Bar, stop_on_interrupt, stop_wanted};
+use crate::{
+    Allowed, Events, Machine, MachineOptions, Meter, Precision, SessionError, Size, keep_freed,
+    peak_bytes, peak_flops, processor, product_rate, sharing,
+};
 use candle_core::DType;
 use concord_checkpoint::{Snapshot, presets};
 use concord_decoder::{Decoder, Times, Work};
 use concord_kernels::{Engine, Held};
-use concord_questions::{Ask, Kind, QuestionSet, Stimuli};
-use concord_readings::{Input, Prompt};
-use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, Spill, Wanted, human};
-use concord_suites::valueconsistency::{Form, Format, Options, Voice, plan};
+use concord_readings::Prompt;
+use concord_scorer::{
+    Counts, Demand, LabelTable, Plan, Progress, Schedule, Scorer, ScorerError, human,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -32,20 +30,8 @@ const SLOWER_SHARE: f64 = 0.96;
 pub struct Bench<'a> {
     /// The checkpoint shape.
     pub preset: &'a str,
-    /// Whether answer texts are read as well as letters.
-    pub cloze: bool,
-    /// What products multiply; `None` for `bf16` where the device has products of it.
-    pub dtype: Option<DType>,
-    /// Whether weights of layers are rounded to eight bits.
-    pub int8: bool,
-    /// Where it computes, as `--device` names it.
-    pub device: &'a str,
-    /// Which schedule.
-    pub schedule: Wanted,
-    /// Bytes of memory at most; without it, what is available.
-    pub memory: Option<u64>,
-    /// The folder for rows between layers.
-    pub spill: Spill,
+    /// What it runs on.
+    pub machine: MachineOptions,
     /// How often it is run; the best time counts.
     pub repeats: usize,
 }
@@ -310,31 +296,37 @@ impl Record {
     }
 }
 
-/// Runs the question set through a made-up checkpoint and times it.
+/// Runs prompts through a made-up checkpoint, whose tokenizer is trained on `texts`, and times it.
 ///
 /// # Errors
-/// [`Failure`] for an unknown preset or questions without stimuli.
-pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> {
+/// [`SessionError::Options`] for an unknown preset; [`SessionError`].
+pub fn measure(
+    bench: &Bench<'_>,
+    texts: Vec<String>,
+    prompts: &[Prompt],
+    events: Events,
+    meter: &dyn Meter,
+) -> Result<Record, SessionError> {
     keep_freed();
-    let stimuli = Stimuli::own()?;
-    let Some(snapshot) = Snapshot::preset(bench.preset, texts(set, &stimuli)?, SEED)? else {
-        let message = format!("no preset `{}`", bench.preset);
-        return Err(Failure::usage(
-            message,
-            format!("there are {}", presets().join(", ")),
-        ));
+    let Some(snapshot) = Snapshot::preset(bench.preset, texts, SEED)? else {
+        return Err(SessionError::NoPreset {
+            name: bench.preset.to_owned(),
+            known: presets().join(", "),
+        });
     };
-    let prompts = asked(bench, set, &stimuli)?;
-    let machine = machine(bench, &snapshot)?;
+    let failed = |source: ScorerError| match source {
+        ScorerError::Stopped => SessionError::Stopped,
+        source => SessionError::Ask {
+            name: bench.preset.to_owned(),
+            source,
+        },
+    };
+    let machine = Machine::open(&bench.machine, [&snapshot], events)?;
     let (engine, config) = (machine.first(), machine.config());
-    let dtype = match engine {
-        Engine::Cpu(path, _) if bench.dtype.is_none() && !path.has_bf16() => DType::F32,
-        Engine::Generic(device) if bench.dtype.is_none() && !device.is_metal() => DType::F32,
-        _ => bench.dtype.unwrap_or(DType::BF16),
-    };
+    let dtype = dtype(bench.machine.precision, engine);
     let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
     let begun = Instant::now();
-    let planned = Plan::new(&snapshot, &table, &prompts)?;
+    let planned = Plan::new(&snapshot, &table, prompts).map_err(failed)?;
     let plan_seconds = begun.elapsed().as_secs_f64();
     let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
     let demand = Demand {
@@ -342,14 +334,8 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
         readings: 0,
         ..Demand::of(&planned, &snapshot.spec, &sizes, (engine, dtype), &config)
     };
-    let allowed = Allowed {
-        wanted: bench.schedule,
-        memory: bench.memory,
-        spill: bench.spill.clone(),
-        loaded: false,
-        silent: false,
-    };
-    let memory = machine.plan(&allowed, bench.preset, &[demand])?;
+    let allowed = Allowed::by(&bench.machine, &std::env::temp_dir());
+    let memory = machine.settle(&allowed, bench.preset, &[demand])?;
     let begun = Instant::now();
     let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
     let load_seconds = begun.elapsed().as_secs_f64();
@@ -359,13 +345,19 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     if let Some(gpu) = engine.gpu() {
         gpu.forget_peak();
     }
+    let best = best_of(bench, &scorer, &planned, &memory.schedule, meter).map_err(failed)?;
     let Best {
         seconds,
         counts,
         times,
         layers_read,
-    } = best_of(bench, &scorer, &planned, &memory.schedule)?;
-    let times = timed_again(engine, &scorer, &planned, &memory.schedule)?.unwrap_or(times);
+    } = best.ok_or_else(|| SessionError::Options {
+        message: "a bench runs at least once".to_owned(),
+        help: "--repeats 1",
+    })?;
+    let times = timed_again(engine, &scorer, &planned, &memory.schedule, meter)
+        .map_err(failed)?
+        .unwrap_or(times);
     // What the products alone take is not the run's.
     let peak_bytes = engine
         .gpu()
@@ -419,40 +411,16 @@ pub fn measure(bench: &Bench<'_>, set: &QuestionSet) -> Result<Record, Failure> 
     })
 }
 
-/// What the checkpoint is asked: letters in both orders, in chat form.
-fn asked(bench: &Bench<'_>, set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<Prompt>, Failure> {
-    let mut formats = vec![Format::Letter];
-    if bench.cloze {
-        formats.push(Format::Cloze);
+/// What products multiply: bfloat16 where nothing else is wanted and the device has products of it.
+fn dtype(precision: Precision, engine: &Engine) -> DType {
+    match (precision, engine) {
+        (Precision::F32, _) => DType::F32,
+        (Precision::F16, _) => DType::F16,
+        (Precision::Bf16, _) => DType::BF16,
+        (_, Engine::Cpu(path, _)) if !path.has_bf16() => DType::F32,
+        (_, Engine::Generic(device)) if !device.is_metal() => DType::F32,
+        _ => DType::BF16,
     }
-    let options = Options {
-        formats,
-        ..Options::letters()
-    };
-    let voice = Voice {
-        form: Form::Chat,
-        lead: "",
-    };
-    Ok(plan(set, stimuli, &[], voice, &options)?)
-}
-
-/// The devices that a bench names.
-fn machine(bench: &Bench<'_>, snapshot: &Snapshot) -> Result<Machine, Failure> {
-    let wrong = |problem: String| Failure::usage(problem, "see `concord bench --help`");
-    let arguments = MachineArguments {
-        device: device(bench.device).map_err(wrong)?,
-        dtype: match bench.dtype {
-            _ if bench.int8 => Dtype::Int8,
-            Some(DType::F32) => Dtype::F32,
-            Some(DType::F16) => Dtype::F16,
-            Some(_) => Dtype::Bf16,
-            None => Dtype::Auto,
-        },
-        schedule: ScheduleChoice::Auto,
-        memory: None,
-        spill: None,
-    };
-    Machine::open(&arguments, [snapshot])
 }
 
 /// The best of some runs.
@@ -469,22 +437,19 @@ fn best_of(
     scorer: &Scorer<'_>,
     planned: &Plan,
     schedule: &Schedule,
-) -> Result<Best, Failure> {
-    stop_on_interrupt();
+    meter: &dyn Meter,
+) -> Result<Option<Best>, ScorerError> {
     let mut best: Option<Best> = None;
     for _ in 0..bench.repeats {
-        let bar = Bar::new(bench.preset, planned.trie.len() as u64);
+        meter.begin(bench.preset, Size::Rows(planned.trie.len() as u64));
         let begun = Instant::now();
-        let (counts, times) = scorer.run(planned, schedule, |progress, _| {
-            bar.show(progress);
-            if stop_wanted(progress) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
+        let outcome = scorer.run(planned, schedule, |progress, _| {
+            meter.rows(progress);
+            go_on(meter, progress)
+        });
         let seconds = begun.elapsed().as_secs_f64();
-        bar.finish();
+        meter.end();
+        let (counts, times) = outcome?;
         let layers_read = best
             .as_ref()
             .map_or_else(|| scorer.decoder().layers_read(), |best| best.layers_read);
@@ -497,7 +462,16 @@ fn best_of(
             });
         }
     }
-    best.ok_or_else(|| Failure::usage("a bench runs at least once", "--repeats 1"))
+    Ok(best)
+}
+
+/// Whether to go on: not where it is to stop and something is left to stop.
+fn go_on(meter: &dyn Meter, progress: Progress) -> ControlFlow<()> {
+    if meter.stops() && progress.rows_done < progress.rows {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Where a GPU's time goes, by a run of its own: taking it costs some.
@@ -506,46 +480,15 @@ fn timed_again(
     scorer: &Scorer<'_>,
     planned: &Plan,
     schedule: &Schedule,
-) -> Result<Option<Times>, Failure> {
+    meter: &dyn Meter,
+) -> Result<Option<Times>, ScorerError> {
     let Some(gpu) = engine.gpu() else {
         return Ok(None);
     };
     gpu.set_timed(true);
-    let run = scorer.run(planned, schedule, |progress, _| {
-        if stop_wanted(progress) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
+    let run = scorer.run(planned, schedule, |progress, _| go_on(meter, progress));
     gpu.set_timed(false);
     Ok(Some(run?.1))
-}
-
-/// The texts that the preset's tokenizer is trained on.
-fn texts(set: &QuestionSet, stimuli: &Stimuli) -> Result<Vec<String>, Failure> {
-    let mut texts = Vec::new();
-    for file in &set.files {
-        for question in &file.questions {
-            let ask = Ask::question(stimuli, &file.origin.language, question);
-            if let Input::Conversation(messages) = ask.render(Kind::Chat, false, "")?.input {
-                texts.extend(messages.into_iter().map(|message| message.content));
-            }
-        }
-    }
-    Ok(texts)
-}
-
-/// The processor's name, from the kernel.
-pub(crate) fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    name.map_or_else(
-        || std::env::consts::ARCH.to_owned(),
-        |name| name.trim_matches([':', '\t', ' ']).to_owned(),
-    )
 }
 
 /// A share of a ceiling that was measured in the same run. More than all of it means that others used the machine meanwhile.

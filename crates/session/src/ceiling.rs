@@ -1,6 +1,6 @@
 //! What products alone do on a device: what a run is held against.
 
-use crate::failure::Failure;
+use crate::SessionError;
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::Mlp;
 use concord_decoder::{Decoder, DecoderError};
@@ -11,7 +11,7 @@ use std::time::Instant;
 const REPEATS: usize = 5;
 
 /// Operations a second of a layer's four products over one pass, each at its best.
-pub(crate) fn product_rate(decoder: &Decoder) -> Result<f64, Failure> {
+pub fn product_rate(decoder: &Decoder) -> Result<f64, SessionError> {
     let (engine, config) = (decoder.engine(), decoder.engine().config());
     let spec = decoder.spec();
     let mlp = match spec.layers[0].mlp {
@@ -29,7 +29,7 @@ pub(crate) fn product_rate(decoder: &Decoder) -> Result<f64, Failure> {
             .collect();
         Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_dtype(dtype)
     };
-    let failed = |error: candle_core::Error| Failure::from(DecoderError::Tensor(error));
+    let failed = |error: candle_core::Error| SessionError::from(DecoderError::Tensor(error));
     let (mut flops, mut seconds) = (0.0, 0.0);
     for (inner, outer) in shapes {
         flops += (2 * config.rows_per_pass * inner * outer) as f64;
@@ -37,7 +37,7 @@ pub(crate) fn product_rate(decoder: &Decoder) -> Result<f64, Failure> {
         let Engine::Cpu(path, _) = engine else {
             let rows = tensor(config.rows_per_pass, inner, DType::F32).map_err(failed)?;
             let took = engine.product_seconds(&weight, &rows, decoder.dtype(), REPEATS);
-            seconds += took.map_err(|error| Failure::from(DecoderError::from(error)))?;
+            seconds += took.map_err(|error| SessionError::from(DecoderError::from(error)))?;
             continue;
         };
         let operands = operands(decoder.dtype());
@@ -66,7 +66,7 @@ fn operands(dtype: DType) -> Operands {
 }
 
 /// Operations a second that registers do; 0 where that is not measured.
-pub(crate) fn peak_flops(engine: &Engine, dtype: DType) -> f64 {
+pub fn peak_flops(engine: &Engine, dtype: DType) -> f64 {
     match engine {
         Engine::Cpu(path, _) => path.peak_flops(operands(dtype)),
         _ => 0.0,
