@@ -87,6 +87,12 @@ impl Settings {
             key: key.to_owned(),
             problem,
         };
+        // Other ways have other keys.
+        let kind = config.get("peft_type").and_then(Value::as_str);
+        if kind != Some("LORA") {
+            let kind = kind.unwrap_or("absent");
+            return Err(error("peft_type", format!("is {kind}; LORA is read")));
+        }
         for (key, value) in &config {
             let off = match value {
                 Value::Null | Value::Bool(false) => true,
@@ -99,11 +105,6 @@ impl Settings {
                 let problem = "is not known to this program and could change the numbers";
                 return Err(error(key, problem.to_owned()));
             }
-        }
-        let kind = config.get("peft_type").and_then(Value::as_str);
-        if kind != Some("LORA") {
-            let kind = kind.unwrap_or("absent");
-            return Err(error("peft_type", format!("is {kind}; LORA is read")));
         }
         match config.get("init_lora_weights") {
             None | Some(Value::Null | Value::Bool(_)) => {}

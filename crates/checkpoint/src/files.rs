@@ -32,6 +32,9 @@ pub(crate) fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::File::open(path)?
         .take(LARGEST)
         .read_to_end(&mut bytes)?;
+    if bytes.starts_with(b"version https://git-lfs") {
+        return refused("a git-lfs pointer stands in its place; `git lfs pull` fetches the file");
+    }
     Ok(bytes)
 }
 

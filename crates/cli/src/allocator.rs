@@ -17,24 +17,51 @@ static ALLOCATOR: Bounded = Bounded;
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
-        unsafe { System.alloc(layout) }
+        given(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
-        unsafe { System.alloc_zeroed(layout) }
+        given(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         give_back(layout.size());
         take(size);
-        unsafe { System.realloc(place, layout, size) }
+        given(unsafe { System.realloc(place, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         give_back(layout.size());
         unsafe { System.dealloc(place, layout) }
     }
+}
+
+/// What the system gave; where it gives nothing, the program ends with words of its own.
+fn given(place: *mut u8, bytes: usize) -> *mut u8 {
+    if place.is_null() {
+        no_room(bytes);
+    }
+    place
+}
+
+/// The system has no memory left, or allows the process no more (`ulimit -v`).
+#[cold]
+#[expect(clippy::exit, reason = "the only way out of an allocator")]
+fn no_room(bytes: usize) -> ! {
+    if is_renderer() {
+        std::process::exit(OUT_OF_ROOM);
+    }
+    let mut out = std::io::stderr();
+    // Numbers are written without an allocation; nothing can be done about a stderr that takes nothing.
+    let _ = writeln!(
+        out,
+        "error: the system gives no more memory ({bytes} bytes were asked for)"
+    );
+    let _ = out.write_all(
+        b"help: raise the limit (ulimit -v), end other programs, or name less with --memory\n",
+    );
+    std::process::exit(ExitStatus::Device as i32)
 }
 
 // No allocation is longer than `i64::MAX` bytes.

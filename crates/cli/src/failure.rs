@@ -221,6 +221,9 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "the file is damaged or its download was cut off: copy it again"
         }
         CheckpointError::UnknownArchitecture { .. } => "`concord models` lists what is supported",
+        CheckpointError::Config { path, .. } if path.ends_with("adapter_config.json") => {
+            "this version would apply such an adapter wrongly: merge it with PEFT and use the merged checkpoint"
+        }
         CheckpointError::Config { .. } => {
             "this version cannot compute such a checkpoint rightly; use another one, or correct config.json"
         }

@@ -136,6 +136,13 @@ fn within(file: &QuestionFile, oddities: &mut Vec<Oddity>) {
         {
             odd.add(row, "does not end in a question mark");
         }
+        let spaced = [&question.topic, &question.question, &question.original];
+        if spaced.iter().any(|text| text.trim() != text.as_str()) {
+            odd.add(
+                row,
+                "begins or ends with a space; topics and originals that differ by one are two",
+            );
+        }
         if let Some(first) = seen.insert(&question.question, row) {
             odd.add(row, format!("repeats the question of row {first}"));
         }

@@ -175,11 +175,12 @@ fn differences(runs: &[Opened]) -> Vec<String> {
         let (a, b) = (name(first), name(other));
         if at(first, ["questions", "digest"]) != at(other, ["questions", "digest"]) {
             let shared = shared(&[first, other]).len();
-            found.push(format!(
-                "{a} asked {} questions and {b} {}, of which {shared} are the same",
-                first.run.questions.len(),
-                other.run.questions.len()
-            ));
+            let (asked, of_other) = (first.run.questions.len(), other.run.questions.len());
+            found.push(if asked == shared && of_other == shared {
+                format!("{a} and {b} asked the same {shared} questions in another order, or differ in portraits")
+            } else {
+                format!("{a} asked {asked} questions and {b} {of_other}, of which {shared} are the same")
+            });
         }
         if at(first, ["stimuli", "digest"]) != at(other, ["stimuli", "digest"]) {
             found.push(format!("{b} asked in another wording than {a}"));

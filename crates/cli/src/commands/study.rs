@@ -215,5 +215,13 @@ fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, 
 
 /// Tokenises prompts and lays out their trie.
 fn lay_out(snapshot: &Snapshot, table: &LabelTable, prompts: &[Prompt]) -> Result<Plan, Failure> {
-    Plan::new(snapshot, table, prompts).map_err(|error| Failure::from(error).of(&snapshot.name))
+    Plan::new(snapshot, table, prompts).map_err(|error| {
+        let in_other_words =
+            matches!(&error, ScorerError::TooLong { id, .. } if id.contains(":wording="));
+        let failure = Failure::from(error).of(&snapshot.name);
+        if in_other_words {
+            return failure.and_help("--sampled 0 leaves the questions in other words out");
+        }
+        failure
+    })
 }

@@ -1,6 +1,6 @@
 //! Prompts of the user's own, of which some cannot be asked.
 
-use crate::{concord, concord_on, golden, score};
+use crate::{concord, concord_on, copy_of_golden, golden, score};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -140,4 +140,36 @@ fn a_run_that_cannot_be_printed_is_whole() {
     assert_eq!(outcome.status.code(), Some(1), "{said}");
     assert!(said.contains("the run is whole in x"), "{said}");
     concord(folder.path(), &["measure", "x"]).ok();
+}
+
+/// Two questions that a template cuts to one text would get one answer.
+#[test]
+fn a_template_that_cuts_a_question_is_an_error_of_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("llama3-gqa-untied", folder.path());
+    let template = "{% for m in messages %}{{ m.role }}: {{ m.content[:12] }}\n{% endfor %}";
+    std::fs::write(model.join("chat_template.jinja"), template).unwrap();
+    let user = |text: &str| json!({ "messages": [{ "role": "user", "content": text }] });
+    let asked = [
+        user("Is it fair?"),
+        user("Is it fair to eat meat every day?"),
+    ];
+    let found = score(&model, &lines(asked));
+    let answers = found.lines();
+    assert!(answers[0].get("error").is_none(), "{}", answers[0]);
+    let error = answers[1]["error"].as_str().unwrap();
+    assert!(
+        error.contains("drops or changes some of what the user says"),
+        "{error}"
+    );
+    assert_eq!(found.code, 4);
+    // Capitals and writing it as JSON are the template's to choose.
+    for template in [
+        "{% for m in messages %}{{ m.content | upper }}{% endfor %}",
+        "{{ messages | tojson }}",
+    ] {
+        std::fs::write(model.join("chat_template.jinja"), template).unwrap();
+        let asked = user("Is it \"fair\"\nto all?");
+        score(&model, &lines([asked])).ok();
+    }
 }
