@@ -89,9 +89,7 @@ pub fn fuzz(root: &Path, iterations: Option<usize>, only: Option<&str>, seed: u6
         let seeds = seeds(root, name)?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (mut refused, begun) = (0, Instant::now());
-        // Many templates take all the time that they may, and all of a run is measured.
-        let slow = matches!(name, "template" | "run");
-        let iterations = iterations.unwrap_or(if slow { 3_000 } else { 10_000 });
+        let iterations = iterations.unwrap_or(10_000);
         for iteration in 0..iterations {
             let chosen = &seeds[below(&mut random, seeds.len())];
             let input = if iteration < seeds.len() {
