@@ -5,10 +5,12 @@
 //!
 //! Invariant: nothing here knows a tensor, a tokenizer or a study.
 
+mod key;
 mod prompt;
 mod reading;
 mod units;
 
+pub use key::{NoKey, PromptKey};
 pub use prompt::{Input, Message, Prompt, Read, Role, Sampling};
 pub use reading::{
     Answer, Continuation, Finish, Generation, LabelReading, NextToken, Reading, Spelling,

@@ -3,13 +3,15 @@
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use concord_questions::{Chosen, QuestionSet};
+use concord_readings::Reading;
 use concord_report::{ComparisonReport, ModelReport, RunReport};
 use concord_runs::{Manifest, RunError, StoredRun, What};
 use concord_suites::valueconsistency::{
-    Answers, Comparison, Measured, Options, Settings, Side, Stored, compare, from_readings, measure,
+    Answers, Comparison, Measured, Options, Settings, Side, Stored, compare, from_readings,
+    measure, name,
 };
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The measures of checkpoints that were asked the same, and how they compare with the first.
@@ -235,16 +237,31 @@ impl Opened {
 
     /// Everything that was read of a checkpoint.
     pub fn stored(&self, name: &str) -> Result<Stored, Failure> {
+        let readings = |what: What<'_>| self.readings(what, name);
         let mut stances = BTreeMap::new();
         for reader in self.run.readers(name)? {
-            let read = self.run.readings(What::Stances(&reader), name)?;
+            let read = readings(What::Stances(&reader))?;
             stances.insert(reader, read);
         }
         Ok(Stored {
-            answers: self.run.readings(What::Readings, name)?,
-            texts: self.run.readings(What::Texts, name)?,
+            answers: readings(What::Readings)?,
+            texts: readings(What::Texts)?,
             stances,
         })
+    }
+
+    /// The readings of a journal, under the names that prompts have now: those of before come from runs of before.
+    fn readings(&self, what: What<'_>, model: &str) -> Result<HashMap<String, Reading>, Failure> {
+        let readings = self.run.readings(what, model)?;
+        let renamed = readings.into_iter().map(|(id, reading)| {
+            let id = name::of_before(&id).unwrap_or(id);
+            let reading = Reading {
+                id: id.clone(),
+                ..reading
+            };
+            (id, reading)
+        });
+        Ok(renamed.collect())
     }
 
     /// The answers of a checkpoint to the chosen questions.

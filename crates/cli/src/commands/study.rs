@@ -11,7 +11,9 @@ use concord_readings::{Prompt, Reading};
 use concord_runs::Journal;
 use concord_scorer::{LabelTable, Plan, ScorerError, lengths};
 use concord_session::{Allowed, Asks, Base, Machine, OnDemand, Round, has_room, rounds};
-use concord_suites::valueconsistency::{Form, Options, Voice, plan, plan_stances, plan_texts};
+use concord_suites::valueconsistency::{
+    Form, Options, Voice, name, plan, plan_stances, plan_texts,
+};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -120,7 +122,7 @@ impl Study<'_> {
         let mut prompts = plan_stances(self.set, self.stimuli, voice, self.options, texts)?;
         let lengths = lengths(reader, &prompts).map_err(|e| Failure::from(e).of(&reader.name))?;
         let limit = reader.spec.context_length();
-        let passage = |id: &str| passage_of(id).to_owned();
+        let passage = |id: &str| name::text_of(id);
         let too_long: HashSet<String> = prompts
             .iter()
             .zip(&lengths)
@@ -133,7 +135,7 @@ impl Study<'_> {
                 reader.name,
                 too_long.len()
             ));
-            prompts.retain(|prompt| !too_long.contains(passage_of(&prompt.id)));
+            prompts.retain(|prompt| !too_long.contains(&name::text_of(&prompt.id)));
         }
         let name = format!("{} reads", reader.name);
         let meter = &Terminal::default();
@@ -179,12 +181,6 @@ pub(super) fn write(
     )?)
 }
 
-/// The passage that a prompt asks about: the name without the order.
-fn passage_of(id: &str) -> &str {
-    let end = id.find(":given").or_else(|| id.find(":reversed"));
-    &id[..end.unwrap_or(id.len())]
-}
-
 /// How a checkpoint is spoken to.
 fn voice(snapshot: &Snapshot, form: Form) -> Voice {
     let lead = match form {
@@ -217,7 +213,7 @@ fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, 
 fn lay_out(snapshot: &Snapshot, table: &LabelTable, prompts: &[Prompt]) -> Result<Plan, Failure> {
     Plan::new(snapshot, table, prompts).map_err(|error| {
         let in_other_words =
-            matches!(&error, ScorerError::TooLong { id, .. } if id.contains(":wording="));
+            matches!(&error, ScorerError::TooLong { id, .. } if name::wording_of(id).is_some());
         let failure = Failure::from(error).of(&snapshot.name);
         if in_other_words {
             return failure.and_help("--sampled 0 leaves the questions in other words out");

@@ -216,10 +216,10 @@ fn passages_that_say_something_else_than_letters() {
             _ => 0.0,
         },
         writes: |id| match id {
-            _ if id.contains("english_world:0:") => ("  ", Finish::EndOfText),
-            _ if id.contains("english_world:1:") => ("on and on and on", Finish::Repetition),
-            _ if id.ends_with("argued=0") => ("It speaks for this.", Finish::EndOfText),
-            _ if id.ends_with("argued=1") => ("It speaks against this.", Finish::EndOfText),
+            _ if id.contains("english_world/0?") => ("  ", Finish::EndOfText),
+            _ if id.contains("english_world/1?") => ("on and on and on", Finish::Repetition),
+            _ if id.contains("option=0") => ("It speaks for this.", Finish::EndOfText),
+            _ if id.contains("option=1") => ("It speaks against this.", Finish::EndOfText),
             _ => ("There is much to be said, and it goes on", Finish::Length),
         },
         // Takes every passage for support, somewhat less where it speaks against.

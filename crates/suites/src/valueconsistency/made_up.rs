@@ -5,7 +5,7 @@ use super::plan::{Form, Options, Voice, plan, plan_stances, plan_texts};
 use concord_questions::{Question, QuestionSet, Stance, Stimuli};
 use concord_readings::{
     Answer, Continuation, Finish, Generation, Input, LabelReading, LogProb, Nats, NextToken,
-    Probability, Prompt, Read, Reading, Spelling, TokenReading,
+    Probability, Prompt, PromptKey, Read, Reading, Spelling, TokenReading,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -107,25 +107,24 @@ impl MadeUp {
     }
 
     fn answer(&self, set: &QuestionSet, prompt: &Prompt) -> Reading {
-        let parts: Vec<&str> = prompt.id.split(':').collect();
-        let (file, row) = (parts[0], parts[1].parse::<usize>().unwrap());
-        let reversed = parts.contains(&"reversed");
+        let key: PromptKey = prompt.id.parse().unwrap();
+        let (file, row) = key.item.split_once('/').unwrap();
+        let row = row.parse::<usize>().unwrap();
+        let reversed = [key.condition("order"), key.condition("read")].contains(&Some("reversed"));
         let asked = set.files.iter().find(|known| known.name == file);
         let question = asked.map(|file| &file.questions[row]);
         let mut texts = 0;
         let answers = prompt.reads.iter().map(|read| match read {
             Read::NextToken { labels, .. } => {
                 let count = labels.len();
-                if let Some(value) = parts.iter().find_map(|part| part.strip_prefix("value=")) {
+                if let Some(value) = key.condition("value") {
                     let pvq = set.pvq.iter().find(|known| known.name == file).unwrap();
                     let item = &pvq.items[row];
                     let p = (self.portrait)(&item.schwartz_value, value);
                     return self.by_stance(p, &item.options, reversed, count);
                 }
                 let question = question.unwrap();
-                if parts.contains(&"passage")
-                    || parts.iter().any(|part| part.starts_with("argued="))
-                {
+                if matches!(key.condition("written"), Some("passage" | "argued")) {
                     let said = match &prompt.input {
                         Input::Conversation(messages) => messages.last().unwrap().content.clone(),
                         Input::Text(text) => text.clone(),

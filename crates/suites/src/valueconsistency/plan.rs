@@ -502,7 +502,7 @@ mod tests {
         let seeded = planned(CHAT, &options(Orders::Seeded));
         let reversed = seeded
             .iter()
-            .filter(|prompt| prompt.id.ends_with(":reversed"))
+            .filter(|prompt| prompt.id.ends_with("?order=reversed"))
             .count();
         assert!((180..300).contains(&reversed), "{reversed} of 480");
         let texts: Vec<&Read> = both[1].reads[1..].iter().collect();
@@ -543,12 +543,12 @@ mod tests {
                 .filter(|prompt| prompt.id.contains(part))
                 .count()
         };
-        assert_eq!(with(":abstention"), 480);
+        assert_eq!(with("declining=allowed"), 480);
         assert_eq!(with("value=Static"), 63 * 2);
         assert_eq!(with("wording=paraphrased"), 100);
         let reversed = prompts
             .iter()
-            .filter(|prompt| prompt.id.ends_with(":reversed:abstention"));
+            .filter(|prompt| prompt.id.ends_with("?declining=allowed&order=reversed"));
         assert!((180..300).contains(&reversed.count()));
     }
 

@@ -229,12 +229,9 @@ impl Gathered {
         }
         self.followed = (followed.asked > 0).then_some(followed);
 
-        let wordings: BTreeSet<&str> = stored
-            .answers
-            .keys()
-            .filter_map(|id| id.split_once(":wording=").map(|(_, wording)| wording))
-            .collect();
-        for wording in wordings {
+        let wordings = stored.answers.keys();
+        let wordings: BTreeSet<String> = wordings.filter_map(|id| name::wording_of(id)).collect();
+        for wording in &wordings {
             let (mut distances, mut others, mut changes) = (Vec::new(), Vec::new(), Vec::new());
             for (file, row) in &places {
                 let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
