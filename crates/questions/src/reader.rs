@@ -553,34 +553,8 @@ mod tests {
                 assert!(schema["properties"].get(field).is_some(), "{kind} {field}");
             }
         };
-        has(
-            "questions",
-            &[
-                "topic",
-                "topic_english",
-                "question",
-                "original",
-                "original_english",
-                "options",
-                "supports",
-                "opposes",
-                "neutral",
-                "language",
-                "country",
-                "controversial",
-                "rephrase",
-            ],
-        );
-        has(
-            "portraits",
-            &[
-                "statement",
-                "schwartz_value",
-                "values",
-                "question",
-                "options",
-            ],
-        );
+        has("questions", &QUESTION);
+        has("portraits", &PORTRAIT);
         let own = crate::Stimuli::own().unwrap();
         let names: Vec<&str> = own
             .table()

@@ -9,10 +9,6 @@ use std::path::{Path, PathBuf};
 /// What the files begin with.
 const ROWS: &str = "rows-";
 
-/// The flag that opens no link.
-#[cfg(unix)]
-const NO_LINK: i32 = libc::O_NOFOLLOW;
-
 /// What the record of a layer begins with.
 const MAGIC: &[u8; 8] = b"concord1";
 
@@ -173,16 +169,21 @@ pub(crate) fn are_kept(folder: &Path, name: &str) -> bool {
     left_over(folder, name).iter().any(record)
 }
 
-/// The two files of streams. A link in their place is not followed.
-fn files(stem: &Path, options: &mut OpenOptions) -> std::io::Result<[File; 2]> {
+/// Opens a file. A link in its place is not followed.
+fn opened(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(NO_LINK);
+        options.custom_flags(libc::O_NOFOLLOW);
     }
+    options.open(path)
+}
+
+/// The two files of streams.
+fn files(stem: &Path, options: &mut OpenOptions) -> std::io::Result<[File; 2]> {
     Ok([
-        options.open(ending(stem, "odd"))?,
-        options.open(ending(stem, "even"))?,
+        opened(&ending(stem, "odd"), options)?,
+        opened(&ending(stem, "even"), options)?,
     ])
 }
 
@@ -198,11 +199,14 @@ fn remove(stem: &Path) -> std::io::Result<()> {
 
 fn sum(values: &[f32]) -> u64 {
     let hash = blake3::hash(bytemuck::cast_slice(values));
-    let bytes = hash.as_bytes();
-    bytes[..8]
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    let (first, _) = hash.as_bytes().split_at(8);
+    number(first)
+}
+
+/// Eight bytes as a number, the lowest first.
+fn number(bytes: &[u8]) -> u64 {
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn encoded(identity: &blake3::Hash, layers: usize, sums: &[u64]) -> Vec<u8> {
@@ -219,14 +223,7 @@ fn encoded(identity: &blake3::Hash, layers: usize, sums: &[u64]) -> Vec<u8> {
 
 /// How many layers are whole, and the checksums of the streams after them, where that was recorded of the same rows.
 fn record(stem: &Path, identity: &blake3::Hash) -> Option<(usize, Vec<u64>)> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(NO_LINK);
-    }
-    let file = options.open(ending(stem, "layers")).ok()?;
+    let file = opened(&ending(stem, "layers"), OpenOptions::new().read(true)).ok()?;
     let mut text = Vec::new();
     file.take(1 << 30).read_to_end(&mut text).ok()?;
     let (text, whole) = text.split_last_chunk::<32>()?;
@@ -236,12 +233,7 @@ fn record(stem: &Path, identity: &blake3::Hash) -> Option<(usize, Vec<u64>)> {
     let rest = text
         .strip_prefix(MAGIC)?
         .strip_prefix(&identity.as_bytes()[..])?;
-    let numbers = rest.chunks_exact(8).map(|bytes| {
-        bytes
-            .iter()
-            .rev()
-            .fold(0u64, |number, byte| number << 8 | u64::from(*byte))
-    });
+    let numbers = rest.chunks_exact(8).map(number);
     let mut numbers = numbers.collect::<Vec<u64>>().into_iter();
     let layers = usize::try_from(numbers.next()?).ok()?;
     Some((layers, numbers.collect()))

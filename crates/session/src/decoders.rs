@@ -4,6 +4,7 @@ use crate::{Allowed, Event, Machine, SessionError, sharing};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, DecoderError, WeightSizes};
+use concord_kernels::KernelConfig;
 use concord_readings::{Prompt, Read};
 use concord_scorer::{Demand, Keep, LabelTable, MemoryPlan, Plan, Schedule, Scorer, Spill};
 use std::sync::Arc;
@@ -142,24 +143,9 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             ..self.allowed.clone()
         };
         let later = self.later.take();
-        let readings = asks.readings + later.as_ref().map_or(0, |later| later.readings);
         let config = self.machine.config();
-        let demand = |asks: &Asks| Demand {
-            spec: &self.snapshot.spec,
-            weights: &sizes,
-            engine: self.machine.first(),
-            dtype: self.dtype,
-            config: &config,
-            rows: asks.rows,
-            positions: asks.positions,
-            readings,
-            texts: asks.texts,
-        };
-        let demands: Vec<Demand<'_>> = [Some(asks), later.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(demand)
-            .collect();
+        let asked: Vec<&Asks> = std::iter::once(asks).chain(&later).collect();
+        let demands = demands(self.machine, self.snapshot, &sizes, &config, &asked);
         let plan = self
             .machine
             .settle(&allowed, &self.snapshot.name, &demands)?;
@@ -277,26 +263,37 @@ pub fn has_room(
     snapshot: &Snapshot,
     asks: impl Iterator<Item = Asks>,
 ) -> Result<(), SessionError> {
-    let (engine, dtype, config) = (machine.first(), machine.dtype(snapshot), machine.config());
-    let sizes = Decoder::weight_sizes(snapshot, dtype, engine, false);
+    let config = machine.config();
+    let sizes = Decoder::weight_sizes(snapshot, machine.dtype(snapshot), machine.first(), false);
     let asks: Vec<Asks> = asks.collect();
-    let readings = asks.iter().map(|asks| asks.readings).sum();
-    let demands: Vec<Demand<'_>> = asks
-        .iter()
-        .map(|asks| Demand {
-            spec: &snapshot.spec,
-            weights: &sizes,
-            engine,
-            dtype,
-            config: &config,
-            rows: asks.rows,
-            positions: asks.positions,
-            readings,
-            texts: asks.texts,
-        })
-        .collect();
+    let asks: Vec<&Asks> = asks.iter().collect();
+    let demands = demands(machine, snapshot, &sizes, &config, &asks);
     machine.plan(allowed, &snapshot.name, &demands)?;
     Ok(())
+}
+
+/// What decides the memory of each of several rounds, whose readings are all kept.
+fn demands<'d>(
+    machine: &'d Machine,
+    snapshot: &'d Snapshot,
+    weights: &'d WeightSizes,
+    config: &'d KernelConfig,
+    asks: &[&Asks],
+) -> Vec<Demand<'d>> {
+    let readings = asks.iter().map(|asks| asks.readings).sum();
+    let dtype = machine.dtype(snapshot);
+    let demand = |asks: &&Asks| Demand {
+        spec: &snapshot.spec,
+        weights,
+        engine: machine.first(),
+        dtype,
+        config,
+        rows: asks.rows,
+        positions: asks.positions,
+        readings,
+        texts: asks.texts,
+    };
+    asks.iter().map(demand).collect()
 }
 
 /// How much a decoder is asked at once.

@@ -7,12 +7,9 @@ use crate::failure::Failure;
 use concord_checkpoint::Snapshot;
 use concord_runs::{Attempt, Checkpoint, Identity, Manifest, Numerics};
 use concord_session::{Machine, processor};
-use concord_suites::valueconsistency::{Form, SELF_READER, Settings};
+use concord_suites::valueconsistency::{Form, SELF_READER, Settings, name};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-/// The suite that is run.
-const SUITE: &str = "valueconsistency";
 
 /// Raised where the same program computes other bits than before on the same machine.
 const NUMERICS: u32 = 1;
@@ -70,7 +67,7 @@ pub(super) fn manifest(
         ("wordings", wordings.collect()),
     ];
     let identity = Identity {
-        suite: SUITE.to_owned(),
+        suite: name::SUITE.to_owned(),
         options: json!(study.options),
         limit: arguments.limit.map(u64::from),
         asked: asked

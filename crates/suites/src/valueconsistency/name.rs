@@ -3,7 +3,7 @@
 use concord_readings::PromptKey;
 
 /// The suite.
-const SUITE: &str = "valueconsistency";
+pub const SUITE: &str = "valueconsistency";
 
 fn order(reversed: bool) -> &'static str {
     if reversed { "reversed" } else { "given" }
@@ -60,12 +60,15 @@ pub(crate) fn argued(file: &str, row: usize, option: usize) -> String {
 
 /// The stance of a text.
 pub(crate) fn stance(text: &str, reversed: bool, abstention: bool) -> String {
-    let declining = if abstention { "&declining=allowed" } else { "" };
-    let stance = format!("{text}&read={}{declining}", order(reversed));
-    // In the order of names, as every key.
-    stance
-        .parse::<PromptKey>()
-        .map_or(stance, |key| key.to_string())
+    let Ok(key) = text.parse::<PromptKey>() else {
+        return text.to_owned();
+    };
+    let key = key.with("read", order(reversed));
+    if abstention {
+        key.with("declining", "allowed").to_string()
+    } else {
+        key.to_string()
+    }
 }
 
 /// The text that a stance is of.
