@@ -3,12 +3,11 @@
 use crate::test_with_shared;
 use concord_checkpoint::Snapshot;
 use concord_questions::{Ask, Kind, PvqValue, Question, Stimuli, check, load};
-use concord_readings::Input;
+use concord_readings::{Form, Input, PromptStyle};
 use concord_scorer::{LabelTable, Plan};
 use concord_stats::{Distance, pairwise_distances};
 use concord_suites::valueconsistency::{
-    Abstention, Answers, Findings, Form, Format, Options, Settings, Voice, from_given, measure,
-    plan,
+    Abstention, Answers, Findings, Format, Options, Settings, from_given, measure, plan,
 };
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -336,7 +335,7 @@ fn compare(found: &Value, expected: &Value, path: &str) -> usize {
 fn rows(shared: &Path) {
     let set = load(&shared.join("valueconsistency")).unwrap();
     let own = Stimuli::own().unwrap();
-    let voice = Voice {
+    let style = PromptStyle {
         form: Form::Chat,
         lead: "",
     };
@@ -347,7 +346,7 @@ fn rows(shared: &Path) {
         steering: true,
         ..letters.clone()
     };
-    let texts = plan(&set, &own, &[], voice, &letters).unwrap();
+    let texts = plan(&set, &own, &[], style, &letters).unwrap();
     let texts = texts.into_iter().filter_map(|prompt| match prompt.input {
         Input::Conversation(messages) => Some(messages.last()?.content.clone()),
         Input::Text(_) => None,
@@ -358,7 +357,7 @@ fn rows(shared: &Path) {
     let table = LabelTable::new(&snapshot.vocabulary);
     let others = [Stimuli::paraphrased().unwrap()];
     let count = |options: &Options| {
-        let prompts = plan(&set, &own, &others, voice, options).unwrap();
+        let prompts = plan(&set, &own, &others, style, options).unwrap();
         Plan::new(&snapshot, &table, &prompts).unwrap().trie.len() as f64
     };
     let by_default = Options {

@@ -8,6 +8,7 @@
 mod key;
 mod prompt;
 mod reading;
+mod style;
 mod units;
 
 pub use key::{NoKey, PromptKey};
@@ -16,4 +17,5 @@ pub use reading::{
     Answer, Continuation, Finish, Generation, LabelReading, NextToken, Reading, Spelling,
     TokenReading,
 };
+pub use style::{Form, PromptStyle};
 pub use units::{LogProb, Nats, OutOfDomain, Probability};

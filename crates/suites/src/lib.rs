@@ -1,8 +1,15 @@
 //! The studies: what to ask a checkpoint, and what to make of the readings.
 //!
-//! A study is two pure functions. `plan` turns questions into prompts, `measure` turns readings into findings; both can be
-//! run again at any time from what a run stored.
+//! A study is a [`Suite`]: it says what to ask next, and makes findings of what was read; both can be done again at any time
+//! from what a run stored.
 //!
-//! Invariant: no study knows a tensor, a tokenizer or a file.
+//! Invariant: no study knows a tensor, a tokenizer or a flag.
 
+mod suite;
 pub mod valueconsistency;
+
+pub use suite::{
+    About, Asked, ById, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
+    Rating, Readings, Round, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError, Takes,
+    digest,
+};

@@ -5,9 +5,10 @@ use super::study::Study;
 use crate::arguments::{ChatTemplateUse, RunArguments};
 use crate::failure::Failure;
 use concord_checkpoint::Snapshot;
+use concord_readings::Form;
 use concord_runs::{Attempt, Checkpoint, Identity, Manifest, Numerics};
 use concord_session::{Machine, processor};
-use concord_suites::valueconsistency::{Form, SELF_READER, Settings, name};
+use concord_suites::valueconsistency::{SELF_READER, Settings, name};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

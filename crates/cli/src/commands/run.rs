@@ -10,11 +10,12 @@ use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
 use concord_questions::{QuestionSet, Stimuli};
+use concord_readings::Form;
 use concord_runs::{Manifest, RunDirectory, RunError, What, check_name};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Base, Machine, spill_of};
 use concord_suites::valueconsistency::{
-    Abstention, Form, Format, Options, Passages, SELF_READER, Settings, Stored,
+    Abstention, Format, Options, Passages, SELF_READER, Settings, Stored,
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;

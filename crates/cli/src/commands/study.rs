@@ -7,13 +7,11 @@ use crate::output;
 use crate::progress::Terminal;
 use concord_checkpoint::Snapshot;
 use concord_questions::{QuestionSet, Stimuli};
-use concord_readings::{Prompt, Reading};
+use concord_readings::{Form, Prompt, PromptStyle, Reading};
 use concord_runs::Journal;
 use concord_scorer::{LabelTable, Plan, ScorerError, lengths};
 use concord_session::{Allowed, Asks, Base, Machine, OnDemand, Round, has_room, rounds};
-use concord_suites::valueconsistency::{
-    Form, Options, Voice, name, plan, plan_stances, plan_texts,
-};
+use concord_suites::valueconsistency::{Options, name, plan, plan_stances, plan_texts};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,9 +59,9 @@ impl Study<'_> {
                 all.push(Rc::clone(&all[before]));
                 continue;
             }
-            let voice = voice(snapshot, *form);
-            let prompts = plan(self.set, self.stimuli, self.wordings, voice, self.options)?;
-            let texts = plan_texts(self.set, self.stimuli, voice, self.options)?;
+            let style = style(snapshot, *form);
+            let prompts = plan(self.set, self.stimuli, self.wordings, style, self.options)?;
+            let texts = plan_texts(self.set, self.stimuli, style, self.options)?;
             let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
             let plan = lay_out(snapshot, &table, &prompts)?;
             let lengths = checked_lengths(snapshot, &texts)?;
@@ -118,8 +116,8 @@ impl Study<'_> {
         journal: Journal,
         decoder: &mut OnDemand<'_, '_>,
     ) -> Result<Round, Failure> {
-        let voice = voice(reader, form);
-        let mut prompts = plan_stances(self.set, self.stimuli, voice, self.options, texts)?;
+        let style = style(reader, form);
+        let mut prompts = plan_stances(self.set, self.stimuli, style, self.options, texts)?;
         let lengths = lengths(reader, &prompts).map_err(|e| Failure::from(e).of(&reader.name))?;
         let limit = reader.spec.context_length();
         let passage = |id: &str| name::text_of(id);
@@ -182,12 +180,12 @@ pub(super) fn write(
 }
 
 /// How a checkpoint is spoken to.
-fn voice(snapshot: &Snapshot, form: Form) -> Voice {
+fn style(snapshot: &Snapshot, form: Form) -> PromptStyle {
     let lead = match form {
         Form::Completion if !snapshot.vocabulary.begins_with_space() => " ",
         _ => "",
     };
-    Voice { form, lead }
+    PromptStyle { form, lead }
 }
 
 /// Refuses texts whose prompt leaves no room to write.

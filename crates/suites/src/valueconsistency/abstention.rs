@@ -1,7 +1,8 @@
 //! Where declining is allowed, against where it is not.
 
 use super::answers::Abstaining;
-use super::consistency::{ByGrouping, MeasureError, Settings, by_grouping};
+use super::consistency::{ByGrouping, MeasureError, by_grouping};
+use crate::Settings;
 use concord_questions::QuestionSet;
 use concord_stats::{Distribution, mean};
 use serde::Serialize;

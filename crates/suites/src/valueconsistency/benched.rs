@@ -1,7 +1,8 @@
 //! What a bench asks: the study's prompts in chat form.
 
-use super::plan::{Form, Format, Options, Voice, plan};
+use super::plan::{Format, Options, plan};
 use concord_questions::{Ask, Kind, QuestionSet, Stimuli, StimuliError};
+use concord_readings::{Form, PromptStyle};
 use concord_readings::{Input, Prompt};
 
 /// Letters in both orders, and answer texts where `cloze`; with the texts that a made-up checkpoint's tokenizer is trained on.
@@ -27,9 +28,9 @@ pub fn benched(set: &QuestionSet, cloze: bool) -> Result<(Vec<String>, Vec<Promp
         formats,
         ..Options::letters()
     };
-    let voice = Voice {
+    let style = PromptStyle {
         form: Form::Chat,
         lead: "",
     };
-    Ok((texts, plan(set, &stimuli, &[], voice, &options)?))
+    Ok((texts, plan(set, &stimuli, &[], style, &options)?))
 }

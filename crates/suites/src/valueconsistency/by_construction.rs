@@ -2,11 +2,11 @@
 
 use super::answers::from_readings;
 use super::compare::{Side, compare};
-use super::consistency::Settings;
 use super::findings::{Findings, Measured, measure};
 use super::made_up::{MadeUp, readings, readings_by};
 use super::plan::{Abstention, Format, Options, Passages};
 use super::{Answers, Comparison};
+use crate::Settings;
 use concord_questions::{Chosen, Question, QuestionSet, demo};
 use concord_readings::Finish;
 use concord_stats::{Distance, TWO_OPTION_MAXIMUM};

@@ -1,11 +1,12 @@
 //! Checkpoints that answered the same questions, base against aligned.
 
 use super::answers::{AnswerTable, Answers};
-use super::consistency::{Cell, Cells, MeasureError, Settings};
+use super::consistency::{Cell, Cells, MeasureError};
 use super::findings::Measured;
 use super::open::LOW_MASS;
 use super::plan::Place;
 use super::robustness::RowTrust;
+use crate::Settings;
 use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::{
     Distance, bca_mean, benjamini_hochberg, mean, paired_effect_size, sign_flip_test,

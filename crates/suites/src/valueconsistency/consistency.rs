@@ -3,6 +3,7 @@
 use super::answers::AnswerTable;
 use super::groups::{Group, of_file};
 use super::plan::Place;
+use crate::Settings;
 use concord_questions::QuestionSet;
 use concord_stats::{CentroidDiverged, Distance, bca_mean, maximum_distance, mean};
 use rayon::prelude::*;
@@ -28,15 +29,6 @@ pub enum MeasureError {
         /// The country.
         country: String,
     },
-}
-
-/// Settings of the statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Bootstrap resamples; `None` for their limit ([`concord_stats::bca_mean`]).
-    pub resamples: Option<usize>,
-    /// Seed of the bootstrap.
-    pub seed: u64,
 }
 
 /// A mean distance with its interval.

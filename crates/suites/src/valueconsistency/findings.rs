@@ -2,9 +2,7 @@
 
 use super::abstention::{AbstentionFindings, abstaining};
 use super::answers::{AnswerTable, Answers};
-use super::consistency::{
-    ByGrouping, Cells, Consistency, MeasureError, Settings, across, by_grouping,
-};
+use super::consistency::{ByGrouping, Cells, Consistency, MeasureError, across, by_grouping};
 use super::groups::of_file;
 use super::languages::{Multilingual, across_languages};
 use super::open::OpenAnswers;
@@ -13,6 +11,7 @@ use super::portraits::{Steering, steering};
 use super::readers::{OpenFindings, open_findings};
 use super::robustness::Robustness;
 use super::support::{Support, support, support_by_topic};
+use crate::Settings;
 use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::{Distance, Distribution, entropy_bits, mean};
 use rayon::prelude::*;

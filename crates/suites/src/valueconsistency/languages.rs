@@ -1,8 +1,9 @@
 //! One question in several languages.
 
 use super::answers::AnswerTable;
-use super::consistency::{Cells, Consistency, MeasureError, Settings};
+use super::consistency::{Cells, Consistency, MeasureError};
 use super::groups::{countries, join, join_translations, shared_originals};
+use crate::Settings;
 use concord_questions::QuestionSet;
 use concord_stats::Distance;
 use serde::Serialize;

@@ -1,12 +1,13 @@
 //! Readings of checkpoints whose answers are known by construction, for tests.
 
 use super::answers::Stored;
-use super::plan::{Form, Options, Voice, plan, plan_stances, plan_texts};
+use super::plan::{Options, plan, plan_stances, plan_texts};
 use concord_questions::{Question, QuestionSet, Stance, Stimuli};
 use concord_readings::{
     Answer, Continuation, Finish, Generation, Input, LabelReading, LogProb, Nats, NextToken,
     Probability, Prompt, PromptKey, Read, Reading, Spelling, TokenReading,
 };
+use concord_readings::{Form, PromptStyle};
 use std::collections::{BTreeMap, HashMap};
 
 /// A checkpoint by its rules.
@@ -182,7 +183,7 @@ pub fn readings_by(
     readers: &[(&str, &MadeUp)],
 ) -> Stored {
     let stimuli = Stimuli::own().unwrap();
-    let voice = Voice {
+    let style = PromptStyle {
         form: Form::Chat,
         lead: "",
     };
@@ -193,10 +194,10 @@ pub fn readings_by(
             .collect()
     };
     let others = [Stimuli::paraphrased().unwrap()];
-    let texts = of(made_up, plan_texts(set, &stimuli, voice, options).unwrap());
+    let texts = of(made_up, plan_texts(set, &stimuli, style, options).unwrap());
     let mut stances = BTreeMap::new();
     for (name, reader) in readers {
-        let asked = plan_stances(set, &stimuli, voice, options, &texts).unwrap();
+        let asked = plan_stances(set, &stimuli, style, options, &texts).unwrap();
         if !asked.is_empty() {
             stances.insert((*name).to_owned(), of(reader, asked));
         }
@@ -204,7 +205,7 @@ pub fn readings_by(
     Stored {
         answers: of(
             made_up,
-            plan(set, &stimuli, &others, voice, options).unwrap(),
+            plan(set, &stimuli, &others, style, options).unwrap(),
         ),
         texts,
         stances,

@@ -28,6 +28,7 @@ mod robustness;
 mod shown;
 mod support;
 
+pub use crate::Settings;
 pub use abstention::AbstentionFindings;
 pub use answers::{
     Abstaining, AnswerTable, Answers, AnswersError, Stored, from_given, from_readings, layout,
@@ -36,15 +37,13 @@ pub use benched::benched;
 pub use compare::{
     Artefacts, Comparison, QuestionComparison, Side, Stratum, TopicComparison, compare,
 };
-pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError, Settings};
+pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError};
 pub use findings::{
     Controversy, FileFindings, Findings, Measured, QuestionCounts, TaskFormat, Validated, measure,
 };
 pub use languages::Multilingual;
 pub use open::{Mark, OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
-pub use plan::{
-    Abstention, Form, Format, Options, Orders, Passages, Voice, plan, plan_stances, plan_texts,
-};
+pub use plan::{Abstention, Format, Options, Orders, Passages, plan, plan_stances, plan_texts};
 pub use portraits::{
     PortraitAnswer, PortraitAnswers, RankSummary, Steering, ValueSteering, steering,
 };

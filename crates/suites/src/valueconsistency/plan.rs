@@ -8,7 +8,7 @@ use concord_questions::{
     Ask, Kind, PvqFile, PvqValue, Question, QuestionSet, SpokenOption, Stimuli, StimuliError,
     option_letter,
 };
-use concord_readings::{Input, Prompt, Read, Reading, Sampling};
+use concord_readings::{Form, Input, Prompt, PromptStyle, Read, Reading, Sampling};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -48,26 +48,6 @@ pub enum Abstention {
     One,
     /// In every order in which the question is asked.
     All,
-}
-
-/// The form that suits a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// Messages, for checkpoints with a chat template.
-    Chat,
-    /// Plain text with one answered example, for base checkpoints.
-    Completion,
-}
-
-/// How a checkpoint is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Voice {
-    /// Messages or plain text.
-    pub form: Form,
-    /// What goes before each answer text: a space where plain text goes on after a colon, nothing where a conversation begins
-    /// a turn of its own or the tokenizer puts a space there itself.
-    pub lead: &'static str,
 }
 
 /// How passages are written for the open format.
@@ -210,7 +190,7 @@ pub fn plan(
     set: &QuestionSet,
     stimuli: &Stimuli,
     others: &[Stimuli],
-    voice: Voice,
+    style: PromptStyle,
     options: &Options,
 ) -> Result<Vec<Prompt>, StimuliError> {
     let mut prompts = Vec::new();
@@ -225,26 +205,26 @@ pub fn plan(
                 }
                 if options.has(Format::Cloze) {
                     let text = |option: &str| Read::Continuation {
-                        text: format!("{}{option}", voice.lead),
+                        text: format!("{}{option}", style.lead),
                     };
                     reads.extend(ask.options.iter().map(|(option, _)| text(option)));
                 }
                 if !reads.is_empty() {
                     let id = name::question(&file.name, row, reversed);
-                    let input = said(&ask, voice.form, Kind::Chat, "")?;
+                    let input = said(&ask, style.form, Kind::Chat, "")?;
                     prompts.push(Prompt { id, input, reads });
                 }
             }
             for reversed in options.abstention_orders_of(&file.name, &question.question) {
                 let ask = ask(stimuli, language, question, reversed).with_abstention()?;
                 let id = name::abstaining(&file.name, row, reversed);
-                prompts.push(letter_prompt(id, &ask, voice.form)?);
+                prompts.push(letter_prompt(id, &ask, style.form)?);
             }
         }
     }
     if options.steering {
         for file in &set.pvq {
-            portraits(file, stimuli, voice.form, options, &mut prompts)?;
+            portraits(file, stimuli, style.form, options, &mut prompts)?;
         }
     }
     let worded = if options.has(Format::Letter) {
@@ -262,7 +242,7 @@ pub fn plan(
             for reversed in options.orders_of(&file.name, &file.questions[row].question) {
                 let ask = ask(other, &file.origin.language, &file.questions[row], reversed);
                 let id = name::worded(&file.name, row, reversed, &other.wording());
-                prompts.push(letter_prompt(id, &ask, voice.form)?);
+                prompts.push(letter_prompt(id, &ask, style.form)?);
             }
         }
     }
@@ -277,12 +257,12 @@ pub fn plan(
 pub fn plan_texts(
     set: &QuestionSet,
     stimuli: &Stimuli,
-    voice: Voice,
+    style: PromptStyle,
     options: &Options,
 ) -> Result<Vec<Prompt>, StimuliError> {
     let mut prompts = Vec::new();
     // A base checkpoint goes on with the dialogue when it has answered.
-    let stop: Vec<String> = match voice.form {
+    let stop: Vec<String> = match style.form {
         Form::Chat => Vec::new(),
         Form::Completion => ["\nHuman:", "\n\nAssistant:"].map(str::to_owned).into(),
     };
@@ -300,7 +280,7 @@ pub fn plan_texts(
                 stop: stop.clone(),
                 ..Sampling::greedy(ANSWER_TOKENS)
             };
-            let input = said(&ask, voice.form, Kind::Chat, "")?;
+            let input = said(&ask, style.form, Kind::Chat, "")?;
             push(name::answer_text(&file.name, row), input, sampling);
         }
     }
@@ -317,7 +297,7 @@ pub fn plan_texts(
     for file in &set.files {
         for (row, question) in file.questions.iter().enumerate() {
             let ask = ask(stimuli, &file.origin.language, question, false);
-            let input = said(&ask, voice.form, Kind::OpenEnded, "")?;
+            let input = said(&ask, style.form, Kind::OpenEnded, "")?;
             push(name::passage(&file.name, row), input, sampling.clone());
         }
     }
@@ -325,7 +305,7 @@ pub fn plan_texts(
         let file = &set.files[file];
         let ask = ask(stimuli, &file.origin.language, &file.questions[row], false);
         for (option, (text, _)) in ask.options.iter().enumerate() {
-            let input = said(&ask, voice.form, Kind::Argued, text)?;
+            let input = said(&ask, style.form, Kind::Argued, text)?;
             let id = name::argued(&file.name, row, option);
             push(id, input, sampling.clone());
         }
@@ -341,7 +321,7 @@ pub fn plan_texts(
 pub fn plan_stances(
     set: &QuestionSet,
     stimuli: &Stimuli,
-    voice: Voice,
+    style: PromptStyle,
     options: &Options,
     texts: &HashMap<String, Reading, impl BuildHasher>,
 ) -> Result<Vec<Prompt>, StimuliError> {
@@ -365,7 +345,7 @@ pub fn plan_stances(
                 }
                 prompts.push(Prompt {
                     id: name::stance(id, reversed, abstention),
-                    input: said(&ask, voice.form, Kind::StanceOfPassage, passage)?,
+                    input: said(&ask, style.form, Kind::StanceOfPassage, passage)?,
                     reads: vec![letters(stimuli, language, &ask.options)],
                 });
             }
@@ -464,11 +444,11 @@ mod tests {
     use super::*;
     use concord_readings::{Answer, Finish, Generation};
 
-    const CHAT: Voice = Voice {
+    const CHAT: PromptStyle = PromptStyle {
         form: Form::Chat,
         lead: "",
     };
-    const TEXT: Voice = Voice {
+    const TEXT: PromptStyle = PromptStyle {
         form: Form::Completion,
         lead: " ",
     };
@@ -482,13 +462,13 @@ mod tests {
         }
     }
 
-    fn planned(voice: Voice, options: &Options) -> Vec<Prompt> {
+    fn planned(style: PromptStyle, options: &Options) -> Vec<Prompt> {
         let (set, stimuli) = (concord_questions::demo().unwrap(), Stimuli::own().unwrap());
         plan(
             &set,
             &stimuli,
             &[Stimuli::paraphrased().unwrap()],
-            voice,
+            style,
             options,
         )
         .unwrap()

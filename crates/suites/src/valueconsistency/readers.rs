@@ -1,8 +1,9 @@
 //! What readers make of passages, and how far they agree.
 
 use super::answers::AnswerTable;
-use super::consistency::{ByGrouping, Consistency, MeasureError, Settings, across, by_grouping};
+use super::consistency::{ByGrouping, Consistency, MeasureError, across, by_grouping};
 use super::open::{LOW_MASS, Mark, OpenAnswers, PassageCounts, ReaderTrust};
+use crate::Settings;
 use concord_questions::QuestionSet;
 use concord_stats::{Distribution, fleiss_kappa, mean, median};
 use serde::Serialize;

@@ -1,7 +1,8 @@
 //! What is supported, which topics are answered most and least alike, and whether "yes" is said whatever it means.
 
 use super::answers::AnswerTable;
-use super::consistency::{Cells, Settings};
+use super::consistency::Cells;
+use crate::Settings;
 use concord_questions::{QuestionFile, QuestionSet, Stance};
 use concord_stats::{Distribution, bca_mean, mean};
 use serde::Serialize;

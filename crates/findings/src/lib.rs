@@ -1,0 +1,16 @@
+//! What a study hands on: estimates, gates, tables to export and exhibits to show.
+//!
+//! The second border of the house, as `readings` is the first: suites fill these types, `report` draws them, and neither knows
+//! the other.
+
+mod estimate;
+mod exhibit;
+mod gate;
+mod long_table;
+mod measure;
+
+pub use estimate::{Estimate, Interval, Method};
+pub use exhibit::{Exhibit, Forest, Matrix, Radar, Row, Strip, Table};
+pub use gate::{Gate, Verdict};
+pub use long_table::{Cell, LongTable};
+pub use measure::{Direction, Measure};
