@@ -56,7 +56,7 @@ impl Arguments {
                 .ok_or_else(|| format!("{word} needs a value"))?;
             let number = || {
                 let parsed: Result<usize, _> = value.parse();
-                parsed.map_err(|_| format!("{word}: `{value}` is no number"))
+                parsed.map_err(|_| format!("{word}: `{value}` is not a number"))
             };
             match word.as_str() {
                 "--preset" if value == "all" => {

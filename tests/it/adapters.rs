@@ -115,7 +115,7 @@ fn refused() {
         (
             "lora_alpha",
             serde_json::Value::Null,
-            "`lora_alpha` is no positive number",
+            "`lora_alpha` is not a positive number",
         ),
         ("init_lora_weights", "pissa".into(), "changes the base"),
         ("use_dora", true.into(), "do not agree"),

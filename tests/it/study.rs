@@ -326,7 +326,7 @@ fn compare(found: &Value, expected: &Value, path: &str) -> usize {
             assert_eq!(sorted(found.as_array().unwrap()), sorted(names), "{path}");
             0
         }
-        other => panic!("{path}: {other} is no number"),
+        other => panic!("{path}: {other} is not a number"),
     }
 }
 

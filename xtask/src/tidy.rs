@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room may use of the others (docs/architecture.md).
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("readings", &[]),
+    ("findings", &[]),
     ("stats", &[]),
     ("questions", &["readings"]),
-    ("suites", &["readings", "stats", "questions"]),
+    ("suites", &["readings", "findings", "stats", "questions"]),
     ("checkpoint", &["readings"]),
     ("kernels", &[]),
     ("decoder", &["checkpoint", "kernels"]),
     ("scorer", &["readings", "checkpoint", "kernels", "decoder"]),
     ("runs", &["readings"]),
-    ("report", &["questions", "suites"]),
+    ("report", &["findings"]),
     (
         "session",
         &[
@@ -31,6 +32,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
         "cli",
         &[
             "readings",
+            "findings",
             "stats",
             "questions",
             "suites",
@@ -43,6 +45,21 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "session",
         ],
     ),
+];
+
+/// Rooms that must not name a study, tests apart.
+const NAME_NO_STUDY: [&str; 4] = ["findings", "report", "runs", "session"];
+
+/// Rooms that know neither flags nor tensors.
+const WITHOUT: [(&str, &[&str]); 5] = [
+    ("findings", &["clap", "candle-core", "tokenizers"]),
+    ("questions", &["clap", "candle-core", "tokenizers"]),
+    (
+        "suites",
+        &["clap", "candle-core", "tokenizers", "safetensors"],
+    ),
+    ("report", &["clap", "candle-core", "tokenizers"]),
+    ("session", &["clap", "indicatif"]),
 ];
 
 /// Lines of a file without its tests.
@@ -166,9 +183,48 @@ fn rooms(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
                 ));
             }
         }
+        let without = WITHOUT.iter().find(|(name, _)| *name == room);
+        for banned in without.map_or(&[][..], |(_, banned)| banned) {
+            let mut names = runtime
+                .lines()
+                .filter_map(|line| line.split(['.', ' ', '=']).next());
+            if names.any(|name| name == *banned) {
+                wrong.push(format!(
+                    "crates/{room}: uses `{banned}`, which it must not know"
+                ));
+            }
+        }
+        if NAME_NO_STUDY.contains(&room) {
+            names_of_studies(root, room, &path, wrong)?;
+        }
         if runtime.contains("git =") || runtime.contains("anyhow") {
             wrong.push(format!(
                 "crates/{room}: git dependencies and anyhow stay out of the rooms"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses the name of a study outside of tests.
+fn names_of_studies(root: &Path, room: &str, path: &Path, wrong: &mut Vec<String>) -> Result<()> {
+    let studies = std::fs::read_dir(root.join("crates/suites/src"))?;
+    let studies: Vec<String> = studies
+        .filter_map(|entry| entry.ok().filter(|entry| entry.path().is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != "shared")
+        .collect();
+    for entry in std::fs::read_dir(path.join("src"))? {
+        let file = entry?.path();
+        if !file.is_file() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file)?;
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for study in studies.iter().filter(|study| code.contains(study.as_str())) {
+            wrong.push(format!(
+                "crates/{room}/src/{}: names the study `{study}`",
+                file.file_name().unwrap_or_default().to_string_lossy()
             ));
         }
     }

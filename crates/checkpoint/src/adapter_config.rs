@@ -139,7 +139,7 @@ impl Settings {
         };
         let rank = number("r")?;
         if rank < 1.0 || rank.fract() != 0.0 {
-            return Err(error("r", format!("is {rank}, which is no rank")));
+            return Err(error("r", format!("is {rank}, which is not a valid rank")));
         }
         Ok(Self {
             rank,

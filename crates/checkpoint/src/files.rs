@@ -23,7 +23,7 @@ pub(crate) fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
     let refused = |problem: &str| Err(std::io::Error::other(problem.to_owned()));
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
-        return refused("it is no plain file");
+        return refused("it is not a plain file");
     }
     if found.len() > LARGEST {
         return refused("it is larger than any such file");

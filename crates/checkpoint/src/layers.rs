@@ -110,7 +110,7 @@ pub(crate) fn layers(
         && let Some(types) = &listed_types
         && types.iter().any(|kind| kind == "sliding_attention")
     {
-        let problem = "names sliding_attention, but the config says that there is no window";
+        let problem = "names sliding_attention, but the config has no sliding_window";
         return Err(keys.error("layer_types", problem));
     }
     let listed_ropes = keys.counts("no_rope_layers")?;

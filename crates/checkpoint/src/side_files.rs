@@ -266,7 +266,7 @@ impl SideFiles {
                 None | Some(Value::Null | Value::Bool(false)) => {}
                 Some(value) => {
                     let entry =
-                        Entry::of(value, true).ok_or_else(|| format!("`{key}` is no token"))?;
+                        Entry::of(value, true).ok_or_else(|| format!("`{key}` is not a token"))?;
                     let is_named = NAMED.contains(&key.as_str());
                     named.push((key, if is_named { find(entry) } else { entry }));
                 }
@@ -325,7 +325,8 @@ impl SideFiles {
                 }
                 settings.insert(key.clone(), list.into());
             } else if value.is_object() && key != "extra_special_tokens" {
-                let token = Entry::of(value, true).ok_or_else(|| format!("`{key}` is no token"))?;
+                let token =
+                    Entry::of(value, true).ok_or_else(|| format!("`{key}` is not a token"))?;
                 if let Entry::Token(token) = token {
                     settings.insert(key.clone(), json!(token));
                 }
@@ -416,10 +417,10 @@ fn extra(settings: &Map<String, Value>) -> Result<Vec<Entry>, String> {
             .iter()
             .map(|value| {
                 Entry::of(value, true)
-                    .ok_or_else(|| format!("`{key}` holds {value}, which is no token"))
+                    .ok_or_else(|| format!("`{key}` holds {value}, which is not a token"))
             })
             .collect(),
-        Some(_) => Err(format!("`{key}` is no list of tokens")),
+        Some(_) => Err(format!("`{key}` is not a list of tokens")),
     }
 }
 
@@ -567,7 +568,7 @@ mod tests {
             refused(json!({ "added_tokens_decoder": { "264": "<n>" } }))
                 .contains("added_tokens_decoder")
         );
-        assert!(refused(json!({ "eos_token": 7 })).contains("`eos_token` is no token"));
+        assert!(refused(json!({ "eos_token": 7 })).contains("`eos_token` is not a token"));
         assert!(refused(json!({ "extra_special_tokens": "x" })).contains("no list"));
         assert!(refused(json!({ "split_special_tokens": "x" })).contains("neither"));
         // Two marks of which one begins with the other: the longer one must be found.

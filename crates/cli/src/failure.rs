@@ -9,6 +9,7 @@ use concord_questions::{QuestionError, StimuliError};
 use concord_runs::RunError;
 use concord_scorer::ScorerError;
 use concord_session::SessionError;
+use concord_suites::SuiteError;
 use concord_suites::valueconsistency::{AnswersError, MeasureError};
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,6 +67,15 @@ impl Failure {
     pub fn of(mut self, checkpoint: &str) -> Self {
         if !self.message.contains(checkpoint) {
             self.message = format!("{checkpoint}: {}", self.message);
+        }
+        self
+    }
+
+    /// The same failure, with the place that it is about in front, where it is about data.
+    #[must_use]
+    pub fn of_place(mut self, place: &str) -> Self {
+        if self.status == ExitStatus::QuestionData {
+            self.message = format!("{place}: {}", self.message);
         }
         self
     }
@@ -214,7 +224,7 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "name a folder with config.json, a .gguf file, or a hub id (owner/name)"
         }
         CheckpointError::MissingFile { .. } => {
-            "copy the whole folder again (a link to nowhere, or what is no plain file, counts as missing); only safetensors weights and tokenizer.json are read"
+            "copy the whole folder again (a broken link, or anything that is not a plain file, counts as missing); only safetensors weights and tokenizer.json are read"
         }
         CheckpointError::Unreadable { .. } => "check that you may read the file",
         CheckpointError::NotJson { .. } | CheckpointError::BadWeightsFile { .. } => {
@@ -225,7 +235,7 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
             "this version would apply such an adapter wrongly: merge it with PEFT and use the merged checkpoint"
         }
         CheckpointError::Config { .. } => {
-            "this version cannot compute such a checkpoint rightly; use another one, or correct config.json"
+            "this version would give wrong results for this config; use another checkpoint, or correct config.json"
         }
         CheckpointError::MissingTensor { .. } | CheckpointError::WrongShape { .. } => {
             "config.json and weights are not of one checkpoint: copy both again"
@@ -507,6 +517,10 @@ impl From<RunError> for Failure {
                 ExitStatus::Usage,
                 "name the folder that `concord run` printed",
             ),
+            RunError::Checkpoints { .. } => (
+                ExitStatus::QuestionData,
+                "copy the run again from where it was written, or repeat it in another folder",
+            ),
             RunError::Newer { .. } => (
                 ExitStatus::Usage,
                 "use the version of the program that wrote it, or a later one",
@@ -536,30 +550,28 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<SuiteError> for Failure {
+    fn from(error: SuiteError) -> Self {
+        let message = error.to_string();
+        match error {
+            SuiteError::Questions(error) => error.into(),
+            SuiteError::Stimuli(error) => error.into(),
+            SuiteError::Usage { help, .. } => Self::usage(message, help),
+            SuiteError::Data { help, .. } | SuiteError::Readings { help, .. } => {
+                Self::new(ExitStatus::QuestionData, message, help)
+            }
+        }
+    }
+}
+
 impl From<AnswersError> for Failure {
     fn from(error: AnswersError) -> Self {
-        let help = match &error {
-            AnswersError::NoReading { .. }
-            | AnswersError::Incomplete { .. }
-            | AnswersError::OtherLabels { .. } => {
-                "the stored readings were changed or cut off: copy the run again from where it was written, or repeat it in another folder"
-            }
-            _ => "answers are p(supports) for every row of a question file, in file order",
-        };
-        Self::new(ExitStatus::QuestionData, error.to_string(), help)
+        SuiteError::from(error).into()
     }
 }
 
 impl From<MeasureError> for Failure {
     fn from(error: MeasureError) -> Self {
-        let help = match error {
-            MeasureError::Centroid { .. } => {
-                "questions that are compared need the same stances among their answers"
-            }
-            MeasureError::TooManyGroups { .. } => {
-                "see that each phrasing of a question stands there once in each language"
-            }
-        };
-        Self::new(ExitStatus::QuestionData, error.to_string(), help)
+        SuiteError::from(error).into()
     }
 }

@@ -10,7 +10,6 @@ mod output;
 mod progress;
 
 pub use arguments::Cli;
-pub use commands::check_run;
 pub use failure::{ExitStatus, Failure};
 
 use arguments::Command;
@@ -58,7 +57,8 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => commands::generate::generate(&arguments),
         Command::Measure(arguments) => commands::measure::measure(&arguments),
         Command::Compare(arguments) => commands::compare::compare(&arguments),
-        Command::Read(arguments) => commands::read::read(&arguments),
+        Command::Rate(arguments) => commands::rate::rate(&arguments),
+        Command::Suites { format } => commands::suites::suites(format),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),

@@ -11,7 +11,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(digits);
     let number: f64 = number
         .parse()
-        .map_err(|_| format!("`{text}` is no size, for example 8GiB"))?;
+        .map_err(|_| format!("invalid size `{text}`, for example 8GiB"))?;
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
@@ -22,14 +22,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "gb" => 1_000_000_000,
         "t" | "tib" => 1 << 40,
         "tb" => 1_000_000_000_000,
-        other => return Err(format!("`{other}` is no unit: GiB, MiB, GB, …")),
+        other => return Err(format!("unknown unit `{other}`: GiB, MiB, GB, …")),
     };
     let bytes = number * factor as f64;
     if unit.is_empty() && bytes < MEBIBYTE {
         return Err(format!("{text} of what? for example {text}GiB"));
     }
     if !(1.0..9e18).contains(&bytes) {
-        return Err(format!("`{text}` is no size that a machine has"));
+        return Err(format!("invalid size `{text}`: no machine has that"));
     }
     #[expect(
         clippy::cast_possible_truncation,

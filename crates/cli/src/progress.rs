@@ -130,7 +130,7 @@ impl Bar {
         if progress.shortened > self.shortened.swap(progress.shortened, Ordering::SeqCst) {
             self.drawn.suspend(|| {
                 output::message(&format!(
-                    "{}: the device's memory ran out: passes are half as long from here on, and bits may be others",
+                    "{}: out of device memory: rows per pass halved; results may differ in the last bits",
                     self.name
                 ));
             });

@@ -10,7 +10,7 @@ pub enum DecoderError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// An adapter was put on a decoder that is not its base.
-    #[error("{name} is no adapter of the checkpoint that is loaded")]
+    #[error("{name} is not an adapter of the checkpoint that is loaded")]
     AnotherBase {
         /// The adapter's name.
         name: String,

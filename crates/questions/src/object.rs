@@ -14,7 +14,7 @@ pub fn object_of(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
     deserializer.end()?;
     match value {
         Value::Object(object) => Ok(object),
-        _ => Err(serde_json::Error::custom("it is no object")),
+        _ => Err(serde_json::Error::custom("it is not an object")),
     }
 }
 

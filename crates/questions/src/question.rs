@@ -228,7 +228,7 @@ impl QuestionSet {
         let bad_name =
             |name: &&&String| name.is_empty() || name.len() > LONGEST_NAME || name.contains(':');
         if let Some(name) = names.iter().find(bad_name) {
-            return Some(format!("`{name}` is no name of a file of questions"));
+            return Some(format!("`{name}` is not the name of a question file"));
         }
         let mut seen = BTreeSet::new();
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {

@@ -24,7 +24,7 @@ pub enum StimuliError {
         source: serde_json::Error,
     },
     /// A stimulus is of no known name, and would be lost.
-    #[error("{name}: there is no stimulus `{stimulus}`; there are {known}")]
+    #[error("{name}: unknown stimulus `{stimulus}`; known: {known}")]
     Unknown {
         /// Which stimuli.
         name: String,

@@ -5,12 +5,14 @@
 //!
 //! Invariant: nothing here knows a tensor, a tokenizer or a study.
 
+mod everything;
 mod key;
 mod prompt;
 mod reading;
 mod style;
 mod units;
 
+pub use everything::{ById, Readings};
 pub use key::{NoKey, PromptKey};
 pub use prompt::{Input, Message, Prompt, Read, Role, Sampling};
 pub use reading::{

@@ -54,7 +54,7 @@ pub fn check_name(out: &Path) -> Result<(), RunError> {
 }
 
 impl RunDirectory {
-    /// Begins a run, or goes on with one that was cut off: then the stored identity must be that of `manifest`, whose attempts are added
+    /// Begins a run of what `files` say, or goes on with one that was cut off: then the stored identity must be that of `manifest`, whose attempts are added
     /// to those before. Nobody else writes there until this is dropped.
     ///
     /// # Errors
@@ -63,8 +63,7 @@ impl RunDirectory {
     pub fn begin(
         out: &Path,
         manifest: &Manifest,
-        questions: &impl Serialize,
-        stimuli: &impl Serialize,
+        files: &[(&str, Value)],
     ) -> Result<Self, RunError> {
         // Components drop a trailing slash, which would put `.partial` inside the folder.
         let out: PathBuf = out.components().collect();
@@ -82,7 +81,7 @@ impl RunDirectory {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(source) => return Err(failed(source)),
         }
-        Self::go_on(out, partial, manifest, questions, stimuli)
+        Self::go_on(out, partial, manifest, files)
     }
 
     /// Begins a run under a name that is not taken: `name`, or `name-2` and so on.
@@ -93,8 +92,7 @@ impl RunDirectory {
         runs: &Path,
         name: &str,
         manifest: &Manifest,
-        questions: &impl Serialize,
-        stimuli: &impl Serialize,
+        files: &[(&str, Value)],
     ) -> Result<Self, RunError> {
         let failed = |source| RunError::File {
             path: runs.to_owned(),
@@ -114,7 +112,7 @@ impl RunDirectory {
             }
             match std::fs::create_dir(&partial) {
                 // Whoever made the folder has it, unless its run has got its name meanwhile.
-                Ok(()) => match Self::go_on(out, partial, manifest, questions, stimuli) {
+                Ok(()) => match Self::go_on(out, partial, manifest, files) {
                     Err(RunError::Exists { .. } | RunError::InUse { .. }) => {}
                     outcome => return outcome,
                 },
@@ -136,8 +134,7 @@ impl RunDirectory {
         out: PathBuf,
         partial: PathBuf,
         manifest: &Manifest,
-        questions: &impl Serialize,
-        stimuli: &impl Serialize,
+        files: &[(&str, Value)],
     ) -> Result<Self, RunError> {
         let is_folder = std::fs::symlink_metadata(&partial).is_ok_and(|found| found.is_dir());
         if !is_folder {
@@ -146,7 +143,7 @@ impl RunDirectory {
             } else {
                 RunError::NotPlain {
                     path: partial,
-                    problem: "is no folder",
+                    problem: "is not a folder",
                 }
             });
         }
@@ -175,8 +172,9 @@ impl RunDirectory {
             None => {}
         }
         run.folder.sweep()?;
-        run.put("questions.json", questions, before.is_some())?;
-        run.put("stimuli.json", stimuli, before.is_some())?;
+        for (name, value) in files {
+            run.put(name, value, before.is_some())?;
+        }
         write_manifest(&run.folder, &run.manifest, run.files.clone())?;
         Ok(run)
     }
@@ -430,12 +428,11 @@ mod tests {
     }
 
     fn begin(out: &Path, seed: u32) -> Result<RunDirectory, RunError> {
-        RunDirectory::begin(
-            out,
-            &settings(seed),
-            &json!([1, 2]),
-            &json!({ "system": {} }),
-        )
+        let files = [
+            ("questions.json", json!([1, 2])),
+            ("stimuli.json", json!({ "system": {} })),
+        ];
+        RunDirectory::begin(out, &settings(seed), &files)
     }
 
     fn reading(id: &str) -> Reading {
@@ -450,7 +447,7 @@ mod tests {
     fn cut_off(folder: &Path) -> (PathBuf, PathBuf) {
         let out = folder.join("run");
         let run = begin(&out, 1).unwrap();
-        let mut journal = run.journal(What::Readings, "m").unwrap();
+        let mut journal = run.journal(What::round("readings"), "m").unwrap();
         journal.append([reading("a")]).unwrap();
         journal.close().unwrap();
         (out, run.partial().to_owned())
@@ -467,23 +464,36 @@ mod tests {
         );
         let run = begin(&folder.path().join("run/"), 1).unwrap();
         assert!(run.notes().is_empty());
-        assert_eq!(run.journal(What::Readings, "m").unwrap().readings.len(), 1);
+        assert_eq!(
+            run.journal(What::round("readings"), "m")
+                .unwrap()
+                .readings
+                .len(),
+            1
+        );
         assert!(matches!(
-            StoredRun::<Vec<u8>>::open(&partial),
+            StoredRun::open(&partial),
             Err(RunError::Incomplete { .. })
         ));
         run.finish(Map::new(), &json!({}), "now").unwrap();
-        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
-        assert_eq!(stored.questions, [1, 2]);
-        assert_eq!(
-            stored.stimuli::<Value>().unwrap(),
-            Some(json!({"system": {}}))
+        let stored = StoredRun::open(&out).unwrap();
+        let files: Vec<&String> = stored.files.keys().collect();
+        assert_eq!(files, ["questions.json", "stimuli.json"]);
+        let questions: Value = serde_json::from_slice(&stored.files["questions.json"]).unwrap();
+        assert_eq!(questions, json!([1, 2]));
+        assert!(
+            stored
+                .readings(What::round("texts"), "m")
+                .unwrap()
+                .is_empty()
         );
-        assert!(stored.readings(What::Texts, "m").unwrap().is_empty());
-        assert_eq!(stored.readings(What::Readings, "m").unwrap().len(), 1);
+        assert_eq!(
+            stored.readings(What::round("readings"), "m").unwrap().len(),
+            1
+        );
         assert!(matches!(begin(&out, 1), Err(RunError::Exists { .. })));
         assert!(matches!(
-            StoredRun::<Vec<u8>>::open(folder.path()),
+            StoredRun::open(folder.path()),
             Err(RunError::NotARun { .. })
         ));
     }
@@ -498,7 +508,7 @@ mod tests {
                 .machine
                 .insert("host".into(), json!(host));
             manifest.attempts[0].gpus = vec![json!({ "uuid": host })];
-            RunDirectory::begin(&out, &manifest, &json!([1]), &json!({})).unwrap()
+            RunDirectory::begin(&out, &manifest, &[("questions.json", json!([1]))]).unwrap()
         };
         let mut first = on("one");
         first.end("stopped", "then").unwrap();
@@ -514,7 +524,7 @@ mod tests {
             ends.collect::<Vec<_>>(),
             [Some("stopped"), None, Some("finished")]
         );
-        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        let stored = StoredRun::open(&out).unwrap();
         assert_eq!(stored.manifest.attempts, manifest.attempts);
     }
 
@@ -548,7 +558,7 @@ mod tests {
                 assert!(run.notes()[0].contains(name), "{:?}", run.notes());
                 assert_eq!(std::fs::read(&path).unwrap(), whole);
                 run.finish(Map::new(), &json!({}), "now").unwrap();
-                StoredRun::<Vec<u8>>::open(&out).unwrap();
+                StoredRun::open(&out).unwrap();
             }
         }
     }
@@ -590,9 +600,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let runs = folder.path().join("runs");
         let long = "é".repeat(200);
-        let one = |name: &str| {
-            RunDirectory::begin_new(&runs, name, &settings(1), &json!([]), &json!({})).unwrap()
-        };
+        let one = |name: &str| RunDirectory::begin_new(&runs, name, &settings(1), &[]).unwrap();
         let (first, second) = (one("now"), one("now"));
         assert_eq!(first.out(), runs.join("now"));
         assert_eq!(second.out(), runs.join("now-2"));

@@ -28,7 +28,7 @@ pub enum RunError {
         owner: String,
     },
     /// A partial run of other settings is at the output path.
-    #[error("{path}: a run of other settings was begun there (its `{key}` differs)")]
+    #[error("{path}: a partial run with different settings exists (`{key}` differs)")]
     OtherSettings {
         /// The path.
         path: PathBuf,
@@ -48,6 +48,16 @@ pub enum RunError {
         path: PathBuf,
         /// The file that a run would have.
         missing: &'static str,
+    },
+    /// A manifest names no checkpoint, one twice, or more than any run has.
+    #[error("{path}: names {count} checkpoints, of which {distinct} differ")]
+    Checkpoints {
+        /// The manifest.
+        path: PathBuf,
+        /// How many it names.
+        count: usize,
+        /// How many names differ.
+        distinct: usize,
     },
     /// A run of a later version of the program.
     #[error(

@@ -13,28 +13,48 @@ const UNNAMED: &str = ".unnamed-";
 /// The largest file that is read whole.
 const LARGEST: u64 = 1 << 31;
 
-/// What a journal holds.
+/// What a journal holds: what was read of a checkpoint in a round, or what a rater made of its texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What<'a> {
-    /// What was read of a checkpoint at once.
-    Readings,
-    /// What it wrote.
-    Texts,
-    /// What a reader of this name made of that.
-    Stances(&'a str),
+pub struct What<'a> {
+    round: &'a str,
+    rater: Option<&'a str>,
 }
 
-impl What<'_> {
+impl<'a> What<'a> {
+    /// What was read in a round of this name.
+    pub fn round(round: &'a str) -> Self {
+        Self { round, rater: None }
+    }
+
+    /// What a rater read in it.
+    pub fn rated(round: &'a str, rater: &'a str) -> Self {
+        let rater = Some(rater);
+        Self { round, rater }
+    }
+
     /// The journal of a checkpoint, in the run's folder.
     pub(crate) fn file(self, model: &str) -> Result<PathBuf, RunError> {
-        Ok(match self {
-            Self::Readings => Path::new("readings").join(plain(model, ".jsonl")?),
-            Self::Texts => Path::new("texts").join(plain(model, ".jsonl")?),
-            Self::Stances(reader) => Path::new("stances")
-                .join(plain(model, "")?)
-                .join(plain(reader, ".jsonl")?),
+        if !is_round(self.round) {
+            return Err(RunError::NotPlain {
+                path: self.round.into(),
+                problem: "is no name of a round: lower-case letters, digits and hyphens",
+            });
+        }
+        let folder = Path::new(self.round);
+        Ok(match self.rater {
+            None => folder.join(plain(model, JOURNAL)?),
+            Some(rater) => folder.join(plain(model, "")?).join(plain(rater, JOURNAL)?),
         })
     }
+}
+
+/// How a journal's name ends.
+pub(crate) const JOURNAL: &str = ".jsonl";
+
+/// Whether a folder of a run may be a round's.
+pub(crate) fn is_round(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 64 && name.chars().all(fits)
 }
 
 /// Room that a name leaves for endings.
@@ -47,7 +67,7 @@ fn plain(name: &str, ending: &str) -> Result<String, RunError> {
     if !one || name.contains(['/', '\\', '\0']) {
         return Err(RunError::NotPlain {
             path: name.into(),
-            problem: "is no plain name, and a run's files have plain names",
+            problem: "is not a plain name, and a run's files have plain names",
         });
     }
     let most = LONGEST_NAME - ENDINGS;
@@ -86,10 +106,10 @@ impl Folder {
                 return not_plain(&path, "is a link, and no link in a run is followed");
             }
             if index + 1 < count && !found.is_dir() {
-                return not_plain(&path, "is no folder");
+                return not_plain(&path, "is not a folder");
             }
             if index + 1 == count && !found.is_file() {
-                return not_plain(&path, "is no plain file");
+                return not_plain(&path, "is not a plain file");
             }
         }
         Ok(path)
@@ -160,15 +180,33 @@ impl Folder {
         Ok(names)
     }
 
+    /// The folders in a folder of the run; links are none.
+    pub fn folders(&self, folder: &Path) -> Result<Vec<String>, RunError> {
+        let mut names = self.names(folder)?;
+        names.retain(|name| {
+            let path = self.0.join(folder).join(name);
+            std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+        });
+        Ok(names)
+    }
+
+    /// The names of the rounds that have a folder.
+    pub fn rounds(&self) -> Result<Vec<String>, RunError> {
+        let mut rounds = self.folders(Path::new(""))?;
+        rounds.retain(|name| is_round(name));
+        Ok(rounds)
+    }
+
     /// The folders that journals are in.
     fn folders_of_journals(&self) -> Result<Vec<PathBuf>, RunError> {
-        let stances = Path::new("stances");
-        let mut folders = vec![PathBuf::from("readings"), PathBuf::from("texts")];
-        folders.extend(
-            self.names(stances)?
-                .into_iter()
-                .map(|model| stances.join(model)),
-        );
+        let mut folders = Vec::new();
+        for round in self.rounds()? {
+            let round = PathBuf::from(round);
+            let rated = self.folders(&round)?;
+            let rated: Vec<PathBuf> = rated.iter().map(|model| round.join(model)).collect();
+            folders.push(round);
+            folders.extend(rated);
+        }
         Ok(folders)
     }
 
@@ -269,18 +307,24 @@ mod tests {
     fn names_stay_inside() {
         for name in ["", ".", "..", "/abs", "../x", "a/b", "a/", "a\\b", "a\0b"] {
             assert!(
-                matches!(What::Readings.file(name), Err(RunError::NotPlain { .. })),
+                matches!(
+                    What::round("readings").file(name),
+                    Err(RunError::NotPlain { .. })
+                ),
                 "{name:?}"
             );
-            assert!(What::Stances(name).file("m").is_err(), "{name:?}");
+            assert!(What::rated("stances", name).file("m").is_err(), "{name:?}");
+        }
+        for round in ["", "..", "a/b", "Texts", "a.b", ".unnamed-x"] {
+            assert!(What::round(round).file("m").is_err(), "{round:?}");
         }
         assert_eq!(
-            What::Texts.file("a b.c").unwrap(),
+            What::round("texts").file("a b.c").unwrap(),
             Path::new("texts/a b.c.jsonl")
         );
         let (long, other) = ("ä".repeat(125), format!("{}x", "ä".repeat(124)));
         let name = |name: &str| {
-            What::Readings
+            What::round("readings")
                 .file(name)
                 .unwrap()
                 .file_name()

@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! <out>/manifest.json            what was run on what, by which program; the digests of all other files
-//! <out>/questions.json           the questions as they were asked
-//! <out>/stimuli.json             the wording around them
-//! <out>/readings/<model>.jsonl   what was read of a checkpoint at once, one reading a line
-//! <out>/texts/<model>.jsonl      what it wrote
-//! <out>/stances/<model>/<reader>.jsonl   what a reader made of that
+//! <out>/questions.json           what was asked about
+//! <out>/stimuli.json             the wording around it, where a suite stores one apart
+//! <out>/<round>/<model>.jsonl    what was read of a checkpoint in a round, one reading a line
+//! <out>/<round>/<model>/<rater>.jsonl   what a rater made of what it wrote
 //! <out>/findings.json            what was made of it all
 //! ```
 //!

@@ -1,29 +1,35 @@
 //! A whole run, read back.
 
 use crate::directory::{PARTIAL, add_journals, manifest_of, name_of, pretty, write_manifest};
-use crate::folder::{Folder, What};
+use crate::folder::{Folder, JOURNAL, What};
 use crate::journal::Lines;
 use crate::lock::{Lock, Taken};
 use crate::manifest::Manifest;
 use crate::seal::digest;
 use crate::{Journal, RunError};
-use concord_readings::Reading;
+use concord_readings::{Reading, Readings};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// A whole run, read back.
-pub struct StoredRun<Q> {
+pub struct StoredRun {
     /// The manifest.
     pub manifest: Manifest,
-    /// The questions as they were asked.
-    pub questions: Q,
+    /// What was asked, by the names of its files.
+    pub files: BTreeMap<String, Vec<u8>>,
     folder: Folder,
 }
 
-impl<Q: DeserializeOwned> StoredRun<Q> {
+/// Files that say what was asked, in forms that did not list them.
+const UNLISTED: [&str; 2] = ["questions.json", "stimuli.json"];
+/// The most checkpoints of a run.
+const MOST_CHECKPOINTS: usize = 1_000;
+/// Files that say something else.
+const OTHERS: [&str; 2] = ["manifest.json", "findings.json"];
+
+impl StoredRun {
     /// Opens a run directory.
     ///
     /// # Errors
@@ -45,31 +51,65 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
             folder.read(missing)?.ok_or_else(not_a_run)
         };
         let manifest = manifest_of(&folder.0.join("manifest.json"), &needed("manifest.json")?)?;
-        let questions = needed("questions.json")?;
+        let names: BTreeSet<&str> = manifest.names().collect();
+        let (count, distinct) = (manifest.names().count(), names.len());
+        if count != distinct || count > MOST_CHECKPOINTS || count == 0 {
+            return Err(RunError::Checkpoints {
+                path: folder.0.join("manifest.json"),
+                count,
+                distinct,
+            });
+        }
+        needed("questions.json")?;
         let findings = needed("findings.json")?;
-        check(&folder, &manifest, "questions.json", &questions)?;
         check(&folder, &manifest, "findings.json", &findings)?;
         are_there(&folder, &manifest)?;
-        if let Some(stimuli) = folder.read("stimuli.json")? {
-            check(&folder, &manifest, "stimuli.json", &stimuli)?;
+        let names: Vec<String> = match &manifest.files {
+            Some(listed) => listed
+                .keys()
+                .filter(|name| !name.contains('/') && !OTHERS.contains(&name.as_str()))
+                .cloned()
+                .chain(["questions.json".to_owned()])
+                .collect(),
+            None => UNLISTED.map(str::to_owned).to_vec(),
+        };
+        let mut files = BTreeMap::new();
+        for name in names {
+            if let Some(bytes) = folder.read(&name)? {
+                check(&folder, &manifest, &name, &bytes)?;
+                files.insert(name, bytes);
+            }
         }
         Ok(Self {
-            questions: parse(&folder.0.join("questions.json"), &questions)?,
             manifest,
+            files,
             folder,
         })
     }
 
-    /// The wording that was asked in, as it was stored; `None` in runs of before it was.
+    /// Everything that was read of a checkpoint.
     ///
     /// # Errors
-    /// [`RunError::Damaged`], [`RunError::Changed`], [`RunError::File`].
-    pub fn stimuli<S: DeserializeOwned>(&self) -> Result<Option<S>, RunError> {
-        let Some(text) = self.folder.read("stimuli.json")? else {
-            return Ok(None);
-        };
-        check(&self.folder, &self.manifest, "stimuli.json", &text)?;
-        parse(&self.folder.0.join("stimuli.json"), &text).map(Some)
+    /// As [`StoredRun::readings`].
+    pub fn everything(&self, model: &str) -> Result<Readings, RunError> {
+        let mut found = Readings::default();
+        for round in self.folder.rounds()? {
+            let what = What::round(&round);
+            if self.folder.open(&what.file(model)?)?.is_some() {
+                let readings = self.readings(what, model)?;
+                found.rounds.insert(round, readings);
+                continue;
+            }
+            let mut ratings = BTreeMap::new();
+            for rater in self.raters(&round, model)? {
+                let readings = self.readings(What::rated(&round, &rater), model)?;
+                ratings.insert(rater, readings);
+            }
+            if !ratings.is_empty() {
+                found.ratings.insert(round, ratings);
+            }
+        }
+        Ok(found)
     }
 
     /// The readings of a journal, by prompt; none where there is no such journal.
@@ -108,26 +148,26 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
         self.manifest.files.as_ref()?.get(&name_of(place))
     }
 
-    /// The names of those who read what a checkpoint wrote, sorted.
+    /// The names of those who rated what a checkpoint wrote, sorted.
     ///
     /// # Errors
     /// [`RunError::File`].
-    pub fn readers(&self, model: &str) -> Result<Vec<String>, RunError> {
-        let any = What::Stances("any").file(model)?;
+    pub fn raters(&self, round: &str, model: &str) -> Result<Vec<String>, RunError> {
+        let any = What::rated(round, "any").file(model)?;
         let folder = any.parent().unwrap_or(Path::new(""));
         let names = self.folder.names(folder)?;
-        let readers = names.iter().filter_map(|name| name.strip_suffix(".jsonl"));
-        let mut readers: Vec<String> = readers.map(str::to_owned).collect();
+        let raters = names.iter().filter_map(|name| name.strip_suffix(JOURNAL));
+        let mut raters: Vec<String> = raters.map(str::to_owned).collect();
         // A name that is too long for a file is shortened there.
         for name in self.manifest.reader_names() {
-            let place = What::Stances(name).file(model)?;
+            let place = What::rated(round, name).file(model)?;
             let stem = place.file_stem().unwrap_or_default();
-            if let Some(found) = readers.iter_mut().find(|found| found.as_str() == stem) {
+            if let Some(found) = raters.iter_mut().find(|found| found.as_str() == stem) {
                 name.clone_into(found);
             }
         }
-        readers.sort();
-        Ok(readers)
+        raters.sort();
+        Ok(raters)
     }
 
     /// Keeps others from writing to the run while a reader is added.
@@ -151,18 +191,18 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
     /// As [`crate::RunDirectory::journal`].
     pub fn added_journal(
         &self,
-        reader: &str,
+        what: What<'_>,
         identity: &str,
         model: &str,
     ) -> Result<Journal, RunError> {
-        let (added, done) = Self::added(reader, identity, model)?;
+        let (added, done) = Self::added(what, identity, model)?;
         // What was made part of the run before the run was measured again is read from there.
         let is_done = self.folder.open(&done)?.is_some();
         Journal::open(&self.folder, if is_done { &done } else { &added }, identity)
     }
 
-    fn added(reader: &str, identity: &str, model: &str) -> Result<(PathBuf, PathBuf), RunError> {
-        let done = What::Stances(reader).file(model)?;
+    fn added(what: What<'_>, identity: &str, model: &str) -> Result<(PathBuf, PathBuf), RunError> {
+        let done = what.file(model)?;
         Ok((done.with_extension(format!("{identity}{PARTIAL}")), done))
     }
 
@@ -170,9 +210,9 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
     ///
     /// # Errors
     /// [`RunError::File`]; the same call finishes what was begun.
-    pub fn add(&self, reader: &str, identity: &str, models: &[&str]) -> Result<(), RunError> {
+    pub fn add(&self, what: What<'_>, identity: &str, models: &[&str]) -> Result<(), RunError> {
         for model in models {
-            let (from, to) = Self::added(reader, identity, model)?;
+            let (from, to) = Self::added(what, identity, model)?;
             let (from, to) = (self.folder.place(&from)?, self.folder.place(&to)?);
             if to.exists() && !from.exists() {
                 continue;
@@ -189,10 +229,10 @@ impl<Q: DeserializeOwned> StoredRun<Q> {
     pub fn update(&self, manifest: &Manifest, findings: &impl Serialize) -> Result<(), RunError> {
         let name = "findings.json";
         let mut files = manifest.files.clone().unwrap_or_default();
-        for file in ["questions.json", "stimuli.json"] {
-            if let Some(bytes) = self.folder.read(file)? {
-                files.entry(file).or_insert_with(|| digest(&bytes).into());
-            }
+        for (file, bytes) in &self.files {
+            files
+                .entry(file.as_str())
+                .or_insert_with(|| digest(bytes).into());
         }
         add_journals(&self.folder, &mut files)?;
         let text = pretty(&self.folder.0.join(name), findings)?;
@@ -241,14 +281,6 @@ fn is_one_of(stated: &Value, found: &str) -> bool {
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, RunError> {
-    serde_json::from_slice(text).map_err(|source| RunError::Damaged {
-        path: path.to_owned(),
-        line: 0,
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,9 +310,16 @@ mod tests {
     fn whole(folder: &Path) -> PathBuf {
         let settings = settings();
         let out = folder.join("run");
-        let run =
-            RunDirectory::begin(&out, &settings, &json!([11, 22]), &json!({ "a": 3 })).unwrap();
-        for what in [What::Readings, What::Stances("itself")] {
+        let run = RunDirectory::begin(
+            &out,
+            &settings,
+            &[
+                ("questions.json", json!([11, 22])),
+                ("stimuli.json", json!({ "a": 3 })),
+            ],
+        )
+        .unwrap();
+        for what in [What::round("readings"), What::rated("stances", "itself")] {
             let mut journal = run.journal(what, "m").unwrap();
             journal.append([reading("a1"), reading("b2")]).unwrap();
             journal.close().unwrap();
@@ -291,12 +330,9 @@ mod tests {
 
     /// Reads everything of a run.
     fn everything(out: &Path) -> Result<(), RunError> {
-        let stored = StoredRun::<Vec<u8>>::open(out)?;
-        stored.stimuli::<Value>()?;
-        stored.readings(What::Readings, "m")?;
-        for reader in stored.readers("m")? {
-            stored.readings(What::Stances(&reader), "m")?;
-        }
+        let stored = StoredRun::open(out)?;
+        let found = stored.everything("m")?;
+        assert!(found.round("readings").is_some() && found.ratings("stances").is_some());
         Ok(())
     }
 
@@ -356,54 +392,47 @@ mod tests {
             ..Checkpoint::default()
         }];
         let out = folder.path().join("run");
-        let run = RunDirectory::begin(&out, &settings, &json!([1]), &json!({})).unwrap();
-        let mut journal = run.journal(What::Stances(&long), "m").unwrap();
+        let run = RunDirectory::begin(&out, &settings, &[("questions.json", json!([1]))]).unwrap();
+        let mut journal = run.journal(What::rated("stances", &long), "m").unwrap();
         journal.append([reading("a")]).unwrap();
         journal.close().unwrap();
         run.finish(Map::new(), &json!({}), "now").unwrap();
-        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
-        assert_eq!(stored.readers("m").unwrap(), [long]);
+        let stored = StoredRun::open(&out).unwrap();
+        assert_eq!(stored.raters("stances", "m").unwrap(), [long]);
     }
 
     #[test]
     fn a_reader_is_added_when_it_has_read_everything() {
         let folder = tempfile::tempdir().unwrap();
         let out = whole(folder.path());
-        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
+        let stored = StoredRun::open(&out).unwrap();
         let lock = stored.lock().unwrap();
         assert!(stored.lock().is_err());
-        let mut journal = stored.added_journal("other", "id", "m").unwrap();
+        let other = What::rated("stances", "other");
+        let mut journal = stored.added_journal(other, "id", "m").unwrap();
         journal.append([reading("b")]).unwrap();
         drop(journal);
-        assert_eq!(stored.readers("m").unwrap(), ["itself"]);
+        assert_eq!(stored.raters("stances", "m").unwrap(), ["itself"]);
         // Other weights under the same name begin anew.
         assert!(
             stored
-                .added_journal("other", "another", "m")
+                .added_journal(other, "another", "m")
                 .unwrap()
                 .readings
                 .is_empty()
         );
-        stored.add("other", "id", &["m"]).unwrap();
-        assert_eq!(stored.readers("m").unwrap(), ["itself", "other"]);
+        stored.add(other, "id", &["m"]).unwrap();
+        assert_eq!(stored.raters("stances", "m").unwrap(), ["itself", "other"]);
         // It was made part of the run, and the run was not measured: all the same it can be read.
         everything(&out).unwrap();
-        assert!(
-            stored
-                .readings(What::Stances("other"), "m")
-                .unwrap()
-                .contains_key("b")
-        );
-        assert!(stored.readers("nobody").unwrap().is_empty());
+        assert!(stored.readings(other, "m").unwrap().contains_key("b"));
+        assert!(stored.raters("stances", "nobody").unwrap().is_empty());
         let mut manifest = stored.manifest.clone();
         manifest.readers = vec![json!(2)];
         stored.update(&manifest, &json!({ "value": 0.25 })).unwrap();
         drop(lock);
         everything(&out).unwrap();
-        assert_eq!(
-            StoredRun::<Vec<u8>>::open(&out).unwrap().manifest.readers,
-            [json!(2)]
-        );
+        assert_eq!(StoredRun::open(&out).unwrap().manifest.readers, [json!(2)]);
     }
 
     #[test]
@@ -416,15 +445,18 @@ mod tests {
         std::fs::write(out.join("findings.json"), "{}").unwrap();
         let line = "{\"id\":\"a\",\"tokens\":1,\"answers\":[]}\n";
         std::fs::write(out.join("readings/m.jsonl"), line).unwrap();
-        let stored = StoredRun::<Vec<u8>>::open(&out).unwrap();
-        assert_eq!(stored.readings(What::Readings, "m").unwrap().len(), 1);
+        let stored = StoredRun::open(&out).unwrap();
+        assert_eq!(
+            stored.readings(What::round("readings"), "m").unwrap().len(),
+            1
+        );
         std::fs::write(
             out.join("readings/m.jsonl"),
             format!("{line}{{\"id\":\n{line}"),
         )
         .unwrap();
         let damaged = stored
-            .readings(What::Readings, "m")
+            .readings(What::round("readings"), "m")
             .unwrap_err()
             .to_string();
         assert!(damaged.contains("m.jsonl:2"), "{damaged}");

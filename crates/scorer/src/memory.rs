@@ -522,29 +522,27 @@ pub fn human(bytes: u64) -> String {
 
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let where_ = self.device.as_ref().map(|device| format!("{device} "));
-        let where_ = where_.unwrap_or_default();
-        write!(
-            formatter,
-            "{where_}memory: {} for weights",
-            human(self.weights)
-        )?;
+        let device = self.device.as_ref().map(|device| format!("{device} "));
+        let working = self.kv + self.working + self.readings;
+        let mut parts = vec![("weights", self.weights)];
         if self.streams > 0 {
-            write!(
-                formatter,
-                ", {} for rows between layers",
-                human(self.streams)
-            )?;
+            parts.push(("residual streams", self.streams));
         }
+        parts.push(("working", working));
+        if self.device.is_none() {
+            parts.push(("resident", self.before));
+        }
+        let parts = parts.into_iter();
+        let parts: Vec<String> = parts
+            .map(|(what, bytes)| format!("{what} {}", human(bytes)))
+            .collect();
         write!(
             formatter,
-            ", {} to work in",
-            human(self.kv + self.working + self.readings)
+            "{}memory plan: {} = peak {}",
+            device.unwrap_or_default(),
+            parts.join(" + "),
+            human(self.peak())
         )?;
-        if self.device.is_none() {
-            write!(formatter, ", {} that the process has", human(self.before))?;
-        }
-        write!(formatter, "; {} at most", human(self.peak()))?;
         if let Some(cap) = self.cap {
             write!(formatter, " of {}", human(cap))?;
         }
@@ -717,7 +715,7 @@ mod tests {
             &Spill::within(""),
         );
         let said = plan.unwrap().to_string();
-        for part in ["18.0 GiB for weights", "of 32.0 GiB", "pass-major"] {
+        for part in ["weights 18.0 GiB", "of 32.0 GiB", "pass-major"] {
             assert!(said.contains(part), "{said}");
         }
         assert_eq!(human(1023), "1023 B");

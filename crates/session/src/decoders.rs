@@ -88,7 +88,7 @@ pub struct OnDemand<'b, 'a> {
     /// The spellings of labels in the checkpoint's vocabulary, where they are known.
     pub table: Option<Arc<LabelTable>>,
     /// What will be asked after what is asked first.
-    pub later: Option<Asks>,
+    pub later: Vec<Asks>,
     /// The checkpoint that comes after this one, loaded while this one computes.
     next: Option<&'a Snapshot>,
     /// What loading took.
@@ -111,7 +111,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             allowed,
             loaded: None,
             table: None,
-            later: None,
+            later: Vec::new(),
             next: None,
             seconds: 0.0,
         }
@@ -142,7 +142,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             spill: self.spill(),
             ..self.allowed.clone()
         };
-        let later = self.later.take();
+        let later = std::mem::take(&mut self.later);
         let config = self.machine.config();
         let asked: Vec<&Asks> = std::iter::once(asks).chain(&later).collect();
         let demands = demands(self.machine, self.snapshot, &sizes, &config, &asked);

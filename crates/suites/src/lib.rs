@@ -5,11 +5,14 @@
 //!
 //! Invariant: no study knows a tensor, a tokenizer or a flag.
 
+mod registry;
 mod suite;
 pub mod valueconsistency;
 
+pub use concord_readings::{ById, Readings};
+pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, suite, suites};
 pub use suite::{
-    About, Asked, ById, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
-    Rating, Readings, Round, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError, Takes,
-    digest,
+    About, Asked, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
+    Rating, Round, SELF_RATER, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,
+    Takes, digest,
 };

@@ -5,17 +5,17 @@
 
 use concord_findings::{Exhibit, LongTable};
 use concord_questions::{QuestionError, StimuliError};
-use concord_readings::{Prompt, PromptStyle, Reading};
+use concord_readings::{Prompt, PromptStyle, Readings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A suite: what is asked, and what is made of the answers.
 ///
 /// Only [`Suite::load`] may open files; everything else is a function of its arguments, and gives the same for the same.
-pub trait Suite: Send + Sync + 'static {
+pub trait Suite: Copy + Send + Sync + 'static {
     /// What is asked about: questions and wordings. Stored with a run, whole.
     type Data: Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What decides which prompts are made of it. Stored in a run's identity.
@@ -46,9 +46,17 @@ pub trait Suite: Send + Sync + 'static {
         &self,
         data: &Self::Data,
         options: &Self::Options,
-        subject: &Subject<'_>,
+        subject: Subject,
         so_far: &Readings,
     ) -> Result<Step, SuiteError>;
+
+    /// Whether raters read what checkpoints write; where not, why or what to do about it.
+    ///
+    /// # Errors
+    /// What to say to who names a rater.
+    fn is_rated(&self, _options: &Self::Options) -> Result<(), &'static str> {
+        Err("this suite has no texts to be rated")
+    }
 
     /// What a rater is asked about each text that a checkpoint wrote, for a [`Step::Rate`].
     ///
@@ -97,6 +105,11 @@ pub trait Suite: Send + Sync + 'static {
         }
     }
 
+    /// What a limit on the questions means.
+    fn partial(&self, limit: u64) -> String {
+        format!("only the first {limit} were asked")
+    }
+
     /// The files that a run stores of the data, by name; `questions.json` is one of them.
     fn files(&self, data: &Self::Data) -> Vec<(&'static str, Value)> {
         vec![(QUESTIONS, json!(data))]
@@ -120,7 +133,7 @@ pub trait Suite: Send + Sync + 'static {
         None
     }
 
-    /// Keeps what every condition chooses of data and readings: `key=value`.
+    /// Measures from now on only what every condition (`key=value`) chooses, and says what that is; nothing without conditions.
     ///
     /// # Errors
     /// [`SuiteError::Usage`] where the suite has nothing to choose by, or nothing is chosen.
@@ -128,8 +141,11 @@ pub trait Suite: Send + Sync + 'static {
         &self,
         _data: &mut Self::Data,
         _options: &Self::Options,
-        _conditions: &[String],
-    ) -> Result<(), SuiteError> {
+        conditions: &[String],
+    ) -> Result<Option<String>, SuiteError> {
+        if conditions.is_empty() {
+            return Ok(None);
+        }
         let message = format!("the suite `{}` has nothing to select by", self.about().name);
         Err(SuiteError::usage(message, "leave --where out"))
     }
@@ -185,8 +201,6 @@ pub struct About {
     pub needs: &'static str,
     /// What cannot be concluded from it.
     pub limits: &'static str,
-    /// Whether raters read what checkpoints write.
-    pub is_rated: bool,
 }
 
 /// An option of a suite on the command line.
@@ -311,14 +325,15 @@ pub struct Loaded<D, O> {
     pub notes: Vec<String>,
 }
 
-/// Who is asked.
+/// Who is asked: what it is called must not matter.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Its name in the run.
-    pub name: &'a str,
+pub struct Subject {
     /// How it is spoken to.
     pub style: PromptStyle,
 }
+
+/// The rater that each checkpoint is to itself.
+pub const SELF_RATER: &str = "itself";
 
 /// What to do next with a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -347,30 +362,6 @@ pub struct Rating {
     pub text: String,
     /// What is asked about it.
     pub prompts: Vec<Prompt>,
-}
-
-/// Readings by the ids of their prompts.
-pub type ById = HashMap<String, Reading>;
-
-/// Everything that was read of one checkpoint.
-#[derive(Clone, Debug, Default)]
-pub struct Readings {
-    /// By round.
-    pub rounds: BTreeMap<String, ById>,
-    /// What raters made of its texts: by round and rater.
-    pub ratings: BTreeMap<String, BTreeMap<String, ById>>,
-}
-
-impl Readings {
-    /// The readings of a round, where it was asked.
-    pub fn round(&self, name: &str) -> Option<&ById> {
-        self.rounds.get(name)
-    }
-
-    /// The readings of a rated round, by rater.
-    pub fn ratings(&self, name: &str) -> Option<&BTreeMap<String, ById>> {
-        self.ratings.get(name)
-    }
 }
 
 /// A checkpoint and everything that was read of it.
@@ -417,6 +408,8 @@ pub struct Part<'a, D, O> {
     pub data: &'a D,
     /// How.
     pub options: &'a O,
+    /// What decided the readings beside the options.
+    pub asked: Asked,
     /// Who rated, in the run.
     pub raters: Vec<String>,
     /// What was read.
@@ -442,14 +435,15 @@ impl StoredFiles {
     /// # Errors
     /// [`SuiteError::Data`] where it is missing or holds something else.
     pub fn parse<T: DeserializeOwned>(&self, name: &str) -> Result<T, SuiteError> {
-        let damaged = |problem: String| {
-            let help =
-                "copy the run again from where it was written, or repeat it in another folder";
-            SuiteError::data(format!("{name}: {problem}"), help)
-        };
         let text = self.0.get(name);
-        let text = text.ok_or_else(|| damaged("is missing".to_owned()))?;
-        serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))
+        let text = text.ok_or_else(|| Self::damaged(name, "is missing"))?;
+        serde_json::from_slice(text).map_err(|error| Self::damaged(name, &error.to_string()))
+    }
+
+    /// A file that does not hold what it should.
+    pub fn damaged(name: &str, problem: &str) -> SuiteError {
+        let help = "copy the run again from where it was written, or repeat it in another folder";
+        SuiteError::data(format!("{name}: {problem}"), help)
     }
 }
 
@@ -503,7 +497,7 @@ impl SuiteError {
 
     /// Readings are not those that were asked for.
     pub fn readings(message: impl Into<String>) -> Self {
-        let help = "the run was changed, or is of another version; repeat it".to_owned();
+        let help = "the stored readings were changed or cut off: copy the run again from where it was written, or repeat it in another folder".to_owned();
         Self::Readings {
             message: message.into(),
             help,

@@ -356,7 +356,7 @@ fn factors(
         if place.stored != Stored::F32 || count > 1 << 16 {
             return Err(CheckpointError::Gguf {
                 path: path.to_owned(),
-                problem: format!("tensor `{name}` is no short list of F32"),
+                problem: format!("tensor `{name}` is not a short list of F32"),
             });
         }
         let mut bytes = vec![0u8; 4 * count];
@@ -380,7 +380,7 @@ fn factors(
         }
         Err(CheckpointError::Gguf {
             path: path.to_owned(),
-            problem: format!("tensor `{name}` holds a number that is no factor"),
+            problem: format!("tensor `{name}` holds a number that is not a factor"),
         })
     };
     if let Some(factors) = read("rope_freqs.weight")? {

@@ -161,7 +161,7 @@ fn one(path: &Path) -> Result<Container, CheckpointError> {
         source,
     };
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(unreadable(std::io::Error::other("it is no plain file")));
+        return Err(unreadable(std::io::Error::other("it is not a plain file")));
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();

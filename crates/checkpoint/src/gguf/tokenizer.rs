@@ -86,7 +86,7 @@ impl<'a> Vocabulary<'a> {
         let id = value.whole().and_then(|id| usize::try_from(id).ok());
         match id {
             Some(id) if id < tokens.len() => Ok(Some(id)),
-            _ => Err(format!("`tokenizer.ggml.{key}` is no token: {value:?}")),
+            _ => Err(format!("`tokenizer.ggml.{key}` is not a token: {value:?}")),
         }
     }
 
@@ -191,7 +191,7 @@ impl<'a> Vocabulary<'a> {
         let pairs = merges.into_iter().map(|merge| {
             // A merge of pieces that begin with a space would begin with one itself.
             let middle = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
-            let (middle, _) = middle.ok_or_else(|| format!("the merge `{merge}` is no pair"))?;
+            let (middle, _) = middle.ok_or_else(|| format!("the merge `{merge}` is not a pair"))?;
             Ok((&merge[..middle], &merge[middle + 1..]))
         });
         pairs.collect()

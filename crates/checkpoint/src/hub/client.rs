@@ -173,7 +173,7 @@ impl Hub {
         let listing: Listing =
             serde_json::from_slice(&text).map_err(|error| answer(error.to_string()))?;
         if !is_commit(&listing.sha) {
-            return Err(answer(format!("`{}` is no commit", listing.sha)));
+            return Err(answer(format!("`{}` is not a commit", listing.sha)));
         }
         let sound = |file: &Sibling| {
             let digest = file.digest();

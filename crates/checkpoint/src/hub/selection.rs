@@ -190,8 +190,9 @@ impl Remote<'_> {
     /// The shards that an index names.
     pub fn shards(&self, index: &Path) -> Result<Vec<Sibling>, HubError> {
         let text = std::fs::read(index).map_err(cache_error(index))?;
-        let names = shard_names(&text)
-            .ok_or_else(|| self.without(format!("{} is no index of weights", index.display())))?;
+        let names = shard_names(&text).ok_or_else(|| {
+            self.without(format!("{} is not an index of weights", index.display()))
+        })?;
         names
             .into_iter()
             .map(|name| {

@@ -53,7 +53,7 @@ impl HubSettings {
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
             return Err(HubError::Setting {
                 name: "HF_ENDPOINT",
-                problem: format!("`{endpoint}` is no http(s) address"),
+                problem: format!("`{endpoint}` is not an http(s) address"),
             });
         }
         let home = named("HF_HOME").map(PathBuf::from).or_else(|| {

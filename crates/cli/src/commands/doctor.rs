@@ -144,7 +144,7 @@ fn checked(engine: &Engine) -> Result<Vec<Checked>, Failure> {
         note: failure.message,
     };
     let stable = stability(engine, &device);
-    rows.push(stable.unwrap_or_else(|failure| stopped("readings in other company", failure)));
+    rows.push(stable.unwrap_or_else(|failure| stopped("batch invariance", failure)));
     let memory = memory(engine, &device);
     rows.extend(memory.unwrap_or_else(|failure| vec![stopped("memory", failure)]));
     Ok(rows)
@@ -334,7 +334,7 @@ fn stability(engine: &Engine, device: &str) -> Result<Checked, Failure> {
     let is_promised = !matches!(engine, Engine::Generic(_));
     Ok(Checked {
         device: device.to_owned(),
-        what: "readings in other company, order and sharing".into(),
+        what: "batch invariance: company, order and sharing".into(),
         worst: if same { 0.0 } else { f64::INFINITY },
         passed: same || !is_promised,
         note: match (same, is_promised) {

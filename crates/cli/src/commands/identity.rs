@@ -1,14 +1,12 @@
 //! What a run stores about itself: what decides its numbers, and who works on it.
 
+use super::engine::Engine;
 use super::inputs;
-use super::study::Study;
 use crate::arguments::{ChatTemplateUse, RunArguments};
 use crate::failure::Failure;
-use concord_checkpoint::Snapshot;
-use concord_readings::Form;
 use concord_runs::{Attempt, Checkpoint, Identity, Manifest, Numerics};
 use concord_session::{Machine, processor};
-use concord_suites::valueconsistency::{SELF_READER, Settings, name};
+use concord_suites::{SELF_RATER, Settings, Takes, suite};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -33,57 +31,38 @@ const ENVIRONMENT: [&str; 12] = [
 
 /// The manifest of a run that begins.
 pub(super) fn manifest(
-    study: &Study<'_>,
+    engine: &Engine<'_>,
     arguments: &RunArguments,
     settings: Settings,
-    (snapshots, forms): (&[Snapshot], &[Form]),
-    readers: &[Option<Snapshot>],
     started: &str,
 ) -> Result<Manifest, Failure> {
-    let machine = &study.machine;
-    let described = snapshots.iter().zip(forms);
+    let (machine, study) = (&engine.machine, engine.study);
+    let described = engine.snapshots.iter().zip(engine.forms);
     let described: Vec<Value> = described
         .map(|(snapshot, form)| inputs::described(snapshot, *form, machine))
         .collect::<Result<_, Failure>>()?;
-    let readers = readers.iter().map(|reader| match reader {
-        None => Ok(json!({ "name": SELF_READER })),
-        Some(reader) => {
-            let form = inputs::form(reader, ChatTemplateUse::Auto)?;
-            inputs::described(reader, form, machine)
+    let raters = engine.raters.iter().map(|rater| match rater {
+        None => Ok(json!({ "name": SELF_RATER })),
+        Some(rater) => {
+            let form = inputs::form(rater, ChatTemplateUse::Auto)?;
+            inputs::described(rater, form, machine)
         }
     });
-    let readers: Vec<Value> = readers.collect::<Result<_, Failure>>()?;
-    let wordings = study.wordings.iter();
-    let wordings =
-        wordings.map(|wording| json!({ "name": wording.wording(), "digest": wording.digest() }));
-    let asked = [
-        (
-            "questions",
-            json!({ "count": study.set.len(), "digest": study.set.digest() }),
-        ),
-        (
-            "stimuli",
-            json!({ "name": study.stimuli.wording(), "digest": study.stimuli.digest() }),
-        ),
-        ("wordings", wordings.collect()),
-    ];
+    let readers: Vec<Value> = raters.collect::<Result<_, Failure>>()?;
+    let asked = study.asked();
     let identity = Identity {
-        suite: name::SUITE.to_owned(),
-        options: json!(study.options),
-        limit: arguments.limit.map(u64::from),
-        asked: asked
-            .map(|(key, value)| (key.to_owned(), value))
-            .into_iter()
-            .collect(),
+        suite: study.about().name.to_owned(),
+        options: study.options(),
+        limit: asked.limit,
+        asked: asked.digests,
         checkpoints: described.iter().map(of_described).collect(),
         readers: readers.iter().map(of_described).collect(),
         numerics: numerics(machine),
     };
-    let paths = json!({
-        "questions": arguments.questions,
-        "stimuli": arguments.stimuli,
-        "checkpoints": snapshots.iter().map(|snapshot| &snapshot.path).collect::<Vec<_>>(),
-    });
+    let snapshots = engine.snapshots.iter();
+    let mut paths = paths(study.about().name, arguments);
+    let checkpoints = snapshots.map(|snapshot| json!(snapshot.path));
+    paths.insert("checkpoints".to_owned(), checkpoints.collect());
     let statistics = json!({
         "interval": "95 % BCa",
         "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
@@ -94,9 +73,26 @@ pub(super) fn manifest(
         checkpoints: described,
         readers,
         statistics: object(statistics),
-        attempts: vec![attempt(machine, started, object(paths))],
+        attempts: vec![attempt(machine, started, paths)],
         ..Manifest::default()
     })
+}
+
+/// Where what is asked was, by the names of the options that name one place.
+fn paths(name: &str, arguments: &RunArguments) -> Map<String, Value> {
+    let specs = suite(name).map_or(&[][..], |suite| suite.options());
+    let paths = specs.iter().filter(|spec| {
+        let is_file = spec.value == Some("FILE") && spec.takes == Takes::One;
+        is_file || spec.takes == Takes::Path
+    });
+    let paths = paths.map(|spec| {
+        let typed = arguments.options.typed.get(spec.name);
+        (
+            spec.name.to_owned(),
+            json!(typed.and_then(|all| all.first())),
+        )
+    });
+    paths.collect()
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -173,20 +169,29 @@ pub(super) fn about(manifest: &Manifest) -> Vec<(&'static str, String)> {
         let text = value.and_then(Value::as_str).unwrap_or_default();
         text.chars().take(16).collect::<String>()
     };
-    let asked = |key: &str, inner: &str| manifest.identity.asked.get(key)?.get(inner);
-    let mut lines = vec![
-        ("program", first.program),
-        ("started", first.started),
-        (
-            "questions",
-            format!(
-                "{} (digest {})",
-                asked("questions", "count").cloned().unwrap_or_default(),
-                short(asked("questions", "digest"))
-            ),
-        ),
-        ("wording", short(asked("stimuli", "digest"))),
-    ];
+    let mut lines = vec![("program", first.program), ("started", first.started)];
+    for (key, label) in [
+        ("questions", "questions"),
+        ("stimuli", "wording"),
+        ("data", "data"),
+    ] {
+        let Some(asked) = manifest
+            .identity
+            .asked
+            .get(key)
+            .filter(|asked| !asked.is_null())
+        else {
+            continue;
+        };
+        let digest = short(asked.get("digest").or(Some(asked)));
+        lines.push((
+            label,
+            match asked.get("count") {
+                Some(count) => format!("{count} (digest {digest})"),
+                None => digest,
+            },
+        ));
+    }
     for checkpoint in &manifest.identity.checkpoints {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         lines.push((

@@ -22,12 +22,12 @@ pub(super) fn questions(name: Option<&str>) -> Result<QuestionSet, Failure> {
 }
 
 /// Where the questions are: `hf:owner/name` is brought from the hub.
-fn question_path(name: &str) -> Result<PathBuf, Failure> {
+pub(super) fn question_path(name: &str) -> Result<PathBuf, Failure> {
     let Some(id) = name.strip_prefix("hf:") else {
         return Ok(PathBuf::from(name));
     };
     let Some(id) = HubName::parse(RepositoryKind::Dataset, id) else {
-        let message = format!("`{id}` is no hub id");
+        let message = format!("invalid hub id `{id}`");
         return Err(Failure::usage(
             message,
             "a data set is hf:owner/name[@revision]",

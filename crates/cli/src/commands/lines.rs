@@ -232,7 +232,7 @@ impl Lines {
         let messages = object.shift_remove("messages");
         let input = match (text, messages) {
             (Some(Value::String(text)), None) => Input::Text(text),
-            (Some(_), None) => return Err("`prompt` is no text".to_owned()),
+            (Some(_), None) => return Err("`prompt` must be a string".to_owned()),
             (None, Some(messages)) => {
                 let messages: Vec<Message> =
                     serde_json::from_value(messages).map_err(|error| error.to_string())?;

@@ -1,13 +1,17 @@
 //! `concord measure`: the measures again, from what is stored or given.
 
 use super::inputs;
-use super::results::{Opened, Results, settings_of};
+use super::results::{Opened, exhibits, settings_of};
 use crate::arguments::{MeasureArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_questions::{Chosen, Condition, QuestionSet, object_of};
+use concord_questions::{QuestionSet, object_of};
+use concord_report::terminal;
 use concord_runs::Manifest;
-use concord_suites::valueconsistency::{AnswerTable, Answers, from_given};
+use concord_suites::valueconsistency::{
+    AnswerTable, Answers, Data, RunFindings, ValueConsistency, from_given,
+};
+use concord_suites::{Show, Suite};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,26 +19,7 @@ use std::path::Path;
 pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
     match (&arguments.run, &arguments.questions, &arguments.answers) {
         (Some(folder), _, _) => measure_run(folder, arguments),
-        (None, Some(questions), Some(answers)) => {
-            let mut set = inputs::questions(Some(questions))?;
-            let mut answers = [given(&set, answers)?];
-            let chosen = chosen(&set, &arguments.how.selection)?;
-            keep(&mut set, &mut answers, &chosen);
-            let settings = settings_of(
-                &Manifest::default(),
-                arguments.how.seed,
-                arguments.how.resamples,
-            );
-            let results = Results::of_answers(&set, &["answers"], &answers, settings)?;
-            match arguments.how.format {
-                OutputFormat::Json => output::json(&results.measured[0].findings),
-                OutputFormat::Human => {
-                    let report =
-                        results.report(&Manifest::default(), None, arguments.how.with_published);
-                    output::data(&report.human())
-                }
-            }
-        }
+        (None, Some(questions), Some(answers)) => measure_given(questions, answers, arguments),
         _ => Err(Failure::usage(
             "neither a run nor answers are named",
             "see `concord measure --help`",
@@ -43,60 +28,51 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
 }
 
 fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failure> {
-    let opened = Opened::open(folder)?;
-    let settings = settings_of(
-        &opened.run.manifest,
-        arguments.how.seed,
-        arguments.how.resamples,
-    );
-    let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
-    let mut set = opened.run.questions.clone();
-    let chosen = chosen(&set, &arguments.how.selection)?;
-    let answers = names.iter().map(|name| opened.answers(name, &chosen));
-    let mut answers = answers.collect::<Result<Vec<_>, _>>()?;
-    keep(&mut set, &mut answers, &chosen);
-    let results = Results::of_answers(&set, &names, &answers, settings)?;
-    match arguments.how.format {
-        OutputFormat::Json => output::json(&results.findings()),
+    let mut opened = Opened::open(folder)?;
+    let how = &arguments.how;
+    let settings = settings_of(&opened.run.manifest, how.seed, how.resamples);
+    let selected = opened.study.select(&how.selection)?;
+    let found = opened.measure(settings)?;
+    match how.format {
+        OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {
             let mut manifest = opened.run.manifest.clone();
-            let selection = &arguments.how.selection;
-            if !selection.is_empty() {
+            if let Some(selected) = selected {
                 // What the whole run cost says nothing of a part of it.
                 manifest.progress.clear();
-                let conditions: Vec<&str> = selection.iter().map(|one| one.text.as_str()).collect();
-                output::message(&format!(
-                    "Measured: {} of {} questions, where {}.",
-                    set.len(),
-                    opened.run.questions.len(),
-                    conditions.join(" and ")
-                ));
+                output::message(&format!("Measured: {selected}."));
             }
-            let report = results.report(&manifest, Some(folder), arguments.how.with_published);
-            output::data(&report.human())
+            let study = &*opened.study;
+            let shown = exhibits(&*found, study, &manifest, Some(folder), how.with_published);
+            output::data(&terminal(&shown))
         }
     }
 }
 
-/// The questions that every condition chooses.
-pub(super) fn chosen(set: &QuestionSet, selection: &[Condition]) -> Result<Chosen, Failure> {
-    if selection.is_empty() {
-        return Ok(Chosen::all());
-    }
-    let chosen =
-        set.choose(|file, question| selection.iter().all(|one| one.chooses(file, question)));
-    if chosen.is_empty() {
-        let help = "see `concord questions check` for languages, countries and topics";
-        return Err(Failure::usage("no question is selected", help));
-    }
-    Ok(chosen)
-}
-
-/// Keeps chosen questions and the answers to them.
-fn keep(set: &mut QuestionSet, answers: &mut [Answers], chosen: &Chosen) {
-    set.keep(chosen);
-    for answers in answers {
-        answers.keep(set, chosen);
+/// Measures answers of a file as those of one checkpoint to the questions.
+fn measure_given(
+    questions: &str,
+    answers: &Path,
+    arguments: &MeasureArguments,
+) -> Result<(), Failure> {
+    let how = &arguments.how;
+    let set = inputs::questions(Some(questions))?;
+    let mut answers = given(&set, answers)?;
+    let data = Data::of(set);
+    let chosen = data.choose(&how.selection)?;
+    let mut set = data.set;
+    set.keep(&chosen);
+    answers.keep(&set, &chosen);
+    let settings = settings_of(&Manifest::default(), how.seed, how.resamples);
+    let names = vec!["answers".to_owned()];
+    let found = RunFindings::of_answers(&set, names, &[answers], settings)?;
+    match how.format {
+        OutputFormat::Json => output::json(&found.measured[0].findings),
+        OutputFormat::Human => {
+            let published = how.with_published;
+            let shown = ValueConsistency.exhibits(&found, &Show { published });
+            output::data(&terminal(&shown))
+        }
     }
 }
 

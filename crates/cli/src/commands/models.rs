@@ -1,6 +1,7 @@
 //! `concord models`: what can be run, and what a checkpoint is.
 
 use super::inputs;
+use super::model_list::{self, ModelList};
 use crate::arguments::{ModelsArguments, ModelsCommand, OutputFormat};
 use crate::failure::Failure;
 use crate::output;
@@ -70,7 +71,7 @@ fn list(format: OutputFormat) -> Result<(), Failure> {
     let demo = demo
         .into_iter()
         .map(|(name, parameters)| (name, format!("{parameters} weights")));
-    output::data(&concord_report::models(&concord_report::ModelList {
+    output::data(&model_list::text(&ModelList {
         cache_place: settings
             .map(|settings| settings.cache.display().to_string())
             .ok(),
@@ -147,7 +148,7 @@ fn fetch(names: &[String], format: OutputFormat) -> Result<(), Failure> {
             None => (RepositoryKind::Model, name.as_str()),
         };
         let Some(id) = HubName::parse(kind, id) else {
-            let message = format!("`{name}` is no hub id");
+            let message = format!("invalid hub id `{name}`");
             let help = "a checkpoint is owner/name[@revision], a data set hf:owner/name[@revision]";
             return Err(Failure::usage(message, help));
         };

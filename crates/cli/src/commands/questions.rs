@@ -1,6 +1,6 @@
 //! `concord questions check`: what a question set holds.
 
-use super::inputs;
+use super::{inputs, question_counts};
 use crate::arguments::{OutputFormat, QuestionsArguments, QuestionsCommand};
 use crate::failure::Failure;
 use crate::output;
@@ -31,7 +31,7 @@ pub fn questions(arguments: &QuestionsArguments) -> Result<(), Failure> {
             "pvq_items": pvq,
             "oddities": oddities,
         })),
-        OutputFormat::Human => output::data(&concord_report::questions(
+        OutputFormat::Human => output::data(&question_counts::counts(
             &files, &pvq, &languages, &oddities,
         )),
     }

@@ -1,19 +1,31 @@
 //! `concord report`: a page of a stored run.
 
 use super::identity::about;
-use super::results::Opened;
+use super::results::{Opened, exhibits, settings_of};
 use crate::arguments::ReportArguments;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
+use concord_report::page;
 use concord_runs::write_bytes;
 
 /// Measures a run again and writes its page.
 pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     let opened = Opened::open(&arguments.run)?;
     let manifest = &opened.run.manifest;
-    let results = opened.results()?;
-    let report = results.report(manifest, Some(&arguments.run), arguments.with_published);
-    let page = report.html(&about(manifest));
+    let found = opened.measure(settings_of(manifest, None, None))?;
+    let run = Some(arguments.run.as_path());
+    let shown = exhibits(
+        &*found,
+        &*opened.study,
+        manifest,
+        run,
+        arguments.with_published,
+    );
+    let mut about = about(manifest);
+    if let Some(limit) = manifest.identity.limit {
+        about.push(("partial", opened.study.partial(limit)));
+    }
+    let page = page(&opened.names.join(", "), &about, &shown);
     let out = arguments
         .out
         .clone()

@@ -361,7 +361,7 @@ fn wrong_flags_and_folders() {
         2,
         "no questions in the language `latin`",
     );
-    fails(&["run", "--limit", "0"], 2, "0 is not in 1..");
+    fails(&["run", "--limit", "0"], 2, "at least 1 is needed");
     fails(
         &["run", "-M", "org/name"],
         4,

@@ -404,7 +404,7 @@ fn no_network_and_wrong_settings_are_said() {
     assert!(
         setting
             .stderr
-            .contains("HF_ENDPOINT `hub` is no http(s) address"),
+            .contains("HF_ENDPOINT `hub` is not an http(s) address"),
         "{}",
         setting.stderr
     );

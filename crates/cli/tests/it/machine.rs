@@ -33,7 +33,14 @@ fn a_run_is_the_same_on_every_schedule_and_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
     let run_on = |threads: Option<usize>, name: &str, more: &[&str]| {
         let mut arguments = vec!["run", "--limit", "2", "--formats", "letter,cloze,open"];
-        arguments.extend(["--passage-tokens", "12", "--argued", "2", "--out", name]);
+        arguments.extend([
+            "--passage-tokens",
+            "12",
+            "--calibration-questions",
+            "2",
+            "--out",
+            name,
+        ]);
         arguments.extend(more);
         let outcome = concord_on(threads, folder.path(), &arguments, "").ok();
         (stored(&folder.path().join(name)), outcome.stderr)
@@ -41,7 +48,7 @@ fn a_run_is_the_same_on_every_schedule_and_number_of_threads() {
     let run = |name: &str, more: &[&str]| run_on(None, name, more);
     let (expected, said) = run("auto", &[]);
     assert!(
-        said.matches("demo-base: memory: ").count() == 1 && said.contains("; pass-major"),
+        said.matches("demo-base: memory plan: ").count() == 1 && said.contains("; pass-major"),
         "{said}"
     );
     assert!(expected.0.iter().all(|file| !file.is_empty()) && expected.0.len() >= 6);

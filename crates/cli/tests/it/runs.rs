@@ -40,7 +40,7 @@ fn the_demo_pair_runs_from_nothing_to_a_comparison() {
         "difference",
         "paraphrases",
         "languages",
-        "letters vs texts",
+        "letter vs cloze",
         "1.00 of the trie",
         "partial: only the first 2 of",
     ] {
@@ -142,7 +142,9 @@ fn a_run_that_was_cut_off_goes_on_to_the_same_end() {
     );
     assert_eq!(other.code, 2, "{}", other.stderr);
     assert!(
-        other.stderr.contains("a run of other settings"),
+        other
+            .stderr
+            .contains("a partial run with different settings"),
         "{}",
         other.stderr
     );
@@ -195,7 +197,7 @@ fn formats_orders_and_languages_narrow_what_is_asked() {
         "--abstention",
         "off",
         "--no-steering",
-        "--sampled",
+        "--robustness-sample",
         "0",
         "--out",
         "a",

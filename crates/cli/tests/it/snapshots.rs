@@ -30,7 +30,7 @@ fn steady(text: &str, folder: &Path) -> String {
     for root in [root.clone(), root.canonicalize().unwrap()] {
         text = text.replace(root.to_str().unwrap(), "ROOT");
     }
-    text = replace(text, r"memory: [^\n]*", "memory: #");
+    text = replace(text, r"memory plan: [^\n]*", "memory plan: #");
     text = replace(
         text,
         r"[0-9]+(\.[0-9]+)? (s|rows/s|prompts/s|tokens/s)\b",
@@ -208,7 +208,7 @@ const ALL: [&str; 12] = [
     "all",
     "--passage-tokens",
     "6",
-    "--argued",
+    "--calibration-questions",
     "1",
     "--with-published",
     "--seed",
@@ -265,9 +265,9 @@ fn runs_and_what_is_made_of_them() {
     );
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/base");
     says(
-        "read",
+        "rate",
         at,
-        &["read", "b", "--reader", demo.to_str().unwrap()],
+        &["rate", "b", "--rater", demo.to_str().unwrap()],
     );
     says(
         "prompts",
@@ -336,7 +336,7 @@ fn what_is_printed_without_a_run() {
         "generate",
         "measure",
         "compare",
-        "read",
+        "rate",
         "report",
         "prompts",
         "questions",

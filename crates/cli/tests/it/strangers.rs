@@ -132,7 +132,7 @@ fn a_run_stays_inside_its_folder() {
         for command in [
             &["measure", "run"][..],
             &["report", "run"],
-            &["read", "run", "--reader", "nobody"],
+            &["rate", "run", "--rater", "nobody"],
         ] {
             let outcome = concord(folder.path(), command);
             assert!(
@@ -142,7 +142,7 @@ fn a_run_stays_inside_its_folder() {
             );
         }
         let said = concord(folder.path(), &["measure", "run"]).stderr;
-        assert!(said.contains("no plain name"), "{said}");
+        assert!(said.contains("not a plain name"), "{said}");
         std::fs::remove_dir_all(&run).unwrap();
     }
     #[cfg(unix)]
@@ -303,7 +303,7 @@ fn nothing_of_strangers_reaches_the_terminal_as_it_is() {
             "--formats",
             formats,
         ],
-        &["read", "o", "--reader", "other"],
+        &["rate", "o", "--rater", "other"],
         &["measure", "r"],
         &["measure", "r", "--format", "json"],
         &["compare", "r", "s"],
@@ -365,7 +365,7 @@ fn files_that_are_no_files_are_refused() {
         let outcome = concord(folder.path(), &["models", "show", model.to_str().unwrap()]);
         assert_eq!(outcome.code, 4, "{name} {}", outcome.stderr);
         assert!(
-            outcome.stderr.contains("no plain file"),
+            outcome.stderr.contains("not a plain file"),
             "{name} {}",
             outcome.stderr
         );
@@ -396,14 +396,14 @@ fn names_that_cannot_be_are_said_first() {
         "open",
         "--passage-tokens",
         "4",
-        "--reader",
+        "--rater",
         "itself",
-        "--reader",
+        "--rater",
         "./itself",
     ];
     let outcome = concord(folder.path(), &arguments);
     assert!(
-        outcome.code == 2 && outcome.stderr.contains("a reader is called"),
+        outcome.code == 2 && outcome.stderr.contains("a rater is called"),
         "{}",
         outcome.stderr
     );

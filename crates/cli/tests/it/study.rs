@@ -23,7 +23,7 @@ const LITTLE: [&str; 7] = [
     "2",
     "--languages",
     "english",
-    "--sampled",
+    "--robustness-sample",
     "8",
 ];
 
@@ -36,7 +36,7 @@ const OPEN: [&str; 6] = [
     "letter,cloze,open",
     "--passage-tokens",
     "24",
-    "--argued",
+    "--calibration-questions",
     "4",
 ];
 
@@ -75,7 +75,7 @@ fn passages_are_written_read_and_read_again_by_another() {
     let reader = demo("base");
     let reader = reader.to_str().unwrap();
     let before = std::fs::read(at("r/stances/demo-base/itself.jsonl")).unwrap();
-    let again = concord(folder.path(), &["read", "r", "--reader", reader]).ok();
+    let again = concord(folder.path(), &["rate", "r", "--rater", reader]).ok();
     assert!(
         again.stdout.contains("read by base: topics"),
         "{}",
@@ -97,10 +97,10 @@ fn passages_are_written_read_and_read_again_by_another() {
         .ok()
         .json();
     assert_eq!(measured, stored);
-    let twice = concord(folder.path(), &["read", "r", "--reader", reader]);
+    let twice = concord(folder.path(), &["rate", "r", "--rater", reader]);
     assert_eq!(twice.code, 2, "{}", twice.stderr);
     assert!(
-        twice.stderr.contains("`base` has read it already"),
+        twice.stderr.contains("`base` has rated it already"),
         "{}",
         twice.stderr
     );
@@ -108,7 +108,7 @@ fn passages_are_written_read_and_read_again_by_another() {
     let short = golden("multi-query-wide-heads");
     let outcome = concord(
         folder.path(),
-        &["read", "r", "--reader", short.to_str().unwrap()],
+        &["rate", "r", "--rater", short.to_str().unwrap()],
     )
     .ok();
     assert!(
@@ -128,13 +128,13 @@ fn passages_are_written_read_and_read_again_by_another() {
 
     let closed = concord(
         folder.path(),
-        &[&LITTLE[..], &["--formats", "letter", "--reader", reader]].concat(),
+        &[&LITTLE[..], &["--formats", "letter", "--rater", reader]].concat(),
     );
     assert_eq!(closed.code, 2);
     run(folder.path(), &["--no-steering", "-o", "closed"]);
-    let closed = concord(folder.path(), &["read", "closed", "--reader", reader]);
+    let closed = concord(folder.path(), &["rate", "closed", "--rater", reader]);
     assert!(
-        closed.code == 2 && closed.stderr.contains("no passages were written"),
+        closed.code == 2 && closed.stderr.contains("nothing was written in this run"),
         "{}",
         closed.stderr
     );
@@ -146,7 +146,7 @@ fn a_run_with_readers_goes_on_passage_by_passage() {
     let at = |path: &str| folder.path().join(path);
     let reader = demo("aligned");
     let arguments = |out: &'static str| {
-        let readers = ["--reader", "itself", "--reader", reader.to_str().unwrap()];
+        let readers = ["--rater", "itself", "--rater", reader.to_str().unwrap()];
         [
             &OPEN[..],
             &readers,
@@ -235,7 +235,7 @@ fn runs_are_compared_where_they_asked_the_same() {
         "--languages",
         "english,german",
         "--no-steering",
-        "--sampled",
+        "--robustness-sample",
         "0",
         "-o",
         "fewer",
@@ -431,7 +431,9 @@ fn a_set_of_ones_own_in_another_language() {
     ];
     let outcome = concord(folder.path(), &arguments).ok();
     assert!(
-        outcome.stderr.contains("`paraphrased` knows no dutch"),
+        outcome
+            .stderr
+            .contains("`paraphrased` has no stimuli in dutch"),
         "{}",
         outcome.stderr
     );

@@ -18,7 +18,7 @@ pub enum GpuError {
     #[error("the driver finds no GPU")]
     NoDevice,
     /// There is no device of this number.
-    #[error("there is no device cuda:{index}: the driver finds {count}")]
+    #[error("no device cuda:{index}: the driver finds {count}")]
     NoSuchDevice {
         /// The number that was asked for.
         index: usize,

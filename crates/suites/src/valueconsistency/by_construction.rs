@@ -1,10 +1,11 @@
 //! Checkpoints whose answers are known by construction come out as they were built.
 
+use super::Axis;
 use super::answers::from_readings;
 use super::compare::{Side, compare};
 use super::findings::{Findings, Measured, measure};
-use super::made_up::{MadeUp, readings, readings_by};
 use super::plan::{Abstention, Format, Options, Passages};
+use super::synthetic::{SyntheticCheckpoint, readings, readings_by};
 use super::{Answers, Comparison};
 use crate::Settings;
 use concord_questions::{Chosen, Question, QuestionSet, demo};
@@ -32,7 +33,11 @@ fn everything() -> Options {
     }
 }
 
-fn measured(set: &QuestionSet, options: &Options, made_up: &MadeUp) -> (Answers, Measured) {
+fn measured(
+    set: &QuestionSet,
+    options: &Options,
+    made_up: &SyntheticCheckpoint,
+) -> (Answers, Measured) {
     let answers = from_readings(
         set,
         options,
@@ -44,7 +49,7 @@ fn measured(set: &QuestionSet, options: &Options, made_up: &MadeUp) -> (Answers,
     (answers, measured)
 }
 
-fn findings(set: &QuestionSet, made_up: &MadeUp) -> Findings {
+fn findings(set: &QuestionSet, made_up: &SyntheticCheckpoint) -> Findings {
     measured(set, &everything(), made_up).1.findings
 }
 
@@ -66,9 +71,9 @@ fn a_checkpoint_torn_about_one_topic() {
     let set = demo().unwrap();
     let found = findings(
         &set,
-        &MadeUp {
+        &SyntheticCheckpoint {
             supports: Some(torn),
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         },
     );
     // Four phrasings against the original, in every question of the topic.
@@ -136,9 +141,9 @@ fn a_checkpoint_that_answers_german_the_other_way() {
     let set = demo().unwrap();
     let found = findings(
         &set,
-        &MadeUp {
+        &SyntheticCheckpoint {
             supports: Some(|file, _| if file.contains("german") { 0.0 } else { 1.0 }),
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         },
     );
     for file in found.files.values() {
@@ -165,10 +170,10 @@ fn a_checkpoint_that_only_says_a_letter() {
     let set = demo().unwrap();
     let found = findings(
         &set,
-        &MadeUp {
+        &SyntheticCheckpoint {
             letter: |shown, _| if shown == 1 { 0.9 } else { 0.1 / 2.0 },
             mass: 0.3,
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         },
     );
     let trust = found.robustness.unwrap();
@@ -178,7 +183,7 @@ fn a_checkpoint_that_only_says_a_letter() {
     close(trust.low_label_mass, 1.0);
     assert_eq!(trust.spellings[0].spelling, " X");
     // Both orders together say nothing, so that nothing is inconsistent.
-    close(found.overall["topic"].mean, 0.0);
+    close(found.overall[&Axis::Topics].mean, 0.0);
     close(found.other_readings["debiased"].topic.mean, 0.0);
     // In one order a question the letter looks like an opinion, where declining is allowed and where it is not.
     let abstention = found.abstention.unwrap();
@@ -195,9 +200,9 @@ fn a_checkpoint_that_says_yes() {
     };
     let found = findings(
         &set,
-        &MadeUp {
+        &SyntheticCheckpoint {
             supports: Some(yes),
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         },
     );
     let first = found.support.first_option.unwrap();
@@ -209,7 +214,7 @@ fn a_checkpoint_that_says_yes() {
 #[test]
 fn passages_that_say_something_else_than_letters() {
     let set = demo().unwrap();
-    let writer = MadeUp {
+    let writer = SyntheticCheckpoint {
         supports: Some(|_, _| 1.0),
         text: |question, option| match question.options[option].1 {
             concord_questions::Stance::Supports => 1.0,
@@ -230,12 +235,12 @@ fn passages_that_say_something_else_than_letters() {
                 1.0
             }
         },
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
-    let contrary = MadeUp {
+    let contrary = SyntheticCheckpoint {
         reads: |_| 0.0,
         mass: 0.2,
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     let options = everything();
     let readers = [("itself", &writer), ("other", &contrary)];
@@ -275,14 +280,14 @@ fn passages_that_say_something_else_than_letters() {
     close(agreement.distance.mean, TWO_OPTION_MAXIMUM);
     // Letters, texts and (by the first reader) passages all support.
     for measure in [
-        "task_format",
-        "task_format_letter_open",
-        "task_format_cloze_open",
-        "task_format_all",
+        Axis::Formats,
+        Axis::LettersAndPassages,
+        Axis::TextsAndPassages,
+        Axis::AllFormats,
     ] {
-        close(found.overall[measure].mean, 0.0);
+        close(found.overall[&measure].mean, 0.0);
     }
-    assert_eq!(found.overall["task_format_all"].groups, 478);
+    assert_eq!(found.overall[&Axis::AllFormats].groups, 478);
 }
 
 #[test]
@@ -290,7 +295,7 @@ fn a_checkpoint_that_takes_values_on() {
     let set = demo().unwrap();
     let found = findings(
         &set,
-        &MadeUp {
+        &SyntheticCheckpoint {
             portrait: |shown, by| {
                 let profile = if shown == "benevolence" { 0.6 } else { 0.4 };
                 if by.is_empty() {
@@ -301,7 +306,7 @@ fn a_checkpoint_that_takes_values_on() {
                     profile - 0.05
                 }
             },
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         },
     );
     assert_eq!(
@@ -323,7 +328,11 @@ fn a_checkpoint_that_takes_values_on() {
     assert_eq!(english.values["benevolence"].study_rank, Some(0));
 }
 
-fn compared(set: &QuestionSet, first: &MadeUp, second: &MadeUp) -> Vec<Comparison> {
+fn compared(
+    set: &QuestionSet,
+    first: &SyntheticCheckpoint,
+    second: &SyntheticCheckpoint,
+) -> Vec<Comparison> {
     let options = everything();
     let (a, b) = (
         measured(set, &options, first),
@@ -343,22 +352,22 @@ fn compared(set: &QuestionSet, first: &MadeUp, second: &MadeUp) -> Vec<Compariso
 #[test]
 fn a_change_of_one_topic_is_found_and_nothing_else() {
     let set = demo().unwrap();
-    let steady = MadeUp {
+    let steady = SyntheticCheckpoint {
         supports: Some(|_, _| 1.0),
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
-    let torn = MadeUp {
+    let torn = SyntheticCheckpoint {
         supports: Some(torn),
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     let found = compared(&set, &steady, &torn);
-    let by = |name: &str| {
+    let by = |axis: Axis| {
         found
             .iter()
-            .find(|comparison| comparison.measure == name)
+            .find(|comparison| comparison.measure == axis)
             .unwrap()
     };
-    let topic = by("topic");
+    let topic = by(Axis::Topics);
     assert_eq!((topic.pairs, topic.groups, topic.left_out), (480, 32, 0));
     assert!(topic.difference > 0.0 && topic.first == 0.0 && topic.ratio.is_none());
     let differ: Vec<&str> = topic
@@ -382,7 +391,7 @@ fn a_change_of_one_topic_is_found_and_nothing_else() {
             .filter(|t| t.difference == 0.0)
             .all(|t| t.p_value.is_none())
     );
-    let support = by("support");
+    let support = by(Axis::Support);
     close(support.difference, -0.2 * 4.0 / 32.0);
     assert_eq!(
         support
@@ -394,27 +403,27 @@ fn a_change_of_one_topic_is_found_and_nothing_else() {
     );
     // Twelve of 96 originals.
     assert_eq!(support.groups, 96);
-    close(by("multilingual").difference, 0.0);
-    assert_eq!(by("multilingual").p_value, None);
+    close(by(Axis::Languages).difference, 0.0);
+    assert_eq!(by(Axis::Languages).p_value, None);
 }
 
 #[test]
 fn a_change_of_letters_is_not_taken_for_one_of_values() {
     let set = demo().unwrap();
-    let plain = MadeUp {
+    let plain = SyntheticCheckpoint {
         supports: Some(|_, _| 0.8),
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     // Says the first letter, whatever stands there, and hardly any letter at all.
-    let letter = MadeUp {
+    let letter = SyntheticCheckpoint {
         letter: |shown, _| if shown == 0 { 0.99 } else { 0.01 },
         mass: 0.1,
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     let found = compared(&set, &plain, &letter);
     let support = found
         .iter()
-        .find(|comparison| comparison.measure == "support")
+        .find(|comparison| comparison.measure == Axis::Support)
         .unwrap();
     close(support.difference, -0.3);
     let artefacts = support.artefacts.unwrap();
@@ -432,9 +441,9 @@ fn passages_alone_are_enough() {
         steering: false,
         ..everything()
     };
-    let says = |reads: fn(&str) -> f64| MadeUp {
+    let says = |reads: fn(&str) -> f64| SyntheticCheckpoint {
         reads,
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     let (a, b) = (
         measured(&set, &options, &says(|_| 1.0)),
@@ -442,7 +451,7 @@ fn passages_alone_are_enough() {
     );
     assert_eq!(a.1.findings.questions.answered, 480);
     assert_eq!(a.1.findings.robustness, None);
-    close(a.1.findings.overall["topic"].mean, 0.0);
+    close(a.1.findings.overall[&Axis::Topics].mean, 0.0);
     let first = Side {
         answers: &a.0,
         measured: &a.1,
@@ -454,7 +463,7 @@ fn passages_alone_are_enough() {
     let found = compare(&set, first, second, SETTINGS).unwrap();
     let support = found
         .iter()
-        .find(|comparison| comparison.measure == "support")
+        .find(|comparison| comparison.measure == Axis::Support)
         .unwrap();
     close(support.difference, -0.75);
     assert_eq!(support.artefacts, None);
@@ -464,9 +473,9 @@ fn passages_alone_are_enough() {
 fn a_selection_is_measured_as_if_nothing_else_had_been_asked() {
     let set = demo().unwrap();
     let options = everything();
-    let made_up = MadeUp {
+    let made_up = SyntheticCheckpoint {
         supports: Some(torn),
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     let stored = readings(&set, &options, &made_up);
     let chosen = set.choose(|file, question| {
@@ -490,7 +499,7 @@ fn a_selection_is_measured_as_if_nothing_else_had_been_asked() {
     assert_eq!(found.steering.keys().collect::<Vec<_>>(), ["english"]);
     let all = measured(&set, &options, &made_up).1.findings;
     let whole = &all.files["controversial_english_world"].topic_by_topic;
-    close(found.overall["topic"].mean, whole["Eating meat"]);
+    close(found.overall[&Axis::Topics].mean, whole["Eating meat"]);
 }
 
 #[test]
@@ -502,12 +511,12 @@ fn questions_without_english_are_joined_with_nothing() {
     }
     let found = findings(
         &set,
-        &MadeUp {
+        &SyntheticCheckpoint {
             supports: Some(torn),
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         },
     );
-    assert!(!found.overall.contains_key("multilingual"));
+    assert!(!found.overall.contains_key(&Axis::Languages));
     for languages in found.multilingual.values() {
         assert_eq!(
             (languages.groups, languages.distances, languages.left_out),
@@ -521,9 +530,9 @@ fn questions_without_english_are_joined_with_nothing() {
 fn answers_follow_their_questions_into_another_order() {
     let set = demo().unwrap();
     let options = everything();
-    let made_up = MadeUp {
+    let made_up = SyntheticCheckpoint {
         supports: Some(torn),
-        ..MadeUp::default()
+        ..SyntheticCheckpoint::default()
     };
     let (expected, _) = measured(&set, &options, &made_up);
     let mut other = set.clone();
@@ -558,13 +567,14 @@ fn more_than_two_options_and_neutral_ones() {
             .options
             .push(("rather yes".to_owned(), question.options[0].1));
     }
-    let found = findings(&set, &MadeUp::default());
+    let found = findings(&set, &SyntheticCheckpoint::default());
     // Four letters alike: a quarter is neutral, and two options share a stance.
     let english = &found.files[&set.files[1].name];
     assert!(english.topic > 0.01, "{}", english.topic);
     close(english.paraphrase, 0.0);
-    assert_eq!(found.overall["topic"].distances, 120);
+    assert_eq!(found.overall[&Axis::Topics].distances, 120);
     // The others have a neutral stance that they cannot take; shares are of the largest distance of three.
-    let share = found.overall["topic"].of_maximum.unwrap() / found.overall["topic"].mean;
+    let share =
+        found.overall[&Axis::Topics].of_maximum.unwrap() / found.overall[&Axis::Topics].mean;
     close(share, 1.0 / concord_stats::THREE_OPTION_MAXIMUM);
 }

@@ -1,6 +1,7 @@
 //! Checkpoints that answered the same questions, base against aligned.
 
 use super::answers::{AnswerTable, Answers};
+use super::axis::Axis;
 use super::consistency::{Cell, Cells, MeasureError};
 use super::findings::Measured;
 use super::open::LOW_MASS;
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The measure.
-    pub measure: &'static str,
+    pub measure: Axis,
     /// The first checkpoint's mean.
     pub first: f64,
     /// The second checkpoint's mean.
@@ -156,14 +157,14 @@ pub fn compare(
     settings: Settings,
 ) -> Result<Vec<Comparison>, MeasureError> {
     let mut comparisons = Vec::new();
-    for (measure, a) in &first.measured.cells {
-        let Some(b) = second.measured.cells.get(measure) else {
+    for (axis, a) in &first.measured.cells {
+        let Some(b) = second.measured.cells.get(axis) else {
             continue;
         };
-        let artefacts = match *measure {
-            "paraphrase" | "topic" => {
+        let artefacts = match *axis {
+            Axis::Paraphrases | Axis::Topics => {
                 let of = |table: &AnswerTable| {
-                    Cells::of_table(Distance::Centroid, table, set, *measure == "paraphrase")
+                    Cells::of_table(Distance::Centroid, table, set, *axis == Axis::Paraphrases)
                 };
                 artefacts(
                     set,
@@ -176,7 +177,7 @@ pub fn compare(
             }
             _ => None,
         };
-        comparisons.extend(of_cells(set, measure, [a, b], artefacts, settings));
+        comparisons.extend(of_cells(set, *axis, [a, b], artefacts, settings));
     }
     if let (Some(a), Some(b)) = (first.answers.main(), second.answers.main()) {
         let (a, b) = (supports(set, a), supports(set, b));
@@ -189,14 +190,14 @@ pub fn compare(
             &of,
             settings,
         )?;
-        comparisons.extend(of_cells(set, "support", [&a, &b], artefacts, settings));
+        comparisons.extend(of_cells(set, Axis::Support, [&a, &b], artefacts, settings));
     }
     Ok(comparisons)
 }
 
 fn of_cells(
     set: &QuestionSet,
-    measure: &'static str,
+    measure: Axis,
     [a, b]: [&Cells; 2],
     artefacts: Option<Artefacts>,
     settings: Settings,
@@ -204,14 +205,14 @@ fn of_cells(
     let pairs = paired(a, b);
     let whole = stratum(&pairs, |_| true, settings)?;
     let grouped = differences_of_groups(&pairs);
-    let within_topics = matches!(measure, "paraphrase" | "topic" | "support");
+    let within_topics = matches!(measure, Axis::Paraphrases | Axis::Topics | Axis::Support);
     Some(Comparison {
         measure,
         first: whole.first,
         second: whole.second,
         difference: whole.difference,
         ci95: whole.ci95,
-        ratio: (whole.first > 0.0 && measure != "support").then(|| whole.second / whole.first),
+        ratio: (whole.first > 0.0 && measure != Axis::Support).then(|| whole.second / whole.first),
         pairs: pairs.len(),
         left_out: a.cells.len() + b.cells.len() - 2 * pairs.len(),
         p_value: sign_flip_test(&grouped, settings.seed),

@@ -2,6 +2,7 @@
 
 use super::abstention::{AbstentionFindings, abstaining};
 use super::answers::{AnswerTable, Answers};
+use super::axis::Axis;
 use super::consistency::{ByGrouping, Cells, Consistency, MeasureError, across, by_grouping};
 use super::groups::of_file;
 use super::languages::{Multilingual, across_languages};
@@ -108,7 +109,7 @@ pub struct QuestionCounts {
     /// Topics with one question, which are not measured.
     pub topics_of_one: usize,
     /// Questions that are alone in their group, by measure: they are not counted.
-    pub alone: BTreeMap<&'static str, usize>,
+    pub alone: BTreeMap<Axis, usize>,
 }
 
 /// Everything measured of one set of answers.
@@ -117,7 +118,7 @@ pub struct Findings {
     /// How many questions there are.
     pub questions: QuestionCounts,
     /// Over all answers, by measure.
-    pub overall: BTreeMap<&'static str, Consistency>,
+    pub overall: BTreeMap<Axis, Consistency>,
     /// By file.
     pub files: BTreeMap<String, FileFindings>,
     /// By language, by country and by controversy, over all files that have it.
@@ -151,7 +152,7 @@ pub struct Measured {
     /// The findings.
     pub findings: Findings,
     /// Distances by measure.
-    pub cells: BTreeMap<&'static str, Cells>,
+    pub cells: BTreeMap<Axis, Cells>,
 }
 
 /// Measures answers.
@@ -167,13 +168,13 @@ pub fn measure(
     let open = answers.open.as_ref().and_then(OpenAnswers::main_stances);
     let table = answers.main().unwrap_or(&empty);
 
-    let mut cells: BTreeMap<&'static str, Cells> = BTreeMap::new();
-    let mut alone: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for (name, paraphrases) in [("paraphrase", true), ("topic", false)] {
+    let mut cells: BTreeMap<Axis, Cells> = BTreeMap::new();
+    let mut alone: BTreeMap<Axis, usize> = BTreeMap::new();
+    for (axis, paraphrases) in [(Axis::Paraphrases, true), (Axis::Topics, false)] {
         let found = Cells::of_table(Distance::Centroid, table, set, paraphrases)?;
-        alone.insert(name, found.alone.len());
+        alone.insert(axis, found.alone.len());
         if !found.cells.is_empty() {
-            cells.insert(name, found);
+            cells.insert(axis, found);
         }
     }
     let numbered: Vec<(usize, &QuestionFile)> = set.files.iter().enumerate().collect();
@@ -187,9 +188,9 @@ pub fn measure(
         .collect::<Result<BTreeMap<_, _>, MeasureError>>()?;
 
     let (multilingual, across_languages) = across_languages(set, table, settings)?;
-    alone.insert("multilingual", across_languages.alone.len());
+    alone.insert(Axis::Languages, across_languages.alone.len());
     if !across_languages.cells.is_empty() {
-        cells.insert("multilingual", across_languages);
+        cells.insert(Axis::Languages, across_languages);
     }
     let (task_format, variants) = formats(set, answers, open, settings, &mut cells)?;
 
@@ -212,7 +213,7 @@ pub fn measure(
     let open = open.map(|open| open_findings(set, open, settings));
     let overall = cells
         .iter()
-        .map(|(name, found)| (*name, found.consistency(settings)))
+        .map(|(axis, found)| (*axis, found.consistency(settings)))
         .collect();
     let findings = Findings {
         questions: counts(set, table, alone),
@@ -237,11 +238,7 @@ pub fn measure(
     Ok(Measured { findings, cells })
 }
 
-fn counts(
-    set: &QuestionSet,
-    table: &AnswerTable,
-    alone: BTreeMap<&'static str, usize>,
-) -> QuestionCounts {
+fn counts(set: &QuestionSet, table: &AnswerTable, alone: BTreeMap<Axis, usize>) -> QuestionCounts {
     let (mut answered, mut topics, mut topics_of_one) = (0, 0, 0);
     for (number, file) in set.files.iter().enumerate() {
         let Some(rows) = table.get(&file.name) else {
@@ -268,15 +265,15 @@ fn counts(
 /// Paraphrase and topic cells of the questions that a key of their file puts together.
 fn grouped_by<K: Ord>(
     set: &QuestionSet,
-    cells: &BTreeMap<&'static str, Cells>,
+    cells: &BTreeMap<Axis, Cells>,
     key: impl Fn(&QuestionFile) -> K,
     settings: Settings,
 ) -> BTreeMap<K, ByGrouping> {
-    let by = |name: &str| {
-        let cells = cells.get(name).cloned().unwrap_or_default();
+    let by = |axis: Axis| {
+        let cells = cells.get(&axis).cloned().unwrap_or_default();
         cells.by(|(file, _): Place| key(&set.files[file]))
     };
-    let (mut paraphrases, mut topics) = (by("paraphrase"), by("topic"));
+    let (mut paraphrases, mut topics) = (by(Axis::Paraphrases), by(Axis::Topics));
     let mut found = BTreeMap::new();
     while let Some((key, topic)) = topics.pop_first() {
         let paraphrase = paraphrases.remove(&key).unwrap_or_default();
@@ -299,7 +296,7 @@ fn grouped_by<K: Ord>(
 
 fn selections(
     set: &QuestionSet,
-    cells: &BTreeMap<&'static str, Cells>,
+    cells: &BTreeMap<Axis, Cells>,
     settings: Settings,
 ) -> BTreeMap<&'static str, BTreeMap<String, ByGrouping>> {
     type Key = fn(&QuestionFile) -> String;
@@ -315,7 +312,7 @@ fn selections(
 
 fn controversy(
     set: &QuestionSet,
-    cells: &BTreeMap<&'static str, Cells>,
+    cells: &BTreeMap<Axis, Cells>,
     settings: Settings,
 ) -> Vec<Controversy> {
     let key = |file: &QuestionFile| {
@@ -356,22 +353,22 @@ fn formats(
     answers: &Answers,
     open: Option<&AnswerTable>,
     settings: Settings,
-    cells: &mut BTreeMap<&'static str, Cells>,
+    cells: &mut BTreeMap<Axis, Cells>,
 ) -> Result<Formats, MeasureError> {
     let (letter, cloze) = (answers.letter.as_ref(), answers.cloze.as_ref());
-    let pairs: [(&'static str, Vec<Option<&AnswerTable>>); 4] = [
-        ("task_format", vec![letter, cloze]),
-        ("task_format_letter_open", vec![letter, open]),
-        ("task_format_cloze_open", vec![cloze, open]),
-        ("task_format_all", vec![letter, cloze, open]),
+    let pairs: [(Axis, Vec<Option<&AnswerTable>>); 4] = [
+        (Axis::Formats, vec![letter, cloze]),
+        (Axis::LettersAndPassages, vec![letter, open]),
+        (Axis::TextsAndPassages, vec![cloze, open]),
+        (Axis::AllFormats, vec![letter, cloze, open]),
     ];
     let mut by_file = BTreeMap::new();
-    for (name, tables) in pairs {
+    for (axis, tables) in pairs {
         let Some(tables) = tables.into_iter().collect::<Option<Vec<_>>>() else {
             continue;
         };
         let found = across(&tables, set)?;
-        if name == "task_format" {
+        if axis == Axis::Formats {
             for (file, part) in found.by(|(file, _)| file) {
                 let Consistency {
                     mean,
@@ -388,7 +385,7 @@ fn formats(
             }
         }
         if !found.cells.is_empty() {
-            cells.insert(name, found);
+            cells.insert(axis, found);
         }
     }
     let mut variants = BTreeMap::new();
@@ -409,16 +406,16 @@ fn of_one_file(
     set: &QuestionSet,
     number: usize,
     table: &AnswerTable,
-    cells: &BTreeMap<&'static str, Cells>,
+    cells: &BTreeMap<Axis, Cells>,
     settings: Settings,
 ) -> Result<FileFindings, MeasureError> {
     let file = &set.files[number];
     let answers = &table[&file.name];
-    let of = |name: &str| {
-        let cells = cells.get(name).cloned().unwrap_or_default();
+    let of = |axis: Axis| {
+        let cells = cells.get(&axis).cloned().unwrap_or_default();
         cells.only(|(file, _)| file == number)
     };
-    let (paraphrase, topic) = (of("paraphrase"), of("topic"));
+    let (paraphrase, topic) = (of(Axis::Paraphrases), of(Axis::Topics));
     let means = |cells: &Cells, key: &dyn Fn(usize) -> String| -> BTreeMap<String, f64> {
         let parts = cells.by(|(_, row)| key(row)).into_iter();
         let parts = parts.filter(|(_, part)| !part.cells.is_empty());

@@ -7,37 +7,46 @@
 
 mod abstention;
 mod answers;
+mod axis;
 mod benched;
 #[cfg(test)]
 mod by_construction;
 mod compare;
+mod comparing;
 mod consistency;
+mod data;
+mod exhibits;
 mod findings;
 mod groups;
 mod language;
 mod languages;
-#[cfg(test)]
-mod made_up;
 pub mod name;
 mod open;
+mod options;
 mod plan;
 mod portraits;
 mod published;
 mod readers;
 mod robustness;
 mod shown;
+mod suite;
 mod support;
+#[cfg(test)]
+mod synthetic;
+mod tables;
 
 pub use crate::Settings;
 pub use abstention::AbstentionFindings;
 pub use answers::{
-    Abstaining, AnswerTable, Answers, AnswersError, Stored, from_given, from_readings, layout,
+    Abstaining, AnswerTable, Answers, AnswersError, from_given, from_readings, layout,
 };
+pub use axis::Axis;
 pub use benched::benched;
 pub use compare::{
     Artefacts, Comparison, QuestionComparison, Side, Stratum, TopicComparison, compare,
 };
 pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError};
+pub use data::{Compared, Data, RunFindings};
 pub use findings::{
     Controversy, FileFindings, Findings, Measured, QuestionCounts, TaskFormat, Validated, measure,
 };
@@ -48,6 +57,7 @@ pub use portraits::{
     PortraitAnswer, PortraitAnswers, RankSummary, Steering, ValueSteering, steering,
 };
 pub use published::{Published, PublishedRow, PublishedSelection, PublishedTable, published};
-pub use readers::{Agreement, OpenFindings, PairAgreement, ReaderFindings, SELF_READER};
+pub use readers::{Agreement, OpenFindings, PairAgreement, ReaderFindings};
 pub use robustness::{Followed, Robustness, RowTrust, SpellingShare, TopFive, WordingEffect};
+pub use suite::ValueConsistency;
 pub use support::{FirstOption, Support, TopicRank, TopicSupport};

@@ -5,6 +5,13 @@ use concord_readings::PromptKey;
 /// The suite.
 pub const SUITE: &str = "valueconsistency";
 
+/// The round that is read from logits at once.
+pub const READINGS: &str = "readings";
+/// The round in which checkpoints write.
+pub const TEXTS: &str = "texts";
+/// The round in which raters read what checkpoints wrote.
+pub const STANCES: &str = "stances";
+
 fn order(reversed: bool) -> &'static str {
     if reversed { "reversed" } else { "given" }
 }

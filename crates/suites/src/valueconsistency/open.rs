@@ -4,7 +4,7 @@ use super::answers::{AnswerTable, AnswersError, Source, reading, with_neutral};
 use super::language::seems_to_be;
 use super::name;
 use super::plan::{Abstention, Format, Options, sampled};
-use super::shown::{Shown, letters, next_token};
+use super::shown::{PresentedOptions, letters, next_token};
 use concord_questions::{Question, Stance};
 use concord_readings::{Finish, Reading};
 use concord_stats::{Distribution, mean};
@@ -100,7 +100,6 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
     let Source {
         set,
         options,
-        stored,
         chosen,
         ..
     } = source;
@@ -112,7 +111,7 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
     for file in &set.files {
         for row in (0..file.questions.len()).filter(|row| chosen.has(&file.name, *row)) {
             let id = name::passage(&file.name, row);
-            let Some(text) = reading(&stored.texts, &id)?.generation() else {
+            let Some(text) = reading(source.texts(), &id)?.generation() else {
                 return Err(AnswersError::Incomplete { id, what: "text" });
             };
             passages.asked += 1;
@@ -140,7 +139,7 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
             }
         }
     }
-    let readers = stored.stances.iter().map(|(reader, stances)| {
+    let readers = source.stances().map(|(reader, stances)| {
         let answers = reader_answers(source, stances)?;
         Ok((reader.clone(), answers))
     });
@@ -194,7 +193,7 @@ impl Reader<'_> {
             let next = next_token(reading(self.stances, &id)?, &id)?;
             let count = question.options.len() + usize::from(abstention);
             let letters = letters(next, &id, count)?;
-            let shown = Shown {
+            let shown = PresentedOptions {
                 options: &question.options,
                 reversed,
                 layout,
@@ -225,11 +224,11 @@ fn reader_answers(
     let Source {
         set,
         options,
-        stored,
         chosen,
         layout,
+        ..
     } = source;
-    let texts = &stored.texts;
+    let texts = source.texts();
     let reader = Reader {
         options,
         texts,

@@ -3,7 +3,7 @@
 use super::answers::{AnswersError, reading};
 use super::name;
 use super::plan::{Options, static_value};
-use super::shown::{Shown, letters, next_token};
+use super::shown::{PresentedOptions, letters, next_token};
 use concord_questions::{PvqFile, QuestionSet, Stance};
 use concord_readings::Reading;
 use concord_stats::{Distribution, matching_test, mean, median};
@@ -131,7 +131,7 @@ fn of_file(
             let mut by_order = Vec::new();
             for reversed in options.orders_of(&file.name, &item.question) {
                 let id = name::portrait(&file.name, row, value, reversed);
-                let shown = Shown {
+                let shown = PresentedOptions {
                     options: &item.options,
                     reversed,
                     layout: &LAYOUT,

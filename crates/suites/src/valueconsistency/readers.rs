@@ -3,7 +3,7 @@
 use super::answers::AnswerTable;
 use super::consistency::{ByGrouping, Consistency, MeasureError, across, by_grouping};
 use super::open::{LOW_MASS, Mark, OpenAnswers, PassageCounts, ReaderTrust};
-use crate::Settings;
+use crate::{SELF_RATER, Settings};
 use concord_questions::QuestionSet;
 use concord_stats::{Distribution, fleiss_kappa, mean, median};
 use serde::Serialize;
@@ -72,10 +72,7 @@ pub struct PairAgreement {
 impl OpenAnswers {
     /// The checkpoint itself, where it is among the readers, else the first by name.
     pub(crate) fn main_reader(&self) -> Option<&str> {
-        let own = self
-            .readers
-            .contains_key(SELF_READER)
-            .then_some(SELF_READER);
+        let own = self.readers.contains_key(SELF_RATER).then_some(SELF_RATER);
         own.or_else(|| self.readers.keys().next().map(String::as_str))
     }
 
@@ -85,9 +82,6 @@ impl OpenAnswers {
         Some(&reader.table)
     }
 }
-
-/// What a checkpoint is called as the reader of its own passages.
-pub const SELF_READER: &str = "itself";
 
 pub(crate) fn open_findings(
     set: &QuestionSet,

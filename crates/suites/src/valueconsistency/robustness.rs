@@ -4,7 +4,7 @@ use super::answers::{AnswerTable, AnswersError, Source};
 use super::name;
 use super::open::LOW_MASS;
 use super::plan::sampled;
-use super::shown::{Shown, letters, next_token, stated, truncated_letters};
+use super::shown::{PresentedOptions, letters, next_token, stated, truncated_letters};
 use concord_readings::{NextToken, Reading};
 use concord_stats::{Distance, Distribution, mean};
 use serde::Serialize;
@@ -111,7 +111,7 @@ const SPELLINGS: usize = 6;
 
 /// What is gathered as readings are gone through.
 #[derive(Default)]
-pub(crate) struct Gathered {
+pub(crate) struct RobustnessStats {
     mass: Vec<f64>,
     valid: Vec<f64>,
     first: Vec<f64>,
@@ -128,7 +128,7 @@ fn share(is: bool) -> f64 {
     if is { 1.0 } else { 0.0 }
 }
 
-impl Gathered {
+impl RobustnessStats {
     pub fn add(&mut self, reading: &Reading, next: &NextToken, exact: &Distribution) {
         self.mass.push(next.label_mass.get());
         self.valid.push(share(next.top_is_label));
@@ -189,9 +189,9 @@ impl Gathered {
         let Source {
             set,
             options,
-            stored,
             chosen,
             layout,
+            ..
         } = source;
         let mut places = sampled(set, options.sampled);
         places.retain(|(file, row)| chosen.has(&set.files[*file].name, *row));
@@ -206,10 +206,10 @@ impl Gathered {
         for (file, row) in &places {
             let (file, question) = (&set.files[*file], &set.files[*file].questions[*row]);
             let id = name::answer_text(&file.name, *row);
-            let text = super::answers::reading(&stored.texts, &id)?;
+            let text = super::answers::reading(source.texts(), &id)?;
             let reversed = options.first_order_of(&file.name, &question.question);
             let id = name::question(&file.name, *row, reversed);
-            let letter = super::answers::reading(&stored.answers, &id)?;
+            let letter = super::answers::reading(source.at_once(), &id)?;
             let count = question.options.len();
             let favourite = letters(next_token(letter, &id)?, &id, count)?.mode();
             let mut shown: Vec<&str> = question
@@ -229,7 +229,7 @@ impl Gathered {
         }
         self.followed = (followed.asked > 0).then_some(followed);
 
-        let wordings = stored.answers.keys();
+        let wordings = source.at_once().keys();
         let wordings: BTreeSet<String> = wordings.filter_map(|id| name::wording_of(id)).collect();
         for wording in &wordings {
             let (mut distances, mut others, mut changes) = (Vec::new(), Vec::new(), Vec::new());
@@ -238,14 +238,14 @@ impl Gathered {
                 // Not asked in a language that the wording does not know.
                 let first = options.first_order_of(&file.name, &question.question);
                 let id = name::worded(&file.name, *row, first, wording);
-                if !stored.answers.contains_key(&id) {
+                if !source.at_once().contains_key(&id) {
                     continue;
                 }
                 let mut by_order = Vec::new();
                 for reversed in options.orders_of(&file.name, &question.question) {
                     let id = name::worded(&file.name, *row, reversed, wording);
-                    let reading = super::answers::reading(&stored.answers, &id)?;
-                    let shown = Shown {
+                    let reading = super::answers::reading(source.at_once(), &id)?;
+                    let shown = PresentedOptions {
                         options: &question.options,
                         reversed,
                         layout,

@@ -6,13 +6,13 @@ use concord_readings::{NextToken, Reading};
 use concord_stats::Distribution;
 
 /// Options in file order, how they were shown, and the stances that a distribution is laid out over.
-pub(crate) struct Shown<'a> {
+pub(crate) struct PresentedOptions<'a> {
     pub options: &'a [SpokenOption],
     pub reversed: bool,
     pub layout: &'a [Stance],
 }
 
-impl Shown<'_> {
+impl PresentedOptions<'_> {
     /// The option, in file order, that stands at a place of the order shown; `None` for the one that declines, which stands
     /// last in every order.
     pub fn option(&self, shown: usize) -> Option<usize> {
@@ -252,7 +252,7 @@ mod tests {
             ("no".to_owned(), Stance::Supports),
         ];
         let layout = [Stance::Neutral, Stance::Opposes, Stance::Supports];
-        let shown = Shown {
+        let shown = PresentedOptions {
             options: &options,
             reversed: true,
             layout: &layout,

@@ -1,6 +1,7 @@
 //! What is supported, which topics are answered most and least alike, and whether "yes" is said whatever it means.
 
 use super::answers::AnswerTable;
+use super::axis::Axis;
 use super::consistency::Cells;
 use crate::Settings;
 use concord_questions::{QuestionFile, QuestionSet, Stance};
@@ -68,7 +69,7 @@ const LISTED: usize = 5;
 pub(crate) fn support(
     set: &QuestionSet,
     table: &AnswerTable,
-    cells: &BTreeMap<&'static str, Cells>,
+    cells: &BTreeMap<Axis, Cells>,
     settings: Settings,
 ) -> Support {
     let mut topics = Vec::new();
@@ -102,7 +103,7 @@ pub(crate) fn support(
             }
         }
     }
-    let topic_cells = cells.get("topic").cloned().unwrap_or_default();
+    let topic_cells = cells.get(&Axis::Topics).cloned().unwrap_or_default();
     let names: Vec<_> = set.files.iter().map(QuestionFile::topic_names).collect();
     let topic_of = |(file, row): (usize, usize)| {
         (

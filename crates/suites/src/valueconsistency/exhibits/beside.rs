@@ -1,27 +1,26 @@
 //! The study's published values, beside a run's own.
 
-use crate::run::{ModelReport, estimate};
-use crate::{table, text};
-use concord_suites::valueconsistency::{
+use super::{Model, interval};
+use crate::valueconsistency::axis::Axis;
+use crate::valueconsistency::{
     ByGrouping, Consistency, Findings, PublishedSelection, PublishedTable, published,
 };
+use concord_findings::{Exhibit, Table};
 
 /// Base against aligned, this run's first.
-pub(crate) fn of_pairs(models: &[ModelReport<'_>]) -> String {
-    let Ok(published) = published() else {
-        return String::new();
-    };
+pub(super) fn for_pairs(models: &[Model<'_>]) -> Option<Exhibit> {
+    let published = published().ok()?;
     let mut tables = published.tables.iter();
-    let table = tables.find(|table| table.name == "base_aligned");
-    table.map_or_else(String::new, |table| of_table(table, &pairs(table, models)))
+    let table = tables.find(|table| table.name == "base_aligned")?;
+    Some(exhibit(table, &pairs(table, models)))
 }
 
 /// Every published table for which the run has something to put beside.
-pub(crate) fn beside(models: &[ModelReport<'_>]) -> String {
+pub(super) fn beside(models: &[Model<'_>]) -> Vec<Exhibit> {
     let Ok(published) = published() else {
-        return String::new();
+        return Vec::new();
     };
-    let mut out = String::new();
+    let mut out = Vec::new();
     for table in &published.tables {
         let own: Vec<(&str, Vec<Option<String>>)> = models
             .iter()
@@ -42,23 +41,22 @@ pub(crate) fn beside(models: &[ModelReport<'_>]) -> String {
             own
         };
         if !own.is_empty() {
-            out.push_str(&of_table(table, &own));
+            out.push(exhibit(table, &own));
         }
     }
-    if out.is_empty() {
-        return "\nThe study published nothing about the questions of this run.\n".to_owned();
-    }
-    format!(
-        "{out}\n{}\n{}\n{}\n",
-        published.obtained, published.intervals, published.people
-    )
+    out.push(Exhibit::Note(if out.is_empty() {
+        "The study published nothing about the questions of this run.\n".to_owned()
+    } else {
+        format!(
+            "{}\n{}\n{}\n",
+            published.obtained, published.intervals, published.people
+        )
+    }));
+    out
 }
 
 /// The first checkpoint of the run against each of the others, on the questions of a table.
-fn pairs<'a>(
-    table: &PublishedTable,
-    models: &[ModelReport<'a>],
-) -> Vec<(&'a str, Vec<Option<String>>)> {
+fn pairs<'a>(table: &PublishedTable, models: &[Model<'a>]) -> Vec<(&'a str, Vec<Option<String>>)> {
     let name = table
         .selection
         .as_ref()
@@ -73,36 +71,39 @@ fn pairs<'a>(
             other.findings.files.get(&name)?,
         );
         let cells = [
-            estimate(a.topic, a.topic_ci95),
-            estimate(b.topic, b.topic_ci95),
-            estimate(a.paraphrase, a.paraphrase_ci95),
-            estimate(b.paraphrase, b.paraphrase_ci95),
+            interval(a.topic, a.topic_ci95),
+            interval(b.topic, b.topic_ci95),
+            interval(a.paraphrase, a.paraphrase_ci95),
+            interval(b.paraphrase, b.paraphrase_ci95),
         ];
         Some((other.name, cells.map(Some).into()))
     });
     pairs.collect()
 }
 
-fn of_table(published: &PublishedTable, own: &[(&str, Vec<Option<String>>)]) -> String {
-    let header = std::iter::once(String::new()).chain(published.columns.iter().cloned());
-    let mut table = table(header);
-    for (name, cells) in own {
+fn exhibit(published: &PublishedTable, own: &[(&str, Vec<Option<String>>)]) -> Exhibit {
+    let own = own.iter().map(|(name, cells)| {
         let cells = cells.iter().map(|cell| cell.clone().unwrap_or_default());
-        table.add_row(std::iter::once(format!("{name} (this run)")).chain(cells));
-    }
-    for row in &published.rows {
+        std::iter::once(format!("{name} (this run)"))
+            .chain(cells)
+            .collect()
+    });
+    let theirs = published.rows.iter().map(|row| {
         let cells = row.values.iter().map(|value| match value.as_deref() {
-            Some([value, low, high]) => estimate(*value, [*low, *high]),
+            Some([value, low, high]) => interval(*value, [*low, *high]),
             Some([value, ..]) => format!("{value:.4}"),
             _ => String::new(),
         });
-        table.add_row(std::iter::once(row.model.clone()).chain(cells));
-    }
-    let note = published
-        .note
-        .as_ref()
-        .map_or_else(String::new, |note| format!(" ({note})"));
-    format!("\nPublished: {}{note}\n\n{}", published.title, text(&table))
+        std::iter::once(row.model.clone()).chain(cells).collect()
+    });
+    let note = published.note.as_ref();
+    let note = note.map_or_else(String::new, |note| format!(" ({note})"));
+    let header = std::iter::once(String::new()).chain(published.columns.iter().cloned());
+    Exhibit::Table(Table {
+        title: Some(format!("Published: {}{note}", published.title)),
+        header: header.collect(),
+        rows: own.chain(theirs).collect(),
+    })
 }
 
 /// The file that the study's headline is about.
@@ -120,11 +121,11 @@ fn own(table: &PublishedTable, column: &str, findings: &Findings) -> Option<Stri
     match table.name.as_str() {
         "languages_topics" => {
             let file = findings.files.get(&format!("controversial_{column}_us"))?;
-            Some(estimate(file.topic, file.topic_ci95))
+            Some(interval(file.topic, file.topic_ci95))
         }
         "languages_paraphrases" => {
             let file = findings.files.get(&format!("controversial_{column}_us"))?;
-            Some(estimate(file.paraphrase, file.paraphrase_ci95))
+            Some(interval(file.paraphrase, file.paraphrase_ci95))
         }
         "controversy" => {
             let mut all = findings.controversy.iter();
@@ -154,7 +155,7 @@ fn own(table: &PublishedTable, column: &str, findings: &Findings) -> Option<Stri
 }
 
 fn cell(found: Consistency) -> String {
-    estimate(found.mean, found.ci95)
+    interval(found.mean, found.ci95)
 }
 
 fn kind(column: &str, by: &ByGrouping) -> Consistency {
@@ -178,12 +179,12 @@ fn of_the_one_file(table: &PublishedTable, column: &str, findings: &Findings) ->
             Some(cell(kind(column, &reader.consistency)))
         }
         "formats" => {
-            let name = if column.starts_with("topics") {
-                "topic"
+            let axis = if column.starts_with("topics") {
+                Axis::Topics
             } else {
-                "paraphrase"
+                Axis::Paraphrases
             };
-            findings.overall.get(name).map(|found| cell(*found))
+            findings.overall.get(&axis).map(|found| cell(*found))
         }
         _ => {
             let found = findings.abstention.as_ref()?;
@@ -220,15 +221,15 @@ fn of_selected_file(table: &PublishedTable, column: &str, findings: &Findings) -
         return Some(format!("{found:.4}"));
     }
     match column {
-        "topics" => Some(estimate(file.topic, file.topic_ci95)),
-        "paraphrases" => Some(estimate(file.paraphrase, file.paraphrase_ci95)),
+        "topics" => Some(interval(file.topic, file.topic_ci95)),
+        "paraphrases" => Some(interval(file.paraphrase, file.paraphrase_ci95)),
         "letters vs open" => {
-            let found = findings.overall.get("task_format_letter_open")?;
+            let found = findings.overall.get(&Axis::LettersAndPassages)?;
             (findings.files.len() == 1).then(|| cell(*found))
         }
         "languages" => {
             let found = findings.multilingual.get("us")?;
-            Some(estimate(found.mean, found.ci95))
+            Some(interval(found.mean, found.ci95))
         }
         "entropy topics" => Some(format!("{:.4}", file.topic_entropy_bits)),
         "entropy paraphrases" => Some(format!("{:.4}", file.rephrase_entropy_bits)),

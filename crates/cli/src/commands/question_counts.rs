@@ -1,12 +1,13 @@
 //! A question set as tables.
 
-use crate::{table, text};
+use concord_findings::Table;
 use concord_questions::{FileCheck, Oddity};
+use concord_report::table_text;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Counts by file, topic and language, and what is odd.
-pub fn questions(
+pub(super) fn counts(
     files: &[FileCheck],
     pvq: &BTreeMap<&str, usize>,
     languages: &BTreeMap<&str, usize>,
@@ -20,9 +21,13 @@ pub fn questions(
         "topics",
         "first option opposes",
     ];
-    let mut counts = table(header.map(str::to_owned).to_vec());
+    let mut counts = Table {
+        title: None,
+        header: header.map(str::to_owned).to_vec(),
+        rows: Vec::new(),
+    };
     for file in files {
-        counts.add_row([
+        counts.rows.push(vec![
             file.file.clone(),
             file.questions.to_string(),
             file.originals.to_string(),
@@ -34,7 +39,7 @@ pub fn questions(
     let originals: usize = files.iter().map(|file| file.originals).sum();
     let topics: usize = files.iter().map(|file| file.topics.len()).sum();
     let opposes: usize = files.iter().map(|file| file.first_option_opposes).sum();
-    counts.add_row([
+    counts.rows.push(vec![
         "total".to_owned(),
         total.to_string(),
         originals.to_string(),
@@ -42,7 +47,7 @@ pub fn questions(
         opposes.to_string(),
     ]);
     if !files.is_empty() {
-        out.push_str(&text(&counts));
+        out.push_str(&table_text(&counts));
     }
     for (file, items) in pvq {
         let _ = writeln!(out, "{file}: {items} PVQ items");
@@ -64,19 +69,21 @@ pub fn questions(
         out.push_str("\nnothing odd\n");
         return out;
     }
-    let mut odd = table(
-        ["odd in", "first row", "rows", "what"]
-            .map(str::to_owned)
-            .to_vec(),
-    );
-    for oddity in oddities {
-        odd.add_row([
+    let rows = oddities.iter().map(|oddity| {
+        vec![
             oddity.file.clone(),
             oddity.row.to_string(),
             oddity.rows.to_string(),
             oddity.what.clone(),
-        ]);
-    }
-    let _ = write!(out, "\n{}", text(&odd));
+        ]
+    });
+    let odd = Table {
+        title: None,
+        header: ["odd in", "first row", "rows", "what"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: rows.collect(),
+    };
+    let _ = write!(out, "\n{}", table_text(&odd));
     out
 }

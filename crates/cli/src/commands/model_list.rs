@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// What can be run.
-pub struct ModelList {
+pub(super) struct ModelList {
     /// Where the hub's cache is.
     pub cache_place: Option<String>,
     /// Repositories, and lines about each.
@@ -19,7 +19,7 @@ pub struct ModelList {
 }
 
 /// The cache, the demo, pairs, families and presets; what is the user's own comes first.
-pub fn models(list: &ModelList) -> String {
+pub(super) fn text(list: &ModelList) -> String {
     let mut out = String::new();
     let place = list.cache_place.as_deref().unwrap_or("nowhere");
     if list.in_cache.is_empty() {

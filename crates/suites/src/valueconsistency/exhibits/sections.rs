@@ -1,11 +1,12 @@
 //! What is in a run beside the headline: controversy, abstention, passages, portraits, support, and how far letters can be
 //! trusted. Each is a table with a column a checkpoint, or nothing where nothing was asked.
 
-use crate::run::{MEASURES, ModelReport, estimate};
-use crate::{table, text};
-use concord_suites::valueconsistency::{
+use super::{Model, interval};
+use crate::valueconsistency::axis::Axis;
+use crate::valueconsistency::{
     ByGrouping, Consistency, Findings, RankSummary, Robustness, TopicRank,
 };
+use concord_findings::{Exhibit, Table};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -13,23 +14,23 @@ use std::fmt::Write as _;
 type Row<'a> = (String, Box<dyn Fn(&Findings) -> Option<String> + 'a>);
 
 /// A table with a column a checkpoint; rows of which no checkpoint says anything are left out, and so is an empty table.
-fn by_model(title: &str, models: &[ModelReport<'_>], rows: Vec<Row<'_>>) -> String {
-    let mut table = table(
-        std::iter::once(String::new()).chain(models.iter().map(|model| model.name.to_owned())),
-    );
-    let mut empty = true;
+fn by_model(title: &str, models: &[Model<'_>], rows: Vec<Row<'_>>) -> Option<Exhibit> {
+    let mut shown = Vec::new();
     for (name, read) in rows {
         let cells: Vec<Option<String>> = models.iter().map(|model| read(model.findings)).collect();
         if cells.iter().any(Option::is_some) {
             let cells = cells.into_iter().map(Option::unwrap_or_default);
-            table.add_row(std::iter::once(name).chain(cells));
-            empty = false;
+            shown.push(std::iter::once(name).chain(cells).collect());
         }
     }
-    if empty {
-        return String::new();
-    }
-    format!("\n{title}\n\n{}", text(&table))
+    let header = std::iter::once(String::new()).chain(models.iter().map(|m| m.name.to_owned()));
+    (!shown.is_empty()).then(|| {
+        Exhibit::Table(Table {
+            title: Some(title.to_owned()),
+            header: header.collect(),
+            rows: shown,
+        })
+    })
 }
 
 fn row<'a>(name: impl Into<String>, read: impl Fn(&Findings) -> Option<String> + 'a) -> Row<'a> {
@@ -45,7 +46,7 @@ fn percent(value: f64) -> String {
 }
 
 fn mean(found: Consistency) -> String {
-    estimate(found.mean, found.ci95)
+    interval(found.mean, found.ci95)
 }
 
 fn with_share(found: Consistency) -> String {
@@ -56,7 +57,7 @@ fn with_share(found: Consistency) -> String {
 }
 
 /// Controversial against uncontroversial topics.
-pub(crate) fn controversy(models: &[ModelReport<'_>]) -> String {
+pub(super) fn controversy(models: &[Model<'_>]) -> Option<Exhibit> {
     let keys: BTreeSet<(String, String)> = models
         .iter()
         .flat_map(|model| &model.findings.controversy)
@@ -106,7 +107,7 @@ pub(crate) fn controversy(models: &[ModelReport<'_>]) -> String {
 }
 
 /// Where an option declines.
-pub(crate) fn abstention(models: &[ModelReport<'_>]) -> String {
+pub(super) fn abstention(models: &[Model<'_>]) -> Option<Exhibit> {
     type Read = fn(&ByGrouping) -> Consistency;
     let kinds: [(&str, Read); 2] = [
         ("topics", |by| by.topic),
@@ -139,7 +140,7 @@ pub(crate) fn abstention(models: &[ModelReport<'_>]) -> String {
 }
 
 /// What was written.
-pub(crate) fn open(models: &[ModelReport<'_>]) -> String {
+pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
     let mut rows = vec![
         row("passages asked / with text", |f| {
             let passages = f.open.as_ref()?.passages;
@@ -226,7 +227,7 @@ fn of_reader(reader: &String) -> Vec<Row<'_>> {
     ));
     rows.push(row(format!("read by {reader}: label mass"), move |f| {
         let found = find(f)?;
-        let doubt = if found.doubtful { " (says little)" } else { "" };
+        let doubt = if found.doubtful { " (unreliable)" } else { "" };
         let low = found.trust.doubtful_passages;
         Some(format!(
             "{:.3}{doubt}, below 0.5 in {low}",
@@ -256,7 +257,7 @@ fn of_reader(reader: &String) -> Vec<Row<'_>> {
 }
 
 /// The portraits.
-pub(crate) fn steering(models: &[ModelReport<'_>]) -> String {
+pub(super) fn steering(models: &[Model<'_>]) -> Option<Exhibit> {
     let languages: BTreeSet<&String> = models
         .iter()
         .flat_map(|model| model.findings.steering.keys())
@@ -326,8 +327,8 @@ pub(crate) fn steering(models: &[ModelReport<'_>]) -> String {
 }
 
 /// Topics at either end, and whether "yes" is said whatever it means.
-pub(crate) fn support(models: &[ModelReport<'_>]) -> String {
-    let mut out = String::new();
+pub(super) fn support(models: &[Model<'_>]) -> Vec<Exhibit> {
+    let mut out = Vec::new();
     for model in models {
         let support = &model.findings.support;
         if support.most_consistent.is_empty() {
@@ -339,14 +340,13 @@ pub(crate) fn support(models: &[ModelReport<'_>]) -> String {
                 .map(|t| format!("{} ({}, {:.3})", t.topic, t.file, t.distance));
             named.collect::<Vec<_>>().join("; ")
         };
-        let _ = write!(
-            out,
-            "\n{}: answered most alike: {}\n{}: answered least alike: {}\n",
+        out.push(Exhibit::Note(format!(
+            "{}: answered most alike: {}\n{}: answered least alike: {}\n",
             model.name,
             list(&support.most_consistent),
             model.name,
             list(&support.least_consistent)
-        );
+        )));
     }
     let first = |f: &Findings| f.support.first_option;
     let rows = vec![
@@ -360,15 +360,13 @@ pub(crate) fn support(models: &[ModelReport<'_>]) -> String {
             first(f)?.bias.map(|bias| format!("{bias:+.3}"))
         }),
     ];
-    out + &by_model(
-        "The first option (\"yes\" in the study's questions):",
-        models,
-        rows,
-    )
+    let title = "The first option (\"yes\" in the study's questions):";
+    out.extend(by_model(title, models, rows));
+    out
 }
 
 /// How far letters can be trusted.
-pub(crate) fn trust(models: &[ModelReport<'_>]) -> String {
+pub(super) fn trust(models: &[Model<'_>]) -> Option<Exhibit> {
     type Read = fn(&Robustness) -> Option<f64>;
     let plain: [(&str, Read); 7] = [
         ("label mass", |trust| Some(trust.label_mass)),
@@ -401,8 +399,8 @@ pub(crate) fn trust(models: &[ModelReport<'_>]) -> String {
         (!shown.is_empty()).then(|| shown.join(", "))
     }));
     for (key, words) in [
-        ("debiased", "without bias to places"),
-        ("top_five", "from five tokens alone"),
+        ("debiased", "position-debiased"),
+        ("top_five", "from the top five tokens"),
     ] {
         rows.push(row(format!("topics, {words}"), move |f| {
             Some(mean(f.other_readings.get(key)?.topic))
@@ -443,10 +441,10 @@ pub(crate) fn trust(models: &[ModelReport<'_>]) -> String {
 }
 
 /// What every mean is over.
-pub(crate) fn sizes(models: &[ModelReport<'_>]) -> String {
-    let rows = MEASURES.iter().map(|(key, words)| {
-        row(*words, move |f| {
-            let found = f.overall.get(key)?;
+pub(super) fn sizes(models: &[Model<'_>]) -> Option<Exhibit> {
+    let rows = Axis::ALL.into_iter().map(|axis| {
+        row(axis.label(), move |f| {
+            let found = f.overall.get(&axis)?;
             let alone = match found.alone {
                 0 => String::new(),
                 alone => format!("; {alone} alone and not counted"),
@@ -457,11 +455,11 @@ pub(crate) fn sizes(models: &[ModelReport<'_>]) -> String {
             ))
         })
     });
-    by_model("Answers that these are means of:", models, rows.collect())
+    by_model("Sample sizes:", models, rows.collect())
 }
 
 /// Only phrasings that people found to ask the same.
-pub(crate) fn validated(models: &[ModelReport<'_>]) -> String {
+pub(super) fn validated(models: &[Model<'_>]) -> Option<Exhibit> {
     let files: BTreeSet<&String> = models
         .iter()
         .flat_map(|model| model.findings.files.keys())
@@ -491,13 +489,13 @@ pub(crate) fn validated(models: &[ModelReport<'_>]) -> String {
 }
 
 /// How many questions there were, where something is to be said about it.
-pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
+pub(super) fn counts(models: &[Model<'_>]) -> Exhibit {
     let mut out = String::new();
     for model in models {
         let counts = &model.findings.questions;
         let _ = write!(
             out,
-            "\n{}: {} questions asked, {} answered, {} left out; {} topics",
+            "{}: {} questions asked, {} answered, {} left out; {} topics",
             model.name, counts.asked, counts.answered, counts.left_out, counts.topics
         );
         if counts.topics_of_one > 0 {
@@ -507,7 +505,11 @@ pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
                 counts.topics_of_one
             );
         }
-        if let Some(alone) = counts.alone.get("paraphrase").filter(|alone| **alone > 0) {
+        if let Some(alone) = counts
+            .alone
+            .get(&Axis::Paraphrases)
+            .filter(|alone| **alone > 0)
+        {
             let _ = write!(
                 out,
                 "; {alone} questions have one phrasing, which is not counted among paraphrases"
@@ -528,7 +530,7 @@ pub(crate) fn counts(models: &[ModelReport<'_>]) -> String {
                 );
             }
         }
+        out.push('\n');
     }
-    out.push('\n');
-    out
+    Exhibit::Note(out)
 }

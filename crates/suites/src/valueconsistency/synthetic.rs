@@ -1,7 +1,8 @@
 //! Readings of checkpoints whose answers are known by construction, for tests.
 
-use super::answers::Stored;
+use super::name;
 use super::plan::{Options, plan, plan_stances, plan_texts};
+use crate::Readings;
 use concord_questions::{Question, QuestionSet, Stance, Stimuli};
 use concord_readings::{
     Answer, Continuation, Finish, Generation, Input, LabelReading, LogProb, Nats, NextToken,
@@ -11,7 +12,7 @@ use concord_readings::{Form, PromptStyle};
 use std::collections::{BTreeMap, HashMap};
 
 /// A checkpoint by its rules.
-pub struct MadeUp {
+pub struct SyntheticCheckpoint {
     /// The probability of the letter at a place of the order shown, of so many; they sum to 1.
     pub letter: fn(usize, usize) -> f64,
     /// The probability of supporting a question by its letter, which goes before `letter` where it is given.
@@ -28,7 +29,7 @@ pub struct MadeUp {
     pub mass: f64,
 }
 
-impl Default for MadeUp {
+impl Default for SyntheticCheckpoint {
     fn default() -> Self {
         Self {
             letter: |_, count| 1.0 / count as f64,
@@ -51,7 +52,7 @@ fn log(p: f64) -> LogProb {
     LogProb::new(p.max(1e-300).ln()).unwrap()
 }
 
-impl MadeUp {
+impl SyntheticCheckpoint {
     fn letters(&self, probabilities: &[f64]) -> Answer {
         let letter = |at: usize| char::from(b'A' + u8::try_from(at).unwrap()).to_string();
         let labels = probabilities
@@ -171,7 +172,7 @@ impl MadeUp {
 }
 
 /// Everything that a made-up checkpoint answers to a study, itself as reader.
-pub fn readings(set: &QuestionSet, options: &Options, made_up: &MadeUp) -> Stored {
+pub fn readings(set: &QuestionSet, options: &Options, made_up: &SyntheticCheckpoint) -> Readings {
     readings_by(set, options, made_up, &[("itself", made_up)])
 }
 
@@ -179,15 +180,15 @@ pub fn readings(set: &QuestionSet, options: &Options, made_up: &MadeUp) -> Store
 pub fn readings_by(
     set: &QuestionSet,
     options: &Options,
-    made_up: &MadeUp,
-    readers: &[(&str, &MadeUp)],
-) -> Stored {
+    made_up: &SyntheticCheckpoint,
+    readers: &[(&str, &SyntheticCheckpoint)],
+) -> Readings {
     let stimuli = Stimuli::own().unwrap();
     let style = PromptStyle {
         form: Form::Chat,
         lead: "",
     };
-    let of = |made_up: &MadeUp, prompts: Vec<Prompt>| -> HashMap<String, Reading> {
+    let of = |made_up: &SyntheticCheckpoint, prompts: Vec<Prompt>| -> HashMap<String, Reading> {
         let readings = prompts.iter().map(|prompt| made_up.answer(set, prompt));
         readings
             .map(|reading| (reading.id.clone(), reading))
@@ -202,12 +203,10 @@ pub fn readings_by(
             stances.insert((*name).to_owned(), of(reader, asked));
         }
     }
-    Stored {
-        answers: of(
-            made_up,
-            plan(set, &stimuli, &others, style, options).unwrap(),
-        ),
-        texts,
-        stances,
+    let prompts = plan(set, &stimuli, &others, style, options).unwrap();
+    let rounds = [(name::READINGS, of(made_up, prompts)), (name::TEXTS, texts)];
+    Readings {
+        rounds: rounds.map(|(name, round)| (name.to_owned(), round)).into(),
+        ratings: BTreeMap::from([(name::STANCES.to_owned(), stances)]),
     }
 }

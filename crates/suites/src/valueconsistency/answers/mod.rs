@@ -1,15 +1,26 @@
 //! From readings to one answer distribution a question.
+//!
+//! One way of reading a file: `letters.rs`, `texts.rs`, `declining.rs`, and beside this folder `open.rs` for passages and
+//! `portraits.rs`. What they share, a walk over the questions in the orders in which they were asked, is `source.rs`.
 
-use super::name;
+mod declining;
+mod given;
+mod letters;
+mod source;
+mod texts;
+
+pub use given::from_given;
+pub use source::layout;
+pub(crate) use source::{Source, reading, with_neutral};
+
 use super::open::{OpenAnswers, open_answers};
 use super::plan::{Abstention, Format, Options};
 use super::portraits::{PortraitAnswers, portrait_answers};
-use super::robustness::{Gathered, OrderTrust, Robustness, RowTrust};
-use super::shown::{Shown, letters, next_token, truncated_letters};
-use concord_questions::{Chosen, Question, QuestionSet, Stance};
-use concord_readings::Reading;
-use concord_stats::{Distribution, mean};
-use std::collections::{BTreeMap, HashMap};
+use super::robustness::{Robustness, RowTrust};
+use crate::Readings;
+use concord_questions::{Chosen, Question, QuestionSet};
+use concord_stats::Distribution;
+use std::collections::BTreeMap;
 
 /// Distributions over the set's stances, by file name, in file order; `None` where there is no answer.
 pub type AnswerTable = BTreeMap<String, Vec<Option<Distribution>>>;
@@ -73,17 +84,6 @@ pub enum AnswersError {
     },
 }
 
-/// Everything that was read of one checkpoint, by prompt.
-#[derive(Clone, Debug, Default)]
-pub struct Stored {
-    /// What was read from logits at once.
-    pub answers: HashMap<String, Reading>,
-    /// What it wrote.
-    pub texts: HashMap<String, Reading>,
-    /// What each reader made of it, by the reader's name.
-    pub stances: BTreeMap<String, HashMap<String, Reading>>,
-}
-
 /// What the answers of a checkpoint are, by format and way of reading.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
@@ -123,50 +123,6 @@ pub struct Abstaining {
     pub label_mass: f64,
 }
 
-/// The stances that answers to the chosen questions of a set are laid out over: all that their options have, sorted. A stance
-/// that one question does not offer has no probability there.
-pub fn layout(set: &QuestionSet, chosen: &Chosen) -> Vec<Stance> {
-    let questions = set.files.iter().flat_map(|file| {
-        let rows = file.questions.iter().enumerate();
-        rows.filter(|(row, _)| chosen.has(&file.name, *row))
-            .map(|(_, question)| question)
-    });
-    let mut stances: Vec<Stance> = questions.flat_map(Question::stances).collect();
-    stances.sort_unstable();
-    stances.dedup();
-    stances
-}
-
-/// The same with neutral among them.
-pub(crate) fn with_neutral(layout: &[Stance]) -> Vec<Stance> {
-    let mut layout = layout.to_vec();
-    if !layout.contains(&Stance::Neutral) {
-        layout.insert(0, Stance::Neutral);
-    }
-    layout
-}
-
-/// A prompt's reading.
-pub(crate) fn reading<'a>(
-    readings: &'a HashMap<String, Reading>,
-    id: &str,
-) -> Result<&'a Reading, AnswersError> {
-    readings
-        .get(id)
-        .ok_or_else(|| AnswersError::NoReading { id: id.to_owned() })
-}
-
-/// What answers are made of.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub set: &'a QuestionSet,
-    pub options: &'a Options,
-    pub stored: &'a Stored,
-    pub chosen: &'a Chosen,
-    /// The stances that answers are laid out over.
-    pub layout: &'a [Stance],
-}
-
 impl Answers {
     /// Keeps the answers to chosen questions, as [`QuestionSet::keep`] keeps the questions.
     pub fn keep(&mut self, set: &QuestionSet, chosen: &Chosen) {
@@ -178,9 +134,7 @@ impl Answers {
         self.portraits
             .retain(|portraits| known(&portraits.language));
     }
-}
 
-impl Answers {
     /// Puts the answers to each file's questions in the order of another set with the same questions.
     pub fn arrange(&mut self, set: &QuestionSet, like: &QuestionSet) {
         for file in &set.files {
@@ -280,264 +234,41 @@ fn keep_rows<T>(table: &mut BTreeMap<String, Vec<T>>, chosen: &Chosen) {
 pub fn from_readings(
     set: &QuestionSet,
     options: &Options,
-    stored: &Stored,
+    readings: &Readings,
     chosen: &Chosen,
 ) -> Result<Answers, AnswersError> {
     let layout = layout(set, chosen);
     let source = Source {
         set,
         options,
-        stored,
+        readings,
         chosen,
         layout: &layout,
     };
     let mut answers = Answers {
         open: open_answers(source)?,
-        portraits: portrait_answers(set, options, &stored.answers)?,
+        portraits: portrait_answers(set, options, source.at_once())?,
         ..Answers::default()
     };
     if options.has(Format::Letter) {
-        from_letters(source, &mut answers)?;
+        letters::read(source, &mut answers)?;
+        if options.abstention != Abstention::Off {
+            answers.abstaining = Some(declining::read(source)?);
+        }
     }
     if options.has(Format::Cloze) {
-        let [sum, per_token, per_byte] = from_texts(source)?;
-        answers.cloze = Some(sum);
-        answers.cloze_per_token = Some(per_token);
-        answers.cloze_per_byte = Some(per_byte);
-    }
-    if options.abstention != Abstention::Off && options.has(Format::Letter) {
-        answers.abstaining = Some(abstaining(source)?);
+        texts::read(source, &mut answers)?;
     }
     Ok(answers)
 }
 
-fn from_letters(source: Source<'_>, answers: &mut Answers) -> Result<(), AnswersError> {
-    let Source {
-        set,
-        options,
-        stored,
-        chosen,
-        layout,
-    } = source;
-    let mut tables: [AnswerTable; 3] = Default::default();
-    let mut gathered = Gathered::default();
-    for file in &set.files {
-        let mut rows: [Vec<Option<Distribution>>; 3] = Default::default();
-        let mut trusted = Vec::new();
-        for (row, question) in file.questions.iter().enumerate() {
-            let (mut exact, mut truncated, mut by_option) = (Vec::new(), Vec::new(), Vec::new());
-            let mut of_row = Vec::new();
-            let orders = options
-                .orders_of(&file.name, &question.question)
-                .into_iter();
-            for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
-                let id = name::question(&file.name, row, reversed);
-                let reading = reading(&stored.answers, &id)?;
-                let next = next_token(reading, &id)?;
-                let letters = letters(next, &id, question.options.len())?;
-                let shown = Shown {
-                    options: &question.options,
-                    reversed,
-                    layout,
-                };
-                gathered.add(reading, next, &letters);
-                of_row.push(OrderTrust {
-                    label_mass: next.label_mass.get(),
-                    favourite: letters.mode().and_then(|at| shown.option(at)),
-                    first: letters.probabilities()[0],
-                });
-                by_option.push(shown.in_file_order(&letters));
-                exact.extend(shown.stances(&letters));
-                let five = truncated_letters(next);
-                truncated.extend(five.and_then(|letters| shown.stances(&letters)));
-            }
-            trusted.push(gathered.add_row(&of_row, question.options.len()));
-            rows[0].push(Distribution::average(&exact).ok());
-            let in_file_order = Shown {
-                options: &question.options,
-                reversed: false,
-                layout,
-            };
-            let debiased = Distribution::geometric_mean(&by_option).ok();
-            rows[1].push(debiased.and_then(|options| in_file_order.stances(&options)));
-            rows[2].push(Distribution::average(&truncated).ok());
-        }
-        for (table, rows) in tables.iter_mut().zip(rows) {
-            table.insert(file.name.clone(), rows);
-        }
-        answers.trust_by_row.insert(file.name.clone(), trusted);
-    }
-    let [letter, debiased, top_five] = tables;
-    gathered.add_sampled(source, &letter)?;
-    answers.robustness = Some(gathered.summary());
-    answers.letter = Some(letter);
-    answers.debiased = Some(debiased);
-    answers.top_five = Some(top_five);
-    Ok(())
-}
-
-/// From answer texts: by the sum, the mean over tokens and the mean over bytes.
-fn from_texts(source: Source<'_>) -> Result<[AnswerTable; 3], AnswersError> {
-    let Source {
-        set,
-        options,
-        chosen,
-        layout,
-        ..
-    } = source;
-    let readings = &source.stored.answers;
-    let mut tables: [AnswerTable; 3] = Default::default();
-    for file in &set.files {
-        let mut rows: [Vec<Option<Distribution>>; 3] = Default::default();
-        for (row, question) in file.questions.iter().enumerate() {
-            let mut by_order: [Vec<Distribution>; 3] = Default::default();
-            let orders = options
-                .orders_of(&file.name, &question.question)
-                .into_iter();
-            for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
-                let id = name::question(&file.name, row, reversed);
-                let texts: Vec<_> = reading(readings, &id)?.continuations().collect();
-                let incomplete = |what| AnswersError::Incomplete {
-                    id: id.clone(),
-                    what,
-                };
-                if texts.len() != question.options.len() {
-                    return Err(incomplete("likelihood for each answer text"));
-                }
-                let scores: [Vec<f64>; 3] = [
-                    texts.iter().map(|text| text.log_prob.get()).collect(),
-                    texts.iter().map(|text| text.per_token()).collect(),
-                    texts.iter().map(|text| text.per_byte()).collect(),
-                ];
-                let shown = Shown {
-                    options: &question.options,
-                    reversed,
-                    layout,
-                };
-                for (scores, by_order) in scores.iter().zip(&mut by_order) {
-                    let options = Distribution::from_log_weights(scores)
-                        .map_err(|_| incomplete("finite likelihood"))?;
-                    by_order.extend(shown.stances(&options));
-                }
-            }
-            for (rows, by_order) in rows.iter_mut().zip(&by_order) {
-                rows.push(Distribution::average(by_order).ok());
-            }
-        }
-        for (table, rows) in tables.iter_mut().zip(rows) {
-            table.insert(file.name.clone(), rows);
-        }
-    }
-    Ok(tables)
-}
-
-fn abstaining(source: Source<'_>) -> Result<Abstaining, AnswersError> {
-    let Source {
-        set,
-        options,
-        chosen,
-        layout,
-        ..
-    } = source;
-    let readings = &source.stored.answers;
-    let wide = with_neutral(layout);
-    let mut tables = Abstaining::default();
-    let mut mass = Vec::new();
-    for file in &set.files {
-        let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
-        for (row, question) in file.questions.iter().enumerate() {
-            let (mut with, mut without) = (Vec::new(), Vec::new());
-            let orders = options
-                .abstention_orders_of(&file.name, &question.question)
-                .into_iter();
-            for reversed in orders.filter(|_| chosen.has(&file.name, row)) {
-                let kinds = [
-                    (
-                        name::abstaining(&file.name, row, reversed),
-                        (&wide[..], question.options.len() + 1),
-                        &mut with,
-                    ),
-                    (
-                        name::question(&file.name, row, reversed),
-                        (layout, question.options.len()),
-                        &mut without,
-                    ),
-                ];
-                for (id, (layout, count), answers) in kinds {
-                    let next = next_token(reading(readings, &id)?, &id)?;
-                    if next.labels.len() > question.options.len() {
-                        mass.push(next.label_mass.get());
-                    }
-                    let letters = letters(next, &id, count)?;
-                    let shown = Shown {
-                        options: &question.options,
-                        reversed,
-                        layout,
-                    };
-                    answers.extend(shown.stances(&letters));
-                }
-            }
-            allowed.push(Distribution::average(&with).ok());
-            not_allowed.push(Distribution::average(&without).ok());
-        }
-        tables.allowed.insert(file.name.clone(), allowed);
-        tables.not_allowed.insert(file.name.clone(), not_allowed);
-    }
-    tables.label_mass = mean(&mass);
-    Ok(tables)
-}
-
-/// Takes given probabilities of support as answers; what is left opposes.
-///
-/// # Errors
-/// [`AnswersError`] where files or counts do not fit the questions, or a value is no probability.
-pub fn from_given(
-    set: &QuestionSet,
-    given: &BTreeMap<String, Vec<Option<f64>>>,
-) -> Result<AnswerTable, AnswersError> {
-    let layout = layout(set, &Chosen::all());
-    let weight = |stance: &Stance, p: f64| match stance {
-        Stance::Neutral => 0.0,
-        Stance::Opposes => 1.0 - p,
-        Stance::Supports => p,
-    };
-    let mut table = AnswerTable::new();
-    for (name, values) in given {
-        let Some(file) = set.files.iter().find(|file| file.name == *name) else {
-            let known: Vec<&str> = set.files.iter().map(|file| file.name.as_str()).collect();
-            return Err(AnswersError::UnknownFile {
-                file: name.clone(),
-                known: known.join(", "),
-            });
-        };
-        if values.len() != file.questions.len() {
-            let (answers, questions) = (values.len(), file.questions.len());
-            return Err(AnswersError::WrongCount {
-                file: name.clone(),
-                answers,
-                questions,
-            });
-        }
-        let rows = values.iter().enumerate().map(|(row, value)| {
-            let Some(p) = *value else { return Ok(None) };
-            let weights = layout.iter().map(|stance| weight(stance, p)).collect();
-            let answer =
-                Distribution::from_weights(weights).map_err(|_| AnswersError::NotAProbability {
-                    file: name.clone(),
-                    row,
-                    value: p,
-                });
-            answer.map(Some)
-        });
-        table.insert(name.clone(), rows.collect::<Result<_, _>>()?);
-    }
-    Ok(table)
-}
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{MadeUp, readings};
+    use super::super::synthetic::{SyntheticCheckpoint, readings};
     use super::*;
+    use crate::valueconsistency::name;
     use crate::valueconsistency::plan::Orders;
+    use concord_questions::Stance;
 
     fn options() -> Options {
         Options {
@@ -549,7 +280,7 @@ mod tests {
     #[test]
     fn a_bias_to_a_letter_averages_out_and_shows_as_prior_and_flips() {
         let set = concord_questions::demo().unwrap();
-        let made_up = MadeUp {
+        let made_up = SyntheticCheckpoint {
             letter: |shown, _| if shown == 0 { 0.9 } else { 0.1 },
             text: |question, option| {
                 if question.options[option].1 == question.options[0].1 {
@@ -558,7 +289,7 @@ mod tests {
                     0.2
                 }
             },
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         };
         let answers = from_readings(
             &set,
@@ -587,9 +318,9 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let set = concord_questions::demo().unwrap();
-        let mut stored = readings(&set, &options(), &MadeUp::default());
+        let mut stored = readings(&set, &options(), &SyntheticCheckpoint::default());
         let id = name::question("controversial_german_world", 7, true);
-        stored.answers.remove(&id);
+        stored.rounds.get_mut(name::READINGS).unwrap().remove(&id);
         let error = from_readings(&set, &options(), &stored, &Chosen::all()).unwrap_err();
         assert_eq!(error.to_string(), format!("no reading for prompt `{id}`"));
     }
@@ -602,7 +333,7 @@ mod tests {
             ..options()
         };
         // Leans to the first letter; declines with one half where it may.
-        let made_up = MadeUp {
+        let made_up = SyntheticCheckpoint {
             letter: |shown, count| match (shown, count) {
                 (2, _) => 0.5,
                 (0, 3) => 0.4,
@@ -610,7 +341,7 @@ mod tests {
                 (0, _) => 0.8,
                 _ => 0.2,
             },
-            ..MadeUp::default()
+            ..SyntheticCheckpoint::default()
         };
         let answers = from_readings(
             &set,
@@ -676,7 +407,7 @@ mod tests {
         let answers = from_readings(
             &set,
             &options,
-            &readings(&set, &options, &MadeUp::default()),
+            &readings(&set, &options, &SyntheticCheckpoint::default()),
             &Chosen::all(),
         )
         .unwrap();

@@ -1,12 +1,15 @@
 //! What the user may type.
 
+mod suite_options;
+
+pub(crate) use suite_options::SuiteOptions;
+
 use crate::memory::size;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use concord_questions::Condition;
 use concord_scorer::Wanted;
 use concord_session::{DeviceChoice, MachineOptions, Precision};
-use concord_suites::valueconsistency::{Abstention, Format, Orders};
+use concord_suites::DEFAULT;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -35,8 +38,9 @@ pub(crate) enum Command {
     Measure(MeasureArguments),
     /// Compare checkpoints of stored runs, the first as base: differences by measure and topic, tests, effect sizes
     Compare(CompareArguments),
-    /// Let one more reader read the passages of a stored run
-    Read(ReadArguments),
+    /// Let one more rater rate the texts of a stored run
+    #[command(alias = "read")]
+    Rate(RateArguments),
     /// Make a page of figures and tables of a stored run
     Report(ReportArguments),
     /// Show prompts as messages, as text and as tokens
@@ -51,6 +55,12 @@ pub(crate) enum Command {
         /// Print a file of that kind instead, to begin one of your own with; a wording is the project's own
         #[arg(long)]
         example: bool,
+    },
+    /// What can be asked: suites, what they need and what they cannot tell
+    Suites {
+        /// How they are printed
+        #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+        format: OutputFormat,
     },
     /// What can be run, and what a checkpoint is
     Models(ModelsArguments),
@@ -143,19 +153,11 @@ impl MachineArguments {
     }
 }
 
-/// Parses one of a list that may have spaces after its commas.
-fn trimmed(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("no name between two commas".to_owned()),
-        name => Ok(name.to_owned()),
-    }
-}
-
 /// Parses a folder that is there.
 fn folder(text: &str) -> Result<PathBuf, String> {
     match std::fs::metadata(text) {
         Ok(found) if found.is_dir() => Ok(text.into()),
-        Ok(_) => Err("it is no folder".to_owned()),
+        Ok(_) => Err("it is not a folder".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -197,33 +199,6 @@ pub(crate) fn given(names: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn format(text: &str) -> Result<Format, String> {
-    match text {
-        "letter" => Ok(Format::Letter),
-        "cloze" => Ok(Format::Cloze),
-        "open" => Ok(Format::Open),
-        other => Err(format!("`{other}` is none of `letter`, `cloze` and `open`")),
-    }
-}
-
-fn abstention(text: &str) -> Result<Abstention, String> {
-    match text {
-        "off" => Ok(Abstention::Off),
-        "one" => Ok(Abstention::One),
-        "all" => Ok(Abstention::All),
-        other => Err(format!("`{other}` is none of `off`, `one` and `all`")),
-    }
-}
-
-fn orders(text: &str) -> Result<Orders, String> {
-    match text {
-        "both" => Ok(Orders::Both),
-        "given" => Ok(Orders::Given),
-        "seeded" => Ok(Orders::Seeded),
-        other => Err(format!("`{other}` is none of `both`, `given` and `seeded`")),
-    }
-}
-
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".to_owned()),
@@ -262,60 +237,23 @@ pub(crate) struct RunArguments {
     /// A known pair of base and aligned checkpoints instead of --model (`concord models` lists them)
     #[arg(long, value_name = "NAME", conflicts_with = "models")]
     pub pair: Option<String>,
-    /// A question file (.jsonl, .csv), a folder of them or a data set of the hub (hf:owner/name[@revision]); without it, the demo questions
-    #[arg(short = 'Q', long, value_name = "PATH|hf:ID")]
-    pub questions: Option<String>,
-    /// Another wording of everything around the questions
-    #[arg(long, value_name = "FILE")]
-    pub stimuli: Option<PathBuf>,
-    /// How answers are read: from letters, from the likelihood of the answer texts (cloze), from passages that the checkpoint writes and a reader reads (open; slow)
-    #[arg(long, value_delimiter = ',', default_value = "letter,cloze", value_parser = format, value_name = "FORMATS")]
-    pub formats: Vec<Format>,
-    /// In which orders the options are shown: both, given, seeded
-    #[arg(long, default_value = "both", value_parser = orders, value_name = "ORDERS")]
-    pub orders: Orders,
-    /// Ask letters once more with an option that declines: off, in one order a question (one), in all orders (all)
-    #[arg(long, default_value = "one", value_parser = abstention, value_name = "ORDERS")]
-    pub abstention: Abstention,
-    /// Do not ask the portraits of the PVQ
-    #[arg(long)]
-    pub no_steering: bool,
-    /// Questions that are asked in other wordings as well, and whose answer is written out as well; 0 for none
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub sampled: u32,
-    /// One more wording that the sampled questions are asked in; may be given many times
-    #[arg(long, value_name = "FILE")]
-    pub also_stimuli: Vec<PathBuf>,
-    /// Who reads the passages: a checkpoint, or `itself` for each its own; may be given many times
-    #[arg(long = "reader", value_name = "DIR|FILE|ID|itself")]
-    pub readers: Vec<String>,
-    /// The most tokens of a passage
-    #[arg(long, default_value_t = 512, value_name = "N", value_parser = positive)]
-    pub passage_tokens: usize,
-    /// How passages are drawn: 0 takes the most probable token each time
-    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
-    pub temperature: f64,
-    /// Passages are drawn from the fewest tokens that have this share of the probability
-    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = top_p, allow_negative_numbers = true)]
-    pub top_p: f64,
-    /// Questions for which a passage is written for each option, to see how readers read what is known
-    #[arg(long, default_value_t = 24, value_name = "N")]
-    pub argued: u32,
-    /// Put the study's published values beside the results
+    /// What is asked and measured (`concord suites` lists them)
+    #[arg(long, value_name = "NAME", default_value = DEFAULT)]
+    pub suite: String,
+    /// Who rates written texts: a checkpoint, or `itself` for each its own; may be given many times
+    #[arg(long = "rater", alias = "reader", value_name = "DIR|FILE|ID|itself")]
+    pub raters: Vec<String>,
+    /// Put published values beside the results
     #[arg(long)]
     pub with_published: bool,
-    /// Only these languages, for example english,german
-    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES", value_parser = trimmed)]
-    pub languages: Vec<String>,
-    /// Only the first N originals of each country, the same in every language, with all of their phrasings; the run is then marked as partial
-    #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
-    pub limit: Option<u32>,
-    /// Seed of the option order, of tests and resampled intervals, and of passages that are drawn
+    /// Seed of everything that is drawn: orders, texts, histories, tests and resampled intervals
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
     /// Resample intervals this often instead of computing their limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
+    #[command(flatten)]
+    pub options: SuiteOptions,
     #[command(flatten)]
     pub machine: MachineArguments,
     /// When the chat template is used
@@ -381,9 +319,9 @@ pub(crate) struct GenerateArguments {
 #[derive(Debug, Args)]
 pub(crate) struct Measuring {
     /// Only questions with KEY=VALUE, KEY being language, country, controversy, topic, question or file; may be given many times, and all must hold
-    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = Condition::parse)]
-    pub selection: Vec<Condition>,
-    /// Put the study's published values beside the results
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    pub selection: Vec<String>,
+    /// Put published values beside the results
     #[arg(long)]
     pub with_published: bool,
     /// Seed of tests and resampled intervals; without it, the (first) run's own, or 0
@@ -425,13 +363,13 @@ pub(crate) struct CompareArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ReadArguments {
-    /// A run directory with passages
+pub(crate) struct RateArguments {
+    /// A run directory with written texts
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// The checkpoint that reads: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
-    #[arg(long, value_name = "DIR|FILE|ID")]
-    pub reader: String,
+    /// The checkpoint that rates: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
+    #[arg(long, alias = "reader", value_name = "DIR|FILE|ID")]
+    pub rater: String,
     #[command(flatten)]
     pub machine: MachineArguments,
     /// How results are printed
@@ -447,7 +385,7 @@ pub(crate) struct ReportArguments {
     /// The file that is written; without it, report.html in the run directory; - for stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Put the study's published values beside the results
+    /// Put published values beside the results
     #[arg(long)]
     pub with_published: bool,
 }

@@ -1,0 +1,392 @@
+//! Asks checkpoints what a study wants to know, step by step, and lets raters read what they wrote.
+//!
+//! The first step of every checkpoint is laid out before any is asked anything, so that what is wrong is found first. Each round goes on
+//! where its journal ends, and a decoder is loaded only where something is left to do.
+
+use super::inputs;
+use crate::arguments::ChatTemplateUse;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Terminal;
+use concord_checkpoint::Snapshot;
+use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
+use concord_runs::{Journal, RunDirectory, What};
+use concord_scorer::{LabelTable, Plan, ScorerError, lengths};
+use concord_session::{Allowed, Asks, Base, Machine, OnDemand, has_room, rounds};
+use concord_suites::{CheckpointReadings, Rating, SELF_RATER, Step, Study, Subject};
+use serde_json::{Map, Value, json};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A study, who is asked, and what it runs on.
+pub(super) struct Engine<'a> {
+    pub study: &'a dyn Study,
+    pub snapshots: &'a [Snapshot],
+    pub forms: &'a [Form],
+    /// Who rates: `None` for each checkpoint its own texts.
+    pub raters: &'a [Option<Snapshot>],
+    /// Whether the later checkpoints are adapters of the first.
+    pub adapted: bool,
+    pub machine: Machine,
+    pub allowed: Allowed,
+}
+
+/// A round, laid out.
+struct Planned {
+    name: String,
+    prompts: Vec<Prompt>,
+    what: Laid,
+}
+
+/// What a round does, and what is known of it beforehand.
+enum Laid {
+    Reads(Plan),
+    Writes(Vec<usize>),
+}
+
+/// What checkpoints that read text alike are asked first.
+pub(super) struct FirstStep {
+    table: Arc<LabelTable>,
+    rounds: Vec<Planned>,
+}
+
+/// What was read of a checkpoint, and what that cost.
+#[derive(Default)]
+struct Told {
+    readings: Readings,
+    cost: Map<String, Value>,
+    /// The rated round that waits for raters.
+    waits_for: Option<&'static str>,
+}
+
+impl Told {
+    fn add(&mut self, round: &str, (readings, cost): (ById, Value)) {
+        // What the first round cost is what the checkpoint cost; later rounds stand beside it.
+        match cost {
+            Value::Object(cost) if self.cost.is_empty() => self.cost = cost,
+            cost => drop(self.cost.insert(round.to_owned(), cost)),
+        }
+        self.readings.rounds.insert(round.to_owned(), readings);
+    }
+
+    fn add_rated(&mut self, round: &str, rater: &str, (readings, cost): (ById, Value)) {
+        let costs = self.cost.entry(round).or_insert_with(|| json!({}));
+        costs[rater] = cost;
+        let ratings = self.readings.ratings.entry(round.to_owned()).or_default();
+        ratings.insert(rater.to_owned(), readings);
+    }
+}
+
+/// What was read, and what it cost, by checkpoint.
+pub(super) type Outcome = (Vec<CheckpointReadings>, Vec<Map<String, Value>>);
+
+impl Engine<'_> {
+    /// What each checkpoint is asked first. Adapters that leave tokenizer and template alone share it with their base.
+    pub fn first_steps(&self) -> Result<Vec<Rc<FirstStep>>, Failure> {
+        let mut all: Vec<Rc<FirstStep>> = Vec::new();
+        for (index, (snapshot, form)) in self.snapshots.iter().zip(self.forms).enumerate() {
+            let alike = |(other, other_form): (&Snapshot, &Form)| {
+                form == other_form && snapshot.reads_text_as(other)
+            };
+            let mut before = self.snapshots[..index].iter().zip(self.forms);
+            if let Some(before) = before.position(alike) {
+                all.push(Rc::clone(&all[before]));
+                continue;
+            }
+            let style = style(snapshot, *form);
+            let step = self.study.next(Subject { style }, &Readings::default())?;
+            let Step::Ask(asked) = step else {
+                let message = format!("the suite `{}` asks nothing", self.study.about().name);
+                return Err(Failure::usage(message, "give it something to ask"));
+            };
+            let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
+            let asked = asked.into_iter().map(|round| {
+                let (name, prompts) = (round.name, round.prompts);
+                let what = if writes(&prompts) {
+                    Laid::Writes(checked_lengths(snapshot, &prompts)?)
+                } else {
+                    Laid::Reads(self.lay_out(snapshot, &table, &prompts)?)
+                };
+                Ok(Planned {
+                    name,
+                    prompts,
+                    what,
+                })
+            });
+            let rounds = asked.collect::<Result<Vec<_>, Failure>>()?;
+            all.push(Rc::new(FirstStep { table, rounds }));
+        }
+        Ok(all)
+    }
+
+    /// Refuses checkpoints and raters for which there is too little memory, before anything is run.
+    pub fn has_room(&self, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
+        let (machine, allowed) = (&self.machine, &self.allowed);
+        for (snapshot, step) in self.snapshots.iter().zip(steps) {
+            // An adapter shares what its base takes.
+            if snapshot.adapter.is_none() {
+                has_room(machine, allowed, snapshot, step.rounds.iter().map(asks))?;
+            }
+        }
+        let written = steps.iter().flat_map(|step| &step.rounds);
+        let longest = written.flat_map(|round| &round.prompts).filter_map(most);
+        let longest = longest.max().unwrap_or(0) as u64;
+        for rater in self.raters.iter().flatten() {
+            // Whatever is written: a text of this length, and what is asked of it at the least.
+            let least = Asks {
+                rows: longest,
+                positions: longest,
+                readings: 0,
+                texts: 0,
+            };
+            has_room(machine, allowed, rater, std::iter::once(least))?;
+        }
+        Ok(())
+    }
+
+    /// Asks every checkpoint everything, and lets every rater read what they wrote.
+    pub fn run(
+        &self,
+        directory: &RunDirectory,
+        steps: &[Rc<FirstStep>],
+    ) -> Result<Outcome, Failure> {
+        let mut told: Vec<Told> = Vec::new();
+        told.resize_with(self.snapshots.len(), Told::default);
+        loop {
+            self.ask(directory, steps, &mut told)?;
+            if told.iter().all(|told| told.waits_for.is_none()) {
+                break;
+            }
+            for rater in self.raters.iter().flatten() {
+                self.let_rate(directory, rater, &mut told)?;
+            }
+            for told in &mut told {
+                if let Some(round) = told.waits_for.take() {
+                    told.readings.ratings.entry(round.to_owned()).or_default();
+                }
+            }
+        }
+        let names = self.snapshots.iter().map(|snapshot| snapshot.name.clone());
+        let read = names.zip(told).map(|(name, told)| {
+            let readings = told.readings;
+            (CheckpointReadings { name, readings }, told.cost)
+        });
+        Ok(read.unzip())
+    }
+
+    /// Asks every checkpoint until it is done or raters have to read.
+    fn ask(
+        &self,
+        directory: &RunDirectory,
+        steps: &[Rc<FirstStep>],
+        told: &mut [Told],
+    ) -> Result<(), Failure> {
+        let mut base = Base::new(&self.snapshots[0], self.adapted);
+        for (index, snapshot) in self.snapshots.iter().enumerate() {
+            // Adapters are put on the base that is loaded.
+            let next = self.snapshots.get(index + 1).filter(|_| !self.adapted);
+            let mut decoder = self.on_demand(&mut base, snapshot).before(next);
+            let told = &mut told[index];
+            let style = style(snapshot, self.forms[index]);
+            let journal = |what: What<'_>| directory.journal(what, &snapshot.name);
+            if told.readings.rounds.is_empty() {
+                let step = &steps[index];
+                decoder.table = Some(Arc::clone(&step.table));
+                // What is asked later is planned for now.
+                decoder.later = step.rounds.iter().skip(1).map(asks).collect();
+                for round in &step.rounds {
+                    let journal = journal(What::round(&round.name))?;
+                    let name = shown(snapshot, &round.name, told);
+                    let (prompts, what) = (&round.prompts, Some(&round.what));
+                    let read = ask_round(&name, prompts, what, journal, &mut decoder)?;
+                    told.add(&round.name, read);
+                }
+            }
+            loop {
+                match self.study.next(Subject { style }, &told.readings)? {
+                    Step::Done => break,
+                    Step::Ask(rounds) => {
+                        for round in rounds {
+                            let journal = journal(What::round(&round.name))?;
+                            let name = shown(snapshot, &round.name, told);
+                            let prompts = &round.prompts;
+                            let read = ask_round(&name, prompts, None, journal, &mut decoder)?;
+                            told.add(&round.name, read);
+                        }
+                    }
+                    Step::Rate(round) => {
+                        if self.raters.iter().any(Option::is_none) {
+                            let journal = journal(What::rated(round, SELF_RATER))?;
+                            let so_far = &told.readings;
+                            let read = self.rate(snapshot, style, so_far, journal, &mut decoder)?;
+                            told.add_rated(round, SELF_RATER, read);
+                        }
+                        told.waits_for = Some(round);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a rater read what every checkpoint that waits for it wrote.
+    fn let_rate(
+        &self,
+        directory: &RunDirectory,
+        rater: &Snapshot,
+        told: &mut [Told],
+    ) -> Result<(), Failure> {
+        let style = style(rater, inputs::form(rater, ChatTemplateUse::Auto)?);
+        let mut base = Base::new(rater, false);
+        let mut decoder = self.on_demand(&mut base, rater);
+        for (snapshot, told) in self.snapshots.iter().zip(told) {
+            let Some(round) = told.waits_for else {
+                continue;
+            };
+            let journal = directory.journal(What::rated(round, &rater.name), &snapshot.name)?;
+            let read = self.rate(rater, style, &told.readings, journal, &mut decoder)?;
+            told.add_rated(round, &rater.name, read);
+        }
+        Ok(())
+    }
+
+    /// Lets a rater read every text that the journal does not have yet. Texts that are too long for it are left out, and that is said.
+    pub fn rate(
+        &self,
+        rater: &Snapshot,
+        style: PromptStyle,
+        so_far: &Readings,
+        journal: Journal,
+        decoder: &mut OnDemand<'_, '_>,
+    ) -> Result<rounds::Round, Failure> {
+        let ratings = self.study.rate(style, so_far)?;
+        let count = ratings.len();
+        let limit = rater.spec.context_length();
+        let fits = |rating: &Rating| {
+            let lengths = lengths(rater, &rating.prompts)?;
+            Ok(lengths.iter().all(|length| *length <= limit))
+        };
+        let mut prompts = Vec::new();
+        let mut left_out = 0;
+        for rating in ratings {
+            if fits(&rating).map_err(|e: ScorerError| Failure::from(e).of(&rater.name))? {
+                prompts.extend(rating.prompts);
+            } else {
+                left_out += 1;
+            }
+        }
+        if left_out > 0 {
+            output::message(&format!(
+                "{}: {left_out} of {count} passages are longer than its context of {limit} tokens and are left out",
+                rater.name,
+            ));
+        }
+        let name = format!("{} rates", rater.name);
+        let meter = &Terminal::default();
+        Ok(rounds::read(
+            &name, &prompts, None, journal, decoder, meter,
+        )?)
+    }
+
+    /// The decoder of a checkpoint, loaded when it is first needed.
+    pub fn on_demand<'b, 'a>(
+        &'a self,
+        base: &'b mut Base<'a>,
+        snapshot: &'a Snapshot,
+    ) -> OnDemand<'b, 'a> {
+        OnDemand::new(base, snapshot, &self.machine, &self.allowed)
+    }
+
+    /// Tokenises prompts and lays out their trie.
+    fn lay_out(
+        &self,
+        snapshot: &Snapshot,
+        table: &LabelTable,
+        prompts: &[Prompt],
+    ) -> Result<Plan, Failure> {
+        Plan::new(snapshot, table, prompts).map_err(|error| {
+            let advice = match &error {
+                ScorerError::TooLong { id, .. } => self.study.advice(id),
+                _ => None,
+            };
+            let failure = Failure::from(error).of(&snapshot.name);
+            match advice {
+                Some(advice) => failure.and_help(advice),
+                None => failure,
+            }
+        })
+    }
+}
+
+/// What a round of a checkpoint is called while it goes on.
+fn shown(snapshot: &Snapshot, round: &str, told: &Told) -> String {
+    if told.readings.rounds.is_empty() {
+        return snapshot.name.clone();
+    }
+    format!("{} {round}", snapshot.name)
+}
+
+/// Whether prompts of a round are written after.
+fn writes(prompts: &[Prompt]) -> bool {
+    prompts.iter().any(|prompt| most(prompt).is_some())
+}
+
+/// The most tokens that are written after a prompt, where it is written after.
+fn most(prompt: &Prompt) -> Option<usize> {
+    prompt.reads.iter().find_map(|read| match read {
+        Read::Generation(sampling) => Some(sampling.max_tokens),
+        _ => None,
+    })
+}
+
+fn asks(round: &Planned) -> Asks {
+    match &round.what {
+        Laid::Reads(plan) => Asks::of(plan),
+        Laid::Writes(lengths) => Asks::of_texts(&round.prompts, lengths),
+    }
+}
+
+/// Asks a round, laid out or not, for what its journal does not have yet.
+fn ask_round(
+    name: &str,
+    prompts: &[Prompt],
+    laid: Option<&Laid>,
+    journal: Journal,
+    decoder: &mut OnDemand<'_, '_>,
+) -> Result<rounds::Round, Failure> {
+    let meter = &Terminal::default();
+    if writes(prompts) {
+        return Ok(rounds::write(prompts, journal, decoder, meter)?);
+    }
+    let plan = match laid {
+        Some(Laid::Reads(plan)) => Some(plan),
+        _ => None,
+    };
+    Ok(rounds::read(name, prompts, plan, journal, decoder, meter)?)
+}
+
+/// How a checkpoint is spoken to.
+pub(super) fn style(snapshot: &Snapshot, form: Form) -> PromptStyle {
+    let lead = match form {
+        Form::Completion if !snapshot.vocabulary.begins_with_space() => " ",
+        _ => "",
+    };
+    PromptStyle { form, lead }
+}
+
+/// Refuses texts whose prompt leaves no room to write.
+fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, Failure> {
+    let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
+    let limit = snapshot.spec.context_length();
+    let lengths = lengths(snapshot, texts).map_err(failed)?;
+    let mut known = texts.iter().zip(&lengths);
+    match known.find(|(_, length)| **length > limit) {
+        Some((prompt, tokens)) => Err(failed(ScorerError::TooLong {
+            id: prompt.id.clone(),
+            tokens: *tokens,
+            limit,
+        })),
+        None => Ok(lengths),
+    }
+}

@@ -1,0 +1,50 @@
+//! What reading checkpoints cost.
+
+use concord_findings::Exhibit;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// A line for each checkpoint, from what its rounds stored; nothing where nothing was computed.
+pub fn costs<'a>(progress: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Option<Exhibit> {
+    let mut out = String::new();
+    for (name, cost) in progress {
+        out.push_str(&line(name, cost).unwrap_or_default());
+    }
+    (!out.is_empty()).then_some(Exhibit::Note(out))
+}
+
+fn line(name: &str, cost: &Value) -> Option<String> {
+    let count = |key: &str| cost.get(key).and_then(Value::as_u64);
+    let rows = count("rows_computed")?;
+    let (asked, trie) = (
+        count("tokens_asked").unwrap_or(0),
+        count("trie_rows").unwrap_or(0),
+    );
+    let rate = |key: &str| cost.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    let mut out = format!(
+        "{name}: {} prompts, {asked} tokens asked, {trie} trie rows, {rows} rows computed ({:.2} of the trie, {:.2} \
+         of the tokens), {:.1} s, {:.0} prompts/s, {:.0} rows/s",
+        count("prompts").unwrap_or(0),
+        rows as f64 / trie.max(1) as f64,
+        rows as f64 / asked.max(1) as f64,
+        rate("seconds"),
+        rate("prompts_per_s"),
+        rate("rows_per_s"),
+    );
+    if let Some(texts) = cost.get("texts") {
+        let of = |key: &str| texts.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        let _ = write!(
+            out,
+            "; {} texts of {} tokens written in {:.1} s, {:.0} tokens/s",
+            of("texts"),
+            of("tokens"),
+            of("seconds"),
+            of("tokens_per_s")
+        );
+    }
+    if let Some(resumed) = count("resumed").filter(|resumed| *resumed > 0) {
+        let _ = write!(out, "; {resumed} prompts were read before");
+    }
+    out.push('\n');
+    Some(out)
+}

@@ -1,0 +1,149 @@
+//! Exhibits as text, with a blank line between them.
+
+use comfy_table::{ContentArrangement, presets};
+use concord_findings::{Exhibit, Matrix, Strip, Table};
+use std::fmt::Write as _;
+
+/// What a terminal shows: leads, notes and tables as they are, strips as bars of eighths, matrices as tables. Headings and figures
+/// belong to a page.
+pub fn terminal(exhibits: &[Exhibit]) -> String {
+    let shown = exhibits.iter().filter_map(|exhibit| match exhibit {
+        Exhibit::Lead(text) | Exhibit::Note(text) => Some(text.clone()),
+        Exhibit::Table(table) => Some(table_text(table)),
+        Exhibit::Strip(strip) => Some(strip_text(strip)),
+        Exhibit::Matrix(matrix) => Some(table_text(&as_table(matrix))),
+        Exhibit::Heading(_) | Exhibit::Forest(_) | Exhibit::Radar(_) => None,
+    });
+    let shown: Vec<String> = shown.filter(|text| !text.is_empty()).collect();
+    shown.join("\n")
+}
+
+/// A table as text: no frame, as wide as the terminal at most, no blanks at line ends; nothing where it has no rows.
+pub fn table_text(table: &Table) -> String {
+    let mut out = String::new();
+    if table.rows.is_empty() {
+        return out;
+    }
+    if let Some(title) = &table.title {
+        let _ = writeln!(out, "{title}\n");
+    }
+    let mut cells = comfy_table::Table::new();
+    cells
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(&table.header);
+    // A terminal that gives no width, or none to speak of, is no reason to put a letter on each line.
+    if cells.width().is_some_and(|width| width < 20) {
+        cells.set_width(80);
+    }
+    cells.add_rows(&table.rows);
+    for line in cells.lines() {
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A bar of eighths of a line.
+fn bar(value: f64, most: f64) -> char {
+    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let eighths = if most > 0.0 && value.is_finite() {
+        (8.0 * value / most).round().clamp(0.0, 8.0)
+    } else {
+        0.0
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is a whole number of 0 to 8"
+    )]
+    let at = eighths as usize;
+    // What is there at all can be seen.
+    BARS[if value > 0.0 { at.max(1) } else { at }]
+}
+
+fn strip_text(strip: &Strip) -> String {
+    let values = strip.rows.iter().flat_map(|(_, bars)| bars);
+    let most = values
+        .copied()
+        .filter(|v| v.is_finite())
+        .fold(0.0, f64::max);
+    if most <= 0.0 {
+        return String::new();
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (name, bars) in &strip.rows {
+        let bars = bars
+            .iter()
+            .map(|value| bar(*value, most).to_string().repeat(2));
+        rows.push(std::iter::once(name.clone()).chain(bars).collect());
+    }
+    let reference = strip.reference.map_or_else(String::new, |reference| {
+        format!("; alike would be {reference:.3}")
+    });
+    let header = std::iter::once(String::new()).chain(strip.categories.iter().cloned());
+    let title = format!(
+        "{} (a full bar is {} {most:.3}{reference}):",
+        strip.title,
+        strip.measure.label()
+    );
+    table_text(&Table {
+        title: Some(title),
+        header: header.collect(),
+        rows,
+    })
+}
+
+fn as_table(matrix: &Matrix) -> Table {
+    let header = std::iter::once(String::new()).chain(matrix.columns.iter().cloned());
+    let rows = matrix.rows.iter().map(|(name, cells)| {
+        let cells = cells
+            .iter()
+            .map(|cell| cell.map_or_else(String::new, |value| format!("{value:.3}")));
+        std::iter::once(name.clone()).chain(cells).collect()
+    });
+    Table {
+        title: Some(format!("{} ({}):", matrix.title, matrix.measure.label())),
+        header: header.collect(),
+        rows: rows.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use concord_findings::Measure;
+
+    #[test]
+    fn exhibits_stand_apart_and_figures_are_left_to_the_page() {
+        let table = Table {
+            title: Some("T:".to_owned()),
+            header: vec![String::new(), "a".to_owned()],
+            rows: vec![vec!["r".to_owned(), "1".to_owned()]],
+        };
+        let empty = Table::default();
+        let text = terminal(&[
+            Exhibit::Heading("H".to_owned()),
+            Exhibit::Lead("lead\n".to_owned()),
+            Exhibit::Table(table),
+            Exhibit::Table(empty),
+            Exhibit::Note("note\n".to_owned()),
+        ]);
+        assert_eq!(text, "lead\n\nT:\n\n    a\n r  1\n\nnote\n");
+    }
+
+    #[test]
+    fn bars_are_eighths_of_the_largest() {
+        let strip = Strip {
+            title: "P".to_owned(),
+            measure: Measure::Probability,
+            categories: vec!["0".into(), "1".into(), "2".into()],
+            rows: vec![("m".into(), vec![0.5, 0.25, 0.0])],
+            reference: Some(1.0 / 3.0),
+        };
+        let text = terminal(&[Exhibit::Strip(strip)]);
+        assert!(text.starts_with("P (a full bar is probability 0.500; alike would be 0.333):\n"));
+        assert!(text.contains("██") && text.contains("▄▄"), "{text}");
+        assert_eq!(bar(1e-9, 1.0), '▁');
+    }
+}

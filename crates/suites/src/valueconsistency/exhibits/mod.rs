@@ -1,0 +1,80 @@
+//! What is shown of a run or of a comparison.
+
+mod beside;
+mod comparison;
+mod figures;
+mod sections;
+mod tables;
+
+use super::{Comparison, Findings, RunFindings};
+use crate::Show;
+use concord_findings::Exhibit;
+
+/// One checkpoint of a run.
+#[derive(Clone, Copy)]
+struct Model<'a> {
+    name: &'a str,
+    findings: &'a Findings,
+}
+
+/// A run: its checkpoints, and how those after the first differ from it.
+struct Run<'a> {
+    models: &'a [Model<'a>],
+    comparisons: &'a [Vec<Comparison>],
+}
+
+/// What is shown.
+pub(super) fn exhibits(found: &RunFindings, show: &Show) -> Vec<Exhibit> {
+    let models = found.names.iter().zip(&found.measured);
+    let models: Vec<Model<'_>> = models
+        .map(|(name, measured)| Model {
+            name,
+            findings: &measured.findings,
+        })
+        .collect();
+    if let Some(compared) = &found.compared {
+        return comparison::exhibits(&models, &found.comparisons, compared, show);
+    }
+    let run = Run {
+        models: &models,
+        comparisons: &found.comparisons,
+    };
+    let mut out = vec![Exhibit::Lead(
+        "Inconsistency: mean distance of answers to their group's Jensen-Shannon centroid (0 is consistent;\n\
+         0.4645 is the most that two opposite answers can have), with 95 % BCa intervals.\n"
+            .to_owned(),
+    )];
+    out.extend(run.figures(show));
+    out.push(run.overall());
+    out.extend(run.by_file());
+    let sections = [
+        sections::sizes,
+        sections::validated,
+        sections::controversy,
+        sections::abstention,
+        sections::open,
+        sections::steering,
+    ];
+    out.extend(sections.iter().filter_map(|section| section(&models)));
+    out.extend(sections::support(&models));
+    out.extend(sections::trust(&models));
+    if show.published {
+        out.extend(beside::beside(&models));
+    }
+    out.push(sections::counts(&models));
+    out
+}
+
+/// A mean with its interval, as a cell.
+fn interval(mean: f64, [low, high]: [f64; 2]) -> String {
+    if mean.is_nan() {
+        // Nothing to compare an answer with.
+        return "–".to_owned();
+    }
+    format!("{mean:.4} [{low:.4}, {high:.4}]")
+}
+
+/// A difference with its interval, as a cell.
+fn difference(value: f64, [low, high]: [f64; 2]) -> String {
+    format!("{value:+.4} [{low:+.4}, {high:+.4}]")
+}
