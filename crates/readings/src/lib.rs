@@ -8,6 +8,7 @@
 mod key;
 mod prompt;
 mod reading;
+mod strings;
 mod units;
 
 pub use key::{NoKey, PromptKey};
@@ -16,4 +17,5 @@ pub use reading::{
     Answer, Continuation, Finish, Generation, LabelReading, NextToken, Reading, Spelling,
     TokenReading,
 };
+pub use strings::{End, EndedSpelling, StringReading, Strings, StringsError, StringsReading};
 pub use units::{LogProb, Nats, OutOfDomain, Probability};

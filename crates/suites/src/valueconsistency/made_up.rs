@@ -151,6 +151,7 @@ impl MadeUp {
                     joint_tokens_differ: false,
                 })
             }
+            Read::Strings(strings) => panic!("no study asks for {strings:?}"),
             Read::Generation(_) => {
                 let (text, finish) = (self.writes)(&prompt.id);
                 Answer::Generation(Generation {
