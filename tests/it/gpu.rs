@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::Decoder;
 use concord_kernels::{Engine, Gpu, GpuConfig, Held, KernelConfig, SelfTest};
-use concord_readings::{Answer, Prompt, Read, Reading, Sampling};
+use concord_readings::{Answer, End, Prompt, Read, Reading, Sampling, Strings};
 use concord_scorer::{Counts, Schedule, Scorer, Spill};
 use libtest_mimic::Trial;
 use std::ops::ControlFlow;
@@ -93,6 +93,11 @@ fn prompts(count: usize) -> Vec<Prompt> {
                 Read::Continuation {
                     text: " it is".into(),
                 },
+                Read::Strings(Strings {
+                    texts: vec!["10".into(), "no".into()],
+                    leads: vec![String::new(), " ".into()],
+                    end: [End::Any, End::Digit, End::Letter][index % 3],
+                }),
             ],
         })
         .collect()
@@ -109,6 +114,12 @@ fn numbers(reading: &Reading) -> Vec<f64> {
             }
             Answer::Continuation(continuation) => {
                 numbers.extend(continuation.tokens.iter().map(|token| token.log_prob.get()));
+            }
+            Answer::Strings(strings) => {
+                for text in &strings.texts {
+                    let ends = text.spellings.iter().map(|way| way.ended.get());
+                    numbers.extend(ends.chain([text.log_prob.get()]));
+                }
             }
             Answer::Generation(text) => numbers.extend(text.log_probs.iter().map(|x| x.get())),
         }

@@ -16,6 +16,7 @@ mod golden_logits;
 mod gpu;
 mod real;
 mod second_opinion;
+mod strings;
 mod study;
 mod templates;
 mod theorems;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
     trials.extend(second_opinion::trials());
     trials.extend(theorems::trials());
     trials.extend(generation::trials());
+    trials.extend(strings::trials());
     trials.extend(study::trials());
     trials.extend(gpu::trials());
     trials.extend(real::trials());

@@ -1,13 +1,14 @@
 //! What must hold whatever the checkpoint: sharing, order, pass size and neighbours change no bit.
 
 use crate::golden_logits::folder;
+use crate::strings::{prompts_with_strings, spelled, strings};
 use crate::test;
 use candle_core::{DType, Device, Tensor};
 use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::{KernelConfig, summarise};
 use concord_questions::{Ask, Kind, Stimuli};
-use concord_readings::{Answer, Input, Prompt, Read, Reading};
+use concord_readings::{Answer, End, Input, Prompt, Read, Reading};
 use concord_scorer::{Counts, Keep, LabelTable, Plan, Schedule, Scorer, ScorerError, Spill};
 use libtest_mimic::Trial;
 use std::ops::ControlFlow;
@@ -114,7 +115,7 @@ fn aligned() -> Snapshot {
 
 fn alone_and_in_a_batch() {
     let snapshot = aligned();
-    let prompts = prompts(Kind::Chat, 15, true);
+    let prompts = prompts_with_strings(Kind::Chat, 15);
     let decoder = Decoder::load(&snapshot, DType::F32, config(512)).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
     let (batch, _) = scorer.score(&prompts).unwrap();
@@ -144,6 +145,11 @@ fn made_up(longest: usize) -> Vec<Prompt> {
                     Read::Continuation {
                         text: "w5 w6 w7".into(),
                     },
+                    Read::Strings(strings(
+                        &["w5", "w7w5", "w9"],
+                        &["", "w6"],
+                        [End::Any, End::Digit, End::Letter][number % 3],
+                    )),
                 ],
             }
         })
@@ -182,7 +188,7 @@ fn schedules() {
         },
     ];
     let snapshot = aligned();
-    let prompts = prompts(Kind::Chat, 9, true);
+    let prompts = prompts_with_strings(Kind::Chat, 9);
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let kept = Decoder::load(&snapshot, dtype, config(300)).unwrap();
         let (expected, counts) = Scorer::new(&snapshot, &kept).score(&prompts).unwrap();
@@ -230,7 +236,7 @@ fn random_sets() {
     const SETS: usize = 2_000;
     let spill = tempfile::tempdir().unwrap();
     let snapshot = aligned();
-    let all = prompts(Kind::Chat, 4, true);
+    let all = prompts_with_strings(Kind::Chat, 4);
     let scores = |config: KernelConfig| {
         [DType::F32, DType::BF16].map(|dtype| Decoder::load(&snapshot, dtype, config).unwrap())
     };
@@ -406,7 +412,7 @@ fn trie_and_no_trie() {
         .iter()
         .zip([Kind::CompletionFewShot, Kind::Chat])
     {
-        let prompts = prompts(kind, 29, true);
+        let prompts = prompts_with_strings(kind, 29);
         let (shared, counts) = score(snapshot, config(1024), &prompts);
         let decoder = Decoder::load(snapshot, DType::F32, config(1024)).unwrap();
         let mut rows = 0;
@@ -425,6 +431,7 @@ fn trie_and_no_trie() {
                         let ids = text.tokens.iter().map(|token| token.token).collect();
                         vec![(ids, text.log_prob.get())]
                     }
+                    Answer::Strings(strings) => spelled(strings),
                     Answer::Generation(text) => panic!("nobody asked for {text:?}"),
                 };
                 for (after, expected) in sequences {
@@ -473,7 +480,7 @@ fn alone(decoder: &Decoder, tokens: &[u32], first: usize) -> Vec<f64> {
 /// A run that is stopped after some passes, and another that reads what the first did not.
 fn resumed() {
     let snapshot = aligned();
-    let prompts = prompts(Kind::Chat, 5, true);
+    let prompts = prompts_with_strings(Kind::Chat, 5);
     let (expected, _) = score(&snapshot, config(400), &prompts);
     let decoder = Decoder::load(&snapshot, DType::F32, config(400)).unwrap();
     let scorer = Scorer::new(&snapshot, &decoder);
@@ -513,7 +520,7 @@ fn resumed() {
 
 fn pass_sizes() {
     let snapshot = aligned();
-    let prompts = prompts(Kind::Chat, 11, true);
+    let prompts = prompts_with_strings(Kind::Chat, 11);
     let (expected, _) = score(&snapshot, config(1 << 20), &prompts);
     for rows in [65, 100, 333, 1024] {
         assert_eq!(

@@ -17,6 +17,8 @@ pub struct Vocabulary {
     path: PathBuf,
     tokenizer: Tokenizer,
     byte_level: bool,
+    /// Whether a piece like `<0x0A>` is a byte.
+    byte_fallback: bool,
     /// The tokens that the tokenizer itself puts before a text.
     before: Vec<u32>,
     vocab_size: usize,
@@ -109,11 +111,15 @@ impl Vocabulary {
         let decoder = tokenizer
             .get_decoder()
             .and_then(|decoder| serde_json::to_string(decoder).ok());
-        let byte_level = decoder.is_some_and(|decoder| decoder.contains("\"ByteLevel\""));
+        let has_step = |step: &str| {
+            let decoder = decoder.as_ref();
+            decoder.is_some_and(|decoder| decoder.contains(step))
+        };
         let mut vocabulary = Self {
             path: path.to_owned(),
             tokenizer,
-            byte_level,
+            byte_level: has_step("\"ByteLevel\""),
+            byte_fallback: has_step("\"ByteFallback\""),
             before: Vec::new(),
             vocab_size,
         };
@@ -279,13 +285,32 @@ impl Vocabulary {
         let Some(piece) = self.tokenizer.id_to_token(token) else {
             return String::new();
         };
-        if self.byte_level {
-            let bytes: Option<Vec<u8>> = piece.chars().map(byte_of).collect();
-            if let Some(bytes) = bytes {
-                return String::from_utf8_lossy(&bytes).into_owned();
-            }
+        match self.level_bytes(&piece) {
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            None => piece.replace('▁', " "),
         }
-        piece.replace('▁', " ")
+    }
+
+    /// What a token adds to a text, in bytes, which may be a part of a character; none where it is a mark, such as the end of a turn, or
+    /// unknown.
+    pub fn token_bytes(&self, token: u32) -> Option<Vec<u8>> {
+        let piece = self.tokenizer.id_to_token(token)?;
+        if self.is_special(token) {
+            return None;
+        }
+        if self.byte_fallback
+            && let Some(byte) = fallback_byte(&piece)
+        {
+            return Some(vec![byte]);
+        }
+        let bytes = self.level_bytes(&piece);
+        Some(bytes.unwrap_or_else(|| piece.replace('▁', " ").into_bytes()))
+    }
+
+    /// The bytes of a piece of a byte-level vocabulary.
+    fn level_bytes(&self, piece: &str) -> Option<Vec<u8>> {
+        let bytes = || piece.chars().map(byte_of).collect();
+        self.byte_level.then(bytes).flatten()
     }
 
     /// Tokens as text, special ones left out. Bytes that are no UTF-8 become replacement characters.
@@ -343,6 +368,13 @@ fn byte_of(character: char) -> Option<u8> {
         .nth(usize::try_from(code - 0x100).ok()?)
 }
 
+/// The byte that SentencePiece writes as this piece: `<0x0A>` is a line break.
+fn fallback_byte(piece: &str) -> Option<u8> {
+    let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
+    let is_byte = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_byte.then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,5 +387,14 @@ mod tests {
         assert_eq!(byte_of('Ń'), Some(0xAD));
         assert_eq!(byte_of(' '), None);
         assert_eq!(byte_of('字'), None);
+    }
+
+    #[test]
+    fn a_byte_is_written_in_two_digits() {
+        assert_eq!(fallback_byte("<0x0A>"), Some(10));
+        assert_eq!(fallback_byte("<0xfF>"), Some(255));
+        for other in ["<0x0>", "<0x00A>", "<0x+1>", "<0x0A", "0A", ""] {
+            assert_eq!(fallback_byte(other), None);
+        }
     }
 }

@@ -429,6 +429,14 @@ impl From<ScorerError> for Failure {
                 let help = "read the text as a continuation (cloze) instead of as a label";
                 Self::new(ExitStatus::Checkpoint, text, help)
             }
+            ScorerError::TextNotCovered { .. } => {
+                let help = "leave the text out, or write it in characters that the vocabulary has";
+                Self::new(ExitStatus::Checkpoint, text, help)
+            }
+            ScorerError::Strings { .. } => {
+                let help = "`strings` is {\"texts\": [texts], \"leads\": [texts], \"end\": \"any\", \"digit\" or \"letter\"}";
+                Self::new(ExitStatus::QuestionData, text, help)
+            }
             ScorerError::NotFinite { .. } => Self::new(
                 ExitStatus::Checkpoint,
                 text,

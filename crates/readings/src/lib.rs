@@ -9,6 +9,7 @@ mod everything;
 mod key;
 mod prompt;
 mod reading;
+mod strings;
 mod style;
 mod units;
 
@@ -19,5 +20,6 @@ pub use reading::{
     Answer, Continuation, Finish, Generation, LabelReading, NextToken, Reading, Spelling,
     TokenReading,
 };
+pub use strings::{End, EndedSpelling, StringReading, Strings, StringsError, StringsReading};
 pub use style::{Form, PromptStyle};
 pub use units::{LogProb, Nats, OutOfDomain, Probability};

@@ -1,5 +1,6 @@
 //! What is asked.
 
+use crate::Strings;
 use serde::{Deserialize, Serialize};
 
 /// Who speaks in a conversation.
@@ -62,6 +63,8 @@ pub enum Read {
         /// The text, in the tokens that it has after the prompt.
         text: String,
     },
+    /// The probability that what comes next is exactly one of some texts, over all of their spellings.
+    Strings(Strings),
     /// A text that the checkpoint writes after the prompt.
     Generation(Sampling),
 }

@@ -1,6 +1,6 @@
 //! What was read.
 
-use crate::{LogProb, Nats, Probability};
+use crate::{LogProb, Nats, Probability, StringsReading};
 use serde::{Deserialize, Serialize};
 
 /// A token and its log-probability.
@@ -116,6 +116,8 @@ pub enum Answer {
     NextToken(NextToken),
     /// To [`Read::Continuation`](crate::Read::Continuation).
     Continuation(Continuation),
+    /// To [`Read::Strings`](crate::Read::Strings).
+    Strings(StringsReading),
     /// To [`Read::Generation`](crate::Read::Generation).
     Generation(Generation),
 }
@@ -144,6 +146,14 @@ impl Reading {
     pub fn continuations(&self) -> impl Iterator<Item = &Continuation> {
         self.answers.iter().filter_map(|answer| match answer {
             Answer::Continuation(continuation) => Some(continuation),
+            _ => None,
+        })
+    }
+
+    /// The first answer about texts over all of their spellings, if one was asked for.
+    pub fn strings(&self) -> Option<&StringsReading> {
+        self.answers.iter().find_map(|answer| match answer {
+            Answer::Strings(strings) => Some(strings),
             _ => None,
         })
     }

@@ -3,6 +3,7 @@
 use concord_checkpoint::CheckpointError;
 use concord_decoder::DecoderError;
 use concord_kernels::KernelError;
+use concord_readings::StringsError;
 use std::path::PathBuf;
 
 /// Why prompts could not be scored.
@@ -61,6 +62,22 @@ pub enum ScorerError {
         id: String,
         /// The label.
         label: String,
+    },
+    /// No tokens of the vocabulary spell a text, whatever stands before it.
+    #[error("prompt `{id}`: no tokens of the vocabulary spell the text {text:?}")]
+    TextNotCovered {
+        /// The first prompt that asks for it.
+        id: String,
+        /// The text.
+        text: String,
+    },
+    /// Texts are asked for that cannot be read.
+    #[error("prompt `{id}`: {source}")]
+    Strings {
+        /// The prompt.
+        id: String,
+        /// What is wrong with them.
+        source: StringsError,
     },
     /// Logits are infinite or not numbers.
     #[error(

@@ -4,8 +4,8 @@
 //! goes on by itself, a row a step. As many texts are written at once as there is room for; where some have ended, others
 //! take their place. A text never depends on which others are written with it.
 
-use crate::plan::tokens_of;
 use crate::threads::at_once;
+use crate::tokenised::tokens_of;
 use crate::{Scorer, ScorerError, Trie};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, KvBranch, KvTree, Pass, Session};

@@ -1,7 +1,9 @@
 //! Every way in which a vocabulary spells a label.
 
+use crate::spelling::Alphabet;
 use concord_checkpoint::Vocabulary;
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// One way to write a label: a token, or an opening token and then one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(crate) struct Way {
 pub struct LabelTable {
     texts: Vec<String>,
     by_core: HashMap<String, Vec<u32>>,
+    /// Where whole texts are spelled.
+    alphabet: OnceLock<Arc<Alphabet>>,
 }
 
 impl LabelTable {
@@ -33,7 +37,17 @@ impl LabelTable {
                 by_core.entry(core).or_default().push(token);
             }
         }
-        Self { texts, by_core }
+        Self {
+            texts,
+            by_core,
+            alphabet: OnceLock::new(),
+        }
+    }
+
+    /// The tokens of the vocabulary by their bytes, read when they are first asked for.
+    pub(crate) fn alphabet(&self, vocabulary: &Vocabulary) -> Arc<Alphabet> {
+        let read = || Arc::new(Alphabet::new(vocabulary));
+        Arc::clone(self.alphabet.get_or_init(read))
     }
 
     /// The text of a token.

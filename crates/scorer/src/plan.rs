@@ -1,18 +1,30 @@
 //! From prompts to rows and what is read at them.
 
 use crate::labels::{LabelTable, Way};
+use crate::spelling::Alphabet;
+use crate::strings::{StringsPlan, StringsPlans, strings_plans};
+use crate::tokenised::{Tokenised, tokenise};
 use crate::{ScorerError, Trie};
-use concord_checkpoint::{CheckpointError, Snapshot};
-use concord_readings::{Input, Prompt, Read};
+use concord_checkpoint::Snapshot;
+use concord_readings::{End, Prompt, Read};
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A log-probability to read: of `token` after `row`, into a prompt's `slot`.
+/// A number to read after a row.
+#[derive(Clone, Copy)]
+pub(crate) enum Number {
+    /// The log-probability of a token.
+    Token(u32),
+    /// The probability that a text ends.
+    Ended(End),
+}
+
+/// A number to read after `row`, into a prompt's `slot`.
 pub(crate) struct Probe {
     pub row: u32,
-    pub token: u32,
+    pub number: Number,
     pub prompt: u32,
     pub slot: u32,
 }
@@ -29,6 +41,8 @@ pub(crate) enum AnswerPlan {
         tokens: Vec<u32>,
         joint_tokens_differ: bool,
     },
+    /// Spellings with their own slots, counted from the first of the answer's.
+    Strings(Arc<StringsPlan>),
 }
 
 pub(crate) struct PromptPlan {
@@ -42,46 +56,21 @@ pub(crate) struct PromptPlan {
 pub struct Plan {
     /// The rows.
     pub trie: Trie,
-    /// Tokens of all prompts and continuations, each prompt counted once.
+    /// Tokens of all prompts, continuations and spellings of texts, each prompt counted once.
     pub tokens_asked: u64,
     pub(crate) prompts: Vec<PromptPlan>,
     /// By row.
     pub(crate) probes: Vec<Probe>,
     /// Rows whose whole distribution is summarised for a prompt, by row.
     pub(crate) summaries: Vec<(u32, u32)>,
+    /// The tokens that decide whether texts end, where that is read.
+    pub(crate) alphabet: Arc<Alphabet>,
 }
 
-/// A prompt's tokens and its continuations'; none where it cannot be asked.
-#[derive(Default)]
-struct Tokenised {
-    prompt: Vec<u32>,
-    continuations: Vec<Continued>,
-}
-
-impl Tokenised {
-    /// The longest sequence, with what is read along it but its last token.
-    fn longest(&self) -> usize {
-        let continued = self.continuations.iter().map(|continued| {
-            let base = continued.base.as_ref().unwrap_or(&self.prompt).len();
-            base + continued.tokens.len() - 1
-        });
-        continued.fold(self.prompt.len(), usize::max)
-    }
-}
-
-/// A continuation in tokens.
-struct Continued {
-    /// What it stands after, where that is not the prompt as it is: the prompt without the spaces that it ends with.
-    base: Option<Vec<u32>>,
-    tokens: Vec<u32>,
-    /// Whether it was tokenised on its own, since prompt and text together are other tokens.
-    alone: bool,
-}
-
-/// A token to read at some rows after the prompt's last one.
+/// A number to read at some rows after the prompt's last one.
 struct Ahead {
     rows: usize,
-    token: u32,
+    number: Number,
     slot: u32,
 }
 
@@ -93,8 +82,18 @@ struct Branch {
     reads: Vec<Ahead>,
 }
 
+/// The most tokens that are asked for after rows at once, where they are many.
+pub(crate) const MOST_ASKED: usize = 1 << 20;
+
 /// The ways to write labels, by labels and openings.
 type Ways<'a> = HashMap<(&'a [String], &'a [String]), Arc<Vec<(String, Vec<Way>)>>>;
+
+/// How everything that is asked is written in tokens.
+struct Written<'a> {
+    ways: Ways<'a>,
+    strings: StringsPlans<'a>,
+    alphabet: Arc<Alphabet>,
+}
 
 impl Plan {
     /// Tokenises the prompts and lays out the trie.
@@ -106,14 +105,16 @@ impl Plan {
         table: &LabelTable,
         prompts: &[Prompt],
     ) -> Result<Self, ScorerError> {
-        let tokenised = prompts.par_iter().map(|prompt| tokenise(snapshot, prompt));
+        let strings = strings_plans(&snapshot.vocabulary, table, prompts);
+        let tokenised = prompts.par_iter();
+        let tokenised = tokenised.map(|prompt| tokenise(snapshot, prompt, &strings));
         let tokenised = tokenised.collect::<Result<Vec<_>, _>>()?;
-        let ways = ways(snapshot, table, prompts, true)?;
-        Self::lay_out(snapshot, prompts, &tokenised, &ways)
+        let written = written(snapshot, table, prompts, strings, true)?;
+        Self::lay_out(snapshot, prompts, &tokenised, &written)
     }
 
     /// [`Plan::new`] of prompts of which some may be impossible: those are left out, and come back complete at once with no answer.
-    /// Returns what is wrong with each of them, by number. A label that no token spells is left out of its reading.
+    /// Returns what is wrong with each of them, by number. A label or text that no token spells is left out of its reading.
     ///
     /// # Errors
     /// [`ScorerError`] of the plan as a whole.
@@ -123,8 +124,9 @@ impl Plan {
         prompts: &[Prompt],
     ) -> Result<(Self, BTreeMap<usize, ScorerError>), ScorerError> {
         let limit = snapshot.spec.context_length();
+        let strings = strings_plans(&snapshot.vocabulary, table, prompts);
         let tokenised = prompts.par_iter().map(|prompt| {
-            let tokenised = tokenise(snapshot, prompt)?;
+            let tokenised = tokenise(snapshot, prompt, &strings)?;
             let tokens = tokenised.longest();
             if tokens > limit {
                 let id = prompt.id.clone();
@@ -144,9 +146,9 @@ impl Plan {
                 })
             });
         let tokenised: Vec<Tokenised> = tokenised.collect();
-        let ways = ways(snapshot, table, prompts, false)?;
+        let written = written(snapshot, table, prompts, strings, false)?;
         Ok((
-            Self::lay_out(snapshot, prompts, &tokenised, &ways)?,
+            Self::lay_out(snapshot, prompts, &tokenised, &written)?,
             problems,
         ))
     }
@@ -155,7 +157,7 @@ impl Plan {
         snapshot: &Snapshot,
         prompts: &[Prompt],
         tokenised: &[Tokenised],
-        ways: &Ways<'_>,
+        written: &Written<'_>,
     ) -> Result<Self, ScorerError> {
         let mut plans = Vec::with_capacity(prompts.len());
         let mut branches: Vec<(usize, Branch)> = Vec::new();
@@ -169,7 +171,7 @@ impl Plan {
                 });
                 continue;
             }
-            let (plan, of_prompt) = branch(prompt, tokenised, ways);
+            let (plan, of_prompt) = branch(prompt, tokenised, written);
             plans.push(plan);
             branches.extend(of_prompt.into_iter().map(|branch| (number, branch)));
         }
@@ -194,7 +196,7 @@ impl Plan {
             for read in &branch.reads {
                 probes.push(Probe {
                     row: path[last + read.rows],
-                    token: read.token,
+                    number: read.number,
                     prompt: number,
                     slot: read.slot,
                 });
@@ -213,24 +215,17 @@ impl Plan {
         probes.sort_by_key(|probe| (probe.row, probe.prompt, probe.slot));
         summaries.sort_unstable();
         summaries.dedup();
-        let length = |tokenised: &Tokenised| {
-            tokenised.prompt.len()
-                + tokenised
-                    .continuations
-                    .iter()
-                    .map(|continued| continued.tokens.len())
-                    .sum::<usize>()
-        };
-        let tokens_asked = tokenised
-            .iter()
-            .map(|tokenised| length(tokenised) as u64)
-            .sum();
+        let asked = tokenised.iter().zip(&plans);
+        let tokens_asked =
+            asked.map(|(tokenised, plan)| tokenised.prompt.len() as u64 + plan.tokens());
+        let tokens_asked = tokens_asked.sum();
         Ok(Self {
             trie,
             tokens_asked,
             prompts: plans,
             probes,
             summaries,
+            alphabet: Arc::clone(&written.alphabet),
         })
     }
 }
@@ -239,7 +234,13 @@ impl Plan {
     /// Bytes of the readings of all prompts in memory, about: texts, tokens and log-probabilities of what is read, and names.
     pub fn reading_bytes(&self) -> u64 {
         let prompts = self.prompts.iter();
-        prompts.map(|prompt| 900 + 130 * prompt.slots as u64).sum()
+        let readings: u64 = prompts.map(PromptPlan::reading_bytes).sum();
+        // What decides whether a text ends is many tokens, of which so many are on their way at once.
+        let ends = self.probes.iter().map(|probe| match probe.number {
+            Number::Token(_) => 0,
+            Number::Ended(end) => self.alphabet.deciding(end).len(),
+        });
+        readings + 24 * ends.sum::<usize>().min(MOST_ASKED) as u64
     }
 }
 
@@ -250,6 +251,55 @@ impl PromptPlan {
             .iter()
             .any(|answer| matches!(answer, AnswerPlan::NextToken { .. }))
     }
+
+    /// Tokens of what is read after the prompt, labels not counted.
+    fn tokens(&self) -> u64 {
+        let answers = self.answers.iter().map(|answer| match answer {
+            AnswerPlan::NextToken { .. } => 0,
+            AnswerPlan::Continuation { tokens, .. } => tokens.len() as u64,
+            AnswerPlan::Strings(strings) => strings.tokens,
+        });
+        answers.sum()
+    }
+
+    fn reading_bytes(&self) -> u64 {
+        let strings = self.answers.iter().map(|answer| match answer {
+            AnswerPlan::Strings(strings) => strings.bytes,
+            AnswerPlan::NextToken { .. } | AnswerPlan::Continuation { .. } => 0,
+        });
+        900 + 130 * self.slots as u64 + strings.sum::<u64>()
+    }
+}
+
+/// How everything that the prompts ask for is written, without what cannot be, unless `all` is wanted.
+fn written<'a>(
+    snapshot: &Snapshot,
+    table: &LabelTable,
+    prompts: &'a [Prompt],
+    strings: StringsPlans<'a>,
+    all: bool,
+) -> Result<Written<'a>, ScorerError> {
+    for prompt in prompts.iter().filter(|_| all) {
+        for read in &prompt.reads {
+            let Read::Strings(asked) = read else { continue };
+            let not_spelled = strings.get(asked).map(|plan| &plan.not_spelled[..]);
+            if let Some([text, ..]) = not_spelled {
+                let (id, text) = (prompt.id.clone(), text.clone());
+                return Err(ScorerError::TextNotCovered { id, text });
+            }
+        }
+    }
+    let is_read = |end| strings.values().any(|plan| plan.end == end);
+    let alphabet = if is_read(End::Digit) || is_read(End::Letter) {
+        table.alphabet(&snapshot.vocabulary)
+    } else {
+        Arc::default()
+    };
+    Ok(Written {
+        ways: ways(snapshot, table, prompts, all)?,
+        strings,
+        alphabet,
+    })
 }
 
 /// Finds the ways to write every label of the prompts, each once; without those that cannot be written, unless `all` are wanted.
@@ -287,12 +337,16 @@ fn ways<'a>(
 }
 
 /// Gives every log-probability of a prompt a slot, and says along which branch it is read.
-fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPlan, Vec<Branch>) {
+fn branch(
+    prompt: &Prompt,
+    tokenised: &Tokenised,
+    written: &Written<'_>,
+) -> (PromptPlan, Vec<Branch>) {
     let mut next_slot = 0u32;
-    let mut ahead = |rows: usize, token: u32| {
+    let mut ahead = |rows: usize, number: Number| {
         let slot = next_slot;
         next_slot += 1;
-        Ahead { rows, token, slot }
+        Ahead { rows, number, slot }
     };
     let mut bare = Branch {
         base: None,
@@ -305,35 +359,36 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
     for read in &prompt.reads {
         match read {
             Read::NextToken { labels, openings } => {
-                let planned = ways
+                let planned = written
+                    .ways
                     .get(&(labels.as_slice(), openings.as_slice()))
                     .cloned()
                     .unwrap_or_default();
-                for (_, of_label) in planned.iter() {
-                    for way in of_label {
-                        let Some(opening) = way.opening else {
-                            bare.reads.push(ahead(0, way.token));
-                            continue;
-                        };
-                        bare.reads.push(ahead(0, opening));
-                        let read = ahead(1, way.token);
-                        match others
-                            .iter_mut()
-                            .find(|branch| branch.base.is_none() && branch.appended == [opening])
-                        {
-                            Some(branch) => branch.reads.push(read),
-                            None => others.push(Branch {
-                                base: None,
-                                appended: vec![opening],
-                                reads: vec![read],
-                            }),
-                        }
-                    }
-                }
+                read_labels(&planned, &mut bare, &mut others, &mut ahead);
                 answers.push(AnswerPlan::NextToken { labels: planned });
             }
             // Refused when the prompt was tokenised.
             Read::Generation(_) => {}
+            Read::Strings(strings) => {
+                let Some(plan) = written.strings.get(strings) else {
+                    continue;
+                };
+                for spelling in plan.spellings() {
+                    let reads = plan.own_numbers(spelling);
+                    let reads = reads.map(|(rows, number)| ahead(rows, number));
+                    let appended = plan.rows_of(spelling);
+                    if appended.is_empty() {
+                        bare.reads.extend(reads);
+                        continue;
+                    }
+                    others.push(Branch {
+                        base: None,
+                        appended: appended.to_vec(),
+                        reads: reads.collect(),
+                    });
+                }
+                answers.push(AnswerPlan::Strings(Arc::clone(plan)));
+            }
             Read::Continuation { text } => {
                 let Some(continued) = continuations.next() else {
                     continue;
@@ -342,7 +397,7 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
                 let reads = tokens
                     .iter()
                     .enumerate()
-                    .map(|(rows, token)| ahead(rows, *token))
+                    .map(|(rows, token)| ahead(rows, Number::Token(*token)))
                     .collect();
                 // The last token is read, never computed.
                 others.push(Branch {
@@ -375,142 +430,30 @@ fn branch(prompt: &Prompt, tokenised: &Tokenised, ways: &Ways<'_>) -> (PromptPla
     )
 }
 
-fn tokenise(snapshot: &Snapshot, prompt: &Prompt) -> Result<Tokenised, ScorerError> {
-    let named = |source: CheckpointError| ScorerError::Prompt {
-        id: prompt.id.clone(),
-        source,
-    };
-    let (text, tokens) = tokens_of(snapshot, prompt)?;
-    let mut continuations = Vec::new();
-    for read in &prompt.reads {
-        if matches!(read, Read::Generation(_)) {
-            return Err(ScorerError::Mixed {
-                id: prompt.id.clone(),
-            });
-        }
-        if let Read::Continuation { text: more } = read {
-            let continued =
-                continuation(snapshot, prompt, (&text, &tokens), more).map_err(named)?;
-            if continued.tokens.is_empty() {
-                return Err(ScorerError::EmptyContinuation {
-                    id: prompt.id.clone(),
-                    text: more.clone(),
-                });
-            }
-            continuations.push(continued);
-        }
-    }
-    Ok(Tokenised {
-        prompt: tokens,
-        continuations,
-    })
-}
-
-/// A continuation in the tokens that prompt and text have together, where they begin with the prompt's: a vocabulary that puts a space
-/// before every text would else put one where no text has one. Spaces that the prompt ends with are taken for the continuation's, as
-/// vocabularies have them.
-///
-/// # Source
-/// `_encode_pair` of lm-evaluation-harness 0.4.
-fn continuation(
-    snapshot: &Snapshot,
-    prompt: &Prompt,
-    (text, tokens): (&str, &[u32]),
-    more: &str,
-) -> Result<Continued, CheckpointError> {
-    let vocabulary = &snapshot.vocabulary;
-    let encode = |text: &str| match prompt.input {
-        Input::Text(_) => vocabulary.text(text),
-        Input::Conversation(_) => vocabulary.rendered(text),
-    };
-    let joint = encode(&format!("{text}{more}"))?;
-    let rest = |base: &[u32]| {
-        let rest = joint.strip_prefix(base)?;
-        (!rest.is_empty()).then(|| rest.to_vec())
-    };
-    if let Some(tokens) = rest(tokens) {
-        let (base, alone) = (None, false);
-        return Ok(Continued {
-            base,
-            tokens,
-            alone,
-        });
-    }
-    let trimmed = text.trim_end();
-    if trimmed.len() < text.len() && !trimmed.is_empty() {
-        let base = encode(trimmed)?;
-        if let Some(tokens) = rest(&base)
-            && !base.is_empty()
+/// Reads every way to write labels: after the prompt, and after an opening.
+fn read_labels(
+    planned: &[(String, Vec<Way>)],
+    bare: &mut Branch,
+    others: &mut Vec<Branch>,
+    mut ahead: impl FnMut(usize, Number) -> Ahead,
+) {
+    for way in planned.iter().flat_map(|(_, ways)| ways) {
+        let Some(opening) = way.opening else {
+            bare.reads.push(ahead(0, Number::Token(way.token)));
+            continue;
+        };
+        bare.reads.push(ahead(0, Number::Token(opening)));
+        let read = ahead(1, Number::Token(way.token));
+        match others
+            .iter_mut()
+            .find(|branch| branch.base.is_none() && branch.appended == [opening])
         {
-            let (base, alone) = (Some(base), false);
-            return Ok(Continued {
-                base,
-                tokens,
-                alone,
-            });
+            Some(branch) => branch.reads.push(read),
+            None => others.push(Branch {
+                base: None,
+                appended: vec![opening],
+                reads: vec![read],
+            }),
         }
     }
-    Ok(Continued {
-        base: None,
-        tokens: vocabulary.continuation(more)?,
-        alone: true,
-    })
-}
-
-/// A prompt as text and as tokens, at least one.
-pub(crate) fn tokens_of(
-    snapshot: &Snapshot,
-    prompt: &Prompt,
-) -> Result<(String, Vec<u32>), ScorerError> {
-    let id = || prompt.id.clone();
-    let (text, tokens) = snapshot
-        .tokens(&prompt.input)
-        .map_err(|source| ScorerError::Prompt { id: id(), source })?;
-    if tokens.is_empty() {
-        return Err(ScorerError::EmptyPrompt { id: id() });
-    }
-    Ok((text, tokens))
-}
-
-/// The length in tokens of each prompt, with the longest text that is read or may be written after it. A prompt whose length is
-/// within the context can be asked.
-///
-/// # Errors
-/// [`ScorerError`] naming the prompt that cannot be rendered or tokenised.
-pub fn lengths(snapshot: &Snapshot, prompts: &[Prompt]) -> Result<Vec<usize>, ScorerError> {
-    let lengths = prompts.par_iter().map(|prompt| length(snapshot, prompt));
-    lengths.collect()
-}
-
-/// The same for each prompt by itself: its length, or why it cannot be asked.
-pub fn possible_lengths(
-    snapshot: &Snapshot,
-    prompts: &[Prompt],
-) -> Vec<Result<usize, ScorerError>> {
-    let limit = snapshot.spec.context_length();
-    let lengths = prompts.par_iter().map(|prompt| {
-        let tokens = length(snapshot, prompt)?;
-        if tokens > limit {
-            let id = prompt.id.clone();
-            return Err(ScorerError::TooLong { id, tokens, limit });
-        }
-        Ok(tokens)
-    });
-    lengths.collect()
-}
-
-fn length(snapshot: &Snapshot, prompt: &Prompt) -> Result<usize, ScorerError> {
-    let (_, tokens) = tokens_of(snapshot, prompt)?;
-    let after = prompt.reads.iter().map(|read| match read {
-        // An opening may come between prompt and label.
-        Read::NextToken { .. } | Read::Generation(_) => Ok(1),
-        Read::Continuation { text } => snapshot.vocabulary.continuation(text).map(|t| t.len()),
-    });
-    let after = after
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| ScorerError::Prompt {
-            id: prompt.id.clone(),
-            source,
-        })?;
-    Ok(tokens.len() + after.into_iter().max().unwrap_or(0))
 }

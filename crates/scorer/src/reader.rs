@@ -1,14 +1,16 @@
 //! From rows that passes leave to the readings of prompts.
 
 use crate::labels::LabelTable;
-use crate::plan::{AnswerPlan, Plan, Probe, PromptPlan};
+use crate::plan::{AnswerPlan, MOST_ASKED, Number, Plan, Probe, PromptPlan};
+use crate::spelling::Alphabet;
+use crate::strings::log_sum;
 use crate::{Counts, ScorerError};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, Times, Work};
 use concord_kernels::{Engine, Pending, Role, Rows, Summary};
 use concord_readings::{
-    Answer, Continuation, LabelReading, LogProb, Nats, NextToken, Probability, Reading, Spelling,
-    TokenReading,
+    Answer, Continuation, End, LabelReading, LogProb, Nats, NextToken, Probability, Reading,
+    Spelling, TokenReading,
 };
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -25,6 +27,59 @@ pub(crate) struct Group<'a> {
     prompts: &'a [(u32, u32)],
 }
 
+impl Group<'_> {
+    /// What texts are asked to end with.
+    fn ends(&self) -> impl Iterator<Item = End> {
+        let is_read = |end: &End| {
+            let mut numbers = self.probes.iter().map(|probe| probe.number);
+            numbers.any(|number| matches!(number, Number::Ended(read) if read == *end))
+        };
+        [End::Digit, End::Letter].into_iter().filter(is_read)
+    }
+
+    /// How many probes read a token.
+    fn tokens(&self) -> usize {
+        let is_token = |probe: &&Probe| matches!(probe.number, Number::Token(_));
+        self.probes.iter().filter(is_token).count()
+    }
+
+    /// How many tokens are asked for.
+    fn asks(&self, alphabet: &Alphabet) -> usize {
+        let deciding = self.ends().map(|end| alphabet.deciding(end).len());
+        self.tokens() + deciding.sum::<usize>()
+    }
+
+    /// The tokens whose log-probabilities are asked for: those of probes, then those that decide whether texts end.
+    fn asked(&self, alphabet: &Alphabet) -> Vec<u32> {
+        let tokens = self.probes.iter().filter_map(|probe| match probe.number {
+            Number::Token(token) => Some(token),
+            Number::Ended(_) => None,
+        });
+        let deciding = self.ends().flat_map(|end| alphabet.deciding(end));
+        tokens.chain(deciding.copied()).collect()
+    }
+
+    /// What [`Group::asked`] found, as the numbers of the probes.
+    fn numbers(&self, alphabet: &Alphabet, found: &[f64]) -> Vec<f64> {
+        let (tokens, mut rest) = found.split_at(self.tokens());
+        let ends = self.ends().map(|end| {
+            let (deciding, others) = rest.split_at(alphabet.deciding(end).len());
+            rest = others;
+            (end, Alphabet::ended(end, deciding))
+        });
+        let ends: Vec<(End, f64)> = ends.collect();
+        let mut tokens = tokens.iter().copied();
+        let numbers = self.probes.iter().map(|probe| match probe.number {
+            Number::Token(_) => tokens.next(),
+            Number::Ended(end) => {
+                let of_end = ends.iter().find(|(read, _)| *read == end);
+                of_end.map(|(_, ended)| *ended)
+            }
+        });
+        numbers.map(|number| number.unwrap_or(f64::NAN)).collect()
+    }
+}
+
 /// The longest that rows wait for others to go through the head with.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -38,6 +93,8 @@ pub(crate) struct Reader<'a> {
     since: Instant,
     /// What went through the head and is on its way.
     reading: VecDeque<(Vec<Group<'a>>, Pending)>,
+    /// Tokens that are asked for by what is on its way.
+    asked: usize,
     /// Room for logits.
     slice: Option<Tensor>,
 }
@@ -51,6 +108,7 @@ impl<'a> Reader<'a> {
             hidden: Vec::new(),
             since: Instant::now(),
             reading: VecDeque::new(),
+            asked: 0,
             slice: None,
         }
     }
@@ -77,7 +135,7 @@ impl<'a> Reader<'a> {
         if !self.waiting.is_empty() && (last || enough || self.since.elapsed() >= LONGEST_WAIT) {
             counts.rows_read += self.waiting.len() as u64;
             counts.product_flops += self.decoder.head_flops(self.waiting.len());
-            times.of(Work::Head, || self.begin())?;
+            times.of(Work::Head, || self.begin(slots))?;
         }
         let ahead = if last {
             0
@@ -85,16 +143,24 @@ impl<'a> Reader<'a> {
             self.decoder.engine().reads_ahead()
         };
         while self.reading.len() > ahead {
-            if let Some((groups, pending)) = self.reading.pop_front() {
-                let summaries = times.of(Work::Head, || pending.wait())?;
-                self.fill(&groups, &summaries, slots)?;
-            }
+            times.of(Work::Head, || self.arrive(slots))?;
         }
         Ok(())
     }
 
-    /// Sends the waiting rows through the head, a slice at a time.
-    fn begin(&mut self) -> Result<(), ScorerError> {
+    /// Waits for what is next, and fills slots with it.
+    fn arrive(&mut self, slots: &Mutex<Slots>) -> Result<(), ScorerError> {
+        if let Some((groups, pending)) = self.reading.pop_front() {
+            let summaries = pending.wait()?;
+            let asked = summaries.iter().map(|summary| summary.asked.len());
+            self.asked -= asked.sum::<usize>();
+            self.fill(&groups, &summaries, slots)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the waiting rows through the head, a slice at a time; a smaller one where many tokens are asked for.
+    fn begin(&mut self, slots: &Mutex<Slots>) -> Result<(), ScorerError> {
         let (decoder, engine) = (self.decoder, self.decoder.engine());
         let hidden = with_room(engine, || engine.joined(&self.hidden, Role::Head))?;
         self.hidden.clear();
@@ -102,16 +168,21 @@ impl<'a> Reader<'a> {
         let mut waiting = std::mem::take(&mut self.waiting);
         let mut first = 0;
         while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().min(most));
-            let asked: Vec<Vec<u32>> = waiting
-                .iter()
-                .map(|group| group.probes.iter().map(|probe| probe.token).collect())
-                .collect();
+            let alphabet = &self.plan.alphabet;
+            let counts = waiting.iter().map(|group| group.asks(alphabet));
+            let rest = waiting.split_off(slice_of(counts, most));
+            let asked = waiting.iter().map(|group| group.asked(alphabet));
+            let asked: Vec<Vec<u32>> = asked.collect();
+            let count: usize = asked.iter().map(Vec::len).sum();
+            while self.asked > 0 && self.asked + count > MOST_ASKED {
+                self.arrive(slots)?;
+            }
             let asked: Vec<&[u32]> = asked.iter().map(Vec::as_slice).collect();
             let rows = engine.part(&hidden, first..first + waiting.len())?;
             let slice = &mut self.slice;
             let pending = with_room(engine, || decoder.read(&rows, &asked, TOP, slice))?;
             first += waiting.len();
+            self.asked += count;
             self.reading.push_back((waiting, pending));
             waiting = rest;
         }
@@ -139,10 +210,20 @@ impl<'a> Reader<'a> {
                 });
                 return Err(ScorerError::NotFinite { id });
             }
-            slots.fill(group, summary);
+            slots.fill(group, summary, &self.plan.alphabet);
         }
         Ok(())
     }
+}
+
+/// How many rows go through the head at once, by the tokens that each is asked for: at most `most`, as long as tokens are not too many.
+fn slice_of(asked: impl Iterator<Item = usize>, most: usize) -> usize {
+    let mut tokens = 0;
+    let fits = asked.take(most).take_while(|count| {
+        tokens += count;
+        tokens <= MOST_ASKED
+    });
+    fits.count().max(1)
 }
 
 /// Tries again with what is kept for the next pass given back, where a device's memory ran out.
@@ -225,13 +306,18 @@ impl Slots {
         }
     }
 
-    fn fill(&mut self, group: &Group<'_>, summary: &Summary) {
-        for (probe, value) in group.probes.iter().zip(&summary.asked) {
-            self.values[probe.prompt as usize][probe.slot as usize] = *value;
+    fn fill(&mut self, group: &Group<'_>, summary: &Summary, alphabet: &Alphabet) {
+        let numbers = group.numbers(alphabet, &summary.asked);
+        for (probe, value) in group.probes.iter().zip(numbers) {
+            self.values[probe.prompt as usize][probe.slot as usize] = value;
             self.count(probe.prompt as usize);
         }
         for (_, prompt) in group.prompts {
-            self.summaries[*prompt as usize] = Some(summary.clone());
+            self.summaries[*prompt as usize] = Some(Summary {
+                entropy: summary.entropy,
+                top: summary.top.clone(),
+                asked: Vec::new(),
+            });
             self.count(*prompt as usize);
         }
     }
@@ -340,6 +426,10 @@ fn assemble(
                     top: top.collect::<Option<_>>()?,
                 })
             }
+            AnswerPlan::Strings(strings) => {
+                let values: Vec<f64> = next.by_ref().take(strings.slots as usize).collect();
+                Answer::Strings(strings.reading(&values)?)
+            }
             AnswerPlan::Continuation {
                 text,
                 tokens,
@@ -367,12 +457,50 @@ fn assemble(
     })
 }
 
-/// `ln Σ e^x`, without underflow of the largest.
-fn log_sum(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    largest
-        + values
-            .map(|value| (value - largest).exp())
-            .sum::<f64>()
-            .ln()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_tokens_make_slices_short() {
+        assert_eq!(slice_of([3; 9].into_iter(), 64), 9);
+        assert_eq!(slice_of([3; 99].into_iter(), 64), 64);
+        let half = MOST_ASKED / 2;
+        assert_eq!(slice_of([1, half, half, 1].into_iter(), 64), 2);
+        assert_eq!(slice_of([half, half, 1].into_iter(), 64), 2);
+        // One row goes through whatever it is asked for.
+        assert_eq!(slice_of([MOST_ASKED + 1, 1].into_iter(), 64), 1);
+    }
+
+    #[test]
+    fn what_decides_an_end_is_asked_for_once_after_the_tokens() {
+        let texts = ["1", "a", "2", "b"].map(|text| Some(text.as_bytes().to_vec()));
+        let alphabet = Alphabet::of(texts.into_iter());
+        let numbers = [
+            Number::Ended(End::Letter),
+            Number::Token(2),
+            Number::Ended(End::Digit),
+            Number::Token(3),
+            Number::Ended(End::Letter),
+        ];
+        let probes = numbers.map(|number| Probe {
+            row: 0,
+            number,
+            prompt: 0,
+            slot: 0,
+        });
+        let group = Group {
+            row: 0,
+            probes: &probes,
+            prompts: &[],
+        };
+        assert_eq!(group.asked(&alphabet), [2, 3, 0, 2, 0, 2]);
+        assert_eq!(group.asks(&alphabet), 6);
+        let found = [0.1, 0.2, 0.1, 0.3, 0.25, 0.125].map(f64::ln);
+        let numbers = group.numbers(&alphabet, &found);
+        let expected = [0.375, 0.1f64.ln(), 0.6, 0.2f64.ln(), 0.375];
+        for (found, expected) in numbers.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{numbers:?}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 pub struct Counts {
     /// Prompts read.
     pub prompts: u64,
-    /// Tokens of all prompts and continuations, each prompt counted once.
+    /// Tokens of all prompts, continuations and spellings of texts, each prompt counted once.
     pub tokens_asked: u64,
     /// Distinct prefixes.
     pub trie_rows: u64,

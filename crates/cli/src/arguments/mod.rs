@@ -275,10 +275,13 @@ pub(crate) struct ScoreArguments {
     /// A PEFT adapter of it, a folder or a hub id
     #[arg(short = 'A', long, value_name = "DIR|ID")]
     pub adapter: Option<String>,
-    /// JSON lines of {"id", "prompt" or "messages", "continuations": […], "labels": […]}; - for stdin
+    /// JSON lines of {"id", "prompt" or "messages", "continuations": […], "labels": […], "strings": {…}}; - for stdin
     ///
     /// Messages are rendered with the chat template and a generation prompt: what is scored begins a new assistant turn.
     /// `openings` may list texts that open a label, such as "(": where "(A" is no token, "(" and then "A" is read too.
+    /// `strings` is {"texts": […], "leads": […], "end": "digit"}: the probability that exactly one of the texts comes next, after
+    /// any of the leads (such as "" and " "), over all of its spellings in tokens; "digit" where no digit may follow, "letter" where no
+    /// letter may, "any" for whatever follows.
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
     #[command(flatten)]

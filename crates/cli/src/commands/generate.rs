@@ -45,6 +45,7 @@ const FORM: Form = Form {
         ("continuations", SCORE),
         ("labels", SCORE),
         ("openings", SCORE),
+        ("strings", SCORE),
         ("max_tokens", "--max-tokens is for all"),
         ("temperature", "--temperature is for all"),
         ("top_p", "--top-p is for all"),

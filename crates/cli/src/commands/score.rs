@@ -8,7 +8,10 @@ use crate::failure::{ExitStatus, Failure};
 use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted, was_interrupted};
 use concord_decoder::Decoder;
-use concord_readings::{Answer, Continuation, LabelReading, Prompt, Read, Reading, TokenReading};
+use concord_readings::{
+    Answer, Continuation, LabelReading, Prompt, Read, Reading, Strings, StringsReading,
+    TokenReading,
+};
 use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, ScorerError};
 use concord_session::{Allowed, Machine, sharing};
 use serde::{Deserialize, Serialize};
@@ -28,17 +31,19 @@ struct Asked {
     labels: Vec<String>,
     #[serde(default)]
     openings: Vec<String>,
+    strings: Option<Strings>,
 }
 
 /// What lines are like.
 const FORM: Form = Form {
-    help: ", \"continuations\": [texts] and/or \"labels\": [texts]",
-    fields: &["continuations", "labels", "openings"],
+    help: ", \"continuations\": [texts], \"labels\": [texts] and/or \"strings\": {\"texts\": [texts]}",
+    fields: &["continuations", "labels", "openings", "strings"],
     taken: &[
         "id",
         "prompt_tokens",
         "continuations",
         "labels",
+        "strings",
         "not_covered",
         "label_mass",
         "top_is_label",
@@ -60,7 +65,9 @@ struct Scored<'a> {
     continuations: Vec<ScoredContinuation<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     labels: &'a [LabelReading],
-    /// Labels that no token spells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strings: Option<&'a StringsReading>,
+    /// Labels and texts that no token spells.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_covered: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,7 +217,7 @@ impl Done {
         ));
         if self.not_covered > 0 {
             output::message(&format!(
-                "{} prompts ask for labels that no token of the vocabulary spells (`not_covered`); read them as continuations",
+                "{} prompts ask for labels that no token of the vocabulary spells, or texts that none do (`not_covered`); read labels as continuations",
                 self.not_covered
             ));
         }
@@ -241,6 +248,7 @@ impl Window {
             }];
             let texts = line.asked.continuations.into_iter();
             reads.extend(texts.map(|text| Read::Continuation { text }));
+            reads.extend(line.asked.strings.map(Read::Strings));
             let (input, asked) = (line.input.clone(), ());
             let line = Line {
                 id: line.id,
@@ -286,19 +294,23 @@ impl OneOf<'_> {
 fn scored<'a>(line: &'a Line<()>, prompt: &'a Prompt, reading: &'a Reading) -> Scored<'a> {
     let next = reading.next_token();
     let labels = next.map_or(&[][..], |next| &next.labels);
-    let asked = match prompt.reads.first() {
-        Some(Read::NextToken { labels, .. }) => labels.as_slice(),
-        _ => &[],
-    };
-    let is_read = |asked: &&String| labels.iter().any(|label| label.label == **asked);
+    let strings = reading.strings();
+    let not_covered = prompt.reads.iter().flat_map(|read| {
+        let asked = match read {
+            Read::NextToken { labels, .. } => labels.as_slice(),
+            Read::Strings(strings) => strings.texts.as_slice(),
+            Read::Continuation { .. } | Read::Generation(_) => &[],
+        };
+        asked.iter().filter(move |asked| match read {
+            Read::Strings(_) => strings.is_some_and(|read| read.text(asked).is_none()),
+            _ => labels.iter().all(|label| label.label != **asked),
+        })
+    });
     Scored {
         id: &line.id,
         own: &line.own,
-        not_covered: asked
-            .iter()
-            .filter(|asked| !is_read(asked))
-            .map(String::as_str)
-            .collect(),
+        not_covered: not_covered.map(String::as_str).collect(),
+        strings,
         prompt_tokens: reading.tokens,
         continuations: reading
             .answers

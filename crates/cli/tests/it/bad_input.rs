@@ -281,6 +281,45 @@ fn a_label_that_no_token_spells_is_named() {
 }
 
 #[test]
+fn a_text_that_no_tokens_spell_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of_golden("families/qwen2", folder.path());
+    let outcome = score(
+        &model,
+        concat!(
+            "{\"prompt\":\"w1\",\"strings\":{\"texts\":[\"w5\",\"yes\",\"w5w6\"],\"end\":\"digit\"},\"labels\":[\"w5\"]}\n",
+            "{\"prompt\":\"w2\",\"strings\":{\"texts\":[\"w5\",\"w5\"]}}\n",
+            "{\"prompt\":\"w3\"}",
+        ),
+    );
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    let lines = outcome.lines();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0]["not_covered"], serde_json::json!(["yes"]));
+    let strings = &lines[0]["strings"];
+    let texts = strings["texts"].as_array().unwrap();
+    assert_eq!(texts.len(), 2);
+    assert_eq!(texts[0]["text"], "w5");
+    // Every token begins with a letter: a word ends with whatever follows.
+    assert_eq!(texts[0]["spellings"][0]["ended"], 1.0);
+    assert_eq!(texts[0]["log_prob"], lines[0]["labels"][0]["log_prob"]);
+    assert_eq!(
+        texts[1]["spellings"][0]["tokens"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(strings["left_out"], 0);
+    let log_prob = |text: &serde_json::Value| text["log_prob"].as_f64().unwrap();
+    let mass: f64 = texts.iter().map(|text| log_prob(text).exp()).sum();
+    assert!((strings["mass"].as_f64().unwrap() - mass).abs() < 1e-12);
+    let error = lines[1]["error"].as_str().unwrap();
+    assert_eq!(error, "prompt `1`: \"w5\" is asked for twice");
+    assert!(lines[2].get("strings").is_none());
+    let said =
+        "1 prompts ask for labels that no token of the vocabulary spells, or texts that none do";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+}
+
+#[test]
 fn lines_to_score() {
     let folder = tempfile::tempdir().unwrap();
     let model = copy_of_golden("biased-tied-sharded", folder.path());
@@ -320,6 +359,22 @@ fn lines_to_score() {
         3,
         "has no token",
     );
+    let asked = |strings: &str| format!("{{\"prompt\":\"x\",\"strings\":{strings}}}");
+    for (strings, part) in [
+        (r#"{"texts":[]}"#, "`texts` is empty"),
+        (r#"{"texts":["1"],"leads":[]}"#, "`leads` is empty"),
+        (r#"{"texts":["1",""]}"#, "a text in `texts` is empty"),
+        (r#"{"texts":["1","2","1"]}"#, "\"1\" is asked for twice"),
+        (
+            r#"{"texts":["1"," 1"],"leads":[""," "]}"#,
+            "\" 1\" is asked for twice",
+        ),
+        (r#"{"texts":["1"],"lead":[]}"#, "unknown field `lead`"),
+        (r#"{"texts":["1"],"end":"word"}"#, "unknown variant `word`"),
+        (r#"["1"]"#, "-:1: "),
+    ] {
+        fails(&asked(strings), 3, part);
+    }
     fails("", 3, "no prompt in it");
     fails(
         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}",

@@ -153,6 +153,7 @@ impl SyntheticCheckpoint {
                     joint_tokens_differ: false,
                 })
             }
+            Read::Strings(strings) => panic!("no study asks for {strings:?}"),
             Read::Generation(_) => {
                 let (text, finish) = (self.writes)(&prompt.id);
                 Answer::Generation(Generation {
