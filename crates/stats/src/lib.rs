@@ -10,6 +10,10 @@ mod consistency;
 mod difference;
 mod distribution;
 mod divergence;
+mod diversity;
+mod games;
+mod repeats;
+mod uniformity;
 
 pub use agreement::fleiss_kappa;
 pub use bootstrap::{Interval, bca_mean, mean};
@@ -22,6 +26,15 @@ pub use difference::{
 };
 pub use distribution::{Distribution, DistributionError};
 pub use divergence::{entropy_bits, entropy_nats, jensen_shannon_distance, relative_entropy};
+pub use diversity::{compression_ratio, distinct_share, effective_number, self_bleu};
+pub use games::{excess_of_largest, exploitability};
+pub use repeats::{
+    adjacent_repeats_under_uniform, distinct_under_uniform, repeats, repeats_under_uniform,
+};
+pub use uniformity::{
+    chi_squared_per_count, expected_chi_squared, relative_entropy_share, share_of_excess,
+    uniform_divergence_bits, uniform_effect_size, uniform_total_variation,
+};
 
 /// The largest mean centroid distance that two opposite one-hot answers over two options can have.
 ///
