@@ -32,8 +32,8 @@ pub use repeats::{
     adjacent_repeats_under_uniform, distinct_under_uniform, repeats, repeats_under_uniform,
 };
 pub use uniformity::{
-    chi_squared_per_count, expected_chi_squared, relative_entropy_share, share_of_excess,
-    uniform_divergence_bits, uniform_effect_size, uniform_total_variation,
+    chi_squared_per_count, expected_chi_squared, share_of_excess, uniform_divergence_bits,
+    uniform_effect_size, uniform_total_variation,
 };
 
 /// The largest mean centroid distance that two opposite one-hot answers over two options can have.

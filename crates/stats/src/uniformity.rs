@@ -2,7 +2,7 @@
 //!
 //! Every function takes probabilities that sum to one. The uniform distribution over as many answers is `u = 1/n`.
 
-use crate::{entropy_bits, relative_entropy};
+use crate::relative_entropy;
 
 /// `Σ (p − u)² / u`: Pearson's χ² of the expected counts, divided by the number of draws. At most `n − 1`.
 ///
@@ -34,12 +34,6 @@ pub fn uniform_total_variation(p: &[f64]) -> f64 {
 pub fn uniform_divergence_bits(p: &[f64]) -> f64 {
     let uniform = vec![1.0 / p.len().max(1) as f64; p.len()];
     relative_entropy(p, &uniform) / std::f64::consts::LN_2
-}
-
-/// The share of the most entropy, `H / log₂ n`; absent for a single answer.
-pub fn relative_entropy_share(p: &[f64]) -> Option<f64> {
-    let most = (p.len() as f64).log2();
-    (most > 0.0).then(|| entropy_bits(p) / most)
 }
 
 /// The mean of Pearson's χ² against the uniform distribution over samples of `draws` independent draws:
@@ -78,7 +72,6 @@ mod tests {
             assert!(chi_squared_per_count(&p).abs() < 1e-15);
             assert!(uniform_total_variation(&p).abs() < 1e-15);
             assert!(uniform_divergence_bits(&p).abs() < 1e-15);
-            assert!((relative_entropy_share(&p).unwrap() - 1.0).abs() < 1e-15);
             assert!((expected_chi_squared(&p, 100.0) - f64::from(n - 1)).abs() < 1e-12);
         }
     }
@@ -96,7 +89,7 @@ mod tests {
     #[test]
     fn the_divergence_is_what_the_entropy_lacks() {
         let p = [0.5, 0.25, 0.125, 0.125];
-        assert!((uniform_divergence_bits(&p) - (2.0 - entropy_bits(&p))).abs() < 1e-12);
+        assert!((uniform_divergence_bits(&p) - (2.0 - crate::entropy_bits(&p))).abs() < 1e-12);
     }
 
     #[test]

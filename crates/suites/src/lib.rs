@@ -5,6 +5,7 @@
 //!
 //! Invariant: no study knows a tensor, a tokenizer or a flag.
 
+pub mod randomness;
 mod registry;
 mod suite;
 pub mod valueconsistency;

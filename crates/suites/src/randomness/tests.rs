@@ -1,0 +1,919 @@
+//! The study on checkpoints whose answers are known in closed form.
+
+use super::made_up::{Asked, MadeUp, found, given, load, measure, next, run};
+use super::measure::{Found, Quantity, SetFindings};
+use super::name::{CARRIERS, Carrier};
+use super::{Findings, LANGUAGES, Randomness};
+use crate::{Readings, Round, Settings, Show, Step, Suite, SuiteError};
+use concord_findings::{Cell, Exhibit};
+use concord_readings::{Form, Input, Message, Prompt, Read};
+use concord_stats::{bca_mean, entropy_bits, mean, repeats, repeats_under_uniform};
+use std::collections::BTreeSet;
+
+const ALL: &[(&str, &[&str])] = &[(
+    "sets",
+    &["0-10", "0-9", "die", "coin", "suit", "letter", "words"],
+)];
+const SMALL: &[(&str, &[&str])] = &[("sets", &["0-10"]), ("depth", &["2"]), ("rounds", &["3"])];
+
+fn one(_: &Asked<'_>, _: &str) -> f64 {
+    1.0
+}
+
+fn whole(_: &Asked<'_>) -> f64 {
+    0.9
+}
+
+fn seven(_: &Asked<'_>, text: &str) -> f64 {
+    if text == "7" { 5.0 } else { 1.0 }
+}
+
+fn near(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+}
+
+fn of(set: &SetFindings, quantity: Quantity) -> &Found {
+    &set.summary.as_ref().unwrap().quantities[&quantity]
+}
+
+fn value(set: &SetFindings, quantity: Quantity) -> f64 {
+    of(set, quantity).estimate.value
+}
+
+#[test]
+fn a_uniform_table_is_no_distance_from_uniform() {
+    let findings = found(ALL, &one, &whole);
+    let checkpoint = &findings.checkpoints[0];
+    assert_eq!(checkpoint.sets.len(), 14);
+    for set in checkpoint.sets.iter().chain(&checkpoint.hiding) {
+        let n = set.members.len() as f64;
+        near(value(set, Quantity::Mass), 0.9);
+        near(value(set, Quantity::Entropy), n.log2());
+        for zero in [
+            Quantity::ChiSquared,
+            Quantity::TotalVariation,
+            Quantity::Divergence,
+            Quantity::Excess,
+        ] {
+            near(value(set, zero), 0.0);
+        }
+        near(value(set, Quantity::SampledChiSquared), n - 1.0);
+        assert_eq!(of(set, Quantity::Entropy).estimate.n, 10);
+        assert_eq!(of(set, Quantity::Entropy).estimate.unit, "wording");
+        near(of(set, Quantity::Entropy).deviation, 0.0);
+    }
+    for sequences in &checkpoint.sequences {
+        let found = sequences.found.as_ref().unwrap();
+        near(found.avoided.value, 0.0);
+        near(found.dependence, 0.0);
+        near(found.adjacent.value, 9.0 / 11.0);
+        assert_eq!(found.repeats.n, 16);
+    }
+    let game = checkpoint.games.as_ref().unwrap().found.as_ref().unwrap();
+    near(game.exploitability.value, 0.0);
+    near(game.net.value, 0.0);
+    for placebo in &checkpoint.placebo {
+        let found = placebo.found.as_ref().unwrap();
+        near(found.by_value.value, 0.0);
+        near(found.by_place.value, 0.0);
+    }
+    assert!(findings.chain.is_empty());
+}
+
+#[test]
+fn a_table_that_prefers_seven_has_its_closed_form() {
+    let findings = found(SMALL, &seven, &whole);
+    let checkpoint = &findings.checkpoints[0];
+    let (p, q, u) = (5.0 / 15.0, 1.0 / 15.0, 1.0 / 11.0f64);
+    let chi = ((p - u).powi(2) + 10.0 * (q - u).powi(2)) / u;
+    let entropy = -(p * p.log2() + 10.0 * q * q.log2());
+    for set in &checkpoint.sets {
+        near(value(set, Quantity::Seven), p);
+        near(value(set, Quantity::Largest), p);
+        near(value(set, Quantity::Excess), p - u);
+        near(value(set, Quantity::ChiSquared), chi);
+        near(value(set, Quantity::EffectSize), chi.sqrt());
+        near(value(set, Quantity::TotalVariation), p - u);
+        near(value(set, Quantity::Entropy), entropy);
+        near(value(set, Quantity::Divergence), 11f64.log2() - entropy);
+        let chance = 11.0 * (1.0 - p * p - 10.0 * q * q);
+        near(
+            value(set, Quantity::SampledChiSquared),
+            100.0 * chi + chance,
+        );
+        near(of(set, Quantity::ChiSquared).of_mean, chi);
+        let summary = set.summary.as_ref().unwrap();
+        assert_eq!(set.members[summary.most], "7");
+    }
+    // The next number is the same whatever came before.
+    for sequences in &checkpoint.sequences {
+        near(sequences.found.as_ref().unwrap().dependence, 0.0);
+    }
+}
+
+#[test]
+fn a_table_that_always_says_one_number_repeats_it() {
+    let always = |_: &Asked<'_>, text: &str| if text == "4" { 1.0 } else { 0.0 };
+    let findings = found(SMALL, &always, &whole);
+    let own = findings.checkpoints[0].sequences[0].found.as_ref().unwrap();
+    near(own.repeats.value, 9.0);
+    near(own.adjacent.value, 9.0);
+    near(own.distinct.value, 1.0);
+    near(own.distribution.as_ref().unwrap()[9], 1.0);
+    // After the same history a uniform draw would repeat one number of eleven.
+    near(own.avoided.value, 9.0 / 11.0 - 9.0);
+}
+
+/// Never the number just before; all others alike.
+fn not_again(asked: &Asked<'_>, text: &str) -> f64 {
+    if asked.history().last() == Some(&text) {
+        0.0
+    } else {
+        1.0
+    }
+}
+
+#[test]
+fn a_table_that_avoids_the_last_number_is_seen_to() {
+    let (data, options) = load(&[SMALL, &[("sequences", &["1"][..])]].concat(), 3);
+    let made_up = MadeUp {
+        weight: &not_again,
+        mass: &whole,
+    };
+    let (_, read) = run(&data, &options, Form::Chat, &made_up);
+    let findings = measure(&data, &options, &[("a", &read)]);
+    let [own, uniform] = &findings.checkpoints[0].sequences[..] else {
+        panic!("two kinds of history");
+    };
+    let (own, uniform) = (own.found.as_ref().unwrap(), uniform.found.as_ref().unwrap());
+    near(own.adjacent.value, 0.0);
+    near(uniform.adjacent.value, 0.0);
+    // One history a wording: the longest key has it.
+    let mut expected = Vec::new();
+    for wording in ["1", "2"] {
+        let keys = read.rounds["uniform"].keys().map(|id| id.parse().unwrap());
+        let histories = keys
+            .filter(|key: &concord_readings::PromptKey| key.condition("wording") == Some(wording))
+            .map(|key| key.condition("history").unwrap().to_owned());
+        let longest = histories.max_by_key(String::len).unwrap();
+        let history: Vec<&str> = longest.split(',').collect();
+        assert_eq!(history.len(), 9);
+        let avoided = (1..10).map(|length| {
+            let different: BTreeSet<&str> = history[..length].iter().copied().collect();
+            let different = different.len() as f64;
+            different / 11.0 - (different - 1.0) / 10.0
+        });
+        expected.push(avoided.sum::<f64>());
+    }
+    near(uniform.avoided.value, mean(&expected));
+    // Over many histories the next number depends on the last one; one history cannot show it.
+    near(own.dependence, 0.0);
+    let many = found(SMALL, &not_again, &whole);
+    let many = many.checkpoints[0].sequences[0].found.clone().unwrap();
+    assert!(many.dependence > 0.05 && many.dependence < 11f64.log2() - 10f64.log2());
+    near(many.adjacent.value, 0.0);
+}
+
+#[test]
+fn own_sequences_are_drawn_from_what_was_read() {
+    let typed: &[(&str, &[&str])] = &[
+        ("sets", &["0-10"]),
+        ("rounds", &["0"]),
+        ("sequences", &["200"]),
+    ];
+    let findings = found(typed, &one, &whole);
+    let reference = findings.reference.as_ref().unwrap();
+    near(reference.repeats + reference.distinct, 10.0);
+    let own = findings.checkpoints[0].sequences[0].found.as_ref().unwrap();
+    // 400 sequences, whose expected repeats have a deviation of about one.
+    assert!((own.repeats.value - reference.repeats).abs() < 0.2);
+    for (found, expected) in own
+        .distribution
+        .as_ref()
+        .unwrap()
+        .iter()
+        .zip(&reference.distribution)
+    {
+        assert!((found - expected).abs() < 0.08, "{found} {expected}");
+    }
+    assert!(findings.checkpoints[0].games.is_none());
+}
+
+#[test]
+fn repeats_of_drawn_sequences_are_as_in_the_reference() {
+    let expected = repeats_under_uniform(11, 10);
+    let mut counts = [0.0; 11];
+    for sequence in 0..20_000usize {
+        let drawn: Vec<usize> = (0..10usize)
+            .map(|at| {
+                let names = [sequence.to_string(), at.to_string()];
+                super::draw::below(11, super::draw::unit(9, &[&names[0], &names[1]]))
+            })
+            .collect();
+        counts[repeats(&drawn)] += 1.0 / 20_000.0;
+    }
+    for (found, expected) in counts.iter().zip(expected) {
+        assert!((found - expected).abs() < 0.015, "{found} {expected}");
+    }
+}
+
+/// (.5, .3, .2), and after rock always paper where `copies`.
+fn strategy(copies: bool) -> impl Fn(&Asked<'_>, &str) -> f64 {
+    move |asked, text| {
+        let text = text.to_lowercase();
+        if copies && asked.history().last() == Some(&"rock") {
+            return f64::from(u8::from(text == "paper"));
+        }
+        match text.as_str() {
+            "rock" => 0.5,
+            "paper" => 0.3,
+            "scissors" => 0.2,
+            _ => 1.0,
+        }
+    }
+}
+
+#[test]
+fn the_best_opponent_wins_three_tenths_a_round() {
+    let findings = found(&[("sets", &["coin"])], &strategy(false), &whole);
+    let game = findings.checkpoints[0]
+        .games
+        .clone()
+        .unwrap()
+        .found
+        .unwrap();
+    assert_eq!(game.rounds.len(), 7);
+    for (at, round) in game.rounds.iter().enumerate() {
+        near(round.exploitability.value, 0.3);
+        near(round.net, -0.3 * (at + 1) as f64);
+        assert!(round.is_exact);
+    }
+    near(game.net.value, -2.1);
+    for (found, expected) in game.moves.iter().zip([0.5, 0.3, 0.2]) {
+        near(*found, expected);
+    }
+    let findings = found(&[("sets", &["coin"])], &strategy(true), &whole);
+    let game = findings.checkpoints[0]
+        .games
+        .clone()
+        .unwrap()
+        .found
+        .unwrap();
+    // After rock, half the time, all is lost.
+    near(game.rounds[1].exploitability.value, 0.5 + 0.5 * 0.3);
+    // Rock comes third after paper or scissors (.5 + .5), each of which may follow.
+    let rock = 0.5 * 0.5;
+    near(
+        game.rounds[2].exploitability.value,
+        rock + (1.0 - rock) * 0.3,
+    );
+}
+
+#[test]
+fn rounds_after_the_tree_are_sampled() {
+    let typed: &[(&str, &[&str])] = &[
+        ("sets", &["coin"]),
+        ("depth", &["2"]),
+        ("rounds", &["14"]),
+        ("sequences", &["5"]),
+    ];
+    let (data, options) = load(typed, 1);
+    let strategy = strategy(false);
+    let made_up = MadeUp {
+        weight: &strategy,
+        mass: &whole,
+    };
+    let (asked, read) = run(&data, &options, Form::Chat, &made_up);
+    let names: Vec<&str> = asked.iter().map(|round| round.name.as_str()).collect();
+    let sampled: Vec<String> = (4..=14).map(|round| format!("game-{round}")).collect();
+    let expected = ["numbers", "games"]
+        .into_iter()
+        .chain(sampled.iter().map(String::as_str));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    let findings = measure(&data, &options, &[("a", &read)]);
+    let game = findings.checkpoints[0]
+        .games
+        .clone()
+        .unwrap()
+        .found
+        .unwrap();
+    assert_eq!(game.rounds.len(), 14);
+    assert!(game.rounds[2].is_exact && !game.rounds[3].is_exact);
+    near(game.net.value, -14.0 * 0.3);
+}
+
+#[test]
+fn the_tree_has_every_history_once() {
+    let (data, options) = load(&[("sets", &["coin"])], 0);
+    let Step::Ask(rounds) = next(&data, &options, Form::Chat, &Readings::default()).unwrap() else {
+        panic!("nothing is asked");
+    };
+    let games = rounds.iter().find(|round| round.name == "games").unwrap();
+    let of = |wording: &str| {
+        let ids = games.prompts.iter().map(|prompt| prompt.id.as_str());
+        let of = ids.filter(|id| id.contains("rock paper") && id.ends_with(wording));
+        of.collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!(of("wording=1"), 1093);
+    assert_eq!(of("wording=2"), 1093);
+    // A node's prompt begins with its parent's.
+    let prefill = |history: &str| {
+        let id = format!("&history={history}&");
+        let id = id.trim_start_matches('&');
+        let is_it = |prompt: &&Prompt| prompt.id.contains(id) && prompt.id.ends_with("wording=1");
+        match &games.prompts.iter().find(is_it).unwrap().input {
+            Input::Prefilled { prefill, .. } => prefill.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        prefill("rock,paper"),
+        "My moves, round by round: rock, paper,"
+    );
+    assert!(prefill("rock,paper").starts_with(&prefill("rock")));
+}
+
+/// The letter that stands for a number in a prompt.
+fn letter_of(asked: &Asked<'_>, number: &str) -> String {
+    let text = asked.text();
+    let at = (0..text.len()).find(|at| {
+        let rest = text.get(*at..).and_then(|rest| rest.strip_prefix(" = "));
+        rest.and_then(|rest| rest.strip_prefix(number))
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    });
+    text[..at.unwrap()].chars().next_back().unwrap().to_string()
+}
+
+#[test]
+fn the_placebo_tells_numbers_from_places() {
+    let of = |weight: &dyn Fn(&Asked<'_>, &str) -> f64| {
+        let findings = found(SMALL, weight, &whole);
+        let placebo = findings.checkpoints[0].placebo.clone();
+        let found = placebo.into_iter().map(|of| of.found.unwrap());
+        found.collect::<Vec<_>>()
+    };
+    let (p, u) = (5.0 / 15.0, 1.0 / 11.0);
+    // Prefers the figure 7, and knows nothing of what stands behind a letter.
+    for found in of(&seven) {
+        near(found.by_value.value, 0.0);
+        near(found.by_place.value, 0.0);
+        near(found.of_target.unwrap().value, u);
+    }
+    // Prefers the first letter.
+    for found in of(&|_, text| if text == "A" { 5.0 } else { 1.0 }) {
+        near(found.by_value.value, 0.0);
+        near(found.by_place.value, p - u);
+        near(found.places[0], p);
+    }
+    // Prefers the letter that stands for 7.
+    let knowing = |asked: &Asked<'_>, text: &str| {
+        if asked.key.item.starts_with("placebo") && letter_of(asked, "7") == text {
+            5.0
+        } else {
+            1.0
+        }
+    };
+    for found in of(&knowing) {
+        assert_eq!(found.target, Some(7));
+        near(found.of_target.unwrap().value, p);
+        near(found.by_value.value, p - u);
+        near(found.by_place.value, 0.0);
+    }
+}
+
+#[test]
+fn the_placebo_looks_at_the_most_probable_number_where_there_is_no_seven() {
+    let typed: &[(&str, &[&str])] = &[
+        ("sets", &["none"]),
+        ("set", &["few=1,2,3"]),
+        ("rounds", &["0"]),
+    ];
+    let two = |_: &Asked<'_>, text: &str| if text == "2" { 3.0 } else { 1.0 };
+    let findings = found(typed, &two, &whole);
+    let found = findings.checkpoints[0].placebo[0].found.as_ref().unwrap();
+    assert_eq!(found.target, Some(1));
+    near(found.of_target.as_ref().unwrap().value, 1.0 / 3.0);
+}
+
+/// A table with too little mass on numbers.
+fn little(asked: &Asked<'_>) -> f64 {
+    if asked.key.item.ends_with("0-10") {
+        0.4
+    } else {
+        0.9
+    }
+}
+
+#[test]
+fn with_too_little_mass_nothing_is_shown_and_the_rest_goes_on() {
+    let typed: &[(&str, &[&str])] = &[("sets", &["0-10", "coin"]), ("depth", &["1"])];
+    let findings = found(typed, &seven, &little);
+    let checkpoint = &findings.checkpoints[0];
+    for set in &checkpoint.sets {
+        let is_coin = set.set == "coin";
+        assert_eq!(set.verdict.is_measurable(), is_coin);
+        assert_eq!(set.summary.is_some(), is_coin);
+        let shown = set.wordings.iter().filter(|of| of.distribution.is_some());
+        assert_eq!(shown.count(), if is_coin { 10 } else { 0 });
+        assert!(is_coin || set.wordings.iter().all(|of| of.quantities.is_empty()));
+        near(set.mass.value, if is_coin { 0.9 } else { 0.4 });
+    }
+    assert!(checkpoint.sequences.iter().all(|of| of.found.is_none()));
+    assert!(checkpoint.placebo.iter().all(|of| of.found.is_none()));
+    assert!(checkpoint.games.as_ref().unwrap().found.is_some());
+    let warnings = Randomness.warnings(&findings);
+    let reason = "made up: 0-10, free not measurable: valid mass 0.40 < 0.5";
+    assert!(
+        warnings.iter().any(|warning| warning == reason),
+        "{warnings:?}"
+    );
+    for exhibit in Randomness.exhibits(&findings, &Show::default()) {
+        match exhibit {
+            Exhibit::Strip(strip) => assert!(!strip.title.starts_with("0-10"), "{}", strip.title),
+            Exhibit::Forest(forest) => {
+                assert!(
+                    forest
+                        .rows
+                        .iter()
+                        .all(|(name, _)| !name.starts_with("0-10"))
+                );
+            }
+            Exhibit::Table(table) => {
+                let of_set = table.title.is_some_and(|title| title.starts_with("0-10"));
+                for row in table
+                    .rows
+                    .iter()
+                    .filter(|row| of_set || row[0].starts_with("0-10"))
+                {
+                    assert!(
+                        row[1..].iter().all(|cell| cell.contains("0.40 < 0.5")),
+                        "{row:?}"
+                    );
+                }
+            }
+            _ => (),
+        }
+    }
+    for table in Randomness.tables(&findings) {
+        let at = |name: &str| table.columns.iter().position(|column| *column == name);
+        if let (Some(set), Some(p)) = (at("set"), at("probability")) {
+            let hidden = table
+                .rows
+                .iter()
+                .filter(|row| row[set] == Cell::from("0-10"));
+            assert!(hidden.clone().count() > 0);
+            assert!(
+                hidden.clone().all(|row| row[p] == Cell::Missing),
+                "{}",
+                table.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_language_with_too_little_mass_is_left_out() {
+    let typed: &[(&str, &[&str])] = &[
+        ("sets", &["0-10"]),
+        ("languages", &["english", "german", "chinese"]),
+        ("rounds", &["0"]),
+    ];
+    let mass = |asked: &Asked<'_>| match asked.key.condition("language") {
+        Some("chinese") => 0.1,
+        _ => 0.9,
+    };
+    let findings = found(typed, &one, &mass);
+    let set = &findings.checkpoints[0].sets[0];
+    assert_eq!(of(set, Quantity::Entropy).estimate.n, 20);
+    let measurable = set.languages.iter().map(|of| of.summary.is_some());
+    assert_eq!(measurable.collect::<Vec<_>>(), [true, true, false]);
+    assert!(
+        Randomness
+            .warnings(&findings)
+            .iter()
+            .any(|of| of.contains("0-10, free, chinese"))
+    );
+}
+
+#[test]
+fn identical_checkpoints_do_not_differ() {
+    let (data, options) = load(SMALL, 3);
+    let made_up = |weight| MadeUp {
+        weight,
+        mass: &whole,
+    };
+    let (_, base) = run(&data, &options, Form::Chat, &made_up(&seven));
+    let (_, uniform) = run(&data, &options, Form::Chat, &made_up(&one));
+    let three = [("base", &base), ("copy", &base), ("later", &uniform)];
+    let findings = measure(&data, &options, &three);
+    assert_eq!(findings.chain.len(), 2);
+    let [copy, later] = &findings.chain[..] else {
+        panic!("two links");
+    };
+    // Hide and seek has no 7.
+    assert_eq!(copy.differences.len(), 2 * 5 + 2 * 4);
+    for difference in &copy.differences {
+        assert_eq!(difference.estimate.value.to_bits(), 0f64.to_bits());
+        assert!(difference.estimate.ends().iter().all(|end| *end == 0.0));
+        assert_eq!((difference.p, difference.effect), (None, None));
+    }
+    let seven = later
+        .differences
+        .iter()
+        .find(|of| of.quantity == Quantity::Seven)
+        .unwrap();
+    near(seven.estimate.value, 1.0 / 11.0 - 1.0 / 3.0);
+    assert_eq!(seven.estimate.n, 10);
+    // Ten wordings that all fall: two of 2^10 signs are as far.
+    near(seven.p.unwrap(), 2.0 / 1024.0);
+    assert!(seven.adjusted >= seven.p);
+    let shown = Randomness.exhibits(&findings, &Show::default());
+    let forests = shown
+        .iter()
+        .filter(|exhibit| matches!(exhibit, Exhibit::Forest(of) if of.of_differences));
+    assert_eq!(forests.count(), 5);
+}
+
+#[test]
+fn a_stopped_run_goes_on_with_the_same_prompts() {
+    let typed = &[SMALL, &[("rounds", &["5"][..]), ("poems", &["2"])]].concat();
+    let (data, options) = load(typed, 11);
+    let made_up = MadeUp {
+        weight: &not_again,
+        mass: &whole,
+    };
+    let (asked, read) = run(&data, &options, Form::Completion, &made_up);
+    let names: Vec<&str> = asked.iter().map(|round| round.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "numbers", "placebo", "uniform", "games", "own-1", "game-4", "own-2", "game-5",
+            "own-3", "own-4", "own-5", "own-6", "own-7", "own-8", "own-9", "own-10", "poems",
+        ]
+    );
+    let find = |name: &str| asked.iter().find(|round| round.name == name).unwrap();
+    let mut so_far = Readings::default();
+    let stages = [&names[..5], &names[5..7], &names[7..9], &names[9..10]];
+    for stage in stages {
+        let expected: Vec<Round> = stage.iter().map(|name| find(name).clone()).collect();
+        let expected = Step::Ask(expected);
+        assert_eq!(
+            next(&data, &options, Form::Completion, &so_far).unwrap(),
+            expected
+        );
+        for (number, name) in stage.iter().enumerate() {
+            // Half of a round was read when it stopped.
+            let mut all = read.rounds[*name].clone();
+            if number + 1 == stage.len() {
+                let half: Vec<String> = all.keys().skip(all.len() / 2).cloned().collect();
+                all.retain(|id, _| !half.contains(id));
+            }
+            so_far.rounds.insert((*name).to_owned(), all);
+            assert_eq!(
+                next(&data, &options, Form::Completion, &so_far).unwrap(),
+                expected
+            );
+        }
+        for name in stage {
+            so_far
+                .rounds
+                .insert((*name).to_owned(), read.rounds[*name].clone());
+        }
+    }
+    assert_eq!(
+        next(&data, &options, Form::Completion, &read).unwrap(),
+        Step::Done
+    );
+}
+
+#[test]
+fn prompts_follow_from_the_seed() {
+    let asked = |seed: u64| {
+        let (data, options) = load(SMALL, seed);
+        let made_up = MadeUp {
+            weight: &seven,
+            mass: &whole,
+        };
+        run(&data, &options, Form::Chat, &made_up).0
+    };
+    assert_eq!(asked(1), asked(1));
+    let (one, two) = (asked(1), asked(2));
+    let of = |rounds: &[Round], name: &str| {
+        rounds
+            .iter()
+            .find(|round| round.name == name)
+            .unwrap()
+            .clone()
+    };
+    for same in ["numbers", "games", "own-1"] {
+        assert_eq!(of(&one, same), of(&two, same));
+    }
+    for different in ["placebo", "uniform", "own-2"] {
+        assert_ne!(of(&one, different), of(&two, different));
+    }
+}
+
+#[test]
+fn every_prompt_is_whole_and_has_a_name_of_its_own() {
+    for language in LANGUAGES {
+        let typed = [
+            ALL,
+            &[
+                ("languages", &[language][..]),
+                ("depth", &["2"]),
+                ("poems", &["1"]),
+            ],
+        ];
+        let (data, options) = load(&typed.concat(), 5);
+        for form in [Form::Chat, Form::Completion] {
+            let made_up = MadeUp {
+                weight: &one,
+                mass: &whole,
+            };
+            let (asked, read) = run(&data, &options, form, &made_up);
+            let prompts = asked.iter().flat_map(|round| &round.prompts);
+            let ids: BTreeSet<&str> = prompts.clone().map(|prompt| prompt.id.as_str()).collect();
+            assert_eq!(ids.len(), prompts.clone().count());
+            for prompt in prompts {
+                let texts = match &prompt.input {
+                    Input::Text(text) => vec![text],
+                    Input::Conversation(messages) => contents(messages),
+                    Input::Prefilled { messages, prefill } => {
+                        [contents(messages), vec![prefill]].concat()
+                    }
+                };
+                for text in texts {
+                    assert!(!text.contains(['{', '}']), "{text}");
+                    assert_eq!(text.trim(), text);
+                }
+                if let Read::Strings(strings) = &prompt.reads[0] {
+                    let different: BTreeSet<&String> = strings.texts.iter().collect();
+                    assert_eq!(different.len(), strings.texts.len());
+                }
+            }
+            measure(&data, &options, &[("a", &read)]);
+        }
+    }
+}
+
+fn contents(messages: &[Message]) -> Vec<&String> {
+    messages.iter().map(|message| &message.content).collect()
+}
+
+#[test]
+fn members_stand_in_each_place_over_wordings() {
+    let (data, options) = load(&[("sets", &["coin"]), ("rounds", &["0"])], 0);
+    let Step::Ask(rounds) = next(&data, &options, Form::Chat, &Readings::default()).unwrap() else {
+        panic!("nothing is asked");
+    };
+    let heads_first = rounds[0]
+        .prompts
+        .iter()
+        .filter(|prompt| match &prompt.input {
+            Input::Conversation(messages) => {
+                let text = &messages[0].content;
+                text.find("heads") < text.find("tails")
+            }
+            _ => false,
+        });
+    assert_eq!(heads_first.count(), 5);
+}
+
+#[test]
+fn what_was_not_read_is_named() {
+    let (data, options) = load(SMALL, 3);
+    let made_up = MadeUp {
+        weight: &one,
+        mass: &whole,
+    };
+    let (asked, read) = run(&data, &options, Form::Chat, &made_up);
+    for round in &asked {
+        let mut damaged = read.clone();
+        let id = &round.prompts[0].id;
+        damaged.rounds.get_mut(&round.name).unwrap().remove(id);
+        let checkpoint = crate::CheckpointReadings {
+            name: "a".to_owned(),
+            readings: damaged,
+        };
+        let error = Randomness
+            .measure(&data, &options, Settings::default(), &[checkpoint])
+            .unwrap_err();
+        assert!(matches!(&error, SuiteError::Readings { message, .. } if message.contains(id)));
+    }
+}
+
+#[test]
+fn poems_are_counted() {
+    let typed = &[SMALL, &[("poems", &["4"][..])]].concat();
+    let findings = found(typed, &one, &whole);
+    let diversity = &findings.checkpoints[0].diversity[0];
+    near(diversity.usable.value, 1.0);
+    let found = diversity.found.as_ref().unwrap();
+    // Half a bit and an eighth: one and three bits.
+    near(found.entropy_rate.value, 2.0);
+    assert_eq!(
+        (found.entropy_rate.n, found.entropy_rate.unit),
+        (12, "poem")
+    );
+    near(found.first_lines, 1.0);
+    near(found.words, 11.0);
+    near(found.self_bleu, 1.0);
+    // Ten different words of 44.
+    near(found.distinct_1, 10.0 / 44.0);
+}
+
+fn refused(typed: &[(&str, &[&str])]) -> SuiteError {
+    Randomness.load(&given(typed, 0)).unwrap_err()
+}
+
+#[test]
+fn what_is_given_is_checked() {
+    let usage = |typed: &[(&str, &[&str])], part: &str| {
+        let error = refused(typed);
+        assert!(matches!(&error, SuiteError::Usage { message, .. } if message.contains(part)));
+    };
+    usage(&[("sets", &["0-11"])], "there is no set `0-11`");
+    usage(&[("sets", &["hide and seek"])], "there is no set");
+    usage(&[("sets", &["none"])], "no set to choose from");
+    usage(&[("set", &["mine=a"])], "has 1 member:");
+    usage(&[("set", &["mine=a,a"])], "more than once");
+    usage(&[("set", &["mine=red,red wine"])], "cannot be told");
+    usage(&[("set", &["coin=a,b"])], "two sets `coin`");
+    usage(&[("languages", &["klingon"])], "klingon");
+    let missing = refused(&[("set", &["/nowhere/mine.json"])]);
+    assert!(matches!(missing, SuiteError::Data { .. }));
+    for spec in Randomness.options() {
+        for default in spec.default.into_iter().flat_map(|text| text.split(',')) {
+            assert_eq!((spec.check)(default), Ok(()), "{}", spec.name);
+        }
+        let text = spec.help;
+        assert!(text.len() < 110 && !text.ends_with('.'), "{}", spec.name);
+    }
+    let check = |name: &str, text: &str| {
+        let spec = Randomness.options().iter().find(|spec| spec.name == name);
+        (spec.unwrap().check)(text)
+    };
+    for (name, wrong) in [
+        ("set", "mine"),
+        ("set", "=a,b"),
+        ("wordings", "0"),
+        ("wordings", "11"),
+        ("depth", "9"),
+        ("samples", "-1"),
+        ("least-mass", "1.5"),
+        ("languages", "English"),
+    ] {
+        assert!(check(name, wrong).is_err(), "{name} {wrong}");
+    }
+    assert_eq!(check("set", "mine=a,b"), Ok(()));
+    assert_eq!(check("set", "folder/mine.json"), Ok(()));
+}
+
+#[test]
+fn own_sets_stand_beside_the_others() {
+    let typed: &[(&str, &[&str])] = &[
+        ("sets", &["coin"]),
+        ("set", &["colours=red, green,blue", "few=1,2,3"]),
+        ("rounds", &["0"]),
+        ("wordings", &["3"]),
+    ];
+    let (data, options) = load(typed, 0);
+    let names: Vec<&str> = data.sets.iter().map(|set| set.name.as_str()).collect();
+    assert_eq!(names, ["coin", "colours", "few"]);
+    assert_eq!(data.numbers().unwrap().name, "few");
+    assert_eq!(data.sets[1].words("english"), ["red", "green", "blue"]);
+    let text = serde_json::to_string(&(&data, &options)).unwrap();
+    let again: (super::Data, super::Options) = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, (data, options));
+    let findings = found(typed, &one, &whole);
+    assert_eq!(
+        of(&findings.checkpoints[0].sets[2], Quantity::Entropy)
+            .estimate
+            .n,
+        3
+    );
+    assert_eq!(
+        of(&findings.checkpoints[0].sets[2], Quantity::Entropy)
+            .estimate
+            .interval,
+        None
+    );
+}
+
+fn everything(languages: &[&str]) -> Findings {
+    let typed = [
+        ALL,
+        &[
+            ("languages", languages),
+            ("depth", &["2"]),
+            ("poems", &["3"]),
+        ],
+    ]
+    .concat();
+    let (data, options) = load(&typed, 3);
+    let made_up = |weight| MadeUp {
+        weight,
+        mass: &whole,
+    };
+    let (_, base) = run(&data, &options, Form::Completion, &made_up(&one));
+    let (_, later) = run(&data, &options, Form::Chat, &made_up(&seven));
+    measure(&data, &options, &[("base", &base), ("later", &later)])
+}
+
+#[test]
+fn everything_is_shown_and_exported() {
+    let findings = everything(&["english", "japanese"]);
+    let shown = Randomness.exhibits(&findings, &Show { published: true });
+    let mut titles = BTreeSet::new();
+    for exhibit in &shown {
+        match exhibit {
+            Exhibit::Table(table) => {
+                assert!(!table.rows.is_empty(), "{:?}", table.title);
+                for row in &table.rows {
+                    assert_eq!(row.len(), table.header.len(), "{:?}", table.title);
+                }
+            }
+            Exhibit::Strip(strip) => {
+                assert!(titles.insert(strip.title.clone()), "{}", strip.title);
+                for (_, bars) in &strip.rows {
+                    assert_eq!(bars.len(), strip.categories.len(), "{}", strip.title);
+                    near(bars.iter().sum(), 1.0);
+                }
+            }
+            Exhibit::Forest(forest) => {
+                assert!(titles.insert(forest.title.clone()), "{}", forest.title);
+                for (_, estimates) in &forest.rows {
+                    assert_eq!(estimates.len(), forest.series.len(), "{}", forest.title);
+                }
+            }
+            _ => (),
+        }
+    }
+    let has = |part: &str| {
+        let notes = shown.iter().filter_map(|exhibit| match exhibit {
+            Exhibit::Note(text) | Exhibit::Lead(text) => Some(text),
+            _ => None,
+        });
+        notes.into_iter().any(|text| text.contains(part))
+    };
+    assert!(has("P(7) would be 0.172 for 1,500 draws and 0.405 for 100"));
+    assert!(has("protocol unknown") && has("only people can say"));
+    let without = Randomness.exhibits(&findings, &Show::default());
+    assert!(without.len() < shown.len());
+    assert_eq!(without[..], shown[..without.len()]);
+    let tables = Randomness.tables(&findings);
+    for table in &tables {
+        assert!(!table.rows.is_empty(), "{}", table.name);
+        let columns: BTreeSet<&str> = table.columns.iter().copied().collect();
+        assert_eq!(columns.len(), table.columns.len());
+        assert!(
+            table
+                .rows
+                .iter()
+                .all(|row| row.len() == table.columns.len())
+        );
+    }
+    // A row for each checkpoint, form, language, wording and member of eight sets.
+    let rows = 2 * 2 * 2 * 10 * (11 + 10 + 6 + 2 + 4 + 26 + 5 + 5);
+    assert_eq!(tables[0].rows.len(), rows);
+    assert!(Randomness.warnings(&findings).is_empty());
+    assert!(serde_json::to_string(&findings).is_ok());
+}
+
+#[test]
+fn base_and_chat_forms_are_matched_by_wording() {
+    let findings = everything(&["english"]);
+    let seven = |carrier: Carrier| {
+        let mut all = findings.chain[0].differences.iter();
+        let found = all.find(|of| {
+            of.set == "0-10" && of.carrier == carrier && of.quantity == Quantity::Entropy
+        });
+        found.unwrap().estimate.value
+    };
+    let p: Vec<f64> = (0..11)
+        .map(|at| if at == 7 { 5.0 / 15.0 } else { 1.0 / 15.0 })
+        .collect();
+    for carrier in CARRIERS {
+        near(seven(carrier), entropy_bits(&p) - 11f64.log2());
+    }
+}
+
+/// Ten wordings of normal values: the interval holds their mean about as often as it says.
+#[test]
+fn intervals_over_ten_wordings_hold_the_truth() {
+    let normal = |run: usize, at: usize| -> f64 {
+        let draws = (0..12).map(|k: usize| {
+            let names = [run, at, k].map(|number| number.to_string());
+            super::draw::unit(17, &[&names[0], &names[1], &names[2]])
+        });
+        draws.sum::<f64>() - 6.0
+    };
+    let held = (0..500).filter(|run| {
+        let values: Vec<f64> = (0..10).map(|at| normal(*run, at)).collect();
+        let interval = bca_mean(&values, 0.95, Some(999), 1);
+        interval.low <= 0.0 && 0.0 <= interval.high
+    });
+    let share = held.count() as f64 / 500.0;
+    // A bootstrap of ten is a little too narrow.
+    assert!((0.86..0.97).contains(&share), "{share}");
+}
