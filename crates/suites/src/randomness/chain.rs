@@ -17,6 +17,9 @@ pub const COMPARED: [Quantity; 5] = [
     Quantity::Mass,
 ];
 
+/// Differences below it are those of rounding.
+const ROUNDING: f64 = 1e-12;
+
 /// What a later checkpoint has more than the first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChainFindings {
@@ -43,7 +46,7 @@ pub struct Difference {
     pub p: Option<f64>,
     /// The same, adjusted over the family.
     pub adjusted: Option<f64>,
-    /// Cohen's d of the paired differences.
+    /// Cohen's d of the paired differences; absent where they do not vary.
     pub effect: Option<f64>,
 }
 
@@ -70,10 +73,19 @@ pub(crate) fn chain(checkpoints: &[CheckpointFindings], settings: Settings) -> V
 }
 
 fn differences(base: &SetFindings, later: &SetFindings, settings: Settings) -> Vec<Difference> {
+    // Sums of the same numbers may differ in their last bits.
+    let unless_rounded = |difference: f64| {
+        if difference.abs() < ROUNDING {
+            0.0
+        } else {
+            difference
+        }
+    };
     let found = COMPARED.into_iter().filter_map(|quantity| {
         let pairs = base.wordings.iter().zip(&later.wordings);
         let differences: Vec<f64> = pairs
             .filter_map(|(a, b)| Some(b.quantities.get(&quantity)? - a.quantities.get(&quantity)?))
+            .map(unless_rounded)
             .collect();
         (!differences.is_empty()).then(|| Difference {
             set: base.set.clone(),
@@ -81,7 +93,7 @@ fn differences(base: &SetFindings, later: &SetFindings, settings: Settings) -> V
             quantity,
             p: sign_flip_test(&differences, settings.seed),
             adjusted: None,
-            effect: paired_effect_size(&differences),
+            effect: paired_effect_size(&differences).filter(|d| d.abs() < 1.0 / ROUNDING.sqrt()),
             estimate: estimate(&differences, "wording", settings),
         })
     });

@@ -24,6 +24,9 @@ pub struct PublishedTable {
     pub name: String,
     /// What it shows.
     pub title: String,
+    /// Whether [`Published::protocol`] is about it.
+    #[serde(default)]
+    pub is_protocol_unknown: bool,
     /// What a reader should know.
     #[serde(default)]
     pub note: Option<String>,

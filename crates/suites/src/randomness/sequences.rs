@@ -68,13 +68,16 @@ pub struct SequenceNumbers {
     pub distinct: Estimate,
     /// How many repeats fewer than uniform draws would have after the same histories: above 0, repeats are avoided.
     pub avoided: Estimate,
+    /// How many repeats fewer than there would be if the next number came from the checkpoint's mean distribution over histories
+    /// and positions, whatever came before: above 0, repeats are avoided though a number may be preferred.
+    pub held_back: Estimate,
     /// How far the next number depends on those before it: what the entropy of its mean distribution over histories exceeds its
     /// mean entropy by, in bits. In expectation not above the mutual information, since only so many histories are seen.
     pub dependence: f64,
     /// The probability of each number of repeats; of the checkpoint's own histories alone.
     pub distribution: Option<Vec<f64>>,
-    /// Each sequence: language, wording, repeats, adjacent repeats, repeats avoided.
-    pub each: Vec<(String, usize, [f64; 3])>,
+    /// Each sequence: language, wording, and repeats, adjacent repeats, repeats avoided, repeats held back.
+    pub each: Vec<(String, usize, [f64; 4])>,
 }
 
 /// What uniform draws from the set have that sequences are of.
@@ -279,16 +282,19 @@ struct Counted {
     repeats: f64,
     adjacent: f64,
     avoided: f64,
+    held_back: f64,
     mass: f64,
     /// Repeats among the numbers before the last, and the probability that the last is one.
     last: (usize, f64),
 }
 
-fn counted(read: &[Outcome], history: &[usize]) -> Counted {
+/// `middle` is the mean distribution over histories and positions.
+fn counted(read: &[Outcome], history: &[usize], middle: &[f64]) -> Counted {
     let mut of = Counted {
         repeats: 0.0,
         adjacent: 0.0,
         avoided: 0.0,
+        held_back: 0.0,
         mass: mean(&read.iter().map(|read| read.mass).collect::<Vec<_>>()),
         last: (0, 0.0),
     };
@@ -299,6 +305,7 @@ fn counted(read: &[Outcome], history: &[usize]) -> Counted {
         of.repeats += again;
         of.adjacent += read.p[history[length - 1]];
         of.avoided += uniform - again;
+        of.held_back += before.iter().map(|at| middle[*at]).sum::<f64>() - again;
         of.last = (length - before.len(), again);
     }
     of
@@ -332,20 +339,23 @@ fn measure_kind(
     let (mut masses, mut distinct, mut dependence) = (Vec::new(), Vec::new(), Vec::new());
     let mut distribution = [0.0; LENGTH + 1];
     for place in sequence_places(data, options) {
-        let mut of_place: Vec<Vec<Outcome>> = Vec::new();
-        for sequence in 0..options.sequences {
-            let (read, history) = steps(set, place, histories, sequence, options, readings)?;
-            let of = counted(&read, &history);
-            let values = [of.repeats, of.adjacent, of.avoided];
+        let all = (0..options.sequences)
+            .map(|sequence| steps(set, place, histories, sequence, options, readings));
+        let all: Vec<(Vec<Outcome>, History)> = all.collect::<Result<_, _>>()?;
+        let read: Vec<&[Outcome]> = all.iter().map(|(read, _)| read.as_slice()).collect();
+        let after_first = read.iter().flat_map(|read| read.iter().skip(1));
+        let middle = middle(after_first, set.members.len());
+        for (read, history) in &all {
+            let of = counted(read, history, &middle);
+            let values = [of.repeats, of.adjacent, of.avoided, of.held_back];
             each.push((place.language.to_owned(), place.wording, values));
             masses.push(of.mass);
             distinct.push(LENGTH as f64 - of.repeats);
             let (repeats, again) = of.last;
             distribution[repeats] += 1.0 - again;
             distribution[repeats + 1] += again;
-            of_place.push(read);
         }
-        dependence.push(dependence_on_history(&of_place));
+        dependence.push(dependence_on_history(&read));
     }
     let total: f64 = distribution.iter().sum();
     let shares = distribution.iter().map(|p| p / total).collect();
@@ -359,6 +369,7 @@ fn measure_kind(
         repeats: column(0),
         adjacent: column(1),
         avoided: column(2),
+        held_back: column(3),
         distinct: estimate(&distinct, "sequence", settings),
         dependence: mean(&dependence),
         distribution: (histories == Histories::Own).then_some(shares),
@@ -372,21 +383,28 @@ fn measure_kind(
     })
 }
 
-/// Mean over positions after the first of what the entropy of the mean distribution exceeds the mean entropy by, in bits.
-fn dependence_on_history(sequences: &[Vec<Outcome>]) -> f64 {
-    let count = sequences.len().max(1) as f64;
-    let excess = (1..LENGTH).map(|position| {
-        let mut middle: Vec<f64> = Vec::new();
-        let mut entropy = 0.0;
-        for sequence in sequences {
-            let p = &sequence[position].p;
-            middle.resize(p.len(), 0.0);
-            for (middle, p) in middle.iter_mut().zip(p) {
-                *middle += p / count;
-            }
-            entropy += entropy_bits(p) / count;
+/// The mean of distributions over so many members.
+fn middle<'a>(outcomes: impl Iterator<Item = &'a Outcome> + Clone, members: usize) -> Vec<f64> {
+    let count = outcomes.clone().count().max(1) as f64;
+    let mut middle = vec![0.0; members];
+    for outcome in outcomes {
+        for (middle, p) in middle.iter_mut().zip(&outcome.p) {
+            *middle += p / count;
         }
-        (entropy_bits(&middle) - entropy).max(0.0)
+    }
+    middle
+}
+
+/// Mean over positions after the first of what the entropy of the mean distribution exceeds the mean entropy by, in bits.
+fn dependence_on_history(sequences: &[&[Outcome]]) -> f64 {
+    let members = sequences.first().map_or(0, |sequence| sequence[0].p.len());
+    let excess = (1..LENGTH).map(|position| {
+        let at_position = sequences.iter().map(|sequence| &sequence[position]);
+        let entropies: Vec<f64> = at_position
+            .clone()
+            .map(|read| entropy_bits(&read.p))
+            .collect();
+        (entropy_bits(&middle(at_position, members)) - mean(&entropies)).max(0.0)
     });
     mean(&excess.collect::<Vec<_>>())
 }

@@ -166,6 +166,7 @@ fn sequences(findings: &Findings) -> LongTable {
         "repeats",
         "adjacent_repeats",
         "repeats_avoided",
+        "repeats_held_back",
         "not_measurable",
     ];
     let mut table = LongTable::new("randomness_sequences", &columns);

@@ -107,7 +107,9 @@ fn a_table_that_prefers_seven_has_its_closed_form() {
     }
     // The next number is the same whatever came before.
     for sequences in &checkpoint.sequences {
-        near(sequences.found.as_ref().unwrap().dependence, 0.0);
+        let found = sequences.found.as_ref().unwrap();
+        near(found.dependence, 0.0);
+        near(found.held_back.value, 0.0);
     }
 }
 
@@ -172,6 +174,10 @@ fn a_table_that_avoids_the_last_number_is_seen_to() {
     let many = many.checkpoints[0].sequences[0].found.clone().unwrap();
     assert!(many.dependence > 0.05 && many.dependence < 11f64.log2() - 10f64.log2());
     near(many.adjacent.value, 0.0);
+    assert!(
+        many.held_back.value > 0.5 && many.held_back.value < 9.0 / 11.0,
+        "{many:?}"
+    );
 }
 
 #[test]
@@ -517,6 +523,11 @@ fn identical_checkpoints_do_not_differ() {
         assert!(difference.estimate.ends().iter().all(|end| *end == 0.0));
         assert_eq!((difference.p, difference.effect), (None, None));
     }
+    let mut masses = later
+        .differences
+        .iter()
+        .filter(|of| of.quantity == Quantity::Mass);
+    assert!(masses.all(|of| (of.p, of.effect) == (None, None)));
     let seven = later
         .differences
         .iter()
@@ -526,7 +537,7 @@ fn identical_checkpoints_do_not_differ() {
     assert_eq!(seven.estimate.n, 10);
     // Ten wordings that all fall: two of 2^10 signs are as far.
     near(seven.p.unwrap(), 2.0 / 1024.0);
-    assert!(seven.adjusted >= seven.p);
+    assert!(seven.adjusted >= seven.p && seven.effect.is_none());
     let shown = Randomness.exhibits(&findings, &Show::default());
     let forests = shown
         .iter()

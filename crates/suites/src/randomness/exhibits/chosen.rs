@@ -228,7 +228,10 @@ pub(super) fn chain(findings: &Findings) -> Vec<Exhibit> {
         let name = format!("{set}, {}: {}", carrier.name(), quantity.label());
         let cells = (0..later.len()).map(|at| {
             found(at, label).map_or_else(String::new, |of| {
-                let p = of.adjusted.map(|p| format!(", p {}", number(p)));
+                let p = of.adjusted.map(|p| match p {
+                    p if p < 0.001 => ", p < 0.001".to_owned(),
+                    p => format!(", p {}", number(p)),
+                });
                 let d = of.effect.map(|d| format!(", d {d:.2}"));
                 let more = [p, d].into_iter().flatten().collect::<String>();
                 format!("{}{more}", shown(&of.estimate))

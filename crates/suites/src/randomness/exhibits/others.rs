@@ -43,22 +43,24 @@ pub(super) fn sequences(findings: &Findings) -> Vec<Exhibit> {
     let mut all: Vec<Exhibit> = heading(
         "Sequences of ten",
         "How often a number comes again when ten are asked for one by one, and how far the next one depends on those before. \
-         Histories are sampled by the seed, the next number is exact; the unit is the sequence.",
+         Histories are sampled by the seed, the next number is exact; the unit is the sequence, within the wordings asked.",
     )
     .into();
     let title = format!("Sequences from {}", reference.set);
     let mut table = ByCheckpoint::new(Some(title), "histories, measure (uniform draws)", findings);
-    let columns: [Column<SequenceNumbers>; 5] = [
+    let columns: [Column<SequenceNumbers>; 6] = [
         ("repeats", |of| shown(&of.repeats)),
         ("adjacent repeats", |of| shown(&of.adjacent)),
         ("distinct", |of| shown(&of.distinct)),
-        ("repeats avoided", |of| shown(&of.avoided)),
+        ("repeats fewer than uniform", |of| shown(&of.avoided)),
+        ("repeats held back", |of| shown(&of.held_back)),
         ("dependence on history (bits)", |of| number(of.dependence)),
     ];
     let uniform = [
         reference.repeats,
         reference.adjacent,
         reference.distinct,
+        0.0,
         0.0,
         0.0,
     ];
@@ -87,9 +89,10 @@ pub(super) fn sequences(findings: &Findings) -> Vec<Exhibit> {
     let title = "Number of repeats in ten, after own numbers".to_owned();
     all.extend(strip(title, categories.collect(), rows, None));
     all.push(Exhibit::Note(
-        "own: numbers before the next one are drawn from the checkpoint; uniform: from independent uniform draws. Repeats avoided: what \
-         uniform draws would repeat after the same histories, less what the checkpoint does. Dependence on history: entropy of the \
-         mean next-number distribution over histories less its mean entropy; few histories make it too small."
+        "own: numbers before the next one are drawn from the checkpoint; uniform: from independent uniform draws. Fewer than uniform: \
+         what uniform draws would repeat after the same histories, less what the checkpoint does. Held back: what its own mean \
+         distribution would repeat after them, less the same, so that a preference for a number does not count. Dependence on \
+         history: entropy of the mean next-number distribution over histories less its mean entropy; few histories make it too small."
             .to_owned(),
     ));
     all

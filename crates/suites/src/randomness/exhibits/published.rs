@@ -25,7 +25,11 @@ pub(super) fn exhibits() -> Vec<Exhibit> {
             std::iter::once(name.clone()).chain(cells).collect()
         });
         all.push(Exhibit::Table(Table {
-            title: Some(format!("{} (protocol unknown)", table.title)),
+            title: Some(if table.is_protocol_unknown {
+                format!("{}; protocol unknown", table.title)
+            } else {
+                table.title.clone()
+            }),
             header: header.collect(),
             rows: rows.collect(),
         }));
