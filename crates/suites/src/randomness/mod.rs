@@ -118,7 +118,7 @@ impl Suite for Randomness {
     }
 
     fn advice(&self, id: &str) -> Option<&'static str> {
-        id.contains("history=")
+        id.contains("games/rock")
             .then_some("ask for fewer rounds (--rounds) or a shallower tree (--depth)")
     }
 }

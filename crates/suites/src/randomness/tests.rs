@@ -781,6 +781,51 @@ fn what_is_given_is_checked() {
 }
 
 #[test]
+fn a_set_is_read_from_a_file() {
+    let folder = std::env::temp_dir().join(format!("randomness-sets-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let fruit =
+        r#"{"name": "fruit", "members": ["plum", {"name": "pear", "words": {"german": "Birne"}}]}"#;
+    let right = file("right.json", fruit);
+    let alike = file("alike.json", r#"{"name": "x", "members": ["a", "a b"]}"#);
+    let other = file("other.json", r#"{"name": "x", "choices": []}"#);
+    let typed: &[(&str, &[&str])] = &[("sets", &["none"]), ("set", &[&right])];
+    let (data, _) = load(typed, 0);
+    assert_eq!(data.sets[0].words("german"), ["plum", "Birne"]);
+    for wrong in [&alike, &other] {
+        let error = refused(&[("set", &[wrong])]);
+        assert!(matches!(error, SuiteError::Data { .. }), "{error:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn only_what_may_be_shown_of_both_is_compared() {
+    let (data, options) = load(&[("sets", &["0-10", "coin"]), ("rounds", &["0"])], 3);
+    let made_up = |mass| MadeUp { weight: &one, mass };
+    let (_, base) = run(&data, &options, Form::Chat, &made_up(&little));
+    let (_, later) = run(&data, &options, Form::Chat, &made_up(&whole));
+    let findings = measure(&data, &options, &[("base", &base), ("later", &later)]);
+    let compared = findings.chain[0]
+        .differences
+        .iter()
+        .map(|of| of.set.as_str());
+    assert_eq!(compared.collect::<BTreeSet<_>>(), BTreeSet::from(["coin"]));
+    // The later one is shown by itself.
+    assert!(
+        findings.checkpoints[1]
+            .sets
+            .iter()
+            .all(|set| set.summary.is_some())
+    );
+}
+
+#[test]
 fn own_sets_stand_beside_the_others() {
     let typed: &[(&str, &[&str])] = &[
         ("sets", &["coin"]),

@@ -71,7 +71,7 @@ pub(crate) fn warnings(findings: &Findings) -> Vec<String> {
         if checkpoint.left_out > 0 {
             let count = checkpoint.left_out;
             warnings.push(format!(
-                "{name}: {count} spellings of members were not read; valid mass is that much too small"
+                "{name}: {count} spellings of members were not read; valid mass may be too small"
             ));
         }
     }
