@@ -213,6 +213,7 @@ fn prompts(shared: &Path) {
                 serde_json::to_value(messages).unwrap(),
                 expected["messages"]
             ),
+            Input::Prefilled { .. } => panic!("{expected}: no turn is begun"),
         }
     }
 }
@@ -349,7 +350,7 @@ fn rows(shared: &Path) {
     let texts = plan(&set, &own, &[], style, &letters).unwrap();
     let texts = texts.into_iter().filter_map(|prompt| match prompt.input {
         Input::Conversation(messages) => Some(messages.last()?.content.clone()),
-        Input::Text(_) => None,
+        Input::Text(_) | Input::Prefilled { .. } => None,
     });
     let snapshot = Snapshot::preset("smollm2-135m", texts.collect(), 1)
         .unwrap()

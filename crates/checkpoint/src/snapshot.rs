@@ -485,6 +485,11 @@ impl Snapshot {
                 let tokens = self.vocabulary.rendered(&text)?;
                 Ok((text, tokens))
             }
+            Input::Prefilled { messages, prefill } => {
+                let text = self.render(messages)? + prefill;
+                let tokens = self.vocabulary.rendered(&text)?;
+                Ok((text, tokens))
+            }
         }
     }
 

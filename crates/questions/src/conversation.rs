@@ -291,7 +291,9 @@ mod tests {
 
     fn last(rendered: &Rendered) -> String {
         match &rendered.input {
-            Input::Conversation(messages) => messages.last().unwrap().content.clone(),
+            Input::Conversation(messages) | Input::Prefilled { messages, .. } => {
+                messages.last().unwrap().content.clone()
+            }
             Input::Text(text) => text.clone(),
         }
     }

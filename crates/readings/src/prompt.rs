@@ -41,6 +41,13 @@ impl Message {
 pub enum Input {
     /// Turns, rendered with the checkpoint's own chat template and a generation prompt.
     Conversation(Vec<Message>),
+    /// The same with the assistant's next turn begun.
+    Prefilled {
+        /// The turns before it.
+        messages: Vec<Message>,
+        /// What the turn begins with; it follows the generation prompt as it is.
+        prefill: String,
+    },
     /// Plain text, tokenised as the tokenizer itself does it.
     Text(String),
 }

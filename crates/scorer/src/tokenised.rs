@@ -102,7 +102,7 @@ fn continuation(
     let vocabulary = &snapshot.vocabulary;
     let encode = |text: &str| match prompt.input {
         Input::Text(_) => vocabulary.text(text),
-        Input::Conversation(_) => vocabulary.rendered(text),
+        Input::Conversation(_) | Input::Prefilled { .. } => vocabulary.rendered(text),
     };
     let joint = encode(&format!("{text}{more}"))?;
     let rest = |base: &[u32]| {

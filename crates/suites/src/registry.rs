@@ -1,5 +1,6 @@
 //! All suites, and a suite of any kind with what it is asked about.
 
+use crate::randomness::Randomness;
 use crate::valueconsistency::ValueConsistency;
 use crate::{
     About, Asked, CheckpointReadings, Comparing, Given, OptionSpec, Part, Rating, Readings,
@@ -13,7 +14,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 /// Every suite. A new one is a folder and a line here.
-static SUITES: [&dyn AnySuite; 1] = [&ValueConsistency];
+static SUITES: [&dyn AnySuite; 2] = [&ValueConsistency, &Randomness];
 
 /// The suite that is meant where none is named.
 pub const DEFAULT: &str = crate::valueconsistency::name::SUITE;

@@ -255,6 +255,9 @@ fn answer(ask: &Ask<'_>, supports: bool) -> char {
 fn text_of(input: &Input) -> String {
     match input {
         Input::Text(text) => text.clone(),
+        Input::Prefilled { messages, prefill } => {
+            text_of(&Input::Conversation(messages.clone())) + prefill
+        }
         Input::Conversation(messages) => {
             let turn = |role, content: &str| match role {
                 Role::System => format!("<|system|>{}{EOS}", content.trim()),

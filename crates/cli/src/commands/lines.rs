@@ -230,6 +230,16 @@ impl Lines {
         }
         let text = object.shift_remove("prompt");
         let messages = object.shift_remove("messages");
+        let prefill = match object.shift_remove("prefill") {
+            None => None,
+            Some(Value::String(prefill)) => Some(prefill),
+            Some(_) => return Err("`prefill` must be a string".to_owned()),
+        };
+        if prefill.is_some() && messages.is_none() {
+            return Err(
+                "`prefill` begins the turn after `messages`, which are not given".to_owned(),
+            );
+        }
         let input = match (text, messages) {
             (Some(Value::String(text)), None) => Input::Text(text),
             (Some(_), None) => return Err("`prompt` must be a string".to_owned()),
@@ -239,7 +249,10 @@ impl Lines {
                 if messages.is_empty() {
                     return Err("`messages` is empty".to_owned());
                 }
-                Input::Conversation(messages)
+                match prefill {
+                    Some(prefill) => Input::Prefilled { messages, prefill },
+                    None => Input::Conversation(messages),
+                }
             }
             (Some(_), Some(_)) => return Err("both `prompt` and `messages` are given".to_owned()),
             (None, None) => {

@@ -217,7 +217,9 @@ fn line<'a>(
         .map(|model| model.tokens(&rendered.input))
         .transpose()?;
     let (messages, text) = match &rendered.input {
-        Input::Conversation(messages) => (Some(messages.as_slice()), None),
+        Input::Conversation(messages) | Input::Prefilled { messages, .. } => {
+            (Some(messages.as_slice()), None)
+        }
         Input::Text(text) => (None, Some(text.as_str())),
     };
     let (rendered_text, tokens) = seen.unzip();
@@ -292,7 +294,8 @@ fn human(
                     let _ = writeln!(text, "[{role}]\n{}", message.content.trim_end_matches('\n'));
                 }
             }
-            Input::Text(plain) => {
+            // No question is asked with a turn that is begun.
+            Input::Prefilled { prefill: plain, .. } | Input::Text(plain) => {
                 let _ = writeln!(text, "{plain}");
             }
         }

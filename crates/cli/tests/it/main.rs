@@ -10,6 +10,7 @@ mod hub;
 mod hub_server;
 mod lines;
 mod machine;
+mod randomness;
 mod runs;
 mod snapshots;
 mod strangers;

@@ -120,11 +120,8 @@ pub fn next(
     form: Form,
     so_far: &Readings,
 ) -> Result<Step, SuiteError> {
-    let subject = Subject {
-        name: "made up",
-        style: style(form),
-    };
-    Randomness.next(data, options, &subject, so_far)
+    let subject = Subject { style: style(form) };
+    Randomness.next(data, options, subject, so_far)
 }
 
 /// Asks until there is nothing left to ask: what was asked, and what was read.

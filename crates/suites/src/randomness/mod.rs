@@ -56,16 +56,15 @@ pub struct Randomness;
 
 static ABOUT: About = About {
     name: SUITE,
-    summary: "How uniform choices are when random ones are asked for: numbers, dice, coins, words, sequences, games",
+    summary: "how uniform choices are when random ones are asked for: numbers, dice, coins, words, sequences, games",
     rounds: "`numbers` (choices from sets), `placebo` (numbers under labels), `uniform` (sequences after uniform histories), \
              `games` (the tree of rock-paper-scissors, and hide and seek), `own-1` to `own-10` (sequences after own numbers), \
              `game-N` (rounds after the tree), `poems` (written texts, only with --poems)",
     needs: "one checkpoint, base or chat; several in order of training give a chain. Members must be in the vocabulary",
-    limits: "It says how probable each answer is as the next words, not what a sampler with a temperature or a filter gives. Wordings \
+    limits: "it says how probable each answer is as the next words, not what a sampler with a temperature or a filter gives. Wordings \
              are the project's own, not the study's. A free answer that reasons first has little valid mass and is not measured. \
              A text counts by how it begins: `A` before a space is read as the letter, also where it is an article. Diversity is \
              neither originality nor pleasantness, which need people. The opponent knows the checkpoint's distribution; people do not",
-    is_rated: false,
 };
 
 impl Suite for Randomness {
@@ -89,7 +88,7 @@ impl Suite for Randomness {
         &self,
         data: &Data,
         options: &Options,
-        subject: &Subject<'_>,
+        subject: Subject,
         so_far: &Readings,
     ) -> Result<Step, SuiteError> {
         plan::next(data, options, subject.style.form, so_far)

@@ -128,7 +128,9 @@ impl SyntheticCheckpoint {
                 let question = question.unwrap();
                 if matches!(key.condition("written"), Some("passage" | "argued")) {
                     let said = match &prompt.input {
-                        Input::Conversation(messages) => messages.last().unwrap().content.clone(),
+                        Input::Conversation(messages) | Input::Prefilled { messages, .. } => {
+                            messages.last().unwrap().content.clone()
+                        }
                         Input::Text(text) => text.clone(),
                     };
                     return self.by_stance((self.reads)(&said), &question.options, reversed, count);

@@ -1,0 +1,505 @@
+//! The suite `randomness` on checkpoints whose next token is a table of the last one, so that every number has a closed form.
+
+use crate::concord;
+use concord_readings::{End, Form, Input, PromptStyle, Read, Readings};
+use concord_suites::{Given, Step, Subject, suite};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+/// Bytes and the mark that ends a text.
+const VOCABULARY: usize = 257;
+/// Room for a vector of each.
+const HIDDEN: usize = 288;
+
+/// The probability of a byte after another; what is left is shared by the rest.
+type Table = fn(u8, u8) -> f64;
+
+/// A byte's character in byte-level vocabularies (GPT-2).
+fn character(byte: u8) -> char {
+    let plain = |b: u8| (33..=126).contains(&b) || (161..=172).contains(&b) || b >= 174;
+    if plain(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|b| !plain(*b)).count();
+    char::from_u32(256 + u32::try_from(before).unwrap()).unwrap()
+}
+
+/// The whole row of a table: probabilities of all bytes after one.
+fn row(table: Table, before: u8) -> Vec<f64> {
+    let given: Vec<f64> = (0..=255u8).map(|byte| table(before, byte)).collect();
+    let rest = 1.0 - given.iter().sum::<f64>();
+    let open = given.iter().filter(|p| **p == 0.0).count() as f64 + 1.0;
+    let filled = given
+        .iter()
+        .map(|p| if *p > 0.0 { *p } else { rest / open });
+    filled.chain([rest / open]).collect()
+}
+
+/// Writes a checkpoint whose layers add nothing to the embedding of the last token, which the head looks up.
+fn write_checkpoint(folder: &Path, table: Table) {
+    std::fs::create_dir_all(folder).unwrap();
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
+        "intermediate_size": 8, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1, "head_dim": 16,
+        "max_position_embeddings": 8192, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false,
+        "vocab_size": VOCABULARY, "attention_bias": false, "mlp_bias": false, "eos_token_id": 256,
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let vocabulary: BTreeMap<String, usize> = (0..=255u8)
+        .map(|byte| (character(byte).to_string(), usize::from(byte)))
+        .chain([("<end>".to_owned(), 256)])
+        .collect();
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false
+    });
+    let end = json!({
+        "id": 256, "content": "<end>", "special": true, "normalized": false, "single_word": false, "lstrip": false,
+        "rstrip": false
+    });
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [end], "normalizer": null,
+        "pre_tokenizer": byte_level, "post_processor": null, "decoder": byte_level,
+        "model": { "type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": null, "dropout": null,
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false },
+    });
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    // The norm makes the one number that is not zero 1 / √(1 / hidden + ε).
+    let normed = (1.0 / HIDDEN as f32 + 1e-6).sqrt();
+    let mut embedding = vec![0.0f32; VOCABULARY * HIDDEN];
+    let mut head = vec![0.0f32; VOCABULARY * HIDDEN];
+    for before in 0..VOCABULARY {
+        embedding[before * HIDDEN + before] = 1.0;
+        let of_byte = u8::try_from(before).unwrap_or(b' ');
+        for (token, p) in row(table, of_byte).into_iter().enumerate() {
+            head[token * HIDDEN + before] = p.ln() as f32 * normed;
+        }
+    }
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = vec![
+        (
+            "model.embed_tokens.weight".into(),
+            vec![VOCABULARY, HIDDEN],
+            embedding,
+        ),
+        ("lm_head.weight".into(), vec![VOCABULARY, HIDDEN], head),
+        ("model.norm.weight".into(), vec![HIDDEN], vec![1.0; HIDDEN]),
+    ];
+    let mut of_layer = |name: &str, shape: &[usize], value: f32| {
+        let name = format!("model.layers.0.{name}.weight");
+        tensors.push((name, shape.to_vec(), vec![value; shape.iter().product()]));
+    };
+    of_layer("input_layernorm", &[HIDDEN], 1.0);
+    of_layer("post_attention_layernorm", &[HIDDEN], 1.0);
+    for name in ["q_proj", "k_proj", "v_proj"] {
+        of_layer(&format!("self_attn.{name}"), &[32, HIDDEN], 0.0);
+    }
+    of_layer("self_attn.o_proj", &[HIDDEN, 32], 0.0);
+    of_layer("mlp.gate_proj", &[8, HIDDEN], 0.0);
+    of_layer("mlp.up_proj", &[8, HIDDEN], 0.0);
+    of_layer("mlp.down_proj", &[HIDDEN, 8], 0.0);
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape, values)| {
+            (
+                name,
+                shape,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, data)| {
+        (
+            name,
+            TensorView::new(Dtype::F32, shape.clone(), data).unwrap(),
+        )
+    });
+    std::fs::write(
+        folder.join("model.safetensors"),
+        serialize(views, None).unwrap(),
+    )
+    .unwrap();
+}
+
+/// Likes 7; a digit is followed by another digit one time in ten, which is a 0 half of the time.
+fn likes_seven(before: u8, byte: u8) -> f64 {
+    match (before.is_ascii_digit(), byte) {
+        (true, b'0') => 0.05,
+        (true, b'1'..=b'9') => 0.05 / 9.0,
+        (false, b'7') => 0.4,
+        (false, b'0'..=b'9') => 0.04,
+        (false, b' ') => 0.1,
+        _ => 0.0,
+    }
+}
+
+/// Says every number of 0 to 10 alike.
+fn says_all_alike(before: u8, byte: u8) -> f64 {
+    match (before.is_ascii_digit(), before == b'1', byte) {
+        // Of what begins with a 1, half goes on to 10.
+        (_, true, b'0') => 0.5,
+        (true, false, b'0') => 0.0,
+        (false, _, b'1') => 0.9 * 2.0 / 11.0,
+        (false, _, b'0'..=b'9') => 0.9 / 11.0,
+        _ => 0.0,
+    }
+}
+
+/// Says nothing in figures.
+fn says_words(before: u8, byte: u8) -> f64 {
+    if byte.is_ascii_alphabetic() && before != byte {
+        0.015
+    } else {
+        0.0
+    }
+}
+
+/// `P(n)` of 0 to 10 after a begun answer, where a space may come first, by the table.
+fn closed_form(table: Table) -> (Vec<f64>, f64) {
+    let p = |before: u8, byte: u8| row(table, before)[usize::from(byte)];
+    let goes_on = |digit: u8| (b'0'..=b'9').map(|next| p(digit, next)).sum::<f64>();
+    // Any byte that is no digit stands for the last one of the prompt.
+    let begins = |byte: u8| p(b':', byte) + p(b':', b' ') * p(b' ', byte);
+    let mut numbers: Vec<f64> = (b'0'..=b'9')
+        .map(|digit| begins(digit) * (1.0 - goes_on(digit)))
+        .collect();
+    numbers.push(begins(b'1') * p(b'1', b'0') * (1.0 - goes_on(b'0')));
+    let mass = numbers.iter().sum::<f64>();
+    (numbers.iter().map(|p| p / mass).collect(), mass)
+}
+
+fn run(folder: &Path, more: &[&str]) -> Value {
+    let mut arguments = vec![
+        "run",
+        "--suite",
+        "randomness",
+        "--format",
+        "json",
+        "--rounds",
+        "0",
+        "--sequences",
+        "0",
+    ];
+    arguments.extend(more);
+    concord(folder, &arguments).ok().json()
+}
+
+/// The findings of a checkpoint on 0 to 10 after begun answers.
+fn prefilled<'a>(found: &'a Value, name: &str) -> &'a Value {
+    let checkpoints = found["findings"]["checkpoints"].as_array().unwrap();
+    let of_name = checkpoints.iter().find(|one| one["name"] == name).unwrap();
+    let mut sets = of_name["sets"].as_array().unwrap().iter();
+    sets.find(|set| set["set"] == "0-10" && set["carrier"] == "prefilled")
+        .unwrap()
+}
+
+#[track_caller]
+fn close(found: &Value, expected: f64) {
+    let value = found["value"]
+        .as_f64()
+        .unwrap_or_else(|| found.as_f64().unwrap_or(f64::NAN));
+    assert!((value - expected).abs() < 2e-5, "{value} is not {expected}");
+}
+
+#[test]
+fn a_table_of_bytes_comes_out_as_its_closed_form() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, table) in [("seven", likes_seven as Table), ("alike", says_all_alike)] {
+        write_checkpoint(&folder.path().join(name), table);
+    }
+    let found = run(
+        folder.path(),
+        &["-M", "seven", "-M", "alike", "--sets", "0-10", "-o", "r"],
+    );
+    for (name, table) in [("seven", likes_seven as Table), ("alike", says_all_alike)] {
+        let (p, mass) = closed_form(table);
+        let set = prefilled(&found, name);
+        let summary = &set["summary"];
+        let quantity = |name: &str| &summary["quantities"][name]["estimate"];
+        close(&set["mass"], mass);
+        let entropy: f64 = -p.iter().map(|p| p * p.log2()).sum::<f64>();
+        close(quantity("entropy"), entropy);
+        close(quantity("divergence"), 11f64.log2() - entropy);
+        close(quantity("seven"), p[7]);
+        let chi: f64 = p.iter().map(|p| (p - 1.0 / 11.0).powi(2) * 11.0).sum();
+        close(quantity("chi_squared"), chi);
+        close(quantity("effect_size"), chi.sqrt());
+        let variation: f64 = p.iter().map(|p| (p - 1.0 / 11.0).abs()).sum::<f64>() / 2.0;
+        close(quantity("total_variation"), variation);
+        let expected = 100.0 * chi + p.iter().map(|p| p * (1.0 - p)).sum::<f64>() * 11.0;
+        let value = quantity("sampled_chi_squared")["value"].as_f64().unwrap();
+        assert!((value - expected).abs() < 2e-3, "{value} is not {expected}");
+    }
+    let (p, _) = closed_form(says_all_alike);
+    assert!(p.iter().all(|p| (p - 1.0 / 11.0).abs() < 0.02), "{p:?}");
+    // A run is measured again to the same.
+    let again = concord(folder.path(), &["measure", "r", "--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(again, found["findings"]);
+    let page = concord(
+        folder.path(),
+        &["report", "r", "--out", "-", "--with-published"],
+    )
+    .ok();
+    assert!(page.stdout.contains("<rect class=") && page.stdout.ends_with("</html>\n"));
+}
+
+#[test]
+fn a_chain_is_compared_with_its_base_and_what_is_not_measurable_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, table) in [
+        ("base", likes_seven as Table),
+        ("same", likes_seven),
+        ("words", says_words),
+    ] {
+        write_checkpoint(&folder.path().join(name), table);
+    }
+    let arguments = [
+        "-M",
+        "base",
+        "-M",
+        "same",
+        "-M",
+        "words",
+        "--sets",
+        "0-10,coin",
+        "-o",
+        "r",
+    ];
+    let found = run(folder.path(), &arguments);
+    let set = prefilled(&found, "words");
+    assert!(set["summary"].is_null(), "{set}");
+    let verdict = set["verdict"]["not_measurable"].as_str().unwrap();
+    assert!(verdict.starts_with("valid mass"), "{verdict}");
+    let chain = found["findings"]["chain"].as_array().unwrap();
+    assert_eq!(chain.len(), 2);
+    assert_eq!(
+        (&chain[0]["base"], &chain[0]["later"]),
+        (&json!("base"), &json!("same"))
+    );
+    let differences = chain[0]["differences"].as_array().unwrap();
+    assert!(!differences.is_empty());
+    for one in differences {
+        assert_eq!(one["estimate"]["value"], 0.0, "{one}");
+    }
+    let human = concord(folder.path(), &["measure", "r"]).ok().stdout;
+    assert!(human.contains("not measurable: valid mass"), "{human}");
+}
+
+#[test]
+fn what_a_suite_does_not_have_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], code: i32, parts: &[&str]| {
+        let outcome = concord(
+            folder.path(),
+            &[&["run", "--device", "cpu"][..], arguments].concat(),
+        );
+        assert_eq!(outcome.code, code, "{arguments:?}: {}", outcome.stderr);
+        for part in parts {
+            assert!(
+                outcome.stderr.contains(part),
+                "{part} not in {}",
+                outcome.stderr
+            );
+        }
+    };
+    refused(
+        &["--suite", "randomnes"],
+        2,
+        &["no suite `randomnes`", "did you mean `randomness`?"],
+    );
+    refused(
+        &["--suite", "x"],
+        2,
+        &["there are valueconsistency, randomness"],
+    );
+    refused(
+        &["--suite", "randomness", "--formats", "letter"],
+        2,
+        &["the suite `randomness` has no option `--formats`", "--sets"],
+    );
+    refused(
+        &["--sets", "0-10"],
+        2,
+        &["the suite `valueconsistency` has no option `--sets`"],
+    );
+    refused(
+        &["--suite", "randomness", "--languages", "french"],
+        2,
+        &["must be one of", "german"],
+    );
+    refused(
+        &["--suite", "randomness", "--sets", "none", "--set", "mine=a"],
+        2,
+        &["mine"],
+    );
+    refused(
+        &["--suite", "randomness", "--set", "mine=heart,heart"],
+        2,
+        &["heart"],
+    );
+    refused(
+        &["--suite", "randomness", "--rater", "itself"],
+        2,
+        &["--rater", "no texts to be rated"],
+    );
+    let listed = concord(folder.path(), &["suites"]).ok().stdout;
+    for part in [
+        "valueconsistency: how far",
+        "randomness: how uniform",
+        "cannot tell:",
+    ] {
+        assert!(listed.contains(part), "{part} not in {listed}");
+    }
+    let listed = concord(folder.path(), &["suites", "--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(listed[1]["name"], "randomness");
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn the_tree_of_games_costs_its_distinct_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    write_checkpoint(&folder.path().join("seven"), likes_seven);
+    let arguments = [
+        "run",
+        "--suite",
+        "randomness",
+        "--format",
+        "json",
+        "-M",
+        "seven",
+        "--sets",
+        "coin",
+        "--sequences",
+        "0",
+        "--relabellings",
+        "0",
+        "--wordings",
+        "1",
+        "--rounds",
+        "7",
+        "--depth",
+        "6",
+        "-o",
+        "r",
+    ];
+    let found = concord(folder.path(), &arguments).ok().json();
+    let games = &found["manifest"]["progress"]["seven"]["games"];
+    let count = |key: &str| usize::try_from(games[key].as_u64().unwrap()).unwrap();
+    // A token is a byte, so the rows that are needed are the distinct beginnings of what is asked, as text.
+    let typed: BTreeMap<String, Vec<String>> = [
+        ("sets", "coin"),
+        ("sequences", "0"),
+        ("relabellings", "0"),
+        ("wordings", "1"),
+        ("rounds", "7"),
+        ("depth", "6"),
+    ]
+    .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
+    .into();
+    let randomness = suite("randomness").unwrap();
+    let given = Given::new(randomness.options(), &typed, 0);
+    let (study, _) = randomness.begin(&given).unwrap();
+    let style = PromptStyle {
+        form: Form::Completion,
+        lead: " ",
+    };
+    let Step::Ask(rounds) = study.next(Subject { style }, &Readings::default()).unwrap() else {
+        panic!("nothing is asked");
+    };
+    let round = rounds.iter().find(|round| round.name == "games").unwrap();
+    let mut beginnings: HashSet<Vec<u8>> = HashSet::new();
+    let mut add = |text: &[u8]| {
+        for end in 1..=text.len() {
+            beginnings.insert(text[..end].to_vec());
+        }
+    };
+    for prompt in &round.prompts {
+        let Input::Text(text) = &prompt.input else {
+            panic!("{}: not a text", prompt.id);
+        };
+        add(text.as_bytes());
+        for read in &prompt.reads {
+            let Read::Strings(strings) = read else {
+                panic!("{read:?}")
+            };
+            for whole in strings.texts.iter().flat_map(|text| strings.whole(text)) {
+                let told = format!("{text}{whole}");
+                // The last token is read where nothing can go on with it, and a row where something can.
+                let last = usize::from(strings.end == End::Any);
+                add(&told.as_bytes()[..told.len() - last]);
+            }
+        }
+    }
+    assert_eq!(count("trie_rows"), beginnings.len());
+    assert_eq!(count("rows_computed"), beginnings.len());
+    let tree = round
+        .prompts
+        .iter()
+        .filter(|prompt| prompt.id.contains("games/rock"));
+    assert_eq!(tree.count(), 1093);
+}
+
+#[test]
+fn a_run_that_was_cut_off_draws_the_same_histories() {
+    let folder = tempfile::tempdir().unwrap();
+    write_checkpoint(&folder.path().join("seven"), likes_seven);
+    let run = |out: &str| {
+        let arguments = [
+            "run",
+            "--suite",
+            "randomness",
+            "--format",
+            "json",
+            "-M",
+            "seven",
+            "--sets",
+            "0-10",
+            "--sequences",
+            "2",
+            "--rounds",
+            "0",
+            "--relabellings",
+            "0",
+            "--wordings",
+            "2",
+            "-o",
+            out,
+        ];
+        concord(folder.path(), &arguments).ok().json()
+    };
+    let whole = run("whole");
+    // As if it had been stopped in its fourth draw.
+    let partial = folder.path().join("again.partial");
+    copy(&folder.path().join("whole"), &partial);
+    std::fs::remove_file(partial.join("findings.json")).unwrap();
+    for round in 5..=10 {
+        std::fs::remove_dir_all(partial.join(format!("own-{round}"))).unwrap();
+    }
+    let journal = partial.join("own-4/seven.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let kept: String = text.split_inclusive('\n').take(2).collect();
+    std::fs::write(&journal, kept).unwrap();
+    let again = run("again");
+    assert_eq!(again["findings"], whole["findings"]);
+    let progress = &again["manifest"]["progress"]["seven"];
+    assert_eq!(progress["own-3"]["resumed"], progress["own-3"]["prompts"]);
+    assert_eq!(progress["own-4"]["resumed"], 1);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
