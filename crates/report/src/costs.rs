@@ -31,6 +31,7 @@ fn line(name: &str, cost: &Value) -> Option<String> {
         rate("prompts_per_s"),
         rate("rows_per_s"),
     );
+    out.push_str(&later(cost));
     if let Some(texts) = cost.get("texts") {
         let of = |key: &str| texts.get(key).and_then(Value::as_f64).unwrap_or(0.0);
         let _ = write!(
@@ -47,4 +48,54 @@ fn line(name: &str, cost: &Value) -> Option<String> {
     }
     out.push('\n');
     Some(out)
+}
+
+/// What rounds after the first read, all together.
+fn later(cost: &Value) -> String {
+    let rounds = cost.as_object().into_iter().flat_map(|cost| cost.values());
+    let rounds: Vec<&Value> = rounds
+        .filter(|r| r.get("rows_computed").is_some())
+        .collect();
+    if rounds.is_empty() {
+        return String::new();
+    }
+    let sum = |key: &str| {
+        let values = rounds.iter().filter_map(|round| round.get(key)?.as_f64());
+        values.sum::<f64>()
+    };
+    let plural = if rounds.len() == 1 { "round" } else { "rounds" };
+    format!(
+        "; {} {plural} more: {:.0} prompts, {:.0} rows computed ({:.2} of the trie), {:.1} s",
+        rounds.len(),
+        sum("prompts"),
+        sum("rows_computed"),
+        sum("rows_computed") / sum("trie_rows").max(1.0),
+        sum("seconds"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn later_rounds_are_added_up() {
+        let round = |rows: u64| json!({ "prompts": 2, "rows_computed": rows, "trie_rows": rows, "seconds": 0.5 });
+        let mut cost = round(10);
+        cost["own-1"] = round(20);
+        cost["own-2"] = round(30);
+        // Of raters, one by one.
+        cost["stances"] = json!({ "itself": round(100) });
+        let Some(Exhibit::Note(text)) = costs([("m", &cost)]) else {
+            panic!("nothing is said");
+        };
+        assert!(
+            text.ends_with(
+                "; 2 rounds more: 4 prompts, 50 rows computed (1.00 of the trie), 1.0 s\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(costs([("m", &json!({ "prompts": 1, "resumed": 1 }))]), None);
+    }
 }

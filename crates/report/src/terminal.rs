@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// belong to a page.
 pub fn terminal(exhibits: &[Exhibit]) -> String {
     let shown = exhibits.iter().filter_map(|exhibit| match exhibit {
-        Exhibit::Lead(text) | Exhibit::Note(text) => Some(text.clone()),
+        Exhibit::Lead(text) | Exhibit::Note(text) => Some(wrapped(text, width())),
         Exhibit::Table(table) => Some(table_text(table)),
         Exhibit::Strip(strip) => Some(strip_text(strip)),
         Exhibit::Matrix(matrix) => Some(table_text(&as_table(matrix))),
@@ -25,20 +25,49 @@ pub fn table_text(table: &Table) -> String {
         return out;
     }
     if let Some(title) = &table.title {
-        let _ = writeln!(out, "{title}\n");
+        let end = if title.ends_with([':', ')']) { "" } else { ":" };
+        let _ = writeln!(out, "{title}{end}\n");
     }
     let mut cells = comfy_table::Table::new();
     cells
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(&table.header);
-    // A terminal that gives no width, or none to speak of, is no reason to put a letter on each line.
     if cells.width().is_some_and(|width| width < 20) {
         cells.set_width(80);
     }
     cells.add_rows(&table.rows);
     for line in cells.lines() {
         out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The width of the terminal, where there is one.
+fn width() -> Option<usize> {
+    let width = comfy_table::Table::new().width()?;
+    // A terminal that gives no width, or none to speak of, is no reason to put a letter on each line.
+    Some(if width < 20 { 80 } else { usize::from(width) })
+}
+
+/// Text whose lines are no longer than a width, broken at spaces, with a line end; as it is where no width is known.
+fn wrapped(text: &str, width: Option<usize>) -> String {
+    let mut out = String::new();
+    for line in text.trim_end_matches('\n').split('\n') {
+        let mut length = 0;
+        for (number, word) in line.split(' ').enumerate() {
+            let word_length = word.chars().count();
+            if number > 0 && width.is_some_and(|width| length + 1 + word_length > width) {
+                out.push('\n');
+                length = 0;
+            } else if number > 0 {
+                out.push(' ');
+                length += 1;
+            }
+            out.push_str(word);
+            length += word_length;
+        }
         out.push('\n');
     }
     out
@@ -130,6 +159,16 @@ mod tests {
             Exhibit::Note("note\n".to_owned()),
         ]);
         assert_eq!(text, "lead\n\nT:\n\n    a\n r  1\n\nnote\n");
+    }
+
+    #[test]
+    fn text_is_broken_where_it_would_not_fit() {
+        assert_eq!(
+            wrapped("a bb ccc\n\ndddd e", Some(4)),
+            "a bb\nccc\n\ndddd\ne\n"
+        );
+        assert_eq!(wrapped("a bb ccc", None), "a bb ccc\n");
+        assert_eq!(wrapped("  x y\n", Some(80)), "  x y\n");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The first checkpoint against each later one, wording by wording.
 
-use super::estimate::estimate;
 use super::measure::{CheckpointFindings, Quantity, SetFindings};
 use super::name::Carrier;
 use crate::Settings;
+use crate::shared::paired::{adjusted, paired_difference};
 use concord_findings::Estimate;
-use concord_stats::{benjamini_hochberg, paired_effect_size, sign_flip_test};
 use serde::Serialize;
 
 /// What is compared.
@@ -16,9 +15,6 @@ pub const COMPARED: [Quantity; 5] = [
     Quantity::Seven,
     Quantity::Mass,
 ];
-
-/// Differences below it are those of rounding.
-const ROUNDING: f64 = 1e-12;
 
 /// What a later checkpoint has more than the first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,28 +69,21 @@ pub(crate) fn chain(checkpoints: &[CheckpointFindings], settings: Settings) -> V
 }
 
 fn differences(base: &SetFindings, later: &SetFindings, settings: Settings) -> Vec<Difference> {
-    // Sums of the same numbers may differ in their last bits.
-    let unless_rounded = |difference: f64| {
-        if difference.abs() < ROUNDING {
-            0.0
-        } else {
-            difference
-        }
-    };
     let found = COMPARED.into_iter().filter_map(|quantity| {
         let pairs = base.wordings.iter().zip(&later.wordings);
-        let differences: Vec<f64> = pairs
-            .filter_map(|(a, b)| Some(b.quantities.get(&quantity)? - a.quantities.get(&quantity)?))
-            .map(unless_rounded)
-            .collect();
-        (!differences.is_empty()).then(|| Difference {
+        let pairs = pairs.filter_map(|(a, b)| {
+            let (a, b) = (a.quantities.get(&quantity)?, b.quantities.get(&quantity)?);
+            Some((*a, *b))
+        });
+        let found = paired_difference(pairs, "wording", settings)?;
+        Some(Difference {
             set: base.set.clone(),
             carrier: base.carrier,
             quantity,
-            p: sign_flip_test(&differences, settings.seed),
+            p: found.p,
             adjusted: None,
-            effect: paired_effect_size(&differences).filter(|d| d.abs() < 1.0 / ROUNDING.sqrt()),
-            estimate: estimate(&differences, "wording", settings),
+            effect: found.effect,
+            estimate: found.estimate,
         })
     });
     found.collect()
@@ -102,10 +91,8 @@ fn differences(base: &SetFindings, later: &SetFindings, settings: Settings) -> V
 
 /// Adjusts the tests of a family.
 fn adjust(differences: &mut [Difference]) {
-    let tested: Vec<f64> = differences.iter().filter_map(|of| of.p).collect();
-    let adjusted = benjamini_hochberg(&tested);
-    let with_p = differences.iter_mut().filter(|of| of.p.is_some());
-    for (difference, adjusted) in with_p.zip(adjusted) {
-        difference.adjusted = Some(adjusted);
+    let tested: Vec<Option<f64>> = differences.iter().map(|of| of.p).collect();
+    for (difference, adjusted) in differences.iter_mut().zip(adjusted(&tested)) {
+        difference.adjusted = adjusted;
     }
 }

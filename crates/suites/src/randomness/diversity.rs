@@ -1,10 +1,10 @@
 //! How different the poems of a checkpoint are from each other. Whether they are original or pleasant is not measured.
 
-use super::estimate::{estimate, gate};
 use super::name::{self, Place};
 use super::options::{Data, Options};
 use super::outcome::found;
 use super::plan::poem_places;
+use crate::shared::estimate::{estimate, gate};
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::Finish;

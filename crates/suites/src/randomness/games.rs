@@ -3,8 +3,6 @@
 //! The prompt tells the checkpoint's own moves alone. The opponent answers each round with the best answer to the distribution
 //! that was read, and enters in the payoff only; so a round has three branches, and the tree of moves is finite.
 
-use super::draw;
-use super::estimate::{estimate, gate};
 use super::name::{self, Place, places};
 use super::options::{Data, Options};
 use super::outcome::{Outcome, outcome};
@@ -12,6 +10,8 @@ use super::plan::{PREFILLED_LEADS, said, wordings};
 use super::sequences::begun;
 use super::sets::{Kind, end, spellings};
 use super::wordings::{Wording, Wordings};
+use crate::shared::draw;
+use crate::shared::estimate::{estimate, gate};
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::{Form, Prompt, Read, Strings};

@@ -2,7 +2,6 @@
 
 use super::chain::{ChainFindings, chain};
 use super::diversity::{self, DiversityFindings};
-use super::estimate::{estimate, gate};
 use super::games::{self, GameFindings};
 use super::name::{self, CARRIERS, Carrier};
 use super::options::{Data, Options};
@@ -11,6 +10,7 @@ use super::placebo::{self, PlaceboFindings};
 use super::plan::set_places;
 use super::sequences::{self, Reference, SequenceFindings};
 use super::sets::Set;
+use crate::shared::estimate::{estimate, gate};
 use crate::{CheckpointReadings, Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Measure, Verdict};
 use concord_stats::{

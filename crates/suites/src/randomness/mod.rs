@@ -10,8 +10,6 @@
 
 mod chain;
 mod diversity;
-mod draw;
-mod estimate;
 mod exhibits;
 mod games;
 #[cfg(test)]

@@ -4,14 +4,14 @@
 //! label equally often: what a checkpoint prefers of labels or places falls out of the mean for a number, and what it prefers
 //! of numbers out of the mean for a place.
 
-use super::draw;
-use super::estimate::{estimate, gate};
 use super::name::{self, CARRIERS, Carrier, Place, places};
 use super::options::{Data, LABELS, Options};
 use super::outcome::outcome;
 use super::plan::{leads, said, wordings};
 use super::sets::Set;
 use super::wordings::{Wording, fill};
+use crate::shared::draw;
+use crate::shared::estimate::{estimate, gate};
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::{End, Form, Prompt, Read, Strings};

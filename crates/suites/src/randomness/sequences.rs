@@ -3,14 +3,14 @@
 //! A history is drawn by the seed; what comes after it is read exactly. Everything that is counted is therefore an expectation
 //! over the next number, given the history (Rao and Blackwell), and only histories are sampled.
 
-use super::draw;
-use super::estimate::{estimate, gate};
 use super::name::{self, Histories, Place, places};
 use super::options::{Data, Options};
 use super::outcome::{Outcome, outcome};
 use super::plan::{FREE_LEADS, PREFILLED_LEADS, ask_for, said, wordings};
 use super::sets::Set;
 use super::wordings::fill;
+use crate::shared::draw;
+use crate::shared::estimate::{estimate, gate};
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::{Form, Prompt, Read};

@@ -213,7 +213,10 @@ fn repeats_of_drawn_sequences_are_as_in_the_reference() {
         let drawn: Vec<usize> = (0..10usize)
             .map(|at| {
                 let names = [sequence.to_string(), at.to_string()];
-                super::draw::below(11, super::draw::unit(9, &[&names[0], &names[1]]))
+                crate::shared::draw::below(
+                    11,
+                    crate::shared::draw::unit(9, &[&names[0], &names[1]]),
+                )
             })
             .collect();
         counts[repeats(&drawn)] += 1.0 / 20_000.0;
@@ -960,7 +963,7 @@ fn intervals_over_ten_wordings_hold_the_truth() {
     let normal = |run: usize, at: usize| -> f64 {
         let draws = (0..12).map(|k: usize| {
             let names = [run, at, k].map(|number| number.to_string());
-            super::draw::unit(17, &[&names[0], &names[1], &names[2]])
+            crate::shared::draw::unit(17, &[&names[0], &names[1], &names[2]])
         });
         draws.sum::<f64>() - 6.0
     };

@@ -8,10 +8,9 @@ use super::open::LOW_MASS;
 use super::plan::Place;
 use super::robustness::RowTrust;
 use crate::Settings;
+use crate::shared::paired::adjusted;
 use concord_questions::{QuestionFile, QuestionSet};
-use concord_stats::{
-    Distance, bca_mean, benjamini_hochberg, mean, paired_effect_size, sign_flip_test,
-};
+use concord_stats::{Distance, bca_mean, mean, paired_effect_size, sign_flip_test};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -383,12 +382,9 @@ fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicCom
             }
         })
         .collect();
-    let tested: Vec<usize> = (0..topics.len())
-        .filter(|at| topics[*at].p_value.is_some())
-        .collect();
-    let p_values: Vec<f64> = tested.iter().filter_map(|at| topics[*at].p_value).collect();
-    for (at, adjusted) in tested.into_iter().zip(benjamini_hochberg(&p_values)) {
-        topics[at].adjusted_p_value = Some(adjusted);
+    let tested: Vec<Option<f64>> = topics.iter().map(|topic| topic.p_value).collect();
+    for (topic, adjusted) in topics.iter_mut().zip(adjusted(&tested)) {
+        topic.adjusted_p_value = adjusted;
     }
     topics
 }

@@ -4,7 +4,9 @@ use super::answers::{AnswerTable, AnswersError, Source, reading, with_neutral};
 use super::language::seems_to_be;
 use super::name;
 use super::plan::{Abstention, Format, Options, sampled};
-use super::shown::{PresentedOptions, letters, next_token};
+use super::shown::PresentedOptions;
+use crate::ReadingError;
+use crate::shared::letters::{letters, next_token};
 use concord_questions::{Question, Stance};
 use concord_readings::{Finish, Reading};
 use concord_stats::{Distribution, mean};
@@ -112,7 +114,7 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
         for row in (0..file.questions.len()).filter(|row| chosen.has(&file.name, *row)) {
             let id = name::passage(&file.name, row);
             let Some(text) = reading(source.texts(), &id)?.generation() else {
-                return Err(AnswersError::Incomplete { id, what: "text" });
+                return Err(ReadingError::Incomplete { id, what: "text" }.into());
             };
             passages.asked += 1;
             let mut marks = Vec::new();
@@ -141,7 +143,7 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
     }
     let readers = source.stances().map(|(reader, stances)| {
         let answers = reader_answers(source, stances)?;
-        Ok((reader.clone(), answers))
+        Ok::<_, AnswersError>((reader.clone(), answers))
     });
     Ok(Some(OpenAnswers {
         passages,

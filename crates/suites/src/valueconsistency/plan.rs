@@ -4,6 +4,7 @@
 //! reader makes of those texts ([`plan_stances`]).
 
 use super::name;
+use crate::shared::orders::draw;
 use concord_questions::{
     Ask, Kind, PvqFile, PvqValue, Question, QuestionSet, SpokenOption, Stimuli, StimuliError,
     option_letter,
@@ -134,23 +135,6 @@ impl Options {
             Abstention::One | Abstention::All => self.orders_of(file, question),
         }
     }
-}
-
-/// A fair coin for one question, the same in every set that has it: FNV-1a over seed, file and text, finished by a 64-bit mixer.
-fn draw(seed: u64, file: &str, question: &str) -> bool {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let bytes = seed
-        .to_le_bytes()
-        .into_iter()
-        .chain(file.bytes())
-        .chain([0])
-        .chain(question.bytes());
-    for byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    (hash ^ (hash >> 33)) & 1 == 1
 }
 
 /// A question's place: the number of its file and its row.

@@ -3,7 +3,9 @@
 use super::answers::{AnswersError, reading};
 use super::name;
 use super::plan::{Options, static_value};
-use super::shown::{PresentedOptions, letters, next_token};
+use super::shown::PresentedOptions;
+use crate::ReadingError;
+use crate::shared::letters::{letters, next_token};
 use concord_questions::{PvqFile, QuestionSet, Stance};
 use concord_readings::Reading;
 use concord_stats::{Distribution, matching_test, mean, median};
@@ -141,8 +143,9 @@ fn of_file(
                 let letters = letters(next, &id, item.options.len())?;
                 by_order.extend(shown.stances(&letters));
             }
-            Distribution::average(&by_order).map_err(|_| AnswersError::NoReading {
-                id: name::portrait(&file.name, row, value, false),
+            Distribution::average(&by_order).map_err(|_| {
+                let id = name::portrait(&file.name, row, value, false);
+                ReadingError::NoReading { id }.into()
             })
         };
         let prompted: Vec<&str> = item

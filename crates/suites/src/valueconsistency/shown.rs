@@ -1,8 +1,7 @@
 //! From letters and texts, in the order in which options were shown, to stances.
 
-use super::answers::AnswersError;
-use concord_questions::{SpokenOption, Stance, option_letter};
-use concord_readings::{NextToken, Reading};
+use concord_questions::{SpokenOption, Stance};
+use concord_readings::NextToken;
 use concord_stats::Distribution;
 
 /// Options in file order, how they were shown, and the stances that a distribution is laid out over.
@@ -48,56 +47,6 @@ impl PresentedOptions<'_> {
         }
         Distribution::from_weights(weights).ok()
     }
-}
-
-/// The next-token answer of a reading.
-pub(crate) fn next_token<'a>(
-    reading: &'a Reading,
-    id: &str,
-) -> Result<&'a NextToken, AnswersError> {
-    reading
-        .next_token()
-        .ok_or_else(|| AnswersError::Incomplete {
-            id: id.to_owned(),
-            what: "letters",
-        })
-}
-
-/// The distribution over letters, renormalised over all spellings: the first letters of the alphabet, as many as there were options, in
-/// their order.
-pub(crate) fn letters(
-    next: &NextToken,
-    id: &str,
-    options: usize,
-) -> Result<Distribution, AnswersError> {
-    let are_asked = next.labels.len() == options
-        && next
-            .labels
-            .iter()
-            .enumerate()
-            .all(|(place, label)| label.label.chars().eq([option_letter(place)]));
-    if !are_asked {
-        let found: Vec<&str> = next
-            .labels
-            .iter()
-            .map(|label| label.label.as_str())
-            .take(27)
-            .collect();
-        return Err(AnswersError::OtherLabels {
-            id: id.to_owned(),
-            found: found.join(", "),
-            options,
-        });
-    }
-    let scores: Vec<f64> = next
-        .labels
-        .iter()
-        .map(|label| label.log_prob.get())
-        .collect();
-    Distribution::from_log_weights(&scores).map_err(|_| AnswersError::Incomplete {
-        id: id.to_owned(),
-        what: "letters",
-    })
 }
 
 /// The distribution over letters as the study's code reads it: from the five most probable tokens alone, each stripped of

@@ -7,6 +7,7 @@ use super::exhibits::exhibits;
 use super::options::{OPTIONS, options, without_effect};
 use super::plan::{Format, Options, plan, plan_stances, plan_texts};
 use super::{MeasureError, name, tables};
+use crate::shared::rating::by_text;
 use crate::{
     About, Asked, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
     Rating, Readings, Round, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,
@@ -117,18 +118,7 @@ impl Suite for ValueConsistency {
             return Ok(Vec::new());
         };
         let prompts = plan_stances(&data.set, data.stimuli()?, rater, options, texts)?;
-        let mut ratings: Vec<Rating> = Vec::new();
-        for prompt in prompts {
-            let text = name::text_of(&prompt.id);
-            match ratings.last_mut().filter(|last| last.text == text) {
-                Some(last) => last.prompts.push(prompt),
-                None => ratings.push(Rating {
-                    text,
-                    prompts: vec![prompt],
-                }),
-            }
-        }
-        Ok(ratings)
+        Ok(by_text(prompts, name::text_of))
     }
 
     fn measure(
@@ -348,9 +338,7 @@ fn notes(given: &Given, set: &QuestionSet, wordings: &[Stimuli], options: &Optio
 impl From<AnswersError> for SuiteError {
     fn from(error: AnswersError) -> Self {
         match &error {
-            AnswersError::NoReading { .. }
-            | AnswersError::Incomplete { .. }
-            | AnswersError::OtherLabels { .. } => Self::readings(error.to_string()),
+            AnswersError::Reading(error) => Self::readings(error.to_string()),
             _ => {
                 let help =
                     "answers are p(supports) for every row of a question file, in file order";

@@ -2,8 +2,9 @@
 
 use super::source::{Row, Source, column};
 use super::{Abstaining, AnswersError, reading, with_neutral};
+use crate::shared::letters::{letters, next_token};
 use crate::valueconsistency::name;
-use crate::valueconsistency::shown::{PresentedOptions, letters, next_token};
+use crate::valueconsistency::shown::PresentedOptions;
 use concord_questions::Stance;
 use concord_stats::{Distribution, mean};
 
@@ -42,7 +43,7 @@ fn of_row(
                 reversed,
                 layout,
             };
-            Ok((next.label_mass.get(), shown.stances(&letters)))
+            Ok::<_, AnswersError>((next.label_mass.get(), shown.stances(&letters)))
         };
         let id = name::abstaining(file, row.number, reversed);
         let (found, with) = answer(id, wide, count + 1)?;

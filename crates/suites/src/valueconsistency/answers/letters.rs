@@ -2,9 +2,10 @@
 
 use super::source::{Row, Source, column};
 use super::{Answers, AnswersError, reading};
+use crate::shared::letters::{letters, next_token};
 use crate::valueconsistency::name;
 use crate::valueconsistency::robustness::{OrderTrust, RobustnessStats, RowTrust};
-use crate::valueconsistency::shown::{letters, next_token, truncated_letters};
+use crate::valueconsistency::shown::truncated_letters;
 use concord_stats::Distribution;
 
 /// One question, read by letter.

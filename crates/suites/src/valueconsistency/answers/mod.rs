@@ -9,15 +9,16 @@ mod letters;
 mod source;
 mod texts;
 
+pub(crate) use crate::shared::reading;
 pub use given::from_given;
 pub use source::layout;
-pub(crate) use source::{Source, reading, with_neutral};
+pub(crate) use source::{Source, with_neutral};
 
 use super::open::{OpenAnswers, open_answers};
 use super::plan::{Abstention, Format, Options};
 use super::portraits::{PortraitAnswers, portrait_answers};
 use super::robustness::{Robustness, RowTrust};
-use crate::Readings;
+use crate::{ReadingError, Readings};
 use concord_questions::{Chosen, Question, QuestionSet};
 use concord_stats::Distribution;
 use std::collections::BTreeMap;
@@ -28,32 +29,9 @@ pub type AnswerTable = BTreeMap<String, Vec<Option<Distribution>>>;
 /// Why answers do not fit the questions.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswersError {
-    /// A prompt of the study has no reading.
-    #[error("no reading for prompt `{id}`")]
-    NoReading {
-        /// The prompt.
-        id: String,
-    },
-    /// A reading lacks what the study asks for.
-    #[error("the reading of prompt `{id}` has no {what}")]
-    Incomplete {
-        /// The prompt.
-        id: String,
-        /// What it lacks.
-        what: &'static str,
-    },
-    /// A reading is of other letters than those that were shown.
-    #[error(
-        "the reading of prompt `{id}` is of the labels {found}, where {options} options were shown"
-    )]
-    OtherLabels {
-        /// The prompt.
-        id: String,
-        /// The labels.
-        found: String,
-        /// How many options were shown.
-        options: usize,
-    },
+    /// Readings are not those that were asked for.
+    #[error(transparent)]
+    Reading(#[from] ReadingError),
     /// Answers are given for a file that is not among the questions.
     #[error("answers are given for `{file}`, which is not among the question files ({known})")]
     UnknownFile {
@@ -230,7 +208,7 @@ fn keep_rows<T>(table: &mut BTreeMap<String, Vec<T>>, chosen: &Chosen) {
 /// Makes answers of readings, of the chosen questions alone: the others have no answer.
 ///
 /// # Errors
-/// [`AnswersError::NoReading`], [`AnswersError::Incomplete`].
+/// [`AnswersError::Reading`].
 pub fn from_readings(
     set: &QuestionSet,
     options: &Options,

@@ -6,7 +6,6 @@ use crate::valueconsistency::plan::Options;
 use crate::valueconsistency::shown::PresentedOptions;
 use crate::{ById, Readings};
 use concord_questions::{Chosen, Question, QuestionFile, QuestionSet, Stance};
-use concord_readings::Reading;
 use concord_stats::Distribution;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -32,13 +31,6 @@ pub(crate) fn with_neutral(layout: &[Stance]) -> Vec<Stance> {
         layout.insert(0, Stance::Neutral);
     }
     layout
-}
-
-/// A prompt's reading.
-pub(crate) fn reading<'a>(readings: &'a ById, id: &str) -> Result<&'a Reading, AnswersError> {
-    readings
-        .get(id)
-        .ok_or_else(|| AnswersError::NoReading { id: id.to_owned() })
 }
 
 /// What answers are made of.

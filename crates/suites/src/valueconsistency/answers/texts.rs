@@ -2,6 +2,7 @@
 
 use super::source::{Row, Source, column};
 use super::{Answers, AnswersError, reading};
+use crate::ReadingError;
 use crate::valueconsistency::name;
 use concord_readings::Continuation;
 use concord_stats::Distribution;
@@ -41,12 +42,12 @@ fn scored(
             .continuations()
             .map(&score)
             .collect();
-        let incomplete = |what| AnswersError::Incomplete {
+        let incomplete = |what| ReadingError::Incomplete {
             id: id.clone(),
             what,
         };
         if scores.len() != row.question.options.len() {
-            return Err(incomplete("likelihood for each answer text"));
+            return Err(incomplete("likelihood for each answer text").into());
         }
         let options =
             Distribution::from_log_weights(&scores).map_err(|_| incomplete("finite likelihood"))?;

@@ -1,0 +1,12 @@
+//! What studies have in common: letters, orders, draws, ratings, means with gates, paired differences.
+
+pub(crate) mod draw;
+pub(crate) mod estimate;
+pub(crate) mod letters;
+pub(crate) mod orders;
+pub(crate) mod paired;
+pub(crate) mod rating;
+mod reading;
+
+pub use reading::ReadingError;
+pub(crate) use reading::reading;
