@@ -12,7 +12,9 @@ use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, Work};
 use concord_kernels::{Engine, KernelConfig};
 use concord_readings::{Input, Prompt, Read};
-use concord_scorer::{Demand, LabelTable, MemoryPlan, Plan, Scorer, Spill, Wanted, human};
+use concord_scorer::{
+    Demand, LabelTable, MemoryPlan, Plan, SchedulePreference, Scorer, Spill, human,
+};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -101,7 +103,7 @@ fn line(snapshot: &Snapshot, length: usize, count: usize) -> Result<(), Box<dyn 
     };
     let before = resident();
     let spill = Spill::within(std::env::temp_dir());
-    let memory = MemoryPlan::new(&[demand], Wanted::Auto, before, None, &spill)?;
+    let memory = MemoryPlan::new(&[demand], SchedulePreference::Auto, before, None, &spill)?;
     let decoder = Decoder::load(snapshot, dtype, config)?;
     let scorer = Scorer::with_table(snapshot, &decoder, table);
     let begun = Instant::now();

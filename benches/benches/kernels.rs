@@ -4,8 +4,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use concord_kernels::{
-    Activation, AttentionShape, KvPath, Matrix, Norm, Operands, PassRows, Path, RopeTable, Scores,
-    Vector, norm, rotate, summarise, trie_attention,
+    Activation, AttentionShape, CpuKvPrefix, Isa, Matrix, Norm, Operands, PassRows, RopeTable,
+    Scores, Vector, norm, rotate, summarise, trie_attention,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -26,9 +26,9 @@ fn noise(rows: usize, columns: usize) -> Tensor {
 /// Every path at the sizes of real layers; elements are floating-point operations.
 fn products(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("products");
-    let paths = Path::ALL
+    let paths = Isa::ALL
         .into_iter()
-        .filter(|path| path.is_available() && *path != Path::Portable);
+        .filter(|path| path.is_available() && *path != Isa::Portable);
     for path in paths {
         let operands = if path.has_bf16() {
             Operands::Bf16
@@ -62,7 +62,7 @@ fn products(criterion: &mut Criterion) {
 fn kernels(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kernels");
     group.throughput(Throughput::Elements(ROWS as u64));
-    let bf16 = Path::best().has_bf16();
+    let bf16 = Isa::best().has_bf16();
     let operands = if bf16 { Operands::Bf16 } else { Operands::F32 };
     let x = noise(ROWS, HIDDEN);
     let own = Norm {
@@ -75,7 +75,7 @@ fn kernels(criterion: &mut Criterion) {
     });
     let pack = |outer: usize, inner: usize, gated: bool| {
         let weight = noise(outer, inner).to_dtype(operands.dtype()).unwrap();
-        Matrix::pack(&weight, gated, operands, Path::best()).unwrap()
+        Matrix::pack(&weight, gated, operands, Isa::best()).unwrap()
     };
     let (plain, gated) = (pack(2 * MLP, HIDDEN, false), pack(2 * MLP, HIDDEN, true));
     let rounded = x.to_dtype(operands.dtype()).unwrap();
@@ -101,7 +101,7 @@ fn kernels(criterion: &mut Criterion) {
         .take(ROWS)
         .collect();
     let rows = PassRows::new(Arc::clone(&depths), None);
-    let (qkv, carried) = (noise(ROWS, shape.qkv_width()), KvPath::new(shape));
+    let (qkv, carried) = (noise(ROWS, shape.qkv_width()), CpuKvPrefix::new(shape));
     group.bench_function("trie attention at 96 tokens (rows)", |b| {
         b.iter(|| {
             trie_attention(

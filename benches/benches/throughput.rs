@@ -14,7 +14,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
 use concord_questions::QuestionSet;
-use concord_scorer::Wanted;
+use concord_scorer::SchedulePreference;
 use concord_session::bench::{Bench, Record, measure};
 use concord_session::{DeviceChoice, MachineOptions, Unseen};
 use concord_suites::valueconsistency::benched;
@@ -29,7 +29,7 @@ struct Arguments {
     presets: Vec<String>,
     limit: Option<usize>,
     repeats: usize,
-    schedule: Wanted,
+    schedule: SchedulePreference,
     device: DeviceChoice,
     save: String,
     baseline: Option<String>,
@@ -41,7 +41,7 @@ impl Arguments {
             presets: Vec::new(),
             limit: None,
             repeats: 2,
-            schedule: Wanted::Auto,
+            schedule: SchedulePreference::Auto,
             device: DeviceChoice::Cpu,
             save: "new".to_owned(),
             baseline: None,
@@ -67,9 +67,9 @@ impl Arguments {
                 "--repeats" => arguments.repeats = number()?,
                 "--schedule" => {
                     arguments.schedule = match value.as_str() {
-                        "pass-major" => Wanted::PassMajor,
-                        "layer-major" => Wanted::LayerMajor,
-                        "spilled" => Wanted::Spilled,
+                        "pass-major" => SchedulePreference::PassMajor,
+                        "layer-major" => SchedulePreference::LayerMajor,
+                        "spilled" => SchedulePreference::Spilled,
                         other => return Err(format!("no schedule `{other}`")),
                     };
                 }

@@ -6,7 +6,7 @@ use crate::{test, test_with_gpu};
 use candle_core::{DType, Device};
 use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::Decoder;
-use concord_kernels::{Engine, Gpu, GpuConfig, Held, KernelConfig, SelfTest};
+use concord_kernels::{Engine, Gpu, GpuConfig, KernelConfig, SelfTest, WeightFormat};
 use concord_readings::{Answer, End, Prompt, Read, Reading, Sampling, Strings};
 use concord_scorer::{Counts, Schedule, Scorer, Spill};
 use libtest_mimic::Trial;
@@ -61,7 +61,7 @@ fn gpu(rows_per_pass: usize) -> Arc<Gpu> {
 }
 
 fn on(gpu: &Arc<Gpu>) -> Engine {
-    Engine::Cuda(Arc::clone(gpu), Held::Whole)
+    Engine::Cuda(Arc::clone(gpu), WeightFormat::Native)
 }
 
 fn load(engine: &Engine, snapshot: &Snapshot, dtype: DType) -> Decoder {
@@ -398,11 +398,11 @@ fn eight_bits() {
         Scorer::new(&snapshot, &decoder).score(&prompts).unwrap().0
     };
     let path = KernelConfig::cpu().path;
-    let cpu = read(&Engine::Cpu(path, Held::Int8));
-    let found = read(&Engine::Cuda(Arc::clone(&gpu), Held::Int8));
+    let cpu = read(&Engine::Cpu(path, WeightFormat::Int8));
+    let found = read(&Engine::Cuda(Arc::clone(&gpu), WeightFormat::Int8));
     let difference = largest_difference(&found, &cpu);
     assert!(difference < 2e-3, "{difference}");
-    let whole = read(&Engine::Cpu(path, Held::Whole));
+    let whole = read(&Engine::Cpu(path, WeightFormat::Native));
     let difference = largest_difference(&whole, &cpu);
     assert!(difference > 1e-3 && difference < 1.0, "{difference}");
 }

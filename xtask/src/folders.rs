@@ -128,7 +128,7 @@ fn check_run(folder: &Path) -> Result<()> {
     let read = read.collect::<Result<Vec<_>>>()?;
     let found = study.measure(Settings::default(), &read)?;
     serde_json::to_vec(&found.json())?;
-    let shown = found.exhibits(&Show { published: true });
+    let shown = found.exhibits(Show { published: true });
     drop((terminal(&shown), page("run", &[], &shown)));
     drop(found.tables());
     Ok(())

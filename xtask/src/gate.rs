@@ -3,7 +3,7 @@
 //! Counts alone are compared: they depend on no machine, and differ only where a change made them.
 
 use anyhow::{Context, Result, bail};
-use concord_scorer::Wanted;
+use concord_scorer::SchedulePreference;
 use concord_session::bench::{Bench, Record, measure};
 use concord_session::{DeviceChoice, Event, MachineOptions, Unseen};
 use concord_suites::valueconsistency::benched;
@@ -16,7 +16,10 @@ pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
     let mut set = concord_questions::demo()?;
     set.keep_first_originals(1);
     let (mut records, mut worse) = (Vec::new(), Vec::new());
-    for schedule in [Wanted::PassMajor, Wanted::LayerMajor] {
+    for schedule in [
+        SchedulePreference::PassMajor,
+        SchedulePreference::LayerMajor,
+    ] {
         let bench = Bench {
             preset: "smollm2-135m",
             machine: MachineOptions {

@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
     concord_checkpoint::render_apart(own_program(), None);
     concord_session::keep_freed();
     output::let_writes_fail();
-    if !concord_kernels::Path::is_supported_processor() {
+    if !concord_kernels::Isa::is_supported_processor() {
         let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";
         let message = "this processor has no AVX2, which the program needs";
         let failure = Failure::new(ExitStatus::Device, message, help);

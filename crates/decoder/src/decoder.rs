@@ -3,7 +3,7 @@
 use crate::DecoderError;
 use crate::clock::{Times, Work};
 use crate::frequencies::{Frequencies, frequencies};
-use crate::layer::{Around, Attending, Layer, Ropes, State, Stop, attention_shape};
+use crate::layer::{KvSource, Layer, LayerContext, LayerError, Ropes, State, attention_shape};
 use crate::parameters::Loader;
 use crate::pass::Pass;
 use crate::stream::{LayerStream, Origin};
@@ -11,8 +11,8 @@ use crate::tree::{KvBranch, KvPlace, KvTree};
 use candle_core::{DType, Tensor};
 use concord_checkpoint::{Adapter, DecoderSpec, Positions, Rope, Snapshot};
 use concord_kernels::{
-    Carried, Engine, Head, Held, KernelConfig, KernelError, List, Norm, PageRows, Role, RopeTable,
-    Rows, Weight,
+    Engine, Head, KernelConfig, KernelError, KvPrefix, List, Norm, PageRows, RopeTable, RowUse,
+    Rows, Weight, WeightFormat,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct Session {
     positions: usize,
     length_class: usize,
     ropes: Ropes,
-    carried: Vec<Carried>,
+    carried: Vec<KvPrefix>,
     /// Where the time of its passes went.
     pub times: Times,
 }
@@ -61,7 +61,7 @@ impl Decoder {
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
         Self::load_on(
-            &Engine::Cpu(config.path, Held::Whole),
+            &Engine::Cpu(config.path, WeightFormat::Native),
             snapshot,
             dtype,
             config,
@@ -78,7 +78,7 @@ impl Decoder {
         config: KernelConfig,
     ) -> Result<Self, DecoderError> {
         Self::streamed_on(
-            &Engine::Cpu(config.path, Held::Whole),
+            &Engine::Cpu(config.path, WeightFormat::Native),
             snapshot,
             dtype,
             config,
@@ -426,7 +426,7 @@ impl Decoder {
             times,
             ..
         } = session;
-        let around = Around {
+        let around = LayerContext {
             spec: self.spec(),
             ropes,
             depths: &pass.depths,
@@ -440,11 +440,11 @@ impl Decoder {
         let qkv = layer.qkv(&state.normed, &around, times)?;
         keep(index, &qkv)?;
         let mut attending = Some(&pass.rows);
-        let mut role = Role::Pass;
+        let mut role = RowUse::Pass;
         if index + 1 == self.spec().layers.len() {
             // In the last layer the rows that nobody reads are needed for their keys and values alone.
             attending = pass.readers.as_ref();
-            role = Role::Few;
+            role = RowUse::Few;
             if let Some(readers) = attending {
                 let select = |rows: &Rows| self.engine().select(rows, readers.queries(), role);
                 state = State {
@@ -455,7 +455,7 @@ impl Decoder {
         }
         let path = &mut carried[index];
         if let Some(attending) = attending {
-            let attending = Attending::Trie {
+            let attending = KvSource::Trie {
                 carried: path,
                 rows: attending,
                 role,
@@ -503,7 +503,7 @@ impl Decoder {
         });
         let rows = PageRows::new(tables.collect(), depths);
         let depths = List::new(rows.depths.clone().into());
-        let around = Around {
+        let around = LayerContext {
             spec: self.spec(),
             ropes: &session.ropes,
             depths: &depths,
@@ -511,7 +511,7 @@ impl Decoder {
             rows_as: self.rows_as(),
         };
         let times = &mut session.times;
-        let mut hidden = self.embedded(tokens, depths.get(), Role::Texts)?;
+        let mut hidden = self.embedded(tokens, depths.get(), RowUse::Texts)?;
         for index in 0..self.spec().layers.len() {
             let layer = self.layer(index, true)?;
             self.enter_place(2 * index);
@@ -520,7 +520,7 @@ impl Decoder {
             self.enter_place(2 * index + 1);
             let qkv = layer.qkv(&state.normed, &around, times)?;
             let pages = &mut tree.layers[index];
-            let attending = Attending::Pages { pages, rows: &rows };
+            let attending = KvSource::Pages { pages, rows: &rows };
             layer
                 .finish(&mut state, &qkv, attending, &around, times)
                 .map_err(|stop| stopped(stop, || within(index)))?;
@@ -537,11 +537,11 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::Tensor`].
     pub fn embed(&self, pass: &Pass) -> Result<Rows, DecoderError> {
-        Ok(self.embedded(&pass.tokens, pass.rows.depths(), Role::Pass)?)
+        Ok(self.embedded(&pass.tokens, pass.rows.depths(), RowUse::Pass)?)
     }
 
     /// The embeddings of tokens at their depths.
-    fn embedded(&self, tokens: &[u32], depths: &[u32], role: Role) -> Result<Rows, KernelError> {
+    fn embedded(&self, tokens: &[u32], depths: &[u32], role: RowUse) -> Result<Rows, KernelError> {
         let table = self.embedding.as_ref().unwrap_or(&self.head.weight);
         let (learned, scale) = (self.positions.as_ref(), self.spec().embedding_scale);
         self.engine()
@@ -576,10 +576,10 @@ impl Origin {
     }
 }
 
-fn stopped(stop: Stop, place: impl Fn() -> String) -> DecoderError {
+fn stopped(stop: LayerError, place: impl Fn() -> String) -> DecoderError {
     match stop {
-        Stop::NotFinite => DecoderError::NotFinite { place: place() },
-        Stop::Kernel(error) => error.into(),
+        LayerError::NotFinite => DecoderError::NotFinite { place: place() },
+        LayerError::Kernel(error) => error.into(),
     }
 }
 

@@ -7,8 +7,8 @@ use crate::parameters::{Linear, Loader};
 use candle_core::DType;
 use concord_checkpoint::{DecoderSpec, LayerSpec, QkNorm};
 use concord_kernels::{
-    AttentionShape, Carried, Engine, KernelError, List, Norm, PageRows, Pages, PassRows, Role,
-    RopeTable, Rows, Scores,
+    AttentionShape, Engine, KernelError, KvPrefix, List, Norm, PageRows, Pages, PassRows,
+    RopeTable, RowUse, Rows, Scores,
 };
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) struct Layer {
 }
 
 /// What surrounds a layer in one pass.
-pub(crate) struct Around<'a> {
+pub(crate) struct LayerContext<'a> {
     pub spec: &'a DecoderSpec,
     pub ropes: &'a Ropes,
     /// The depth of each row.
@@ -40,13 +40,13 @@ pub(crate) struct Around<'a> {
 }
 
 /// Where queries find keys and values.
-pub(crate) enum Attending<'a> {
+pub(crate) enum KvSource<'a> {
     /// Among the rows of a pass and the path that it was handed.
     Trie {
-        carried: &'a Carried,
+        carried: &'a KvPrefix,
         rows: &'a PassRows,
         /// What the querying rows are for.
-        role: Role,
+        role: RowUse,
     },
     /// On paths that are kept in pages.
     Pages {
@@ -104,9 +104,9 @@ impl Layer {
     pub fn begin(
         &self,
         hidden: Rows,
-        around: &Around<'_>,
+        around: &LayerContext<'_>,
         times: &mut Times,
-    ) -> Result<State, Stop> {
+    ) -> Result<State, LayerError> {
         let normed = match &self.input_norm {
             Some(own) => times.of(Work::Norms, || around.normed(&hidden, own))?,
             // The stream is changed before everything that takes it as it was has taken it.
@@ -123,7 +123,7 @@ impl Layer {
     pub fn qkv(
         &self,
         normed: &Rows,
-        around: &Around<'_>,
+        around: &LayerContext<'_>,
         times: &mut Times,
     ) -> Result<Rows, KernelError> {
         let (spec, engine) = (around.spec, around.engine);
@@ -158,20 +158,20 @@ impl Layer {
         &self,
         state: &mut State,
         qkv: &Rows,
-        attending: Attending<'_>,
-        around: &Around<'_>,
+        attending: KvSource<'_>,
+        around: &LayerContext<'_>,
         times: &mut Times,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), LayerError> {
         let (spec, engine, rows_as) = (around.spec, around.engine, around.rows_as);
         let shape = attention_shape(spec);
         let State { hidden, normed } = state;
         let attended = times.of(Work::Attention, || match attending {
-            Attending::Trie {
+            KvSource::Trie {
                 carried,
                 rows,
                 role,
             } => engine.trie_attention(qkv, carried, rows, shape, self.scores, rows_as, role),
-            Attending::Pages { pages, rows } => {
+            KvSource::Pages { pages, rows } => {
                 engine.page_attention(qkv, pages, rows, self.scores, rows_as)
             }
         })?;
@@ -216,12 +216,12 @@ impl Layer {
     }
 }
 
-impl Around<'_> {
+impl LayerContext<'_> {
     /// The norm of rows that are finite.
-    pub fn normed(&self, x: &Rows, own: &Norm) -> Result<Rows, Stop> {
+    pub fn normed(&self, x: &Rows, own: &Norm) -> Result<Rows, LayerError> {
         self.engine
             .norm(x, own, self.rows_as)?
-            .ok_or(Stop::NotFinite)
+            .ok_or(LayerError::NotFinite)
     }
 
     fn add_normed(
@@ -230,24 +230,24 @@ impl Around<'_> {
         delta: &Rows,
         scale: f64,
         own: &Norm,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), LayerError> {
         if self.engine.add_normed(hidden, delta, scale, own)? {
             Ok(())
         } else {
-            Err(Stop::NotFinite)
+            Err(LayerError::NotFinite)
         }
     }
 }
 
 /// Why a layer stopped.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum LayerError {
     /// Rows that went into a norm are no longer finite.
     NotFinite,
     Kernel(KernelError),
 }
 
-impl From<KernelError> for Stop {
+impl From<KernelError> for LayerError {
     fn from(error: KernelError) -> Self {
         Self::Kernel(error)
     }

@@ -5,7 +5,7 @@ use crate::parameters::{Linear, Loader};
 use concord_checkpoint::{
     Activation, DecoderSpec, ExpertParameters, Mlp as MlpSpec, MlpKind, MlpParameters,
 };
-use concord_kernels::{Engine, KernelError, Role, Rows, Weight};
+use concord_kernels::{Engine, KernelError, RowUse, Rows, Weight};
 use std::sync::Arc;
 
 /// Gate and up, and down.
@@ -178,7 +178,7 @@ impl Mixture {
                 continue;
             }
             let (rows, weights): (Vec<u32>, Vec<f32>) = routed.iter().copied().unzip();
-            let out = expert.forward(engine, &engine.select(x, &rows, Role::Few)?)?;
+            let out = expert.forward(engine, &engine.select(x, &rows, RowUse::Few)?)?;
             let sums = match &mut sums {
                 Some(sums) => sums,
                 none => none.insert(engine.zeros_like(x)?),

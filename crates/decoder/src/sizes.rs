@@ -5,7 +5,7 @@ use crate::parameters::Loader;
 use crate::stream::Origin;
 use candle_core::DType;
 use concord_checkpoint::{LayerParameters, MlpKind, Order, Parameter, Product, Snapshot};
-use concord_kernels::{Engine, Held};
+use concord_kernels::{Engine, WeightFormat};
 
 /// Bytes of weights as a decoder holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Decoder {
             let shared = loaded && !adapter.is_some_and(|adapter| adapter.changes(parameter));
             if shared { 0 } else { bytes }
         };
-        let of_head = engine_bytes(&loader, head, Held::Whole);
+        let of_head = engine_bytes(&loader, head, WeightFormat::Native);
         sizes.outer += taken(head, of_head);
         sizes.reading_head = taken(head, of_head + in_file(&loader, head));
         let tables = outer.head.as_ref().map(|_| &outer.embedding);
@@ -92,7 +92,7 @@ impl Decoder {
             let layers = 0..snapshot.spec.layers.len();
             let whole = layers.flat_map(|index| {
                 let layer = snapshot.spec.layer(index);
-                let whole = |weight| engine_bytes(&loader, weight, Held::Whole);
+                let whole = |weight| engine_bytes(&loader, weight, WeightFormat::Native);
                 weights(&layer).into_iter().map(whole).collect::<Vec<_>>()
             });
             sizes.reading = whole.max().unwrap_or(0);
@@ -124,7 +124,7 @@ fn packed(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
     engine_bytes(loader, parameter, loader.engine.held())
 }
 
-fn engine_bytes(loader: &Loader<'_>, parameter: &Parameter, held: Held) -> u64 {
+fn engine_bytes(loader: &Loader<'_>, parameter: &Parameter, held: WeightFormat) -> u64 {
     let inner = parameter.shape.get(1).copied().unwrap_or(1);
     let (stored, dtype) = (loader.held(parameter), loader.dtype);
     let shape = (parameter.shape[0], inner);
@@ -134,7 +134,7 @@ fn engine_bytes(loader: &Loader<'_>, parameter: &Parameter, held: Held) -> u64 {
 /// A table that is looked up: on the host as it is in the file, on a GPU as products multiply.
 fn table_bytes(loader: &Loader<'_>, parameter: &Parameter) -> u64 {
     match loader.engine.gpu() {
-        Some(_) => engine_bytes(loader, parameter, Held::Whole),
+        Some(_) => engine_bytes(loader, parameter, WeightFormat::Native),
         None => in_file(loader, parameter),
     }
 }

@@ -1,6 +1,6 @@
 //! Sizes tuned by device class: `kernels-config/*.toml`.
 
-use crate::Path;
+use crate::Isa;
 use serde::Deserialize;
 
 /// Sizes of one device class.
@@ -18,8 +18,8 @@ pub struct KernelConfig {
     /// The most memory that keys and values of texts may take, in MiB.
     pub kv_mib: usize,
     /// The instructions that products run on.
-    #[serde(skip, default = "Path::best")]
-    pub path: Path,
+    #[serde(skip, default = "Isa::best")]
+    pub path: Isa,
 }
 
 impl KernelConfig {
@@ -31,7 +31,7 @@ impl KernelConfig {
             waiting_rows: 256,
             texts: 128,
             kv_mib: 2048,
-            path: Path::best(),
+            path: Isa::best(),
         };
         // The embedded table parses, or this module's test fails.
         toml::from_str(include_str!("../../../kernels-config/cpu.toml")).unwrap_or(fallback)

@@ -120,13 +120,13 @@ pub(crate) fn activated(x: &Tensor, gated: bool, activation: Activation) -> Resu
 
 /// The keys and values of one path, by depth.
 #[derive(Clone)]
-pub struct GenericPath {
+pub struct GenericKvPrefix {
     shape: AttentionShape,
     /// `[entries, 2 · kv_heads · head_dim]`
     values: Option<Tensor>,
 }
 
-impl GenericPath {
+impl GenericKvPrefix {
     /// A path of no rows.
     pub fn new(shape: AttentionShape) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl GenericPath {
         }
     }
 
-    /// As [`crate::KvPath::advance`].
+    /// As [`crate::CpuKvPrefix::advance`].
     pub(crate) fn advance(&mut self, qkv: &Tensor, kept: usize, rows: &[u32]) -> Result<()> {
         let mut parts = Vec::new();
         if let Some(values) = &self.values
@@ -161,7 +161,7 @@ impl GenericPath {
 /// As [`crate::trie_attention`], with the mask written out: row `k` is visible to row `q` where `k <= q < end[k]`.
 pub(crate) fn trie_attention(
     qkv: &Tensor,
-    carried: &GenericPath,
+    carried: &GenericKvPrefix,
     rows: &PassRows,
     shape: AttentionShape,
     scores: Scores,

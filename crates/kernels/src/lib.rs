@@ -36,20 +36,21 @@ mod vector;
 
 pub use activation::{Activation, activation_reference};
 pub use attention::{
-    AttentionShape, KvPages, KvPath, PageRows, PassRows, Scores, page_attention, trie_attention,
-    trie_attention_reference,
+    AttentionShape, CpuKvPrefix, KvPages, PageRows, PassRows, Scores, page_attention,
+    trie_attention, trie_attention_reference,
 };
 pub use choice::{Choice, Chosen, choose};
 pub use config::KernelConfig;
-pub use engine::{Carried, Engine, Head, List, OnHost, Pages, Pending, Role, Rows, Weight};
+pub use engine::{Engine, Head, KvPrefix, List, OnHost, Pages, Pending, RowUse, Rows, Weight};
 pub use error::KernelError;
-pub use generic::GenericPath;
+pub use generic::GenericKvPrefix;
 pub use gpu::{
-    Check, Gpu, GpuConfig, GpuDescription, GpuError, GpuMatrix, GpuPages, GpuPath, GpuRows,
-    GpuState, Held, Mark, SelfTest, Tiles, compile_kernels, gpu_count, gpu_state, look_for_cuda_in,
+    Check, Gpu, GpuConfig, GpuDescription, GpuError, GpuKvPrefix, GpuMatrix, GpuPages, GpuRows,
+    GpuState, Mark, SelfTest, Tiles, WeightFormat, compile_kernels, gpu_count, gpu_state,
+    look_for_cuda_in,
 };
 pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
-pub use product::{Matrix, Operands, Path, product_reference};
+pub use product::{Isa, Matrix, Operands, product_reference};
 pub use rope::{RopeTable, rotate, rotate_reference};
 pub use softmax::{Summary, scale, softcap, summarise, summarise_reference};
 pub use threads::awake;

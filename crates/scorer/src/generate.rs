@@ -9,7 +9,7 @@ use crate::tokenised::tokens_of;
 use crate::{Scorer, ScorerError, Trie};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, KvBranch, KvTree, Pass, Session};
-use concord_kernels::{Choice, Role, Rows, awake};
+use concord_kernels::{Choice, RowUse, Rows, awake};
 use concord_readings::{Answer, Finish, Generation, LogProb, Prompt, Read, Reading, Sampling};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -168,7 +168,7 @@ fn repeats(tokens: &[u32]) -> bool {
 }
 
 /// What is asked, what is being written and where its K/V are.
-struct Desk<'a> {
+struct DecodeBatch<'a> {
     scorer: &'a Scorer<'a>,
     decoder: &'a Decoder,
     prompts: &'a [Prompt],
@@ -301,7 +301,7 @@ impl Scorer<'_> {
         let pages = room.clamp(largest, largest * config.texts.min(tasks.len()).max(1));
         let positions = tasks.iter().map(|task| task.tokens.len() + task.most).max();
         let mut session = decoder.session(positions.unwrap_or(1))?;
-        let mut desk = Desk {
+        let mut desk = DecodeBatch {
             scorer: self,
             decoder,
             prompts,
@@ -374,7 +374,7 @@ impl Scorer<'_> {
     }
 }
 
-impl Desk<'_> {
+impl DecodeBatch<'_> {
     /// Takes prompts that there is room for, computes them and writes the first token after each. Returns the texts that
     /// end there.
     fn begin(&mut self, session: &mut Session) -> Result<Ended, ScorerError> {
@@ -460,7 +460,7 @@ impl Desk<'_> {
                 .iter()
                 .map(|row| read.partition_point(|read| read < row));
             let rows: Vec<u32> = rows.filter_map(|row| u32::try_from(row).ok()).collect();
-            states.push(decoder.engine().select(&hidden, &rows, Role::Head)?);
+            states.push(decoder.engine().select(&hidden, &rows, RowUse::Head)?);
         }
         for copy in copies {
             tree.copy(copy)?;
@@ -470,7 +470,7 @@ impl Desk<'_> {
             let id = &self.prompts[task.number].id;
             self.texts.push(Text::new(task, branch, id));
         }
-        Ok(decoder.engine().joined(&states, Role::Head)?)
+        Ok(decoder.engine().joined(&states, RowUse::Head)?)
     }
 
     /// Computes the last token of every text and writes the next. Returns the texts that end there.
@@ -497,7 +497,7 @@ impl Desk<'_> {
         let mut chosen = Vec::with_capacity(texts.len());
         let scorer = self.scorer;
         let (decoder, engine) = (self.decoder, self.decoder.engine());
-        let hidden = engine.joined(std::slice::from_ref(hidden), Role::Head)?;
+        let hidden = engine.joined(std::slice::from_ref(hidden), RowUse::Head)?;
         let most = decoder.config().head_rows;
         for first in (0..texts.len()).step_by(most) {
             let rows = first..texts.len().min(first + most);

@@ -2,7 +2,7 @@
 
 use crate::ScorerError;
 use crate::kept::KeptRows;
-use concord_kernels::{Engine, OnHost, Role, Rows};
+use concord_kernels::{Engine, OnHost, RowUse, Rows};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -63,18 +63,20 @@ impl HiddenStore {
         match self {
             Self::Device(streams) => match streams[pass].take() {
                 Some(stream) => Ok(stream),
-                None => Ok(engine.from_host(Vec::new(), 1, Role::Pass)?),
+                None => Ok(engine.from_host(Vec::new(), 1, RowUse::Pass)?),
             },
             Self::Host(host) => {
                 if host.arriving.iter().any(|(arriving, _)| *arriving == pass) {
                     host.settle(0)?;
                 }
                 let stream = std::mem::take(&mut host.streams[pass]);
-                Ok(engine.from_host(stream, host.hidden, Role::Pass)?)
+                Ok(engine.from_host(stream, host.hidden, RowUse::Pass)?)
             }
-            Self::File(file) => Ok(engine.from_host(file.read(pass)?, file.hidden, Role::Pass)?),
+            Self::File(file) => {
+                Ok(engine.from_host(file.read(pass)?, file.hidden, RowUse::Pass)?)
+            }
             Self::Kept(kept) => {
-                Ok(engine.from_host(kept.read(pass)?, kept.hidden(), Role::Pass)?)
+                Ok(engine.from_host(kept.read(pass)?, kept.hidden(), RowUse::Pass)?)
             }
         }
     }
@@ -226,7 +228,7 @@ mod tests {
 
     fn stream(rows: usize, first: f32) -> Rows {
         let values = (0..rows * 3).map(|i| first + i as f32).collect();
-        Engine::cpu().from_host(values, 3, Role::Pass).unwrap()
+        Engine::cpu().from_host(values, 3, RowUse::Pass).unwrap()
     }
 
     #[test]

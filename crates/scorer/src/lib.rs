@@ -26,7 +26,9 @@ mod worker;
 pub use error::ScorerError;
 pub use generate::{GenerationCounts, GenerationProgress};
 pub use labels::LabelTable;
-pub use memory::{Demand, Keep, MemoryPlan, Schedule, Spill, TooLarge, Wanted, human};
+pub use memory::{
+    Demand, Keep, MemoryPlan, OverBudget, Schedule, SchedulePreference, Spill, human,
+};
 pub use plan::Plan;
 pub use scorer::{Counts, Progress, Scorer};
 pub use tokenised::{lengths, possible_lengths};

@@ -4,7 +4,7 @@ use crate::Plan;
 use candle_core::DType;
 use concord_checkpoint::{DecoderSpec, Mlp, Snapshot};
 use concord_decoder::{Decoder, DecoderError, KvTree, WeightSizes};
-use concord_kernels::{Engine, Held, KernelConfig};
+use concord_kernels::{Engine, KernelConfig, WeightFormat};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -104,7 +104,7 @@ impl Schedule {
 
 /// Which schedule is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wanted {
+pub enum SchedulePreference {
     /// The first that fits: pass-major, layer-major, layer-major with a file.
     #[default]
     Auto,
@@ -196,7 +196,7 @@ pub struct MemoryPlan {
 /// No schedule fits.
 #[derive(Debug, thiserror::Error)]
 #[error("the run takes at least {} of memory, and may use {}", human(*.least), human(*.cap))]
-pub struct TooLarge {
+pub struct OverBudget {
     /// The least that the wanted schedules take.
     pub least: u64,
     /// What may be used.
@@ -217,14 +217,14 @@ impl MemoryPlan {
     /// process has `before` already. The plan is that of what takes most.
     ///
     /// # Errors
-    /// [`TooLarge`] where none does.
+    /// [`OverBudget`] where none does.
     pub fn new(
         demands: &[Demand<'_>],
-        wanted: Wanted,
+        wanted: SchedulePreference,
         before: u64,
         cap: Option<u64>,
         spill: &Spill,
-    ) -> Result<Self, TooLarge> {
+    ) -> Result<Self, OverBudget> {
         let layer_major = |spill| Schedule::LayerMajor { spill };
         let all = [
             Schedule::PassMajor,
@@ -232,10 +232,10 @@ impl MemoryPlan {
             layer_major(Some(spill.clone())),
         ];
         let candidates = match wanted {
-            Wanted::Auto => &all[..],
-            Wanted::PassMajor => &all[..1],
-            Wanted::LayerMajor => &all[1..],
-            Wanted::Spilled => &all[2..],
+            SchedulePreference::Auto => &all[..],
+            SchedulePreference::PassMajor => &all[..1],
+            SchedulePreference::LayerMajor => &all[1..],
+            SchedulePreference::Spilled => &all[2..],
         };
         let most = |schedule: &Schedule| {
             let plans = demands
@@ -253,7 +253,7 @@ impl MemoryPlan {
             }
             least = least.min(plan.peak());
         }
-        Err(TooLarge {
+        Err(OverBudget {
             least,
             cap: cap.unwrap_or(0),
         })
@@ -263,14 +263,14 @@ impl MemoryPlan {
     /// they fit neither, they go to a file.
     ///
     /// # Errors
-    /// [`TooLarge`] where no wanted schedule fits.
+    /// [`OverBudget`] where no wanted schedule fits.
     pub fn on_gpu(
         demands: &[Demand<'_>],
-        wanted: Wanted,
+        wanted: SchedulePreference,
         free: u64,
         host: Option<u64>,
         spill: &Spill,
-    ) -> Result<Self, TooLarge> {
+    ) -> Result<Self, OverBudget> {
         let layer_major = |spill| Schedule::LayerMajor { spill };
         let all = [
             (Schedule::PassMajor, false),
@@ -279,10 +279,10 @@ impl MemoryPlan {
             (layer_major(Some(spill.clone())), true),
         ];
         let candidates = match wanted {
-            Wanted::Auto => &all[..],
-            Wanted::PassMajor => &all[..1],
-            Wanted::LayerMajor => &all[1..],
-            Wanted::Spilled => &all[3..],
+            SchedulePreference::Auto => &all[..],
+            SchedulePreference::PassMajor => &all[..1],
+            SchedulePreference::LayerMajor => &all[1..],
+            SchedulePreference::Spilled => &all[3..],
         };
         let mut least = u64::MAX;
         for (schedule, on_host) in candidates {
@@ -296,7 +296,7 @@ impl MemoryPlan {
                 least = least.min(plan.peak());
             }
         }
-        Err(TooLarge { least, cap: free })
+        Err(OverBudget { least, cap: free })
     }
 
     /// The plan of what takes most on a schedule, with passes that are halved so often.
@@ -379,8 +379,8 @@ impl MemoryPlan {
             + 2 * (heads + rows) * short * spec.hidden_size as u64;
         // A weight of eight bits is widened while it multiplies.
         let widened = match demand.engine.held() {
-            Held::Int8 => weights.reading,
-            Held::Whole => 0,
+            WeightFormat::Int8 => weights.reading,
+            WeightFormat::Native => 0,
         };
         // Buffers are taken in steps of an eighth.
         let working = GPU_BESIDE + (rows * row + head + widened) / 8 * 9;
@@ -605,32 +605,33 @@ mod tests {
         let demand = demand(&snapshot.spec, &weights, &config);
         let mut spill = Spill::within("spilled");
         let plan = |wanted, cap| MemoryPlan::new(&[demand], wanted, GIB, cap, &spill);
-        let whole = plan(Wanted::Auto, None).unwrap();
+        let whole = plan(SchedulePreference::Auto, None).unwrap();
         assert_eq!(whole.schedule, Schedule::PassMajor);
         assert!(whole.peak() > 19 * GIB && whole.disk == 0);
-        let fits = plan(Wanted::Auto, Some(whole.peak())).unwrap();
+        let fits = plan(SchedulePreference::Auto, Some(whole.peak())).unwrap();
         assert_eq!(fits.schedule, Schedule::PassMajor);
-        let layers = plan(Wanted::Auto, Some(whole.peak() - 1)).unwrap();
+        let layers = plan(SchedulePreference::Auto, Some(whole.peak() - 1)).unwrap();
         assert_eq!(layers.schedule, Schedule::LayerMajor { spill: None });
         // Two layers, and the streams of all rows.
         assert_eq!(layers.weights, 3 * GIB);
         let hidden = 4 * snapshot.spec.hidden_size as u64;
         assert_eq!(layers.streams, 1_000_000 * hidden);
-        let spilled = plan(Wanted::Auto, Some(layers.peak() - 1)).unwrap();
+        let spilled = plan(SchedulePreference::Auto, Some(layers.peak() - 1)).unwrap();
         let folder = Some(spill.clone());
         assert_eq!(spilled.schedule, Schedule::LayerMajor { spill: folder });
         assert_eq!(spilled.disk, layers.streams);
         assert!(spilled.peak() < layers.peak());
-        let too_large = plan(Wanted::Auto, Some(spilled.peak() - 1)).unwrap_err();
+        let too_large = plan(SchedulePreference::Auto, Some(spilled.peak() - 1)).unwrap_err();
         assert_eq!(too_large.least, spilled.peak());
         assert!(too_large.to_string().contains("GiB"), "{too_large}");
         // What is asked for is what is done.
-        assert!(plan(Wanted::PassMajor, Some(layers.peak())).is_err());
-        let wanted = plan(Wanted::LayerMajor, None).unwrap();
+        assert!(plan(SchedulePreference::PassMajor, Some(layers.peak())).is_err());
+        let wanted = plan(SchedulePreference::LayerMajor, None).unwrap();
         assert_eq!(wanted.schedule, Schedule::LayerMajor { spill: None });
         // Rows that outlive a stop are there before a layer and after it.
         spill.keep = Some(Keep("run".into()));
-        let kept = MemoryPlan::new(&[demand], Wanted::Spilled, GIB, None, &spill).unwrap();
+        let kept =
+            MemoryPlan::new(&[demand], SchedulePreference::Spilled, GIB, None, &spill).unwrap();
         assert_eq!(kept.disk, 2 * spilled.disk);
     }
 
@@ -645,7 +646,14 @@ mod tests {
             ..few
         };
         let of = |demand: &Demand<'_>| {
-            MemoryPlan::new(&[*demand], Wanted::PassMajor, 0, None, &Spill::within("")).unwrap()
+            MemoryPlan::new(
+                &[*demand],
+                SchedulePreference::PassMajor,
+                0,
+                None,
+                &Spill::within(""),
+            )
+            .unwrap()
         };
         let (few, many) = (of(&few), of(&many));
         assert_eq!(few.working, many.working);
@@ -679,26 +687,26 @@ mod tests {
         let on = |wanted, free, host| {
             MemoryPlan::on_gpu(&[demand], wanted, free, host, &Spill::within("spilled"))
         };
-        let plan = on(Wanted::Auto, 15 * GIB, Some(64 * GIB)).unwrap();
+        let plan = on(SchedulePreference::Auto, 15 * GIB, Some(64 * GIB)).unwrap();
         assert_eq!(plan.schedule, Schedule::LayerMajor { spill: None });
         assert_eq!(plan.on_host, 354_803u64.next_multiple_of(2048) * 4 * 8192);
         assert!(plan.peak() < 12 * GIB, "{plan}");
         assert!(plan.to_string().contains("in the host's memory"), "{plan}");
         // 24 GB hold the rows as well; where the host has no room either they go to a file.
-        let roomy = on(Wanted::Auto, 23 * GIB, Some(64 * GIB)).unwrap();
+        let roomy = on(SchedulePreference::Auto, 23 * GIB, Some(64 * GIB)).unwrap();
         assert_eq!((roomy.on_host, roomy.disk), (0, 0));
-        let tight = on(Wanted::Auto, 15 * GIB, Some(4 * GIB)).unwrap();
+        let tight = on(SchedulePreference::Auto, 15 * GIB, Some(4 * GIB)).unwrap();
         assert_eq!(tight.disk, plan.on_host);
-        let whole = on(Wanted::Auto, 150 * GIB, None).unwrap();
+        let whole = on(SchedulePreference::Auto, 150 * GIB, None).unwrap();
         assert_eq!(whole.schedule, Schedule::PassMajor);
         assert_eq!(whole.rows_per_pass, 2048);
         // Where a little is missing, passes are shorter.
-        let close = on(Wanted::Auto, whole.peak() - (1 << 20), None).unwrap();
+        let close = on(SchedulePreference::Auto, whole.peak() - (1 << 20), None).unwrap();
         assert_eq!(
             (close.schedule, close.rows_per_pass),
             (Schedule::PassMajor, 1024)
         );
-        let too_large = on(Wanted::PassMajor, 23 * GIB, None).unwrap_err();
+        let too_large = on(SchedulePreference::PassMajor, 23 * GIB, None).unwrap_err();
         assert!(too_large.least > 130 * GIB);
     }
 
@@ -709,7 +717,7 @@ mod tests {
         let demand = demand(&snapshot.spec, &weights, &config);
         let plan = MemoryPlan::new(
             &[demand],
-            Wanted::Auto,
+            SchedulePreference::Auto,
             GIB,
             Some(32 * GIB),
             &Spill::within(""),
@@ -735,25 +743,25 @@ mod tests {
         let of = |demand: &Demand<'_>, wanted| {
             MemoryPlan::new(&[*demand], wanted, 0, None, &Spill::within("")).unwrap()
         };
-        let layers = of(&writing, Wanted::Spilled);
+        let layers = of(&writing, SchedulePreference::Spilled);
         assert_eq!((layers.streams, layers.disk), (0, 0));
         // What takes most decides.
         let both = MemoryPlan::new(
             &[demand, writing],
-            Wanted::Auto,
+            SchedulePreference::Auto,
             0,
             None,
             &Spill::within(""),
         );
         assert_eq!(
             both.unwrap().peak(),
-            of(&demand, Wanted::Auto)
+            of(&demand, SchedulePreference::Auto)
                 .peak()
-                .max(of(&writing, Wanted::Auto).peak())
+                .max(of(&writing, SchedulePreference::Auto).peak())
         );
         // Each text has pages of its own: two for 65 rows.
         let pages = 2 * config.texts as u64 * KvTree::page_bytes(&snapshot.spec, DType::F32) as u64;
-        let whole = of(&writing, Wanted::PassMajor);
+        let whole = of(&writing, SchedulePreference::PassMajor);
         let path = 65 * 8 * (snapshot.spec.kv_width() * snapshot.spec.layers.len()) as u64;
         assert_eq!(whole.kv, pages + path);
     }
@@ -769,8 +777,14 @@ mod tests {
             reading_head: 2 * GIB,
         };
         let demand = demand(&snapshot.spec, &weights, &config);
-        let plan =
-            MemoryPlan::new(&[demand], Wanted::Spilled, GIB, None, &Spill::within("")).unwrap();
+        let plan = MemoryPlan::new(
+            &[demand],
+            SchedulePreference::Spilled,
+            GIB,
+            None,
+            &Spill::within(""),
+        )
+        .unwrap();
         assert_eq!(plan.peak(), 3 * GIB);
     }
 }

@@ -7,7 +7,7 @@ use crate::strings::log_sum;
 use crate::{Counts, ScorerError};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, Times, Work};
-use concord_kernels::{Engine, Pending, Role, Rows, Summary};
+use concord_kernels::{Engine, Pending, RowUse, Rows, Summary};
 use concord_readings::{
     Answer, Continuation, End, LabelReading, LogProb, Nats, NextToken, Probability, Reading,
     Spelling, TokenReading,
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
     /// Sends the waiting rows through the head, a slice at a time; a smaller one where many tokens are asked for.
     fn begin(&mut self, slots: &Mutex<Slots>) -> Result<(), ScorerError> {
         let (decoder, engine) = (self.decoder, self.decoder.engine());
-        let hidden = with_room(engine, || engine.joined(&self.hidden, Role::Head))?;
+        let hidden = with_room(engine, || engine.joined(&self.hidden, RowUse::Head))?;
         self.hidden.clear();
         let most = decoder.config().head_rows;
         let mut waiting = std::mem::take(&mut self.waiting);

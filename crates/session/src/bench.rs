@@ -7,7 +7,7 @@ use crate::{
 use candle_core::DType;
 use concord_checkpoint::{Snapshot, presets};
 use concord_decoder::{Decoder, Times, Work};
-use concord_kernels::{Engine, Held};
+use concord_kernels::{Engine, WeightFormat};
 use concord_readings::Prompt;
 use concord_scorer::{
     Counts, Demand, LabelTable, Plan, Progress, Schedule, Scorer, ScorerError, human,
@@ -374,8 +374,8 @@ pub fn measure(
     Ok(Record {
         preset: bench.preset.to_owned(),
         dtype: match engine.held() {
-            Held::Int8 => format!("int8 weights, {}", dtype.as_str()),
-            Held::Whole => dtype.as_str().to_owned(),
+            WeightFormat::Int8 => format!("int8 weights, {}", dtype.as_str()),
+            WeightFormat::Native => dtype.as_str().to_owned(),
         },
         device: machine.name(),
         load_seconds,

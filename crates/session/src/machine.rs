@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use concord_checkpoint::{Snapshot, Weights, cache_folder};
 use concord_decoder::{Decoder, DecoderError, Loading};
 use concord_kernels::{
-    Check, Engine, Gpu, GpuError, Held, KernelConfig, Path as KernelPath, SelfTest, gpu_count,
+    Check, Engine, Gpu, GpuError, Isa, KernelConfig, SelfTest, WeightFormat, gpu_count,
 };
 use concord_scorer::{Demand, MemoryPlan, Schedule, Scorer};
 use serde_json::{Value, json};
@@ -60,17 +60,17 @@ impl Machine {
     /// [`SessionError`] naming what is missing.
     pub fn untested(options: &MachineOptions, events: Events) -> Result<Self, SessionError> {
         let held = match options.precision {
-            Precision::Int8 => Held::Int8,
-            _ => Held::Whole,
+            Precision::Int8 => WeightFormat::Int8,
+            _ => WeightFormat::Native,
         };
         let generic = [DeviceChoice::Metal, DeviceChoice::Generic].contains(&options.device);
-        if held == Held::Int8 && generic {
+        if held == WeightFormat::Int8 && generic {
             return Err(SessionError::Options {
                 message: "candle's operations have no weights of eight bits".to_owned(),
                 help: "leave --dtype out, or use another --device",
             });
         }
-        let cpu = || Engine::Cpu(KernelPath::best(), held);
+        let cpu = || Engine::Cpu(Isa::best(), held);
         let engines = match &options.device {
             DeviceChoice::Cpu => vec![cpu()],
             DeviceChoice::Generic => vec![Engine::Generic(Device::Cpu)],
@@ -164,7 +164,7 @@ impl Machine {
         }
         if self.engines.is_empty() {
             (self.events)(&Event::Processor);
-            self.engines = vec![Engine::Cpu(KernelPath::best(), held)];
+            self.engines = vec![Engine::Cpu(Isa::best(), held)];
         }
     }
 
@@ -228,8 +228,8 @@ impl Machine {
     pub fn dtype_name(&self, snapshot: &Snapshot) -> String {
         let dtype = self.dtype(snapshot).as_str();
         match self.first().held() {
-            Held::Int8 => format!("int8 weights, {dtype}"),
-            Held::Whole => dtype.to_owned(),
+            WeightFormat::Int8 => format!("int8 weights, {dtype}"),
+            WeightFormat::Native => dtype.to_owned(),
         }
     }
 

@@ -2,14 +2,14 @@
 
 use crate::{MachineOptions, SessionError};
 use concord_decoder::{Decoder, WeightSizes};
-use concord_scorer::{Demand, MemoryPlan, Spill, Wanted};
+use concord_scorer::{Demand, MemoryPlan, SchedulePreference, Spill};
 use std::path::{Component, Path, PathBuf};
 
 /// What the user allows a run.
 #[derive(Clone, Debug)]
 pub struct Allowed {
     /// Which schedule.
-    pub wanted: Wanted,
+    pub wanted: SchedulePreference,
     /// Bytes at most; without it, what is available.
     pub memory: Option<u64>,
     /// Where rows between layers go.
@@ -41,12 +41,12 @@ impl Allowed {
     }
 
     /// The schedules that are left where it is known whether layers are streamed.
-    pub fn wanted_of(&self, streamed: Option<bool>) -> Wanted {
+    pub fn wanted_of(&self, streamed: Option<bool>) -> SchedulePreference {
         match streamed {
             None => self.wanted,
-            Some(false) => Wanted::PassMajor,
-            Some(true) if self.wanted == Wanted::Spilled => Wanted::Spilled,
-            Some(true) => Wanted::LayerMajor,
+            Some(false) => SchedulePreference::PassMajor,
+            Some(true) if self.wanted == SchedulePreference::Spilled => SchedulePreference::Spilled,
+            Some(true) => SchedulePreference::LayerMajor,
         }
     }
 
@@ -66,7 +66,7 @@ impl Allowed {
             // Rounded up, and one word: it is to be copied.
             let least = format!("{}MiB", error.least.div_ceil(1 << 20));
             let help = match (self.wanted, self.memory) {
-                (Wanted::PassMajor, _) if !self.loaded => {
+                (SchedulePreference::PassMajor, _) if !self.loaded => {
                     "leave --schedule to the program: layer-major takes less".to_owned()
                 }
                 (_, Some(_)) => format!("allow at least {least} with --memory"),

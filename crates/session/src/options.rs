@@ -1,6 +1,6 @@
 //! What a user may choose, as plain types.
 
-use concord_scorer::Wanted;
+use concord_scorer::SchedulePreference;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -82,7 +82,7 @@ pub struct MachineOptions {
     /// What products multiply.
     pub precision: Precision,
     /// In which order layers and passes are gone through.
-    pub schedule: Wanted,
+    pub schedule: SchedulePreference,
     /// The most memory that may be used, in bytes; without it, what is free.
     pub memory: Option<u64>,
     /// Where rows between layers go that do not fit into memory.
@@ -95,7 +95,7 @@ impl MachineOptions {
         Self {
             device,
             precision: Precision::Auto,
-            schedule: Wanted::Auto,
+            schedule: SchedulePreference::Auto,
             memory: None,
             spill: None,
         }

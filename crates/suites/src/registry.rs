@@ -147,7 +147,7 @@ pub trait Found {
     /// What is exported.
     fn tables(&self) -> Vec<LongTable>;
     /// What is shown.
-    fn exhibits(&self, show: &Show) -> Vec<Exhibit>;
+    fn exhibits(&self, show: Show) -> Vec<Exhibit>;
     /// What the user should know of it.
     fn warnings(&self) -> Vec<String>;
 }
@@ -331,7 +331,7 @@ impl<S: Suite> Found for OfSuite<S> {
         self.suite.tables(&self.findings)
     }
 
-    fn exhibits(&self, show: &Show) -> Vec<Exhibit> {
+    fn exhibits(&self, show: Show) -> Vec<Exhibit> {
         self.suite.exhibits(&self.findings, show)
     }
 

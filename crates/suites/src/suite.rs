@@ -90,7 +90,7 @@ pub trait Suite: Copy + Send + Sync + 'static {
     }
 
     /// What is shown.
-    fn exhibits(&self, findings: &Self::Findings, show: &Show) -> Vec<Exhibit>;
+    fn exhibits(&self, findings: &Self::Findings, show: Show) -> Vec<Exhibit>;
 
     /// What the user should know of the findings: raters that should not be trusted, checkpoints that could not be measured.
     fn warnings(&self, _findings: &Self::Findings) -> Vec<String> {

@@ -64,7 +64,7 @@ fn the_example_asks_measures_and_shows() {
         readings: read,
     }];
     let found = study.measure(Settings::default(), &read).unwrap();
-    let shown = terminal(&found.exhibits(&Show::default()));
+    let shown = terminal(&found.exhibits(Show::default()));
     assert_eq!(shown, " checkpoint  yes\n m           0.900\n");
     let nothing = [CheckpointReadings::default()];
     let error = study.measure(Settings::default(), &nothing).err().unwrap();

@@ -7,7 +7,7 @@ pub(crate) use suite_options::SuiteOptions;
 use crate::memory::size;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use concord_scorer::Wanted;
+use concord_scorer::SchedulePreference;
 use concord_session::{DeviceChoice, MachineOptions, Precision};
 use concord_suites::DEFAULT;
 use std::collections::BTreeSet;
@@ -142,10 +142,10 @@ impl MachineArguments {
                 Dtype::Int8 => Precision::Int8,
             },
             schedule: match self.schedule {
-                ScheduleChoice::Auto => Wanted::Auto,
-                ScheduleChoice::PassMajor => Wanted::PassMajor,
-                ScheduleChoice::LayerMajor => Wanted::LayerMajor,
-                ScheduleChoice::Spilled => Wanted::Spilled,
+                ScheduleChoice::Auto => SchedulePreference::Auto,
+                ScheduleChoice::PassMajor => SchedulePreference::PassMajor,
+                ScheduleChoice::LayerMajor => SchedulePreference::LayerMajor,
+                ScheduleChoice::Spilled => SchedulePreference::Spilled,
             },
             memory: self.memory,
             spill: self.spill.clone(),

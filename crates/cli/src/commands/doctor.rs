@@ -6,11 +6,9 @@ use crate::output;
 use candle_core::DType;
 use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::{Decoder, Pass};
-use concord_kernels::{
-    Check, Engine, Gpu, GpuState, Path as KernelPath, Rows, SelfTest, gpu_count, gpu_state,
-};
+use concord_kernels::{Check, Engine, Gpu, GpuState, Isa, Rows, SelfTest, gpu_count, gpu_state};
 use concord_readings::{Input, Prompt, Read, Reading};
-use concord_scorer::{Demand, Schedule, Scorer, Spill, Wanted, human};
+use concord_scorer::{Demand, Schedule, SchedulePreference, Scorer, Spill, human};
 use concord_session::{Allowed, Machine, MachineOptions, available_bytes, kernel_cache, processor};
 use include_dir::{Dir, include_dir};
 use safetensors::SafeTensors;
@@ -42,7 +40,7 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<(), Failure> {
         "processor": {
             "name": processor(),
             "threads": rayon::current_num_threads(),
-            "products": KernelPath::best().name(),
+            "products": Isa::best().name(),
             "memory_free": available_bytes(),
         },
         "gpus": gpus,
@@ -353,13 +351,16 @@ fn memory(engine: &Engine, device: &str) -> Result<Vec<Checked>, Failure> {
     let [_, snapshot] = demo_pair()?;
     let prompts = prompts();
     let mut rows = Vec::new();
-    for wanted in [Wanted::PassMajor, Wanted::LayerMajor] {
+    for wanted in [
+        SchedulePreference::PassMajor,
+        SchedulePreference::LayerMajor,
+    ] {
         gpu.trim();
         gpu.forget_peak();
         let before = gpu.peak_bytes() as u64;
         let sizes = Decoder::weight_sizes(&snapshot, DType::BF16, engine, false);
         let schedule = match wanted {
-            Wanted::PassMajor => Schedule::PassMajor,
+            SchedulePreference::PassMajor => Schedule::PassMajor,
             _ => Schedule::LayerMajor { spill: None },
         };
         let decoder = schedule.load(engine, &snapshot, DType::BF16, engine.config())?;

@@ -70,7 +70,7 @@ fn measure_given(
         OutputFormat::Json => output::json(&found.measured[0].findings),
         OutputFormat::Human => {
             let published = how.with_published;
-            let shown = ValueConsistency.exhibits(&found, &Show { published });
+            let shown = ValueConsistency.exhibits(&found, Show { published });
             output::data(&terminal(&shown))
         }
     }

@@ -74,7 +74,9 @@ fn write_checkpoint(folder: &Path, table: Table) {
         embedding[before * HIDDEN + before] = 1.0;
         let of_byte = u8::try_from(before).unwrap_or(b' ');
         for (token, p) in row(table, of_byte).into_iter().enumerate() {
-            head[token * HIDDEN + before] = p.ln() as f32 * normed;
+            #[expect(clippy::cast_possible_truncation, reason = "a weight is 32 bits")]
+            let logit = p.ln() as f32;
+            head[token * HIDDEN + before] = logit * normed;
         }
     }
     let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = vec![
@@ -139,7 +141,6 @@ fn says_all_alike(before: u8, byte: u8) -> f64 {
     match (before.is_ascii_digit(), before == b'1', byte) {
         // Of what begins with a 1, half goes on to 10.
         (_, true, b'0') => 0.5,
-        (true, false, b'0') => 0.0,
         (false, _, b'1') => 0.9 * 2.0 / 11.0,
         (false, _, b'0'..=b'9') => 0.9 / 11.0,
         _ => 0.0,

@@ -523,7 +523,7 @@ fn what_weights_are_held_as_is_chosen_and_recorded() {
     assert!((entropy("f16") - exact).abs() < 1e-5);
     let rounded = entropy("bf16");
     assert!((rounded - exact).abs() < 1e-2 && (rounded - exact).abs() > 1e-9);
-    let expected = if concord_kernels::Path::best().has_bf16() {
+    let expected = if concord_kernels::Isa::best().has_bf16() {
         rounded
     } else {
         exact

@@ -5,7 +5,7 @@
 //! the last row before `q` at each smaller depth. Sixteen neighbouring queries share nearly all of their keys, and are
 //! computed together.
 //!
-//! Between two passes only one path is still visible. It comes in as `carried` ([`KvPath`]). Where texts are
+//! Between two passes only one path is still visible. It comes in as `carried` ([`CpuKvPrefix`]). Where texts are
 //! generated, paths stay: in pages of 64 depths, which texts that begin alike share ([`KvPages`]).
 
 mod blocks;
@@ -16,7 +16,7 @@ mod trie;
 
 pub(crate) use blocks::Blocks;
 pub use pages::{KvPages, PageRows, page_attention};
-pub use path::KvPath;
+pub use path::CpuKvPrefix;
 pub use rows::PassRows;
 pub use trie::trie_attention;
 
@@ -210,7 +210,7 @@ mod tests {
             let width = shape.qkv_width();
             Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu).unwrap()
         };
-        let mut path = KvPath::new(shape);
+        let mut path = CpuKvPrefix::new(shape);
         if !carried.is_empty() {
             let entries = u32::try_from(carried.len() / shape.qkv_width()).unwrap();
             let all: Vec<u32> = (0..entries).collect();

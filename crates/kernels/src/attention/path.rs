@@ -1,4 +1,4 @@
-//! What one query sees: keys and values by depth, in one piece ([`KvPath`]) or in blocks of neighbouring depths.
+//! What one query sees: keys and values by depth, in one piece ([`CpuKvPrefix`]) or in blocks of neighbouring depths.
 
 use super::{AttentionShape, Scores};
 use crate::exp::{exp, tanh};
@@ -7,13 +7,13 @@ use candle_core::{Result, Tensor, bail};
 
 /// The keys and values of one path, by depth: what one pass hands to the next.
 #[derive(Clone, Debug)]
-pub struct KvPath {
+pub struct CpuKvPrefix {
     width: usize,
     /// `[entries, keys then values, kv_heads, head_dim]`.
     values: Vec<f32>,
 }
 
-impl KvPath {
+impl CpuKvPrefix {
     /// A path of no rows.
     pub fn new(shape: AttentionShape) -> Self {
         Self {

@@ -133,7 +133,7 @@ impl PassRows {
         &self.depths
     }
 
-    /// Carried entries.
+    /// Entries that are carried on.
     pub(crate) fn entries(&self) -> usize {
         self.entries
     }

@@ -4,11 +4,11 @@
 //! once a pass, each with the queries that see it, which are neighbours too. Scores are formed with queries across the lanes,
 //! a block of keys and the heads of one KV head at a time; keys and values are read where the product left them.
 
-use super::path::KvPath;
+use super::path::CpuKvPrefix;
 use super::rows::{Chunk, Key, PassRows, lane};
 use super::{AttentionShape, Scores};
 use crate::exp::{exp, tanh};
-use crate::product::Path;
+use crate::product::Isa;
 use crate::storage::{LANES, Row, read};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
@@ -33,7 +33,7 @@ use std::cell::RefCell;
 /// Vaswani et al. 2017, equation 1; grouped heads of Ainslie et al. 2023.
 pub fn trie_attention(
     qkv: &Tensor,
-    carried: &KvPath,
+    carried: &CpuKvPrefix,
     rows: &PassRows,
     shape: AttentionShape,
     scores: Scores,
@@ -66,7 +66,7 @@ pub fn trie_attention(
 
 struct Attention<'a> {
     qkv: &'a [f32],
-    carried: &'a KvPath,
+    carried: &'a CpuKvPrefix,
     rows: &'a PassRows,
     shape: AttentionShape,
     scores: Scores,
@@ -91,7 +91,7 @@ impl Attention<'_> {
     fn run<T: Row>(&self) -> Vec<T> {
         let width = self.shape.query_width();
         let mut out: Vec<T> = bytemuck::zeroed_vec(self.rows.queries.len() * width);
-        let path = Path::best();
+        let path = Isa::best();
         out.par_chunks_mut(LANES * width)
             .zip(self.rows.chunks())
             .zip(self.rows.queries.par_chunks(LANES))
@@ -114,14 +114,7 @@ impl Attention<'_> {
     }
 
     /// The query heads of one KV head, over the queries of one chunk.
-    fn kv_head(
-        &self,
-        path: Path,
-        chunk: &Chunk,
-        queries: &[u32],
-        kv: usize,
-        scratch: &mut Scratch,
-    ) {
+    fn kv_head(&self, path: Isa, chunk: &Chunk, queries: &[u32], kv: usize, scratch: &mut Scratch) {
         let AttentionShape {
             heads, head_dim, ..
         } = self.shape;

@@ -1,6 +1,6 @@
 //! Attention, and the keys and values that it finds.
 
-use super::{Carried, Engine, List, Pages, Role, Rows, tensor};
+use super::{Engine, KvPrefix, List, Pages, RowUse, Rows, tensor};
 use crate::attention::{
     AttentionShape, PageRows, PassRows, Scores, page_attention, trie_attention,
 };
@@ -19,20 +19,20 @@ impl Engine {
     pub fn trie_attention(
         &self,
         qkv: &Rows,
-        carried: &Carried,
+        carried: &KvPrefix,
         rows: &PassRows,
         shape: AttentionShape,
         scores: Scores,
         dtype: DType,
-        role: Role,
+        role: RowUse,
     ) -> Result<Rows, KernelError> {
         Ok(match (self, carried) {
-            (Self::Cuda(gpu, _), Carried::Gpu(path)) => {
+            (Self::Cuda(gpu, _), KvPrefix::Gpu(path)) => {
                 let block = self.block(role);
                 let qkv = qkv.gpu()?;
                 Rows::Gpu(gpu.trie_attention(qkv, path, rows, shape, scores, block)?)
             }
-            (Self::Generic(_), Carried::Generic(path)) => {
+            (Self::Generic(_), KvPrefix::Generic(path)) => {
                 let qkv = qkv.tensor()?;
                 Rows::Tensor(generic::trie_attention(qkv, path, rows, shape, scores)?)
             }
@@ -109,15 +109,15 @@ impl Engine {
     /// [`KernelError`].
     pub fn advance(
         &self,
-        carried: &mut Carried,
+        carried: &mut KvPrefix,
         qkv: &Rows,
         kept: usize,
         rows: &List,
     ) -> Result<(), KernelError> {
         match carried {
-            Carried::Cpu(path) => tensor(path.advance(qkv.tensor()?, kept, &rows.host)),
-            Carried::Generic(path) => tensor(path.advance(qkv.tensor()?, kept, &rows.host)),
-            Carried::Gpu(path) => {
+            KvPrefix::Cpu(path) => tensor(path.advance(qkv.tensor()?, kept, &rows.host)),
+            KvPrefix::Generic(path) => tensor(path.advance(qkv.tensor()?, kept, &rows.host)),
+            KvPrefix::Gpu(path) => {
                 let qkv = qkv.gpu()?;
                 let list = rows.on_gpu(qkv.gpu())?;
                 Ok(path.advance(qkv, kept, (&rows.host, &list))?)

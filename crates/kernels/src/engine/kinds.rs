@@ -1,8 +1,8 @@
 //! What an engine works on: rows, weights, paths and what is read, wherever they are.
 
-use crate::attention::{KvPages, KvPath};
-use crate::generic::GenericPath;
-use crate::gpu::{self, Gpu, GpuMatrix, GpuPages, GpuPath, GpuRows, Pending as GpuPending};
+use crate::attention::{CpuKvPrefix, KvPages};
+use crate::generic::GenericKvPrefix;
+use crate::gpu::{self, Gpu, GpuKvPrefix, GpuMatrix, GpuPages, GpuRows, Pending as GpuPending};
 use crate::{KernelError, Matrix, Summary};
 use candle_core::{DType, Device, Tensor, bail};
 use std::sync::{Arc, OnceLock};
@@ -27,13 +27,13 @@ pub enum Weight {
 }
 
 /// The keys and values of one path: what one pass hands to the next.
-pub enum Carried {
+pub enum KvPrefix {
     /// On the processor.
-    Cpu(KvPath),
+    Cpu(CpuKvPrefix),
     /// On a device of candle's.
-    Generic(GenericPath),
+    Generic(GenericKvPrefix),
     /// On a GPU.
-    Gpu(GpuPath),
+    Gpu(GpuKvPrefix),
 }
 
 /// Keys and values of one layer, in pages.
@@ -75,7 +75,7 @@ impl OnHost {
 
 /// What rows are for. Products on a GPU have as many rows as this says, never as many as there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum RowUse {
     /// The rows of a pass.
     Pass,
     /// The few that go on: those that are read, and those of an expert.
@@ -210,8 +210,8 @@ impl Pending {
     }
 }
 
-impl Carried {
-    pub(super) fn cpu(&self) -> candle_core::Result<&KvPath> {
+impl KvPrefix {
+    pub(super) fn cpu(&self) -> candle_core::Result<&CpuKvPrefix> {
         match self {
             Self::Cpu(path) => Ok(path),
             _ => bail!("a path of another device"),

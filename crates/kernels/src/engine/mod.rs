@@ -16,12 +16,12 @@ mod rows;
 mod sweeps;
 
 pub use head::Head;
-pub use kinds::{Carried, List, OnHost, Pages, Pending, Role, Rows, Weight};
+pub use kinds::{KvPrefix, List, OnHost, Pages, Pending, RowUse, Rows, Weight};
 
-use crate::attention::{AttentionShape, KvPages, KvPath};
-use crate::generic::GenericPath;
-use crate::gpu::{Gpu, GpuMatrix, GpuPages, GpuPath, Held, quantised};
-use crate::{KernelConfig, KernelError, Matrix, Operands, Path, Vector};
+use crate::attention::{AttentionShape, CpuKvPrefix, KvPages};
+use crate::generic::GenericKvPrefix;
+use crate::gpu::{Gpu, GpuKvPrefix, GpuMatrix, GpuPages, WeightFormat, quantised};
+use crate::{Isa, KernelConfig, KernelError, Matrix, Operands, Vector};
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
 use std::sync::Arc;
@@ -30,17 +30,17 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub enum Engine {
     /// The processor, with kernels of the project's own; weights as they are, or first rounded to eight bits.
-    Cpu(Path, Held),
+    Cpu(Isa, WeightFormat),
     /// A device of candle's, through the generic path.
     Generic(Device),
     /// A GPU of NVIDIA; weights as they are, or in eight bits.
-    Cuda(Arc<Gpu>, Held),
+    Cuda(Arc<Gpu>, WeightFormat),
 }
 
 impl Engine {
     /// The processor, on its fastest path.
     pub fn cpu() -> Self {
-        Self::Cpu(Path::best(), Held::Whole)
+        Self::Cpu(Isa::best(), WeightFormat::Native)
     }
 
     /// The sizes that passes are cut to.
@@ -67,10 +67,10 @@ impl Engine {
     }
 
     /// What weights are held as.
-    pub fn held(&self) -> Held {
+    pub fn held(&self) -> WeightFormat {
         match self {
             Self::Cpu(_, held) | Self::Cuda(_, held) => *held,
-            Self::Generic(_) => Held::Whole,
+            Self::Generic(_) => WeightFormat::Native,
         }
     }
 
@@ -89,7 +89,7 @@ impl Engine {
         (outer, inner): (usize, usize),
         stored: DType,
         dtype: DType,
-        held: Held,
+        held: WeightFormat,
     ) -> usize {
         match self {
             Self::Cpu(..) => Matrix::bytes_of(outer, inner, stored),
@@ -114,14 +114,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn block(&self, role: Role) -> usize {
+    pub(super) fn block(&self, role: RowUse) -> usize {
         let Self::Cuda(gpu, _) = self else { return 1 };
         let config = gpu.config();
         match role {
-            Role::Pass => gpu.pass_rows(),
-            Role::Few => config.few_rows,
-            Role::Head => config.head_rows,
-            Role::Texts => config.texts,
+            RowUse::Pass => gpu.pass_rows(),
+            RowUse::Few => config.few_rows,
+            RowUse::Head => config.head_rows,
+            RowUse::Texts => config.texts,
         }
     }
 
@@ -144,7 +144,7 @@ impl Engine {
     /// # Errors
     /// [`KernelError`].
     pub fn whole_weight(&self, weight: &Tensor, dtype: DType) -> Result<Weight, KernelError> {
-        self.weight_held(weight, false, dtype, Held::Whole)
+        self.weight_held(weight, false, dtype, WeightFormat::Native)
     }
 
     fn weight_held(
@@ -152,13 +152,13 @@ impl Engine {
         weight: &Tensor,
         gated: bool,
         dtype: DType,
-        held: Held,
+        held: WeightFormat,
     ) -> Result<Weight, KernelError> {
         Ok(match (self, held) {
-            (Self::Cpu(path, _), Held::Whole) => {
+            (Self::Cpu(path, _), WeightFormat::Native) => {
                 Weight::Packed(Matrix::pack(weight, gated, operands(dtype), *path)?)
             }
-            (Self::Cpu(path, _), Held::Int8) => {
+            (Self::Cpu(path, _), WeightFormat::Int8) => {
                 let weight = eight_bits(weight, dtype)?;
                 Weight::Packed(Matrix::pack(&weight, gated, operands(dtype), *path)?)
             }
@@ -179,9 +179,13 @@ impl Engine {
         Ok(match self {
             Self::Cpu(..) => Weight::Plain(table, false),
             Self::Generic(device) => Weight::Plain(table.to_device(device)?, false),
-            Self::Cuda(gpu, _) => {
-                Weight::Gpu(GpuMatrix::upload(gpu, &table, false, dtype, Held::Whole)?)
-            }
+            Self::Cuda(gpu, _) => Weight::Gpu(GpuMatrix::upload(
+                gpu,
+                &table,
+                false,
+                dtype,
+                WeightFormat::Native,
+            )?),
         })
     }
 
@@ -197,11 +201,11 @@ impl Engine {
     }
 
     /// An empty path.
-    pub fn carried(&self, shape: AttentionShape) -> Carried {
+    pub fn carried(&self, shape: AttentionShape) -> KvPrefix {
         match self {
-            Self::Cpu(..) => Carried::Cpu(KvPath::new(shape)),
-            Self::Generic(_) => Carried::Generic(GenericPath::new(shape)),
-            Self::Cuda(..) => Carried::Gpu(GpuPath::new(shape)),
+            Self::Cpu(..) => KvPrefix::Cpu(CpuKvPrefix::new(shape)),
+            Self::Generic(_) => KvPrefix::Generic(GenericKvPrefix::new(shape)),
+            Self::Cuda(..) => KvPrefix::Gpu(GpuKvPrefix::new(shape)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Matrix products, with what follows them.
 
-use super::{Engine, Role, Rows, Weight, tensor};
+use super::{Engine, RowUse, Rows, Weight, tensor};
 use crate::{Activation, KernelError, Vector, generic, gpu};
 use candle_core::{DType, Tensor};
 use std::time::Instant;
@@ -138,7 +138,7 @@ impl Engine {
     ) -> Result<f64, KernelError> {
         let (_, width) = rows.dims2()?;
         let weight = self.whole_weight(weight, dtype)?;
-        let rows = self.from_host(rows.flatten_all()?.to_vec1()?, width, Role::Pass)?;
+        let rows = self.from_host(rows.flatten_all()?.to_vec1()?, width, RowUse::Pass)?;
         let mut best = f64::INFINITY;
         if let Self::Cuda(gpu, _) = self {
             let rows = gpu.narrowed(rows.gpu()?, gpu::number(dtype)?)?;

@@ -1,7 +1,7 @@
 //! Rows chosen, joined, copied, added up, and brought from and to the host.
 
 use super::kinds::Arrival;
-use super::{Engine, OnHost, Role, Rows};
+use super::{Engine, OnHost, RowUse, Rows};
 use crate::KernelError;
 use crate::gpu::GpuRows;
 use candle_core::{DType, Device, Tensor};
@@ -12,7 +12,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`KernelError`].
-    pub fn select(&self, x: &Rows, rows: &[u32], role: Role) -> Result<Rows, KernelError> {
+    pub fn select(&self, x: &Rows, rows: &[u32], role: RowUse) -> Result<Rows, KernelError> {
         Ok(match self {
             Self::Cuda(gpu, _) => Rows::Gpu(gpu.select(x.gpu()?, rows, self.block(role))?),
             _ => {
@@ -49,7 +49,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`KernelError`].
-    pub fn joined(&self, parts: &[Rows], role: Role) -> Result<Rows, KernelError> {
+    pub fn joined(&self, parts: &[Rows], role: RowUse) -> Result<Rows, KernelError> {
         match self {
             Self::Cuda(gpu, _) => {
                 let parts: Vec<&GpuRows> = parts.iter().map(Rows::gpu).collect::<Result<_, _>>()?;
@@ -85,7 +85,7 @@ impl Engine {
         &self,
         values: Vec<f32>,
         width: usize,
-        role: Role,
+        role: RowUse,
     ) -> Result<Rows, KernelError> {
         let shape = (values.len() / width.max(1), width);
         Ok(match self {

@@ -1,6 +1,6 @@
 //! Embeddings, norms, the residual stream, rotation: one sweep over rows each.
 
-use super::{Engine, List, Role, Rows, Weight, tensor};
+use super::{Engine, List, RowUse, Rows, Weight, tensor};
 use crate::{KernelError, Norm, RopeTable, generic, gpu, norm, norm_groups, rotate};
 use candle_core::{DType, Tensor};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Engine {
         tokens: &[u32],
         depths: &[u32],
         factor: f64,
-        role: Role,
+        role: RowUse,
     ) -> Result<Rows, KernelError> {
         if let Self::Cuda(gpu, _) = self {
             let learned = learned.map(Weight::gpu).transpose()?;

@@ -105,13 +105,13 @@ impl GpuBlocks {
 }
 
 /// The keys and values of one path on a device, by depth.
-pub struct GpuPath {
+pub struct GpuKvPrefix {
     shape: AttentionShape,
     entries: usize,
     room: Option<GpuRows>,
 }
 
-impl GpuPath {
+impl GpuKvPrefix {
     /// A path of no rows.
     pub fn new(shape: AttentionShape) -> Self {
         Self {
@@ -298,7 +298,7 @@ impl Gpu {
     pub(crate) fn trie_attention(
         self: &Arc<Self>,
         qkv: &GpuRows,
-        carried: &GpuPath,
+        carried: &GpuKvPrefix,
         rows: &PassRows,
         shape: AttentionShape,
         scores: Scores,

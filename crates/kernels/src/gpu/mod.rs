@@ -32,12 +32,12 @@ mod summary;
 mod tests;
 
 pub(crate) use attention::{GpuBlocks, GpuPageRows};
-pub use attention::{GpuPages, GpuPath};
+pub use attention::{GpuKvPrefix, GpuPages};
 pub use config::{GpuConfig, Tiles};
 pub use error::GpuError;
 pub(crate) use memory::{Buffer, once};
 pub(crate) use product::quantised;
-pub use product::{GpuMatrix, Held};
+pub use product::{GpuMatrix, WeightFormat};
 pub(crate) use raw::Number;
 pub use rows::GpuRows;
 pub(crate) use rows::{Later, bytes_as, number};

@@ -17,9 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a weight is held as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum WeightFormat {
     /// As what products multiply.
-    Whole,
+    Native,
     /// In eight bits, one scale an output; widened before each product.
     Int8,
 }
@@ -82,17 +82,17 @@ impl GpuMatrix {
         weight: &Tensor,
         gated: bool,
         dtype: DType,
-        held: Held,
+        held: WeightFormat,
     ) -> Result<Self, KernelError> {
         let (outer, inner) = weight.dims2()?;
         let number = number(dtype)?;
         let (buffer, ready, scales) = match held {
-            Held::Whole => {
+            WeightFormat::Native => {
                 let (buffer, ready) =
                     with_bytes(weight, number, |bytes| gpu.upload_beside(bytes))??;
                 (buffer, ready, None)
             }
-            Held::Int8 => {
+            WeightFormat::Int8 => {
                 let values = weight
                     .to_dtype(DType::F32)?
                     .flatten_all()?
@@ -115,10 +115,10 @@ impl GpuMatrix {
     }
 
     /// Bytes that a weight `[out, in]` takes.
-    pub fn bytes_of(outer: usize, inner: usize, dtype: DType, held: Held) -> usize {
+    pub fn bytes_of(outer: usize, inner: usize, dtype: DType, held: WeightFormat) -> usize {
         match held {
-            Held::Whole => outer * inner * dtype.size_in_bytes(),
-            Held::Int8 => outer * (inner + size_of::<f32>()),
+            WeightFormat::Native => outer * inner * dtype.size_in_bytes(),
+            WeightFormat::Int8 => outer * (inner + size_of::<f32>()),
         }
     }
 

@@ -4,8 +4,8 @@
 
 use super::drive::{Job, Rows};
 use super::finish::{Output, Store};
+use super::isa::Isa;
 use super::panels::Panels;
-use super::path::Path;
 use super::reference::product_reference;
 use super::tiles::{Block, TILE_ROWS, TileUnit};
 use candle_core::{Device, Tensor};
@@ -89,7 +89,7 @@ fn comes_out_right() -> bool {
         width: outer,
         bias: None,
     };
-    Job::new(Path::Amx, Rows::Bf16(&x), rows, &panels, &store).run_here::<Unit>();
+    Job::new(Isa::Amx, Rows::Bf16(&x), rows, &panels, &store).run_here::<Unit>();
     #[expect(
         unsafe_code,
         reason = "SAFETY: a product writes every row and panel of its result"

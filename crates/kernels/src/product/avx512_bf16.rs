@@ -44,7 +44,7 @@ pub(super) fn tile(tile: &Tile, x: &[bf16], packed: &[bf16], sums: &mut [f32]) {
     );
     #[cfg(target_arch = "x86_64")]
     {
-        assert!(super::path::Path::Avx512Bf16.is_available());
+        assert!(super::isa::Isa::Avx512Bf16.is_available());
         #[expect(
             unsafe_code,
             reason = "SAFETY: the processor has the instructions, and every row, panel and sum that is read or written lies \
@@ -113,7 +113,7 @@ unsafe fn registers(tile: &Tile, x: &[bf16], packed: &[bf16], sums: &mut [f32]) 
 /// Products of numbers in registers, so often; gives the operations.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn peak(rounds: usize) -> f64 {
-    assert!(super::path::Path::Avx512Bf16.is_available());
+    assert!(super::isa::Isa::Avx512Bf16.is_available());
     #[expect(unsafe_code, reason = "SAFETY: the processor has the instructions")]
     unsafe {
         chains(rounds)

@@ -1,6 +1,6 @@
 //! What a processor multiplies at most: products of numbers that never leave its registers.
 
-use super::path::{Operands, Path};
+use super::isa::{Isa, Operands};
 #[cfg(target_arch = "x86_64")]
 use super::tiles::TileUnit;
 use pulp::{Simd, WithSimd};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const ATTEMPT: Duration = Duration::from_millis(20);
 const ATTEMPTS: usize = 5;
 
-impl Path {
+impl Isa {
     /// Floating-point operations a second that the path's instructions do at most on all threads, best of five: a ceiling for
     /// products of these operands, measured now; 0 where the path is not available.
     pub fn peak_flops(self, operands: Operands) -> f64 {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn every_path_has_a_ceiling() {
-        for path in Path::ALL.into_iter().filter(|path| path.is_available()) {
+        for path in Isa::ALL.into_iter().filter(|path| path.is_available()) {
             let wide = path.peak_flops(Operands::F32);
             assert!(wide > 1e6 && wide < 1e15, "{path}: {wide}");
             if path.has_bf16() {

@@ -4,8 +4,8 @@
 //! Between blocks sums rest in memory as `f32`, which changes no bit: every output is one sum over inputs in their order,
 //! whatever the block of rows, the group of panels or the thread.
 
+use super::isa::Isa;
 use super::panels::{Numbers, PANEL, Panels, widen};
-use super::path::Path;
 use super::tiles::TileUnit;
 use super::{avx512_bf16, tiles, wide};
 use half::bf16;
@@ -26,7 +26,7 @@ pub(super) trait Finish: Sync {
     ///
     /// # Shapes
     /// `sums`: `[rows, panels · 16]`.
-    fn finish(&self, path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]);
+    fn finish(&self, path: Isa, rows: Range<usize>, panels: Range<usize>, sums: &[f32]);
 }
 
 /// How a path cuts a product.
@@ -43,11 +43,11 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    fn of(path: Path, narrow: bool) -> Self {
+    fn of(path: Isa, narrow: bool) -> Self {
         match (path, narrow) {
-            (Path::Amx, true) => tiles::CUT,
-            (Path::Avx512Bf16, true) => avx512_bf16::CUT,
-            (Path::Portable | Path::Avx2, _) => wide::CUT_8,
+            (Isa::Amx, true) => tiles::CUT,
+            (Isa::Avx512Bf16, true) => avx512_bf16::CUT,
+            (Isa::Portable | Isa::Avx2, _) => wide::CUT_8,
             _ => wide::CUT_16,
         }
     }
@@ -67,15 +67,9 @@ struct Scratch {
 }
 
 /// Multiplies rows with all panels and hands every sum to `finish`.
-pub(super) fn multiply(
-    path: Path,
-    x: Rows<'_>,
-    count: usize,
-    panels: &Panels,
-    finish: &dyn Finish,
-) {
+pub(super) fn multiply(path: Isa, x: Rows<'_>, count: usize, panels: &Panels, finish: &dyn Finish) {
     #[cfg(target_arch = "x86_64")]
-    if path == Path::Amx {
+    if path == Isa::Amx {
         return Job::new(path, x, count, panels, finish).run::<super::amx::Unit>();
     }
     Job::new(path, x, count, panels, finish).run::<NoUnit>();
@@ -102,7 +96,7 @@ impl TileUnit for NoUnit {
 
 /// One product.
 pub(super) struct Job<'a> {
-    path: Path,
+    path: Isa,
     cut: Cut,
     x: Rows<'a>,
     count: usize,
@@ -112,7 +106,7 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub fn new(
-        path: Path,
+        path: Isa,
         x: Rows<'a>,
         count: usize,
         panels: &'a Panels,
@@ -244,7 +238,7 @@ impl<'a> Job<'a> {
             (Rows::Bf16(x), Numbers::Bf16(packed)) => {
                 let size = self.panels.depth * PANEL;
                 let packed = &packed.get()[group.start * size..group.end * size];
-                if self.path == Path::Amx {
+                if self.path == Isa::Amx {
                     tiles::tile(unit, tile, x, packed, sums);
                 } else {
                     avx512_bf16::tile(tile, x, packed, sums);

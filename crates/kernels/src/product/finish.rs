@@ -1,8 +1,8 @@
 //! What becomes of the sums of a product while they are in cache: a bias, an activation, a gate, the residual stream.
 
 use super::drive::Finish;
+use super::isa::Isa;
 use super::panels::PANEL;
-use super::path::Path;
 use crate::activation::{Activation, apply};
 use crate::storage::narrowed;
 use half::bf16;
@@ -130,7 +130,7 @@ pub(super) struct Store<'a> {
 }
 
 impl Finish for Store<'_> {
-    fn finish(&self, _path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
+    fn finish(&self, _path: Isa, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
         let first = panels.start * PANEL;
         for (at, sums) in places(&rows, first, panels.len() * PANEL, self.width, sums) {
             #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
@@ -158,7 +158,7 @@ pub(super) struct Add<'a> {
 }
 
 impl Finish for Add<'_> {
-    fn finish(&self, path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
+    fn finish(&self, path: Isa, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
         let first = panels.start * PANEL;
         for (at, sums) in places(&rows, first, panels.len() * PANEL, self.width, sums) {
             #[expect(unsafe_code, reason = "SAFETY: each row and panel is finished once")]
@@ -218,7 +218,7 @@ pub(super) struct Activated<'a> {
 }
 
 impl Finish for Activated<'_> {
-    fn finish(&self, path: Path, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
+    fn finish(&self, path: Isa, rows: Range<usize>, panels: Range<usize>, sums: &[f32]) {
         path.dispatch(ActivateTile {
             to: self,
             rows,

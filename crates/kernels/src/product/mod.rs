@@ -1,6 +1,6 @@
 //! The matrix product: weights packed once, rows of `f32` or `bf16`, sums in `f32`.
 //!
-//! Which instructions multiply is a [`Path`], chosen at run time. On every path an output is one sum over its inputs in their
+//! Which instructions multiply is an [`Isa`], chosen at run time. On every path an output is one sum over its inputs in their
 //! order: a row's bits do not depend on the other rows, on how many there are, or on the number of threads.
 
 #[cfg(target_arch = "x86_64")]
@@ -9,13 +9,13 @@ mod avx512_bf16;
 mod ceiling;
 mod drive;
 mod finish;
+mod isa;
 mod panels;
-mod path;
 mod reference;
 mod tiles;
 mod wide;
 
-pub use path::{Operands, Path};
+pub use isa::{Isa, Operands};
 pub use reference::product_reference;
 
 use crate::activation::Activation;
@@ -31,7 +31,7 @@ use rayon::prelude::*;
 pub struct Matrix {
     panels: Panels,
     operands: Operands,
-    path: Path,
+    path: Isa,
 }
 
 impl Operands {
@@ -44,7 +44,7 @@ impl Operands {
     }
 
     /// What `bf16` weights multiply best with on a path.
-    fn rows_on(self, path: Path) -> Self {
+    fn rows_on(self, path: Isa) -> Self {
         match self {
             Self::Bf16 if path.has_bf16() => Self::Bf16,
             _ => Self::F32,
@@ -61,7 +61,7 @@ impl Matrix {
     ///
     /// # Errors
     /// candle's, where the weight is of another type or not on the CPU.
-    pub fn pack(weight: &Tensor, gated: bool, operands: Operands, path: Path) -> Result<Self> {
+    pub fn pack(weight: &Tensor, gated: bool, operands: Operands, path: Isa) -> Result<Self> {
         if operands == Operands::Bf16 && weight.dtype() != DType::BF16 {
             bail!("weights of {:?} are no bf16 operands", weight.dtype());
         }
@@ -393,8 +393,8 @@ mod tests {
         Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
     }
 
-    fn paths() -> impl Iterator<Item = Path> {
-        Path::ALL.into_iter().filter(|path| path.is_available())
+    fn paths() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|path| path.is_available())
     }
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -486,7 +486,7 @@ mod tests {
                 let x = filled(short, inner, panels.depth, |x| x);
                 let out = Output::new(count * outer);
                 let store = Store { out: out.shared(), width: outer, bias: None };
-                Job::new(Path::Amx, Rows::Bf16(&x), count, &panels, &store).run::<Emulated>();
+                Job::new(Isa::Amx, Rows::Bf16(&x), count, &panels, &store).run::<Emulated>();
                 #[expect(unsafe_code, reason = "SAFETY: a product writes all of its result")]
                 unsafe { out.written() }
             };
@@ -553,7 +553,7 @@ mod tests {
         fn rows_are_looked_up(outer in 1usize..70, inner in 1usize..70, seed in 0usize..999) {
             for dtype in [DType::F32, DType::F16, DType::BF16] {
                 let weight = noise(outer, inner, seed).to_dtype(dtype).unwrap();
-                let matrix = Matrix::pack(&weight, false, Operands::F32, Path::best()).unwrap();
+                let matrix = Matrix::pack(&weight, false, Operands::F32, Isa::best()).unwrap();
                 let wanted: Vec<u32> = (0..u32::try_from(outer).unwrap()).rev().collect();
                 let found = matrix.rows(&wanted).unwrap();
                 let index = Tensor::from_slice(&wanted, outer, &Device::Cpu).unwrap();
@@ -571,7 +571,7 @@ mod tests {
             let weight = noise(outer, inner, 7).to_dtype(DType::BF16).unwrap();
             let x = noise(1024, inner, 3);
             for operands in [Operands::F32, Operands::Bf16] {
-                let matrix = Matrix::pack(&weight, false, operands, Path::best()).unwrap();
+                let matrix = Matrix::pack(&weight, false, operands, Isa::best()).unwrap();
                 let whole = matrix.product(&x, None).unwrap();
                 for (start, rows) in [(0, 1), (333, 65), (500, 130), (24, 1000)] {
                     let part = matrix
@@ -604,16 +604,16 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error() {
         let weight = noise(8, 6, 1);
-        assert!(Matrix::pack(&weight, false, Operands::Bf16, Path::best()).is_err());
-        assert!(Matrix::pack(&noise(7, 6, 1), true, Operands::F32, Path::best()).is_err());
-        let matrix = Matrix::pack(&weight, false, Operands::F32, Path::best()).unwrap();
+        assert!(Matrix::pack(&weight, false, Operands::Bf16, Isa::best()).is_err());
+        assert!(Matrix::pack(&noise(7, 6, 1), true, Operands::F32, Isa::best()).is_err());
+        let matrix = Matrix::pack(&weight, false, Operands::F32, Isa::best()).unwrap();
         assert!(matrix.product(&noise(3, 5, 1), None).is_err());
         assert!(
             matrix
                 .add_product(&noise(3, 6, 1), None, 1.0, &noise(3, 7, 1))
                 .is_err()
         );
-        let gated = Matrix::pack(&weight, true, Operands::F32, Path::best()).unwrap();
+        let gated = Matrix::pack(&weight, true, Operands::F32, Isa::best()).unwrap();
         assert!(gated.rows(&[0]).is_err());
         assert!(gated.product(&noise(3, 6, 1), None).is_err());
         assert!(

@@ -1,8 +1,8 @@
 //! The innermost loop in `f32`, on the lanes of the path.
 
 use super::drive::{Cut, Tile};
+use super::isa::Isa;
 use super::panels::PANEL;
-use super::path::Path;
 use pulp::{Simd, WithSimd};
 
 /// For registers of sixteen lanes.
@@ -30,7 +30,7 @@ pub(super) const CUT_8: Cut = Cut {
 /// # Numerics
 /// Fused multiplication and addition over inputs in their order, so that every path gives the same bits.
 pub(super) fn tile(
-    path: Path,
+    path: Isa,
     tile: &Tile,
     x: &[f32],
     (wide, stride): (&[f32], usize),

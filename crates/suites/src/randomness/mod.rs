@@ -106,8 +106,8 @@ impl Suite for Randomness {
         tables::tables(findings)
     }
 
-    fn exhibits(&self, findings: &Findings, show: &Show) -> Vec<Exhibit> {
-        exhibits::exhibits(findings, *show)
+    fn exhibits(&self, findings: &Findings, show: Show) -> Vec<Exhibit> {
+        exhibits::exhibits(findings, show)
     }
 
     fn warnings(&self, findings: &Findings) -> Vec<String> {

@@ -152,7 +152,7 @@ impl Suite for ValueConsistency {
         tables::tables(findings)
     }
 
-    fn exhibits(&self, findings: &RunFindings, show: &Show) -> Vec<Exhibit> {
+    fn exhibits(&self, findings: &RunFindings, show: Show) -> Vec<Exhibit> {
         exhibits(findings, show)
     }
 
@@ -208,9 +208,10 @@ impl Suite for ValueConsistency {
         if let Some(problem) = set.problem() {
             return Err(StoredFiles::damaged(QUESTIONS, &problem));
         }
-        let table: Option<Map<String, Value>> = match files.0.contains_key(STIMULI) {
-            true => files.parse(STIMULI)?,
-            false => None,
+        let table: Option<Map<String, Value>> = if files.0.contains_key(STIMULI) {
+            files.parse(STIMULI)?
+        } else {
+            None
         };
         Ok(Data {
             stimuli: table.map(|table| Stimuli::stored("the run's wording", table)),
@@ -337,14 +338,11 @@ fn notes(given: &Given, set: &QuestionSet, wordings: &[Stimuli], options: &Optio
 
 impl From<AnswersError> for SuiteError {
     fn from(error: AnswersError) -> Self {
-        match &error {
-            AnswersError::Reading(error) => Self::readings(error.to_string()),
-            _ => {
-                let help =
-                    "answers are p(supports) for every row of a question file, in file order";
-                Self::data(error.to_string(), help)
-            }
+        if let AnswersError::Reading(error) = error {
+            return error.into();
         }
+        let help = "answers are p(supports) for every row of a question file, in file order";
+        Self::data(error.to_string(), help)
     }
 }
 

@@ -65,7 +65,7 @@ impl Suite for YesSayer {
         read.iter().map(mean).collect()
     }
 
-    fn exhibits(&self, findings: &Vec<(String, f64)>, _: &Show) -> Vec<Exhibit> {
+    fn exhibits(&self, findings: &Vec<(String, f64)>, _: Show) -> Vec<Exhibit> {
         let rows = findings.iter().map(|(name, yes)| vec![name.clone(), format!("{yes:.3}")]);
         let header = ["checkpoint", "yes"].map(str::to_owned).to_vec();
         vec![Exhibit::Table(Table { title: None, header, rows: rows.collect() })]

@@ -6,7 +6,7 @@ use crate::attention::{
     AttentionShape, KvPages, PageRows, PassRows, Scores, trie_attention_reference,
 };
 use crate::gpu::Gpu;
-use crate::gpu::attention::{GpuPages, GpuPath};
+use crate::gpu::attention::{GpuKvPrefix, GpuPages};
 use crate::gpu::raw::Number;
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ fn in_passes(
         path.push(short(row));
     }
     path.truncate(case.depths.get(cut).map_or(0, |depth| *depth as usize));
-    let mut carried = GpuPath::new(case.shape);
+    let mut carried = GpuKvPrefix::new(case.shape);
     let mut found = Vec::new();
     for part in [0..cut, cut..rows] {
         if part.is_empty() {

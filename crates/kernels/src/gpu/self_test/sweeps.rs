@@ -3,7 +3,7 @@
 use super::noise::{Noise, narrow, rounded, short, tensor, vector, wide, worst};
 use crate::activation::activation_reference;
 use crate::gpu::Gpu;
-use crate::gpu::product::{GpuMatrix, Held, quantised};
+use crate::gpu::product::{GpuMatrix, WeightFormat, quantised};
 use crate::gpu::raw::Number;
 use crate::gpu::rows::GpuRows;
 use crate::norm::norm_reference;
@@ -30,7 +30,7 @@ pub(super) fn product(
     let stream = noise.values(rows * outer);
     let block = 32;
     let on_gpu = GpuRows::from_host(gpu, &x, inner, block)?;
-    let matrix = matrix(gpu, &weight, inner, number, Held::Whole)?;
+    let matrix = matrix(gpu, &weight, inner, number, WeightFormat::Native)?;
     let mut expected = product_reference(&x, &weight, inner);
     let bound = 3e-6 * (inner as f64).max(1.0);
     let plain = matrix.product(&on_gpu, None, Number::F32)?.to_host()?;
@@ -57,7 +57,7 @@ fn matrix(
     weight: &[f32],
     inner: usize,
     number: Number,
-    held: Held,
+    held: WeightFormat,
 ) -> Result<GpuMatrix, KernelError> {
     let dtype = number.dtype();
     GpuMatrix::upload(gpu, &tensor(weight, inner)?, false, dtype, held)
@@ -72,7 +72,7 @@ pub(super) fn company(
 ) -> Result<f64, KernelError> {
     let row = noise.values(inner);
     let weight = noise.values(outer * inner);
-    let matrix = matrix(gpu, &weight, inner, number, Held::Whole)?;
+    let matrix = matrix(gpu, &weight, inner, number, WeightFormat::Native)?;
     for block in [gpu.config().few_rows, gpu.pass_rows()] {
         let mut seen: Option<Vec<f32>> = None;
         for _ in 0..3 {
@@ -106,7 +106,7 @@ pub(super) fn eight_bits(
         .flat_map(|(row, scale)| row.iter().map(move |integer| f32::from(*integer) * scale))
         .collect();
     let expected = product_reference(&x, &rounded(&held, number), inner);
-    let matrix = matrix(gpu, &weight, inner, number, Held::Int8)?;
+    let matrix = matrix(gpu, &weight, inner, number, WeightFormat::Int8)?;
     let x = GpuRows::from_host(gpu, &x, inner, 32)?;
     let found = matrix.product(&x, None, Number::F32)?.to_host()?;
     Ok(worst(&found, &expected, 3e-6 * inner as f64, Number::F32))
@@ -247,8 +247,13 @@ pub(super) fn activation(
             let x = rounded(&noise.values(rows * inner), number);
             let weight = rounded(&noise.values(outer * inner), number);
             let dtype = number.dtype();
-            let matrix =
-                GpuMatrix::upload(gpu, &tensor(&weight, inner)?, gated, dtype, Held::Whole)?;
+            let matrix = GpuMatrix::upload(
+                gpu,
+                &tensor(&weight, inner)?,
+                gated,
+                dtype,
+                WeightFormat::Native,
+            )?;
             let x = GpuRows::from_host(gpu, &x, inner, 32)?;
             let inside = matrix.product(&x, None, number)?.to_host()?;
             let found = gpu.activated(&matrix, &x, None, kind)?.to_host()?;
@@ -293,8 +298,8 @@ pub(super) fn embedding(
     let depths: Vec<u32> = (0..rows)
         .map(|_| short(noise.count(0, positions)))
         .collect();
-    let on_gpu = matrix(gpu, &table, width, number, Held::Whole)?;
-    let learned_on_gpu = matrix(gpu, &learned, width, number, Held::Whole)?;
+    let on_gpu = matrix(gpu, &table, width, number, WeightFormat::Native)?;
+    let learned_on_gpu = matrix(gpu, &learned, width, number, WeightFormat::Native)?;
     let found = gpu
         .embed(&on_gpu, Some(&learned_on_gpu), &tokens, &depths, 1.5, 16)?
         .to_host()?;

@@ -17,7 +17,7 @@ pub(super) fn exhibits(
     models: &[Model<'_>],
     comparisons: &[Vec<Comparison>],
     compared: &Compared,
-    show: &Show,
+    show: Show,
 ) -> Vec<Exhibit> {
     let mut out = Vec::new();
     let Some((first, others)) = models.split_first() else {

@@ -17,7 +17,7 @@ type Pair = (f64, [f64; 2]);
 
 impl Run<'_> {
     /// All figures.
-    pub fn figures(&self, show: &Show) -> Vec<Exhibit> {
+    pub fn figures(&self, show: Show) -> Vec<Exhibit> {
         let mut out = vec![Exhibit::Heading("How far answers move".to_owned())];
         self.headline(show, &mut out);
         out.push(
@@ -73,7 +73,7 @@ impl Run<'_> {
     }
 
     /// The measures, with the study's own models beside where that is asked for and the run has their questions.
-    fn headline(&self, show: &Show, out: &mut Vec<Exhibit>) {
+    fn headline(&self, show: Show, out: &mut Vec<Exhibit>) {
         let axes = Axis::ALL.into_iter().filter(|axis| *axis != Axis::Support);
         let rows = axes.map(|axis| {
             let cells = self.models.iter().map(|model| {

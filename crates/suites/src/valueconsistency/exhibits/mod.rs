@@ -24,7 +24,7 @@ struct Run<'a> {
 }
 
 /// What is shown.
-pub(super) fn exhibits(found: &RunFindings, show: &Show) -> Vec<Exhibit> {
+pub(super) fn exhibits(found: &RunFindings, show: Show) -> Vec<Exhibit> {
     let models = found.names.iter().zip(&found.measured);
     let models: Vec<Model<'_>> = models
         .map(|(name, measured)| Model {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 ///
 /// Paths on `f32` operands give the same bits; those on `bf16` operands add up in an order of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Path {
+pub enum Isa {
     /// What the compiler makes of plain code: NEON on 64-bit ARM.
     Portable,
     /// AVX2 and FMA: `f32` on eight lanes.
@@ -30,7 +30,7 @@ pub enum Operands {
     Bf16,
 }
 
-impl Path {
+impl Isa {
     /// Every path, fastest last.
     pub const ALL: [Self; 5] = [
         Self::Portable,
@@ -42,7 +42,7 @@ impl Path {
 
     /// The fastest path of this processor. Found once; AMX is taken only where a small product comes out right.
     pub fn best() -> Self {
-        static BEST: OnceLock<Path> = OnceLock::new();
+        static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
             let paths = Self::ALL.into_iter().rev();
             let mut paths = paths.filter(|path| path.is_available());
@@ -115,7 +115,7 @@ impl Path {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for Isa {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
