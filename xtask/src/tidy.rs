@@ -214,18 +214,23 @@ fn names_of_studies(root: &Path, room: &str, path: &Path, wrong: &mut Vec<String
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| name != "shared")
         .collect();
-    for entry in std::fs::read_dir(path.join("src"))? {
-        let file = entry?.path();
-        if !file.is_file() {
-            continue;
-        }
-        let text = std::fs::read_to_string(&file)?;
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for study in studies.iter().filter(|study| code.contains(study.as_str())) {
-            wrong.push(format!(
-                "crates/{room}/src/{}: names the study `{study}`",
-                file.file_name().unwrap_or_default().to_string_lossy()
-            ));
+    let mut folders = vec![path.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let file = entry?.path();
+            if file.is_dir() {
+                folders.push(file);
+                continue;
+            }
+            let text = std::fs::read_to_string(&file)?;
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code = code.to_lowercase();
+            for study in studies.iter().filter(|study| code.contains(study.as_str())) {
+                wrong.push(format!(
+                    "crates/{room}/{}: names the study `{study}`",
+                    file.strip_prefix(path).unwrap_or(&file).display()
+                ));
+            }
         }
     }
     Ok(())

@@ -15,7 +15,12 @@ pub fn costs<'a>(progress: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Op
 
 fn line(name: &str, cost: &Value) -> Option<String> {
     let count = |key: &str| cost.get(key).and_then(Value::as_u64);
-    let rows = count("rows_computed")?;
+    let Some(rows) = count("rows_computed") else {
+        // All of the first round was read before; later ones may have been read now.
+        let later = later(cost);
+        return (!later.is_empty())
+            .then(|| format!("{name}: {}\n", later.trim_start_matches("; ")));
+    };
     let (asked, trie) = (
         count("tokens_asked").unwrap_or(0),
         count("trie_rows").unwrap_or(0),

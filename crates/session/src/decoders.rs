@@ -135,20 +135,10 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             self.base = None;
             self.loaded = Some(Loaded::Own(decoders));
         }
-        let (sizes, form) = self.sizes();
-        let allowed = Allowed {
-            wanted: self.allowed.wanted_of(form),
-            loaded: self.loaded.is_some(),
-            spill: self.spill(),
-            ..self.allowed.clone()
-        };
         let later = std::mem::take(&mut self.later);
-        let config = self.machine.config();
         let asked: Vec<&Asks> = std::iter::once(asks).chain(&later).collect();
-        let demands = demands(self.machine, self.snapshot, &sizes, &config, &asked);
-        let plan = self
-            .machine
-            .settle(&allowed, &self.snapshot.name, &demands)?;
+        let (allowed, plan) = self.planned(&asked)?;
+        self.machine.apply(&allowed, &self.snapshot.name, &plan);
         if let Some(base) = self.base.take() {
             let begun = Instant::now();
             let loaded = base.decoder(self.snapshot, self.dtype, self.machine, &plan.schedule);
@@ -164,6 +154,29 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             self.machine.load_ahead(next, self.allowed, &plan);
         }
         Ok(plan)
+    }
+
+    /// The plan of memory for what is asked, without doing what it says.
+    ///
+    /// # Errors
+    /// [`SessionError`] where there is no room for it.
+    pub fn plan(&self, asks: &Asks) -> Result<MemoryPlan, SessionError> {
+        Ok(self.planned(&[asks])?.1)
+    }
+
+    /// The plan of memory for rounds that are asked one after the other, and what it is within.
+    fn planned(&self, asked: &[&Asks]) -> Result<(Allowed, MemoryPlan), SessionError> {
+        let (sizes, form) = self.sizes();
+        let allowed = Allowed {
+            wanted: self.allowed.wanted_of(form),
+            loaded: self.loaded.is_some(),
+            spill: self.spill(),
+            ..self.allowed.clone()
+        };
+        let config = self.machine.config();
+        let demands = demands(self.machine, self.snapshot, &sizes, &config, asked);
+        let plan = self.machine.plan(&allowed, &self.snapshot.name, &demands)?;
+        Ok((allowed, plan))
     }
 
     /// What weights will take beside what is loaded, and, where that decides it, whether layers are streamed.
@@ -317,6 +330,15 @@ impl Asks {
             readings: plan.reading_bytes(),
             texts: 0,
         }
+    }
+
+    /// So many times as much of equal length.
+    #[must_use]
+    pub fn times(mut self, count: u64) -> Self {
+        self.rows *= count;
+        self.readings *= count;
+        self.texts *= count;
+        self
     }
 
     /// Of texts that are written after prompts of these lengths.

@@ -1,7 +1,6 @@
 //! What memory the machine has, what the process takes of it, and the plan of a run that is printed before it begins.
 
 use crate::{MachineOptions, SessionError};
-use concord_decoder::{Decoder, WeightSizes};
 use concord_scorer::{Demand, MemoryPlan, SchedulePreference, Spill};
 use std::path::{Component, Path, PathBuf};
 
@@ -27,17 +26,6 @@ impl Allowed {
             spill: Spill::within(options.spill.as_deref().unwrap_or(folder)),
             loaded: false,
         }
-    }
-
-    /// The same once a decoder is loaded whose weights take so much: what they take more, and what may be taken.
-    pub fn with(&self, decoder: &Decoder, sizes: &WeightSizes) -> (WeightSizes, Self) {
-        let streamed = decoder.is_streamed();
-        let allowed = Self {
-            wanted: self.wanted_of(Some(streamed)),
-            loaded: true,
-            ..self.clone()
-        };
-        (sizes.once_loaded(streamed), allowed)
     }
 
     /// The schedules that are left where it is known whether layers are streamed.

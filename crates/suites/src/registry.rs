@@ -268,7 +268,7 @@ impl<S: Suite> Study for Bound<S> {
         let parts = parts.into_iter().map(|part| {
             let other = part.study.about().name;
             let Some(bound) = part.study.as_any().downcast_ref::<Self>() else {
-                let message = format!("a run of `{other}` is no match for one of `{own}`");
+                let message = format!("a run of `{other}` cannot be compared with one of `{own}`");
                 return Err(SuiteError::usage(message, "compare runs of one suite"));
             };
             Ok(Part {

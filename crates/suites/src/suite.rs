@@ -157,9 +157,16 @@ pub trait Suite: Copy + Send + Sync + 'static {
     fn compare(
         &self,
         parts: &[Part<'_, Self::Data, Self::Options>],
-        _how: &Comparing<'_>,
+        how: &Comparing<'_>,
         settings: Settings,
     ) -> Result<Self::Findings, SuiteError> {
+        if how.intersect || !how.conditions.is_empty() {
+            let message = format!("the suite `{}` compares whole runs", self.about().name);
+            return Err(SuiteError::usage(
+                message,
+                "leave --intersect and --where out",
+            ));
+        }
         let Some((first, others)) = parts.split_first() else {
             return Err(SuiteError::usage("there is nothing to compare", ""));
         };

@@ -333,6 +333,9 @@ pub(crate) struct Measuring {
     /// Resample intervals this often instead of computing their limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub resamples: Option<u32>,
+    /// A folder to write what was found to as well, as tables in long form (CSV); it is made where it is not there
+    #[arg(long, value_name = "DIR")]
+    pub tables: Option<PathBuf>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,

@@ -1,6 +1,6 @@
 //! `concord compare`: stored runs beside each other, the first as base.
 
-use super::results::{Opened, settings_of};
+use super::results::{Opened, settings_of, warn, write_tables};
 use crate::arguments::{CompareArguments, OutputFormat};
 use crate::failure::Failure;
 use crate::output;
@@ -50,9 +50,8 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         conditions: &how.selection,
     };
     let found = runs[0].study.compare(parts, &comparing, settings)?;
-    for warning in found.warnings() {
-        output::message(&warning);
-    }
+    warn(&*found);
+    write_tables(&found.tables(), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {

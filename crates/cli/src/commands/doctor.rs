@@ -8,8 +8,11 @@ use concord_checkpoint::{Snapshot, demo_pair};
 use concord_decoder::{Decoder, Pass};
 use concord_kernels::{Check, Engine, Gpu, GpuState, Isa, Rows, SelfTest, gpu_count, gpu_state};
 use concord_readings::{Input, Prompt, Read, Reading};
-use concord_scorer::{Demand, Schedule, SchedulePreference, Scorer, Spill, human};
-use concord_session::{Allowed, Machine, MachineOptions, available_bytes, kernel_cache, processor};
+use concord_scorer::{Plan, SchedulePreference, Scorer, Spill, human};
+use concord_session::{
+    Allowed, Asks, Base, Machine, MachineOptions, OnDemand, available_bytes, kernel_cache,
+    processor,
+};
 use include_dir::{Dir, include_dir};
 use safetensors::SafeTensors;
 use serde::Serialize;
@@ -358,32 +361,20 @@ fn memory(engine: &Engine, device: &str) -> Result<Vec<Checked>, Failure> {
         gpu.trim();
         gpu.forget_peak();
         let before = gpu.peak_bytes() as u64;
-        let sizes = Decoder::weight_sizes(&snapshot, DType::BF16, engine, false);
-        let schedule = match wanted {
-            SchedulePreference::PassMajor => Schedule::PassMajor,
-            _ => Schedule::LayerMajor { spill: None },
-        };
-        let decoder = schedule.load(engine, &snapshot, DType::BF16, engine.config())?;
-        let scorer = Scorer::new(&snapshot, &decoder);
-        let plan = scorer.plan(&prompts)?;
-        let config = engine.config();
-        let demand = Demand::of(
-            &plan,
-            &snapshot.spec,
-            &sizes,
-            (engine, DType::BF16),
-            &config,
-        );
         let free = gpu.free_bytes().map_err(|error| Failure::from(&error))? as u64;
         let allowed = Allowed {
             wanted,
             memory: None,
             spill: Spill::within(std::env::temp_dir()),
-            loaded: true,
+            loaded: false,
         };
         let machine = Machine::of(engine.clone());
-        let planned = machine.plan(&allowed, device, &[demand])?.peak();
-        scorer.score_by(&prompts, &schedule)?;
+        let mut base = Base::new(&snapshot, false);
+        let mut decoder = OnDemand::new(&mut base, &snapshot, &machine, &allowed);
+        let plan = Plan::new(&snapshot, &decoder.table(), &prompts)?;
+        let (scorer, memory) = decoder.scorer(&Asks::of(&plan))?;
+        let (planned, schedule) = (memory.peak(), &memory.schedule);
+        scorer.score_by(&prompts, schedule)?;
         let taken = gpu.peak_bytes() as u64 - before;
         rows.push(Checked {
             device: device.to_owned(),

@@ -5,7 +5,7 @@
 
 use super::inputs;
 use crate::arguments::ChatTemplateUse;
-use crate::failure::Failure;
+use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::Terminal;
 use concord_checkpoint::Snapshot;
@@ -13,7 +13,7 @@ use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
 use concord_runs::{Journal, RunDirectory, What};
 use concord_scorer::{LabelTable, Plan, ScorerError, lengths};
 use concord_session::{Allowed, Asks, Base, Machine, OnDemand, has_room, rounds};
-use concord_suites::{CheckpointReadings, Rating, SELF_RATER, Step, Study, Subject};
+use concord_suites::{CheckpointReadings, Rating, Round, SELF_RATER, Step, Study, Subject};
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -96,9 +96,12 @@ impl Engine<'_> {
             let style = style(snapshot, *form);
             let step = self.study.next(Subject { style }, &Readings::default())?;
             let Step::Ask(asked) = step else {
-                let message = format!("the suite `{}` asks nothing", self.study.about().name);
-                return Err(Failure::usage(message, "give it something to ask"));
+                return Err(self.asks_nothing_new());
             };
+            if asked.iter().all(|round| round.prompts.is_empty()) {
+                let message = format!("the suite `{}` has nothing to ask", self.study.about().name);
+                return Err(Failure::usage(message, "give it something to ask"));
+            }
             let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
             let asked = asked.into_iter().map(|round| {
                 let (name, prompts) = (round.name, round.prompts);
@@ -206,6 +209,10 @@ impl Engine<'_> {
                 match self.study.next(Subject { style }, &told.readings)? {
                     Step::Done => break,
                     Step::Ask(rounds) => {
+                        let known = |round: &Round| told.readings.round(&round.name).is_some();
+                        if rounds.is_empty() || rounds.iter().any(known) {
+                            return Err(self.asks_nothing_new());
+                        }
                         for round in rounds {
                             let journal = journal(What::round(&round.name))?;
                             let name = shown(snapshot, &round.name, told);
@@ -296,6 +303,15 @@ impl Engine<'_> {
         snapshot: &'a Snapshot,
     ) -> OnDemand<'b, 'a> {
         OnDemand::new(base, snapshot, &self.machine, &self.allowed)
+    }
+
+    /// A suite that asks what it has been told, or nothing, would ask forever.
+    fn asks_nothing_new(&self) -> Failure {
+        let message = format!(
+            "the suite `{}` asks nothing new, and does not say that it is done",
+            self.study.about().name
+        );
+        Failure::new(ExitStatus::Unexpected, message, "please report this")
     }
 
     /// Tokenises prompts and lays out their trie.

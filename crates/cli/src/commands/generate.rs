@@ -7,14 +7,10 @@ use crate::arguments::{GenerateArguments, given};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::{self, JsonLines};
 use crate::progress::{TextBar, stop_on_interrupt, was_interrupted};
-use candle_core::DType;
 use concord_checkpoint::Snapshot;
-use concord_decoder::{Decoder, WeightSizes};
 use concord_readings::{Finish, LogProb, Prompt, Read, Reading, Sampling};
-use concord_scorer::{
-    Demand, GenerationCounts, MemoryPlan, Schedule, Scorer, ScorerError, possible_lengths,
-};
-use concord_session::{Allowed, Machine};
+use concord_scorer::{GenerationCounts, Schedule, ScorerError, possible_lengths};
+use concord_session::{Allowed, Asks, Base, Event, Machine, OnDemand};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -93,23 +89,23 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     let read: Vec<Line<Nothing>> = lines.next()?;
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let machine = Machine::open(&arguments.machine.options(), [&snapshot], output::events())?;
-    let memory = Memory::new(arguments, &machine, &snapshot);
+    let allowed = Allowed::by(&arguments.machine.options(), &std::env::temp_dir());
+    let mut base = Base::new(&snapshot, false);
+    let mut decoder = OnDemand::new(&mut base, &snapshot, &machine, &allowed);
     let mut window = Window::of(read, &sampling, &snapshot);
-    let plan = memory.plan(&window, lines.growth(), None)?;
+    // Later windows are larger.
+    let mut asks = window.asks().times(lines.growth());
+    let (_, plan) = decoder.scorer(&asks)?;
     if plan.schedule != Schedule::PassMajor {
-        output::message(
-            "every layer is read again for each token that is written: this takes long",
-        );
+        let name = &snapshot.name;
+        machine.tell(&Event::TextsByLayer { name });
     }
-    let begun = Instant::now();
-    let decoders = machine.load(&plan.schedule, &snapshot, memory.dtype)?;
-    let loaded = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::new(&snapshot, &decoders[0]).sharing(decoders[1..].iter().collect());
     stop_on_interrupt();
     let begun = Instant::now();
     let mut done = Done::default();
     let mut out = JsonLines::new();
     loop {
+        let (scorer, _) = decoder.scorer(&asks)?;
         let bar = TextBar::new("generate", window.prompts.len() as u64);
         let mut answers = Answers::new(window.lines.len(), &mut out, |out, index, reading| {
             window.write(out, index, reading)
@@ -149,9 +145,9 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         if window.lines.is_empty() {
             break;
         }
-        memory.plan(&window, 1, Some(&decoders[0]))?;
+        asks = window.asks();
     }
-    done.say(loaded, begun.elapsed().as_secs_f64());
+    done.say(decoder.seconds, begun.elapsed().as_secs_f64());
     let Some(first) = done.first else {
         return Ok(());
     };
@@ -235,6 +231,10 @@ impl Window {
         window
     }
 
+    fn asks(&self) -> Asks {
+        Asks::of_texts(&self.prompts, &self.lengths)
+    }
+
     /// Writes the text after a line, or why there is none.
     fn write(&self, out: &mut JsonLines, index: usize, reading: &Reading) -> Result<(), Failure> {
         let line = &self.lines[index];
@@ -262,59 +262,5 @@ fn nothing() -> Reading {
         id: String::new(),
         tokens: 0,
         answers: Vec::new(),
-    }
-}
-
-/// What texts take.
-struct Memory<'a> {
-    arguments: &'a GenerateArguments,
-    machine: &'a Machine,
-    snapshot: &'a Snapshot,
-    dtype: DType,
-    sizes: WeightSizes,
-    allowed: Allowed,
-}
-
-impl<'a> Memory<'a> {
-    fn new(arguments: &'a GenerateArguments, machine: &'a Machine, snapshot: &'a Snapshot) -> Self {
-        let dtype = machine.dtype(snapshot);
-        Self {
-            arguments,
-            machine,
-            snapshot,
-            dtype,
-            sizes: Decoder::weight_sizes(snapshot, dtype, machine.first(), false),
-            allowed: Allowed::by(&arguments.machine.options(), &std::env::temp_dir()),
-        }
-    }
-
-    /// The plan of a window, where later ones may be `growth` times as large; of a later one with what is loaded.
-    fn plan(
-        &self,
-        window: &Window,
-        growth: u64,
-        loaded: Option<&Decoder>,
-    ) -> Result<MemoryPlan, Failure> {
-        let config = self.machine.config();
-        let most = self.arguments.max_tokens;
-        let longest = window.lengths.iter().max().copied().unwrap_or(0) + most;
-        let texts = window.prompts.len();
-        let (sizes, allowed) = match loaded {
-            None => (self.sizes.clone(), self.allowed.clone()),
-            Some(decoder) => self.allowed.with(decoder, &self.sizes),
-        };
-        let demand = Demand {
-            spec: &self.snapshot.spec,
-            weights: &sizes,
-            engine: self.machine.first(),
-            dtype: self.dtype,
-            config: &config,
-            rows: window.lengths.iter().sum::<usize>() as u64,
-            positions: longest as u64,
-            readings: growth * (16 * most * texts) as u64,
-            texts: growth * texts as u64,
-        };
-        let name = &self.snapshot.name;
-        Ok(self.machine.settle(&allowed, name, &[demand])?)
     }
 }

@@ -1,7 +1,7 @@
 //! `concord measure`: the measures again, from what is stored or given.
 
 use super::inputs;
-use super::results::{Opened, exhibits, settings_of};
+use super::results::{Opened, exhibits, settings_of, warn, write_tables};
 use crate::arguments::{MeasureArguments, OutputFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
@@ -33,6 +33,8 @@ fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failur
     let settings = settings_of(&opened.run.manifest, how.seed, how.resamples);
     let selected = opened.study.select(&how.selection)?;
     let found = opened.measure(settings)?;
+    warn(&*found);
+    write_tables(&found.tables(), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {
@@ -66,6 +68,7 @@ fn measure_given(
     let settings = settings_of(&Manifest::default(), how.seed, how.resamples);
     let names = vec!["answers".to_owned()];
     let found = RunFindings::of_answers(&set, names, &[answers], settings)?;
+    write_tables(&ValueConsistency.tables(&found), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.measured[0].findings),
         OutputFormat::Human => {

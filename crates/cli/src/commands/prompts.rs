@@ -265,7 +265,7 @@ fn human(
             .contains(&value.to_lowercase()),
     };
     let Some(ask) = source.asks.iter().find(wanted) else {
-        let message = format!("{} row {} knows no such value", source.file, source.row);
+        let message = format!("{} row {} has no such value", source.file, source.row);
         return Err(Failure::usage(
             message,
             "values belong to PVQ items; name one as the file's language has it",

@@ -1,7 +1,7 @@
 //! `concord report`: a page of a stored run.
 
 use super::identity::about;
-use super::results::{Opened, exhibits, settings_of};
+use super::results::{Opened, exhibits, settings_of, warn};
 use crate::arguments::ReportArguments;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
@@ -13,6 +13,7 @@ pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     let opened = Opened::open(&arguments.run)?;
     let manifest = &opened.run.manifest;
     let found = opened.measure(settings_of(manifest, None, None))?;
+    warn(&*found);
     let run = Some(arguments.run.as_path());
     let shown = exhibits(
         &*found,

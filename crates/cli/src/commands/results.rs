@@ -2,10 +2,10 @@
 
 use crate::failure::Failure;
 use crate::output;
-use concord_findings::Exhibit;
+use concord_findings::{Exhibit, LongTable};
 use concord_readings::Readings;
 use concord_report::costs;
-use concord_runs::{Manifest, StoredRun};
+use concord_runs::{Manifest, StoredRun, write_bytes};
 use concord_suites::{
     Asked, CheckpointReadings, DEFAULT, Found, Settings, Show, StoredFiles, Study, suite,
 };
@@ -33,6 +33,27 @@ pub(super) fn exhibits(
         shown.push(Exhibit::Note(format!("stored in {}\n", path.display())));
     }
     shown
+}
+
+/// Writes tables to a folder, each as a file of its name, where one is given.
+pub(super) fn write_tables(tables: &[LongTable], folder: Option<&Path>) -> Result<(), Failure> {
+    let Some(folder) = folder else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let message = format!("{}: {error}", folder.display());
+        Failure::usage(message, "name another folder with --tables")
+    })?;
+    for table in tables {
+        let path = folder.join(format!("{}.csv", table.name));
+        write_bytes(&path, table.csv().as_bytes())?;
+    }
+    output::message(&format!(
+        "{} tables written to {}",
+        tables.len(),
+        folder.display()
+    ));
+    Ok(())
 }
 
 /// Says what the user should know of findings.

@@ -147,7 +147,7 @@ fn forms_that_differ(snapshots: &[Snapshot], forms: &[Form]) -> Vec<String> {
         let name = &snapshot.name;
         if *form == Form::Completion && !snapshot.is_aligned() {
             notes.push(format!(
-                "{name}: has no chat template, and is asked to complete a text with one example."
+                "{name}: has no chat template, and is given texts to complete."
             ));
         }
         if *form == Form::Chat && snapshot.folds_system() {

@@ -7,18 +7,16 @@ use crate::arguments::ScoreArguments;
 use crate::failure::{ExitStatus, Failure};
 use crate::output::{self, JsonLines};
 use crate::progress::{Bar, stop_on_interrupt, stop_wanted, was_interrupted};
-use concord_decoder::Decoder;
 use concord_readings::{
     Answer, Continuation, LabelReading, Prompt, Read, Reading, Strings, StringsReading,
     TokenReading,
 };
-use concord_scorer::{Counts, Demand, LabelTable, Plan, Schedule, Scorer, ScorerError};
-use concord_session::{Allowed, Machine, sharing};
+use concord_scorer::{Counts, Plan, Schedule, ScorerError};
+use concord_session::{Allowed, Asks, Base, Machine, OnDemand};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// What is asked after a prompt.
@@ -92,42 +90,31 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let mut window = Window::of(lines.next()?);
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
     let machine = Machine::open(&arguments.machine.options(), [&snapshot], output::events())?;
-    let dtype = machine.dtype(&snapshot);
-    let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
+    let allowed = Allowed::by(&arguments.machine.options(), &std::env::temp_dir());
+    let mut base = Base::new(&snapshot, false);
+    let mut decoder = OnDemand::new(&mut base, &snapshot, &machine, &allowed);
+    let table = decoder.table();
     let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
     let possible =
         |window: &Window| Plan::of_possible(&snapshot, &table, &window.prompts).map_err(failed);
     let mut planned = possible(&window)?;
-    let (engine, config) = (machine.first(), machine.config());
-    let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
-    let allowed = Allowed::by(&arguments.machine.options(), &std::env::temp_dir());
-    let plan_memory = |planned: &Plan, growth: u64| {
-        let mut demand = Demand::of(planned, &snapshot.spec, &sizes, (engine, dtype), &config);
-        // Later windows are larger.
-        demand.readings *= growth;
-        demand.rows *= growth;
-        machine.plan(&allowed, &snapshot.name, &[demand])
-    };
-    let mut growth = lines.growth();
-    if growth > 1 && plan_memory(&planned.0, growth)?.schedule != Schedule::PassMajor {
+    // Later windows are larger.
+    let mut asks = Asks::of(&planned.0).times(lines.growth());
+    if lines.growth() > 1 && decoder.plan(&asks)?.schedule != Schedule::PassMajor {
         // Each window reads all layers: there is one.
         window.lines_too(lines.rest()?);
         planned = possible(&window)?;
-        growth = 1;
+        asks = Asks::of(&planned.0);
     }
-    let memory = plan_memory(&planned.0, growth)?;
-    machine.apply(&allowed, &snapshot.name, &memory);
-    let begun = Instant::now();
-    let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
-    let loaded = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::with_table(&snapshot, &decoders[0], Arc::clone(&table));
-    let scorer = sharing(scorer, &decoders[1..], &memory);
+    decoder.scorer(&asks)?;
     stop_on_interrupt();
     let begun = Instant::now();
     let mut done = Done::default();
     let mut out = JsonLines::new();
     loop {
         let (plan, problems) = &planned;
+        // Its prompts may be longer than those of the first.
+        let (scorer, memory) = decoder.scorer(&asks)?;
         let bar = Bar::new("score", plan.trie.len() as u64);
         let mut not_covered = 0;
         let mut answers = Answers::new(window.lines.len(), &mut out, |out, index, reading| {
@@ -165,12 +152,9 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
             break;
         }
         planned = possible(&window)?;
-        // Its prompts may be longer than those of the first.
-        let (sizes, allowed) = allowed.with(&decoders[0], &sizes);
-        let demand = Demand::of(&planned.0, &snapshot.spec, &sizes, (engine, dtype), &config);
-        machine.settle(&allowed, &snapshot.name, &[demand])?;
+        asks = Asks::of(&planned.0);
     }
-    done.say(loaded, begun.elapsed().as_secs_f64());
+    done.say(decoder.seconds, begun.elapsed().as_secs_f64());
     match done.first {
         None => Ok(()),
         Some(first) => {

@@ -285,7 +285,18 @@ fn a_chain_is_compared_with_its_base_and_what_is_not_measurable_says_why() {
     for one in differences {
         assert_eq!(one["estimate"]["value"], 0.0, "{one}");
     }
-    let human = concord(folder.path(), &["measure", "r"]).ok().stdout;
+    let human = concord(folder.path(), &["measure", "r", "--tables", "t"])
+        .ok()
+        .stdout;
+    let tables: Vec<String> = std::fs::read_dir(folder.path().join("t"))
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(tables.len() > 2, "{tables:?}");
+    for table in tables {
+        let columns = table.lines().next().unwrap().split(',').count();
+        assert!(columns > 2 && !table.contains("NaN"), "{table}");
+    }
     assert!(human.contains("not measurable: valid mass"), "{human}");
 }
 

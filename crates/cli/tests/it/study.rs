@@ -77,7 +77,7 @@ fn passages_are_written_read_and_read_again_by_another() {
     let before = std::fs::read(at("r/stances/demo-base/itself.jsonl")).unwrap();
     let again = concord(folder.path(), &["rate", "r", "--rater", reader]).ok();
     assert!(
-        again.stdout.contains("read by base: topics"),
+        again.stdout.contains("rated by base: topics"),
         "{}",
         again.stdout
     );

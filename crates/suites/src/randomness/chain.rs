@@ -1,11 +1,13 @@
 //! The first checkpoint against each later one, wording by wording.
 
-use super::measure::{CheckpointFindings, Quantity, SetFindings};
+use super::measure::{CheckpointFindings, Quantity, SetFindings, WordingFindings};
 use super::name::Carrier;
 use crate::Settings;
 use crate::shared::paired::{adjusted, paired_difference};
 use concord_findings::Estimate;
+use concord_stats::mean;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What is compared.
 pub const COMPARED: [Quantity; 5] = [
@@ -71,9 +73,24 @@ pub(crate) fn chain(checkpoints: &[CheckpointFindings], settings: Settings) -> V
 fn differences(base: &SetFindings, later: &SetFindings, settings: Settings) -> Vec<Difference> {
     let found = COMPARED.into_iter().filter_map(|quantity| {
         let pairs = base.wordings.iter().zip(&later.wordings);
-        let pairs = pairs.filter_map(|(a, b)| {
-            let (a, b) = (a.quantities.get(&quantity)?, b.quantities.get(&quantity)?);
-            Some((*a, *b))
+        let mut by_wording: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
+        for (a, b) in pairs {
+            let value = |of: &WordingFindings| match quantity {
+                // Also where there is too little to measure anything else.
+                Quantity::Mass => Some(of.mass),
+                quantity => of.quantities.get(&quantity).copied(),
+            };
+            if let (Some(first), Some(second)) = (value(a), value(b)) {
+                by_wording
+                    .entry(a.wording)
+                    .or_default()
+                    .push((first, second));
+            }
+        }
+        // Translations of a wording are no further draws.
+        let pairs = by_wording.values().map(|pairs| {
+            let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+            (mean(&first), mean(&second))
         });
         let found = paired_difference(pairs, "wording", settings)?;
         Some(Difference {

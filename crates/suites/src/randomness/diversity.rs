@@ -12,6 +12,9 @@ use concord_stats::{compression_ratio, distinct_share, effective_number, mean, s
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The least share of texts that are neither empty nor cut off by repetition.
+const LEAST_USABLE: f64 = 0.5;
+
 /// The least number of words that a text needs to count as one.
 const LEAST_WORDS: usize = 5;
 
@@ -137,7 +140,7 @@ fn measure_language(
         estimate(&values, "poem", settings)
     };
     let usable = all(&|subject| &subject.usable);
-    let verdict = gate("share of usable texts", &usable, options.least_mass);
+    let verdict = gate("share of usable texts", &usable, LEAST_USABLE);
     let over = |of: &Counted| {
         let values: Vec<f64> = subjects
             .iter()

@@ -3,6 +3,7 @@
 //! The prompt tells the checkpoint's own moves alone. The opponent answers each round with the best answer to the distribution
 //! that was read, and enters in the payoff only; so a round has three branches, and the tree of moves is finite.
 
+use super::languages::{ByLanguage, by_wording};
 use super::name::{self, Place, places};
 use super::options::{Data, Options};
 use super::outcome::{Outcome, outcome};
@@ -11,7 +12,7 @@ use super::sequences::begun;
 use super::sets::{Kind, end, spellings};
 use super::wordings::{Wording, Wordings};
 use crate::shared::draw;
-use crate::shared::estimate::{estimate, gate};
+use crate::shared::estimate::estimate;
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::{Form, Prompt, Read, Strings};
@@ -277,13 +278,27 @@ pub(crate) fn measure(
     if all.is_empty() {
         return Ok(None);
     }
+    let mean = |of: &[f64]| concord_stats::mean(of);
+    let masses: Vec<(&str, usize, f64)> = places
+        .iter()
+        .zip(&all)
+        .map(|(place, played)| (place.language, place.wording, mean(&played.masses)))
+        .collect();
+    let ByLanguage {
+        mass,
+        verdict,
+        shown,
+    } = ByLanguage::new(&masses, options.least_mass, settings);
+    let (places, all): (Vec<Place<'_>>, Vec<Played>) = places
+        .into_iter()
+        .zip(all)
+        .filter(|(place, _)| shown.contains(place.language))
+        .unzip();
     let over = |of: &dyn Fn(&Played) -> f64| {
-        let values: Vec<f64> = all.iter().map(of).collect();
+        let values = places.iter().zip(&all);
+        let values = by_wording(values.map(|(place, played)| (place.wording, of(played))));
         estimate(&values, "wording", settings)
     };
-    let mean = |of: &[f64]| concord_stats::mean(of);
-    let mass = over(&|played| mean(&played.masses));
-    let verdict = gate("valid mass", &mass, options.least_mass);
     let found = verdict.is_measurable().then(|| {
         let mut net = 0.0;
         let rounds = all.first().map_or(0, |played| played.lost.len());

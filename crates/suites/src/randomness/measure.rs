@@ -3,6 +3,7 @@
 use super::chain::{ChainFindings, chain};
 use super::diversity::{self, DiversityFindings};
 use super::games::{self, GameFindings};
+use super::languages::{ByLanguage, by_wording};
 use super::name::{self, CARRIERS, Carrier};
 use super::options::{Data, Options};
 use super::outcome::outcome;
@@ -333,45 +334,39 @@ impl Asked<'_> {
         options: &Options,
         settings: Settings,
     ) -> SetFindings {
-        let masses = |of: &[&WordingFindings]| {
-            let masses: Vec<f64> = of.iter().map(|wording| wording.mass).collect();
-            estimate(&masses, "wording", settings)
-        };
-        let mut languages = Vec::new();
-        for language in &options.languages {
-            let of = wordings.iter().filter(|of| of.language == *language);
-            let of: Vec<&WordingFindings> = of.collect();
-            let mass = masses(&of);
-            let verdict = gate("valid mass", &mass, options.least_mass);
-            let summary = verdict
-                .is_measurable()
-                .then(|| self.summary(&of, options.samples, settings));
-            languages.push(LanguageFindings {
-                language: language.clone(),
-                mass,
-                verdict,
-                summary,
-            });
-        }
-        let mass = masses(&wordings.iter().collect::<Vec<_>>());
-        let verdict = gate("valid mass", &mass, options.least_mass);
-        let is_shown = |wording: &WordingFindings| {
-            let of = |found: &&LanguageFindings| found.language == wording.language;
-            let language = languages.iter().find(of);
-            verdict.is_measurable() && language.is_some_and(|found| found.summary.is_some())
-        };
-        let shown: Vec<&WordingFindings> = wordings.iter().filter(|of| is_shown(of)).collect();
-        let summary = (!shown.is_empty()).then(|| self.summary(&shown, options.samples, settings));
-        let hidden: Vec<usize> = (0..wordings.len())
-            .filter(|at| !is_shown(&wordings[*at]))
+        let masses: Vec<(&str, usize, f64)> = wordings
+            .iter()
+            .map(|of| (of.language.as_str(), of.wording, of.mass))
             .collect();
-        for at in hidden {
-            wordings[at].distribution = None;
-            wordings[at].quantities.clear();
-        }
-        if !verdict.is_measurable() {
-            for language in &mut languages {
-                language.summary = None;
+        let least = options.least_mass;
+        let found = ByLanguage::new(&masses, least, settings);
+        // A wording with little mass would count its rest as if it were the whole.
+        let is_shown = |of: &WordingFindings| found.shows(&of.language) && of.mass >= least;
+        let summary = |language: Option<&str>| {
+            let of = wordings.iter().filter(|of| is_shown(of));
+            let of = of.filter(|of| language.is_none_or(|name| of.language == name));
+            let of: Vec<&WordingFindings> = of.collect();
+            (!of.is_empty()).then(|| self.summary(&of, options.samples, settings))
+        };
+        let languages = options.languages.iter().map(|language| {
+            let of = wordings.iter().filter(|of| of.language == *language);
+            let of: Vec<f64> = of.map(|of| of.mass).collect();
+            let mass = estimate(&of, "wording", settings);
+            LanguageFindings {
+                language: language.clone(),
+                verdict: gate("valid mass", &mass, least),
+                mass,
+                summary: summary(Some(language)),
+            }
+        });
+        let languages: Vec<LanguageFindings> = languages.collect();
+        let summary = summary(None);
+        let shown: Vec<bool> = wordings.iter().map(is_shown).collect();
+        let (mass, verdict) = (found.mass, found.verdict);
+        for (wording, shown) in wordings.iter_mut().zip(shown) {
+            if !shown {
+                wording.distribution = None;
+                wording.quantities.clear();
             }
         }
         SetFindings {
@@ -400,8 +395,11 @@ impl Asked<'_> {
         let masses: Vec<f64> = of.iter().map(|wording| wording.mass).collect();
         let of_mean = quantities(&distribution, mean(&masses), self.set.seven(), draws);
         let found = of_mean.into_iter().map(|(quantity, of_mean)| {
-            let values = of.iter().filter_map(|of| of.quantities.get(&quantity));
-            let values: Vec<f64> = values.copied().collect();
+            let values = of.iter().filter_map(|of| {
+                let value = of.quantities.get(&quantity)?;
+                Some((of.wording, *value))
+            });
+            let values = by_wording(values);
             let found = Found {
                 estimate: estimate(&values, "wording", settings),
                 range: [

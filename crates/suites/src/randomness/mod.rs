@@ -12,6 +12,7 @@ mod chain;
 mod diversity;
 mod exhibits;
 mod games;
+mod languages;
 #[cfg(test)]
 mod made_up;
 mod measure;

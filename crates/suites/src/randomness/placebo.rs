@@ -4,6 +4,7 @@
 //! label equally often: what a checkpoint prefers of labels or places falls out of the mean for a number, and what it prefers
 //! of numbers out of the mean for a place.
 
+use super::languages::{ByLanguage, by_wording};
 use super::name::{self, CARRIERS, Carrier, Place, places};
 use super::options::{Data, LABELS, Options};
 use super::outcome::outcome;
@@ -11,11 +12,11 @@ use super::plan::{leads, said, wordings};
 use super::sets::Set;
 use super::wordings::{Wording, fill};
 use crate::shared::draw;
-use crate::shared::estimate::{estimate, gate};
+use crate::shared::estimate::estimate;
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::{End, Form, Prompt, Read, Strings};
-use concord_stats::uniform_total_variation;
+use concord_stats::{mean, uniform_total_variation};
 use serde::Serialize;
 
 /// What a checkpoint chooses when numbers stand under labels.
@@ -194,19 +195,24 @@ fn measure_carrier(
             places: by_place,
         });
     }
-    let mass = estimate(&masses, "wording", settings);
-    let verdict = gate("valid mass", &mass, options.least_mass);
-    let over = |of: &dyn Fn(&LabelledWording) -> f64| {
-        let values: Vec<f64> = each.iter().map(of).collect();
-        estimate(&values, "wording", settings)
+    let in_places = each.iter().zip(masses);
+    let masses: Vec<(&str, usize, f64)> = in_places
+        .map(|(of, mass): (&LabelledWording, f64)| (of.language.as_str(), of.wording, mass))
+        .collect();
+    let ByLanguage {
+        mass,
+        verdict,
+        shown,
+    } = ByLanguage::new(&masses, options.least_mass, settings);
+    each.retain(|of| shown.contains(&of.language));
+    let values = |of: &dyn Fn(&LabelledWording) -> f64| {
+        by_wording(each.iter().map(|each| (each.wording, of(each))))
     };
+    let over = |of: &dyn Fn(&LabelledWording) -> f64| estimate(&values(of), "wording", settings);
+    let middle = |of: &dyn Fn(&LabelledWording) -> f64| mean(&values(of));
     let found = verdict.is_measurable().then(|| PlaceboNumbers {
-        values: (0..count)
-            .map(|at| over(&|of| of.values[at]).value)
-            .collect(),
-        places: (0..count)
-            .map(|at| over(&|of| of.places[at]).value)
-            .collect(),
+        values: (0..count).map(|at| middle(&|of| of.values[at])).collect(),
+        places: (0..count).map(|at| middle(&|of| of.places[at])).collect(),
         target,
         of_target: target.map(|at| over(&|of| of.values[at])),
         by_value: over(&|of| uniform_total_variation(&of.values)),

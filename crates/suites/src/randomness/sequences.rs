@@ -3,6 +3,7 @@
 //! A history is drawn by the seed; what comes after it is read exactly. Everything that is counted is therefore an expectation
 //! over the next number, given the history (Rao and Blackwell), and only histories are sampled.
 
+use super::languages::ByLanguage;
 use super::name::{self, Histories, Place, places};
 use super::options::{Data, Options};
 use super::outcome::{Outcome, outcome};
@@ -10,7 +11,7 @@ use super::plan::{FREE_LEADS, PREFILLED_LEADS, ask_for, said, wordings};
 use super::sets::Set;
 use super::wordings::fill;
 use crate::shared::draw;
-use crate::shared::estimate::{estimate, gate};
+use crate::shared::estimate::estimate;
 use crate::{Readings, Settings, SuiteError};
 use concord_findings::{Estimate, Verdict};
 use concord_readings::{Form, Prompt, Read};
@@ -65,7 +66,7 @@ pub struct SequenceNumbers {
     /// How many to equal the one just before.
     pub adjacent: Estimate,
     /// How many different ones there are.
-    pub distinct: Estimate,
+    pub distinct: Option<Estimate>,
     /// How many repeats fewer than uniform draws would have after the same histories: above 0, repeats are avoided.
     pub avoided: Estimate,
     /// How many repeats fewer than there would be if the next number came from the checkpoint's mean distribution over histories
@@ -335,17 +336,35 @@ fn measure_kind(
     settings: Settings,
     readings: &Readings,
 ) -> Result<SequenceFindings, SuiteError> {
-    let mut each = Vec::new();
-    let (mut masses, mut distinct, mut dependence) = (Vec::new(), Vec::new(), Vec::new());
-    let mut distribution = [0.0; LENGTH + 1];
+    let mut all_read = Vec::new();
     for place in sequence_places(data, options) {
         let all = (0..options.sequences)
             .map(|sequence| steps(set, place, histories, sequence, options, readings));
-        let all: Vec<(Vec<Outcome>, History)> = all.collect::<Result<_, _>>()?;
+        all_read.push((place, all.collect::<Result<Vec<_>, _>>()?));
+    }
+    let massed = all_read.iter().map(|(place, all)| {
+        let masses = all
+            .iter()
+            .flat_map(|(read, _)| read.iter().map(|read| read.mass));
+        (
+            place.language,
+            place.wording,
+            mean(&masses.collect::<Vec<_>>()),
+        )
+    });
+    let massed: Vec<(&str, usize, f64)> = massed.collect();
+    let by_language = ByLanguage::new(&massed, options.least_mass, settings);
+    let any = !by_language.shown.is_empty();
+    all_read.retain(|(place, _)| !any || by_language.shows(place.language));
+
+    let mut each = Vec::new();
+    let (mut masses, mut distinct, mut dependence) = (Vec::new(), Vec::new(), Vec::new());
+    let mut distribution = [0.0; LENGTH + 1];
+    for (place, all) in &all_read {
         let read: Vec<&[Outcome]> = all.iter().map(|(read, _)| read.as_slice()).collect();
         let after_first = read.iter().flat_map(|read| read.iter().skip(1));
         let middle = middle(after_first, set.members.len());
-        for (read, history) in &all {
+        for (read, history) in all {
             let of = counted(read, history, &middle);
             let values = [of.repeats, of.adjacent, of.avoided, of.held_back];
             each.push((place.language.to_owned(), place.wording, values));
@@ -360,7 +379,7 @@ fn measure_kind(
     let total: f64 = distribution.iter().sum();
     let shares = distribution.iter().map(|p| p / total).collect();
     let mass = estimate(&masses, "sequence", settings);
-    let verdict = gate("valid mass", &mass, options.least_mass);
+    let verdict = by_language.verdict;
     let column = |at: usize| {
         let values: Vec<f64> = each.iter().map(|(_, _, values)| values[at]).collect();
         estimate(&values, "sequence", settings)
@@ -370,7 +389,8 @@ fn measure_kind(
         adjacent: column(1),
         avoided: column(2),
         held_back: column(3),
-        distinct: estimate(&distinct, "sequence", settings),
+        // Numbers that come next after uniform histories are of no one sequence.
+        distinct: (histories == Histories::Own).then(|| estimate(&distinct, "sequence", settings)),
         dependence: mean(&dependence),
         distribution: (histories == Histories::Own).then_some(shares),
         each: each.clone(),

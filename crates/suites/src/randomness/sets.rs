@@ -221,6 +221,13 @@ impl Set {
             ));
         }
         let (end, spelt) = (end(&words), self.spellings(language));
+        if let Some(other) = words.iter().find(|word| end_of(word) != end) {
+            let first = words[0];
+            return Err(format!(
+                "the set `{name}`: `{first}` and `{other}` end in different ways (digit, letter, character of a script without spaces) \
+                 and cannot be read alike"
+            ));
+        }
         for (at, one) in spelt.iter().enumerate() {
             for (other, others) in spelt.iter().enumerate().filter(|(other, _)| *other != at) {
                 let pairs = one.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
@@ -272,22 +279,24 @@ pub(crate) fn spellings(word: &str, kind: Kind) -> Vec<String> {
     all
 }
 
-/// What would go on with a member: a digit with numbers, a letter with words of a script that has capitals, nothing with others,
-/// whose words stand without spaces between them.
-pub(crate) fn end(words: &[&str]) -> End {
-    let is_number = |word: &&str| {
-        let digits = word.strip_prefix('-').unwrap_or(word);
-        !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+/// What would go on with a word: a digit with what ends in one, a letter with what ends in a letter, nothing with words of scripts that
+/// have no spaces between words, and with what ends in another character.
+fn end_of(word: &str) -> End {
+    // Thai to Myanmar, Khmer, kana, Han.
+    let has_no_spaces = |c: char| {
+        matches!(u32::from(c), 0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0x3005 | 0x3040..=0x30FF
+            | 0x3400..=0x9FFF | 0xF900..=0xFAFF | 0x2_0000..=0x3_FFFF)
     };
-    let is_cased = |c: char| c.is_lowercase() || c.is_uppercase();
-    let mut letters = words.iter().flat_map(|word| word.chars());
-    if words.iter().all(is_number) {
-        End::Digit
-    } else if letters.all(|c| !c.is_alphabetic() || is_cased(c)) {
-        End::Letter
-    } else {
-        End::Any
+    match word.chars().next_back() {
+        Some(c) if c.is_ascii_digit() => End::Digit,
+        Some(c) if c.is_alphabetic() && !has_no_spaces(c) => End::Letter,
+        _ => End::Any,
     }
+}
+
+/// What would go on with members, which is the same for all of a set that was checked.
+pub(crate) fn end(words: &[&str]) -> End {
+    words.first().map_or(End::Any, |word| end_of(word))
 }
 
 #[cfg(test)]
@@ -297,6 +306,21 @@ mod tests {
 
     fn languages() -> Vec<String> {
         LANGUAGES.map(str::to_owned).into()
+    }
+
+    #[test]
+    fn what_goes_on_with_a_word_is_known_by_its_end() {
+        for (words, expected) in [
+            (&["7", "10", "-3"][..], End::Digit),
+            (&["rock", "Ei", "가위", "ورق"], End::Letter),
+            (&["石头", "グー", "พลอย"], End::Any),
+            (&["!", "?"], End::Any),
+        ] {
+            assert!(
+                words.iter().all(|word| end_of(word) == expected),
+                "{words:?}"
+            );
+        }
     }
 
     #[test]
@@ -328,12 +352,14 @@ mod tests {
         assert!(wrong(&["red", "red wine"]).contains("`red wine` cannot be told from `red`"));
         assert!(wrong(&["上", "上海"]).contains("cannot be told"));
         assert!(wrong(&["1", "1.5"]).contains("cannot be told"));
-        assert!(wrong(&["a1", "a12"]).contains("cannot be told"));
+        assert!(wrong(&["1", "x"]).contains("`1` and `x` end in different ways"));
+        assert!(wrong(&["A", "上海"]).contains("end in different ways"));
         assert!(wrong(&["red", ""]).contains("is empty"));
         assert!(wrong(&["red", " blue"]).contains("begins or ends with a space"));
         for right in [
             &["1", "12", "-1"][..],
             &["red", "redder"],
+            &["a1", "a12"],
             &["да", "нет"],
             &["上海", "北京"],
         ] {

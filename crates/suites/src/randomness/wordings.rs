@@ -185,7 +185,7 @@ mod tests {
                 is_new(ask);
                 assert!(carrier.trim() == carrier && places(ask).is_empty());
             }
-            assert_eq!(wordings.rock_paper_scissors.wordings.len(), 2);
+            assert_eq!(wordings.rock_paper_scissors.wordings.len(), 3);
             wordings.poems.iter().for_each(|poem| is_new(poem));
             for frame in &wordings.frames {
                 is_new(&frame.text);

@@ -51,7 +51,9 @@ pub(super) fn sequences(findings: &Findings) -> Vec<Exhibit> {
     let columns: [Column<SequenceNumbers>; 6] = [
         ("repeats", |of| shown(&of.repeats)),
         ("adjacent repeats", |of| shown(&of.adjacent)),
-        ("distinct", |of| shown(&of.distinct)),
+        ("distinct", |of| {
+            of.distinct.as_ref().map_or_else(String::new, shown)
+        }),
         ("repeats fewer than uniform", |of| shown(&of.avoided)),
         ("repeats held back", |of| shown(&of.held_back)),
         ("dependence on history (bits)", |of| number(of.dependence)),

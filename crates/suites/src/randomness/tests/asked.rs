@@ -271,8 +271,12 @@ fn only_what_may_be_shown_of_both_is_compared() {
     let compared = findings.chain[0]
         .differences
         .iter()
+        .filter(|of| of.quantity != Quantity::Mass)
         .map(|of| of.set.as_str());
     assert_eq!(compared.collect::<BTreeSet<_>>(), BTreeSet::from(["coin"]));
+    // How much more valid mass there is can be said of all.
+    let mut masses = findings.chain[0].differences.iter();
+    assert!(masses.any(|of| of.set == "0-10" && of.quantity == Quantity::Mass));
     // The later one is shown by itself.
     assert!(
         findings.checkpoints[1]

@@ -162,7 +162,7 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
     for reader in readers {
         rows.extend(of_reader(reader));
     }
-    rows.push(row("readers agree: Fleiss' kappa", |f| {
+    rows.push(row("raters agree: Fleiss' kappa", |f| {
         let agreement = f.open.as_ref()?.agreement.as_ref()?;
         let (all, some) = (agreement.passages, agreement.left_out);
         Some(format!(
@@ -170,7 +170,7 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
             agreement.kappa?
         ))
     }));
-    rows.push(row("readers agree: median kappa of topics", |f| {
+    rows.push(row("raters agree: median kappa of topics", |f| {
         Some(number(
             f.open
                 .as_ref()?
@@ -186,7 +186,7 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
         .collect();
     for pair in pairs {
         rows.push(row(
-            format!("{} and {} read alike", pair[0], pair[1]),
+            format!("{} and {} rate alike", pair[0], pair[1]),
             move |f| {
                 let all = &f.open.as_ref()?.agreement.as_ref()?.pairs;
                 let found = all.iter().find(|found| found.readers == pair)?;
@@ -198,11 +198,11 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
             },
         ));
     }
-    rows.push(row("distance between readers", |f| {
+    rows.push(row("distance between raters", |f| {
         Some(mean(f.open.as_ref()?.agreement.as_ref()?.distance))
     }));
     by_model(
-        "Passages that checkpoints wrote, and how they were read:",
+        "Passages that checkpoints wrote, and how they were rated:",
         models,
         rows,
     )
@@ -212,20 +212,20 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
 fn of_reader(reader: &String) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     let find = move |f: &Findings| f.open.as_ref()?.readers.get(reader).cloned();
-    rows.push(row(format!("read by {reader}: topics"), move |f| {
+    rows.push(row(format!("rated by {reader}: topics"), move |f| {
         Some(mean(find(f)?.consistency.topic))
     }));
-    rows.push(row(format!("read by {reader}: paraphrases"), move |f| {
+    rows.push(row(format!("rated by {reader}: paraphrases"), move |f| {
         Some(mean(find(f)?.consistency.paraphrase))
     }));
     rows.push(row(
-        format!("read by {reader}: passages, left out"),
+        format!("rated by {reader}: passages, left out"),
         move |f| {
             let trust = find(f)?.trust;
             Some(format!("{}, {}", trust.passages, trust.left_out))
         },
     ));
-    rows.push(row(format!("read by {reader}: label mass"), move |f| {
+    rows.push(row(format!("rated by {reader}: label mass"), move |f| {
         let found = find(f)?;
         let doubt = if found.doubtful { " (unreliable)" } else { "" };
         let low = found.trust.doubtful_passages;
@@ -235,11 +235,11 @@ fn of_reader(reader: &String) -> Vec<Row<'_>> {
         ))
     }));
     rows.push(row(
-        format!("read by {reader}: flips with order"),
+        format!("rated by {reader}: flips with order"),
         move |f| find(f)?.trust.flip_rate.map(percent),
     ));
     rows.push(row(
-        format!("read by {reader}: known stances read right"),
+        format!("rated by {reader}: known stances read right"),
         move |f| {
             let trust = find(f)?.trust;
             Some(format!(
@@ -250,7 +250,7 @@ fn of_reader(reader: &String) -> Vec<Row<'_>> {
         },
     ));
     rows.push(row(
-        format!("read by {reader}: bias to support"),
+        format!("rated by {reader}: bias to support"),
         move |f| Some(format!("{:+.3}", find(f)?.trust.bias?)),
     ));
     rows
