@@ -569,7 +569,7 @@ mod tests {
                 .contains("added_tokens_decoder")
         );
         assert!(refused(json!({ "eos_token": 7 })).contains("`eos_token` is not a token"));
-        assert!(refused(json!({ "extra_special_tokens": "x" })).contains("no list"));
+        assert!(refused(json!({ "extra_special_tokens": "x" })).contains("not a list"));
         assert!(refused(json!({ "split_special_tokens": "x" })).contains("neither"));
         // Two marks of which one begins with the other: the longer one must be found.
         let inside = json!({ "eos_token": "<n>x", "pad_token": "<n>" });

@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(size("2GB"), Ok(2_000_000_000));
         assert_eq!(size("1048576"), Ok(1 << 20));
         assert!(size("8").unwrap_err().contains("8GiB"));
-        assert!(size("banana").unwrap_err().contains("no size"));
+        assert!(size("banana").unwrap_err().contains("invalid size"));
         for wrong in ["", "GiB", "8 bananas", "-1", "0", "1e3", "9999999TB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }

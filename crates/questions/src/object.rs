@@ -101,7 +101,7 @@ mod tests {
             object_of("[]")
                 .unwrap_err()
                 .to_string()
-                .contains("no object")
+                .contains("not an object")
         );
         assert!(object_of("{} {}").is_err());
     }

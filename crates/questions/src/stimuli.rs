@@ -319,7 +319,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            unknown.contains("no stimulus `sytem`; there are system, "),
+            unknown.contains("unknown stimulus `sytem`; known: system, "),
             "{unknown}"
         );
         // The study's own table has more than is asked.

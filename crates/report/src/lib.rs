@@ -10,4 +10,4 @@ mod terminal;
 pub use costs::costs;
 pub use page::page;
 pub use svg::is_hidden;
-pub use terminal::{table_text, terminal};
+pub use terminal::{fitted, table_text, terminal};

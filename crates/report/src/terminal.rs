@@ -4,18 +4,34 @@ use comfy_table::{ContentArrangement, presets};
 use concord_findings::{Exhibit, Matrix, Strip, Table};
 use std::fmt::Write as _;
 
-/// What a terminal shows: leads, notes and tables as they are, strips as bars of eighths, matrices as tables. Headings and figures
-/// belong to a page.
+/// What a terminal shows: leads, notes and tables as they are, strips as bars of eighths, matrices as tables, and the headings of what is
+/// shown. Figures belong to a page.
 pub fn terminal(exhibits: &[Exhibit]) -> String {
-    let shown = exhibits.iter().filter_map(|exhibit| match exhibit {
-        Exhibit::Lead(text) | Exhibit::Note(text) => Some(wrapped(text, width())),
-        Exhibit::Table(table) => Some(table_text(table)),
-        Exhibit::Strip(strip) => Some(strip_text(strip)),
-        Exhibit::Matrix(matrix) => Some(table_text(&as_table(matrix))),
-        Exhibit::Heading(_) | Exhibit::Forest(_) | Exhibit::Radar(_) => None,
-    });
-    let shown: Vec<String> = shown.filter(|text| !text.is_empty()).collect();
+    let mut shown: Vec<String> = Vec::new();
+    for (number, exhibit) in exhibits.iter().enumerate() {
+        let text = match exhibit {
+            Exhibit::Heading(title) => match exhibits.get(number + 1) {
+                Some(Exhibit::Lead(_) | Exhibit::Table(_) | Exhibit::Strip(_)) => {
+                    format!("{title}\n{}\n", "─".repeat(title.chars().count()))
+                }
+                _ => continue,
+            },
+            Exhibit::Lead(text) | Exhibit::Note(text) => wrapped(text, width()),
+            Exhibit::Table(table) => table_text(table),
+            Exhibit::Strip(strip) => strip_text(strip),
+            Exhibit::Matrix(matrix) => table_text(&as_table(matrix)),
+            Exhibit::Forest(_) | Exhibit::Radar(_) => continue,
+        };
+        if !text.is_empty() {
+            shown.push(text);
+        }
+    }
     shown.join("\n")
+}
+
+/// Text whose lines are no longer than the terminal is wide, where there is one.
+pub fn fitted(text: &str) -> String {
+    wrapped(text, width())
 }
 
 /// A table as text: no frame, as wide as the terminal at most, no blanks at line ends; nothing where it has no rows.
@@ -87,8 +103,8 @@ fn bar(value: f64, most: f64) -> char {
         reason = "it is a whole number of 0 to 8"
     )]
     let at = eighths as usize;
-    // What is there at all can be seen.
-    BARS[if value > 0.0 { at.max(1) } else { at }]
+    // What is there and not next to nothing can be seen.
+    BARS[if value > most / 200.0 { at.max(1) } else { at }]
 }
 
 fn strip_text(strip: &Strip) -> String {
@@ -108,7 +124,7 @@ fn strip_text(strip: &Strip) -> String {
         rows.push(std::iter::once(name.clone()).chain(bars).collect());
     }
     let reference = strip.reference.map_or_else(String::new, |reference| {
-        format!("; alike would be {reference:.3}")
+        format!("; uniform: {reference:.3}")
     });
     let header = std::iter::once(String::new()).chain(strip.categories.iter().cloned());
     let title = format!(
@@ -152,13 +168,14 @@ mod tests {
         };
         let empty = Table::default();
         let text = terminal(&[
+            Exhibit::Heading("of figures".to_owned()),
             Exhibit::Heading("H".to_owned()),
             Exhibit::Lead("lead\n".to_owned()),
             Exhibit::Table(table),
             Exhibit::Table(empty),
             Exhibit::Note("note\n".to_owned()),
         ]);
-        assert_eq!(text, "lead\n\nT:\n\n    a\n r  1\n\nnote\n");
+        assert_eq!(text, "H\n─\n\nlead\n\nT:\n\n    a\n r  1\n\nnote\n");
     }
 
     #[test]
@@ -181,8 +198,8 @@ mod tests {
             reference: Some(1.0 / 3.0),
         };
         let text = terminal(&[Exhibit::Strip(strip)]);
-        assert!(text.starts_with("P (a full bar is probability 0.500; alike would be 0.333):\n"));
+        assert!(text.starts_with("P (a full bar is probability 0.500; uniform: 0.333):\n"));
         assert!(text.contains("██") && text.contains("▄▄"), "{text}");
-        assert_eq!(bar(1e-9, 1.0), '▁');
+        assert_eq!((bar(0.01, 1.0), bar(1e-9, 1.0)), ('▁', ' '));
     }
 }

@@ -231,6 +231,28 @@ impl Plan {
 }
 
 impl Plan {
+    /// A digest of every row and of what is read where: tokens, prompts by name, numbers in their order.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        for rows in [&self.trie.tokens, &self.trie.depths, &self.trie.ends] {
+            let bytes: Vec<u8> = rows.iter().flat_map(|row| row.to_le_bytes()).collect();
+            hash.update(&bytes);
+        }
+        for prompt in &self.prompts {
+            hash.update(prompt.id.as_bytes());
+            hash.update(&(prompt.slots as u64).to_le_bytes());
+        }
+        let probes = self.probes.iter().flat_map(|probe| {
+            let (kind, number) = match probe.number {
+                Number::Token(token) => (0, token),
+                Number::Ended(end) => (1, end as u32),
+            };
+            [probe.row, kind, number, probe.prompt, probe.slot].map(u32::to_le_bytes)
+        });
+        hash.update(&probes.flatten().collect::<Vec<u8>>());
+        *hash.finalize().as_bytes()
+    }
+
     /// Bytes of the readings of all prompts in memory, about: texts, tokens and log-probabilities of what is read, and names.
     pub fn reading_bytes(&self) -> u64 {
         let prompts = self.prompts.iter();

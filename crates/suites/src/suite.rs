@@ -3,6 +3,7 @@
 //! A suite says what to ask and what to make of the answers; the engine asks, stores and shows. Readings come in, findings go
 //! out, and nothing else crosses.
 
+use crate::shared::draw::fnv;
 use concord_findings::{Exhibit, LongTable};
 use concord_questions::{QuestionError, StimuliError};
 use concord_readings::{Prompt, PromptStyle, Readings};
@@ -170,15 +171,20 @@ pub trait Suite: Copy + Send + Sync + 'static {
         let Some((first, others)) = parts.split_first() else {
             return Err(SuiteError::usage("there is nothing to compare", ""));
         };
-        let asked = |part: &Part<'_, Self::Data, Self::Options>| {
-            json!([part.data, part.options, self.about().name])
-        };
-        let known = asked(first);
-        if let Some(other) = others.iter().find(|other| asked(other) != known) {
-            let message = format!("{} and {} asked different things", first.run, other.run);
+        let asked =
+            |part: &Part<'_, Self::Data, Self::Options>| (json!(part.options), json!(part.data));
+        let (options, data) = asked(first);
+        for other in others {
+            let (of_other, data_of_other) = asked(other);
+            let problem = match first_difference(&options, &of_other) {
+                Some(found) => found,
+                None if data != data_of_other => "what is asked about differs".to_owned(),
+                None => continue,
+            };
+            let message = format!("{} and {} differ: {problem}", first.run, other.run);
             return Err(SuiteError::usage(
                 message,
-                "compare runs of one suite with the same options",
+                "compare runs with the same options",
             ));
         }
         let read: Vec<CheckpointReadings> = parts
@@ -512,11 +518,23 @@ impl SuiteError {
     }
 }
 
+/// The first option that differs, with both values.
+fn first_difference(a: &Value, b: &Value) -> Option<String> {
+    if a == b {
+        return None;
+    }
+    let (Value::Object(a), Value::Object(b)) = (a, b) else {
+        return Some(format!("{a} and {b}"));
+    };
+    let keys = a.keys().chain(b.keys());
+    let mut differing = keys.filter(|key| a.get(*key) != b.get(*key));
+    differing.next().map(|key| {
+        let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+        format!("`{key}` is {} and {}", of(a), of(b))
+    })
+}
+
 /// A short digest of a value (64-bit FNV-1a), to tell data apart.
 pub fn digest(value: &Value) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in value.to_string().bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    format!("{hash:016x}")
+    format!("{:016x}", fnv(value.to_string().bytes()))
 }

@@ -18,7 +18,8 @@ use std::sync::OnceLock;
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 question data, 4 checkpoint, 5 device or memory, \
 6 incomplete but resumable, 7 regression found.";
 
-/// Asks language models the same value-laden question in many ways and measures how far their answers move.
+/// Studies language models by exact answers from their logits: how far they move across paraphrases, topics, formats and languages, how
+/// random they are, and what a study of your own asks.
 #[derive(Debug, Parser)]
 #[command(name = "concord", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
@@ -28,7 +29,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Ask checkpoints the questions and compare their consistency
+    /// Run a study: ask checkpoints, measure their answers and compare them
     Run(RunArguments),
     /// Exact log-probabilities of continuations and labels after prompts of your own
     Score(ScoreArguments),
@@ -277,7 +278,8 @@ pub(crate) struct ScoreArguments {
     pub adapter: Option<String>,
     /// JSON lines of {"id", "prompt" or "messages", "continuations": […], "labels": […], "strings": {…}}; - for stdin
     ///
-    /// Messages are rendered with the chat template and a generation prompt: what is scored begins a new assistant turn.
+    /// Messages are rendered with the chat template and a generation prompt: what is scored begins a new assistant turn; `prefill` beside
+    /// them is what the turn begins with.
     /// `openings` may list texts that open a label, such as "(": where "(A" is no token, "(" and then "A" is read too.
     /// `strings` is {"texts": […], "leads": […], "end": "digit"}: the probability that exactly one of the texts comes next, after
     /// any of the leads (such as "" and " "), over all of its spellings in tokens; "digit" where no digit may follow, "letter" where no
@@ -296,7 +298,7 @@ pub(crate) struct GenerateArguments {
     /// A PEFT adapter of it, a folder or a hub id
     #[arg(short = 'A', long, value_name = "DIR|ID")]
     pub adapter: Option<String>,
-    /// JSON lines of {"id", "prompt" or "messages"}; - for stdin
+    /// JSON lines of {"id", "prompt" or "messages"}, beside messages also "prefill", what the turn begins with; - for stdin
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
     /// The most tokens of a text
@@ -321,7 +323,7 @@ pub(crate) struct GenerateArguments {
 /// How stored answers are measured and shown.
 #[derive(Debug, Args)]
 pub(crate) struct Measuring {
-    /// Only questions with KEY=VALUE, KEY being language, country, controversy, topic, question or file; may be given many times, and all must hold
+    /// Only what has KEY=VALUE, where the suite can select: KEY is language, country, controversy, topic, question or file for questions; may be given many times, and all must hold
     #[arg(long = "where", value_name = "KEY=VALUE")]
     pub selection: Vec<String>,
     /// Put published values beside the results

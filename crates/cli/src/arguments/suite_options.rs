@@ -48,8 +48,12 @@ fn flag(spec: &'static OptionSpec, of: &[&'static str]) -> Arg {
     let Some(value) = spec.value else {
         return arg.action(ArgAction::SetTrue);
     };
-    let check = spec.check;
-    let parser = move |text: &str| check(text).map(|()| text.to_owned());
+    let (check, is_list) = (spec.check, spec.takes == Takes::List);
+    let parser = move |text: &str| {
+        // There may be spaces after commas.
+        let text = if is_list { text.trim() } else { text };
+        check(text).map(|()| text.to_owned())
+    };
     arg = arg
         .value_name(value)
         .value_parser(ValueParser::from(parser))

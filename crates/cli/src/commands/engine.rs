@@ -50,6 +50,25 @@ pub(super) struct FirstStep {
     rounds: Vec<Planned>,
 }
 
+impl FirstStep {
+    /// A digest of all that is asked, in tokens, and of what is read: a program that asks something else does not go on with a run.
+    pub fn digest(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        for round in &self.rounds {
+            hash.update(round.name.as_bytes());
+            match &round.what {
+                Laid::Reads(plan) => drop(hash.update(&plan.digest())),
+                Laid::Writes(_) => {
+                    for prompt in &round.prompts {
+                        hash.update(json!(prompt).to_string().as_bytes());
+                    }
+                }
+            }
+        }
+        hash.finalize().to_hex()[..32].to_owned()
+    }
+}
+
 /// What was read of a checkpoint, and what that cost.
 #[derive(Default)]
 struct Told {

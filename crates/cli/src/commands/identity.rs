@@ -1,6 +1,6 @@
 //! What a run stores about itself: what decides its numbers, and who works on it.
 
-use super::engine::Engine;
+use super::engine::{Engine, FirstStep};
 use super::inputs;
 use crate::arguments::{ChatTemplateUse, RunArguments};
 use crate::failure::Failure;
@@ -9,6 +9,7 @@ use concord_session::{Machine, processor};
 use concord_suites::{SELF_RATER, Settings, Takes, suite};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Raised where the same program computes other bits than before on the same machine.
 const NUMERICS: u32 = 1;
@@ -32,6 +33,7 @@ const ENVIRONMENT: [&str; 12] = [
 /// The manifest of a run that begins.
 pub(super) fn manifest(
     engine: &Engine<'_>,
+    steps: &[Rc<FirstStep>],
     arguments: &RunArguments,
     settings: Settings,
     started: &str,
@@ -49,7 +51,11 @@ pub(super) fn manifest(
         }
     });
     let readers: Vec<Value> = raters.collect::<Result<_, Failure>>()?;
-    let asked = study.asked();
+    let mut asked = study.asked();
+    let prompts = engine.snapshots.iter().zip(steps);
+    let prompts = prompts.map(|(snapshot, step)| (snapshot.name.clone(), json!(step.digest())));
+    let prompts: Map<String, Value> = prompts.collect();
+    asked.digests.insert("prompts".to_owned(), json!(prompts));
     let identity = Identity {
         suite: study.about().name.to_owned(),
         options: study.options(),
@@ -170,6 +176,13 @@ pub(super) fn about(manifest: &Manifest) -> Vec<(&'static str, String)> {
         text.chars().take(16).collect::<String>()
     };
     let mut lines = vec![("program", first.program), ("started", first.started)];
+    lines.push(("suite", manifest.identity.suite.clone()));
+    if let Some(options) = manifest.identity.options.as_object() {
+        let options = options
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"));
+        lines.push(("options", options.collect::<Vec<_>>().join(", ")));
+    }
     for (key, label) in [
         ("questions", "questions"),
         ("stimuli", "wording"),

@@ -60,7 +60,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let steps = engine.first_steps()?;
     engine.has_room(&steps)?;
-    let manifest = manifest(&engine, arguments, settings, &started.to_string())?;
+    let manifest = manifest(&engine, &steps, arguments, settings, &started.to_string())?;
     let mut directory = begin(arguments, &name, &manifest, &*study)?;
     engine.allowed.spill = Spill {
         folder: match &arguments.machine.spill {
@@ -120,7 +120,7 @@ fn begin_study(
         };
         for value in values {
             (spec.check)(value).map_err(|problem| {
-                let message = format!("--{} {value}: {problem}", spec.name);
+                let message = format!("--{}: {problem}", spec.name);
                 Failure::usage(message, "see `concord run --help`")
             })?;
             if spec.takes == Takes::Path {

@@ -3,6 +3,7 @@
 use crate::arguments::OutputFormat;
 use crate::failure::Failure;
 use crate::output;
+use concord_report::fitted;
 use concord_suites::suites as all;
 use std::fmt::Write as _;
 
@@ -24,5 +25,5 @@ pub fn suites(format: OutputFormat) -> Result<(), Failure> {
         );
     }
     out.push_str("\n`concord run --suite NAME` runs one.\n");
-    output::data(&out)
+    output::data(&fitted(&out))
 }

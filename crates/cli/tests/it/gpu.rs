@@ -101,7 +101,11 @@ fn a_gpu_reads_what_the_processor_reads() {
         "{}",
         one.stderr
     );
-    assert!(one.stderr.contains("cuda:0 memory: "), "{}", one.stderr);
+    assert!(
+        one.stderr.contains("cuda:0 memory plan: "),
+        "{}",
+        one.stderr
+    );
     assert!(largest_difference(&one, &cpu) < 1e-4);
     // Without a name the GPU is taken where there is one; kernels come from the cache.
     let cached: Vec<_> = std::fs::read_dir(folder.path().join(".cache/kernels"))

@@ -263,6 +263,23 @@ fn runs_and_what_is_made_of_them() {
         at,
         &["report", "b", "--out", "-", "--with-published"],
     );
+    let randomness = [
+        "run",
+        "--suite",
+        "randomness",
+        "--sets",
+        "none",
+        "--set",
+        "ab=A,B,C,D",
+        "--rounds",
+        "0",
+        "--wordings",
+        "5",
+        "--out",
+        "d",
+    ];
+    says("randomness", at, &randomness);
+    snapshot("randomness-stored", &stored(&at.join("d")));
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/base");
     says(
         "rate",
@@ -327,6 +344,7 @@ fn what_is_printed_without_a_run() {
         at,
         &["questions", "check", demo, "--format", "json"],
     );
+    says("suites", at, &["suites"]);
     says("models", at, &["models"]);
     says("models-show", at, &["models", "show", model]);
     says("schema", at, &["schema", "portraits"]);
@@ -344,6 +362,7 @@ fn what_is_printed_without_a_run() {
         "models",
         "bench",
         "doctor",
+        "suites",
     ] {
         says(&format!("help-{command}"), at, &[command, "--help"]);
     }

@@ -254,7 +254,7 @@ fn chosen(given: &Given, own: &[Set], languages: &[String]) -> Result<Vec<Set>, 
             }
             None => from_file(text)?,
         };
-        let help = "members must differ, and none may begin with another one as a whole word";
+        let help = "--set NAME=a,b,c: members that differ, end alike, and none of which is another one with more after it";
         let wrong = |problem: String| {
             if text.contains('=') {
                 SuiteError::usage(problem, help)
@@ -308,10 +308,21 @@ fn notes(data: &Data, options: &Options) -> Vec<String> {
         }
         _ => (),
     }
-    if options.rounds > options.depth + 1 {
-        let exact = options.depth + 1;
+    let exact = options.depth + 1;
+    if options.rounds > exact && options.sequences == 0 {
         notes.push(format!(
-            "rock-paper-scissors is exact to round {exact} and sampled after it"
+            "rock-paper-scissors ends with round {exact}: later rounds follow sampled histories, and --sequences is 0"
+        ));
+    } else if options.rounds > exact {
+        notes.push(format!(
+            "rock-paper-scissors is exact to round {exact} and follows {} sampled histories after it",
+            options.sequences
+        ));
+    }
+    if options.least_mass < 0.5 {
+        notes.push(format!(
+            "--least-mass {}: below one half, what is shown is of answers that are mostly something else",
+            options.least_mass
         ));
     }
     notes

@@ -217,7 +217,7 @@ impl Set {
             .find(|word| word.trim() != **word || word.is_empty())
         {
             return Err(format!(
-                "the set `{name}`: `{word}` is empty, or begins or ends with a space"
+                "the set `{name}` has a member that is empty, or begins or ends with a space: `{word}`"
             ));
         }
         let (end, spelt) = (end(&words), self.spellings(language));

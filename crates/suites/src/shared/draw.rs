@@ -1,12 +1,15 @@
 //! Draws that follow from a seed and what they are for, the same for every checkpoint.
 
+/// 64-bit FNV-1a.
+pub(crate) fn fnv(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let mix = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
 /// A number from 0 up to 1, by a seed and names: FNV-1a, finished by the mixer of splitmix64.
 pub(crate) fn unit(seed: u64, names: &[&str]) -> f64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let names = names.iter().flat_map(|name| name.bytes().chain([0xff]));
-    for byte in seed.to_le_bytes().into_iter().chain(names) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    let mut hash = fnv(seed.to_le_bytes().into_iter().chain(names));
     hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,17 +1,11 @@
 //! The order in which the options of a question are shown.
 
+use super::draw::fnv;
+
 /// A fair coin for one question, the same in every set that has it: FNV-1a over seed, file and text, finished by a 64-bit mixer.
 pub(crate) fn draw(seed: u64, file: &str, question: &str) -> bool {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let bytes = seed
-        .to_le_bytes()
-        .into_iter()
-        .chain(file.bytes())
-        .chain([0])
-        .chain(question.bytes());
-    for byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    let seed = seed.to_le_bytes().into_iter();
+    let mut hash = fnv(seed.chain(file.bytes()).chain([0]).chain(question.bytes()));
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     (hash ^ (hash >> 33)) & 1 == 1

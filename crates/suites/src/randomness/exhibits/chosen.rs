@@ -3,8 +3,8 @@
 use super::super::chain::COMPARED;
 use super::super::measure::{CheckpointFindings, Findings, Found, Quantity, SetFindings};
 use super::super::name::CARRIERS;
-use super::{ByCheckpoint, number, or_reason, quantity, same, shown};
-use concord_findings::{Exhibit, Forest, Measure, Strip, Table};
+use super::{ByCheckpoint, number, or_dash, quantity, same, shown, signed};
+use concord_findings::{Estimate, Exhibit, Forest, Measure, Strip, Table};
 use std::collections::BTreeSet;
 
 /// Quantities in the order in which they are shown.
@@ -69,7 +69,7 @@ fn label(quantity: Quantity, set: &SetFindings, draws: usize) -> String {
 }
 
 fn measured(set: &SetFindings, findings: &Findings) -> Table {
-    let title = format!("{}: distance from uniform", set.set);
+    let title = format!("{}, distance from uniform", set.set);
     let mut table = ByCheckpoint::new(Some(title), "form, measure", findings);
     for carrier in CARRIERS {
         for wanted in SHOWN {
@@ -78,11 +78,11 @@ fn measured(set: &SetFindings, findings: &Findings) -> Table {
                 let Some(set) = same(checkpoint, &set.set, carrier) else {
                     return String::new();
                 };
-                // Nothing but the mass, with its reason, of what may not be shown.
+                // Of what may not be shown the reason is the mass.
                 if set.verdict.is_measurable() || wanted == Quantity::Mass {
                     quantity(set, wanted)
                 } else {
-                    String::new()
+                    or_dash(&set.verdict, None)
                 }
             });
         }
@@ -97,7 +97,7 @@ fn measured(set: &SetFindings, findings: &Findings) -> Table {
 
 fn spread(set: &SetFindings, findings: &Findings) -> Table {
     let title = format!(
-        "{}: spread over wordings, least to most (standard deviation)",
+        "{}, spread over wordings, least to most (standard deviation)",
         set.set
     );
     let mut table = ByCheckpoint::new(Some(title), "form, measure", findings);
@@ -120,7 +120,7 @@ fn spread(set: &SetFindings, findings: &Findings) -> Table {
 }
 
 fn by_language(set: &SetFindings, findings: &Findings) -> Table {
-    let title = format!("{}: entropy by language", set.set);
+    let title = format!("{}, entropy by language", set.set);
     let mut table = ByCheckpoint::new(Some(title), "form, language", findings);
     for carrier in CARRIERS {
         for (at, language) in findings.languages.iter().enumerate() {
@@ -131,11 +131,11 @@ fn by_language(set: &SetFindings, findings: &Findings) -> Table {
                     return String::new();
                 };
                 if !set.verdict.is_measurable() {
-                    return or_reason(&set.verdict, None);
+                    return or_dash(&set.verdict, None);
                 }
                 let found = of.summary.as_ref();
                 let found = found.and_then(|of| of.quantities.get(&Quantity::Entropy));
-                or_reason(&of.verdict, found.map(|found| shown(&found.estimate)))
+                or_dash(&of.verdict, found.map(|found| shown(&found.estimate)))
             });
         }
     }
@@ -193,16 +193,36 @@ fn forest(quantity: Quantity, findings: &Findings) -> Option<Exhibit> {
     })
 }
 
+/// A difference with its sign, and its interval where it has one.
+fn difference(estimate: &Estimate) -> String {
+    let value = signed(estimate.value);
+    match &estimate.interval {
+        Some(interval) => format!(
+            "{value} [{}, {}]",
+            signed(interval.low),
+            signed(interval.high)
+        ),
+        None => value,
+    }
+}
+
 /// The first checkpoint against each later one.
 pub(super) fn chain(findings: &Findings) -> Vec<Exhibit> {
     let Some(first) = findings.chain.first() else {
         return Vec::new();
     };
+    if findings
+        .chain
+        .iter()
+        .all(|link| link.differences.is_empty())
+    {
+        return Vec::new();
+    }
     let mut all = vec![
         Exhibit::Heading("Along the chain".to_owned()),
         Exhibit::Lead(format!(
-            "What each checkpoint has more than {}, wording by wording; the unit is the wording, and only what may be shown of both is \
-             compared.",
+            "How each later checkpoint differs from {}, wording by wording: later less first. The unit is the wording, and only what \
+             may be shown of both is compared, but for the valid mass itself.",
             first.base
         )),
     ];
@@ -234,7 +254,7 @@ pub(super) fn chain(findings: &Findings) -> Vec<Exhibit> {
                 });
                 let d = of.effect.map(|d| format!(", d {d:.2}"));
                 let more = [p, d].into_iter().flatten().collect::<String>();
-                format!("{}{more}", shown(&of.estimate))
+                format!("{}{more}", difference(&of.estimate))
             })
         });
         std::iter::once(name).chain(cells).collect()
@@ -266,8 +286,8 @@ pub(super) fn chain(findings: &Findings) -> Vec<Exhibit> {
         }
     }
     all.push(Exhibit::Note(
-        "p: sign-flip test over wordings, adjusted after Benjamini and Hochberg over all differences of a checkpoint. d: Cohen's d of \
-         the paired differences. An empty cell was not measurable, or has no 7."
+        "p: sign-flip test over wordings, Benjamini–Hochberg adjusted over all differences of a checkpoint. d: Cohen's d of the paired \
+         differences. An empty cell was not measurable, or has no 7."
             .to_owned(),
     ));
     all

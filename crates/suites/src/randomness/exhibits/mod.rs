@@ -41,9 +41,10 @@ pub(crate) fn warnings(findings: &Findings) -> Vec<String> {
     let mut warnings = Vec::new();
     for checkpoint in &findings.checkpoints {
         let name = &checkpoint.name;
+        let mut lacking: Vec<String> = Vec::new();
         let mut warn = |what: String, verdict: &Verdict| {
             if let Verdict::NotMeasurable(reason) = verdict {
-                warnings.push(format!("{name}: {what} not measurable: {reason}"));
+                lacking.push(format!("{what} ({reason})"));
             }
         };
         for set in checkpoint.sets.iter().chain(&checkpoint.hiding) {
@@ -54,10 +55,8 @@ pub(crate) fn warnings(findings: &Findings) -> Vec<String> {
             }
         }
         for of in &checkpoint.sequences {
-            warn(
-                format!("sequences after {} numbers", of.histories.name()),
-                &of.verdict,
-            );
+            let what = format!("sequences after {} numbers", of.histories.name());
+            warn(what, &of.verdict);
         }
         if let Some(game) = &checkpoint.games {
             warn("rock-paper-scissors".to_owned(), &game.verdict);
@@ -68,10 +67,13 @@ pub(crate) fn warnings(findings: &Findings) -> Vec<String> {
         for of in &checkpoint.diversity {
             warn(format!("poems, {}", of.language), &of.verdict);
         }
+        if !lacking.is_empty() {
+            warnings.push(format!("{name}: not measurable: {}", lacking.join("; ")));
+        }
         if checkpoint.left_out > 0 {
             let count = checkpoint.left_out;
             warnings.push(format!(
-                "{name}: {count} spellings of members were not read; valid mass may be too small"
+                "{name}: {count} tokenisations of members were beyond the most that are read of one; valid mass may be a little too small"
             ));
         }
     }
@@ -91,14 +93,35 @@ pub(super) fn shown(estimate: &Estimate) -> String {
     }
 }
 
-/// A number with three decimals; nothing where there is none.
+/// A number with three decimals, or with two digits where these would be zeros; nothing where there is none.
 pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {
-        return String::new();
-    }
-    let text = format!("{value:.3}");
-    if text == "-0.000" {
+        String::new()
+    } else if value == 0.0 || value.abs() < 1e-12 {
         "0.000".to_owned()
+    } else if value.abs() < 0.0005 {
+        format!("{value:.1e}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// What was found, or a dash: the reason stands in the overview.
+pub(super) fn or_dash(verdict: &Verdict, found: Option<String>) -> String {
+    match (verdict, found) {
+        (Verdict::Measurable, found) => found.unwrap_or_default(),
+        (Verdict::NotMeasurable(_), _) => DASH.to_owned(),
+    }
+}
+
+/// Stands where nothing may be shown.
+const DASH: &str = "–";
+
+/// A number with its sign.
+pub(super) fn signed(value: f64) -> String {
+    let text = number(value);
+    if value > 0.0 && text != "0.000" {
+        format!("+{text}")
     } else {
         text
     }
@@ -137,7 +160,7 @@ impl<'a> ByCheckpoint<'a> {
         cell: impl Fn(&CheckpointFindings) -> String,
     ) {
         let cells: Vec<String> = self.findings.checkpoints.iter().map(cell).collect();
-        if cells.iter().any(|cell| !cell.is_empty()) {
+        if cells.iter().any(|cell| !cell.is_empty() && cell != DASH) {
             let row = std::iter::once(label.into()).chain(cells);
             self.table.rows.push(row.collect());
         }
@@ -184,10 +207,13 @@ fn overview(findings: &Findings) -> Table {
         table.row(format!("{label}: most probable"), |checkpoint| {
             let summary =
                 same(checkpoint, &set.set, set.carrier).and_then(|of| of.summary.as_ref());
-            summary.map_or_else(String::new, |summary| {
-                let p = number(summary.distribution[summary.most]);
-                format!("{} ({p})", set.members[summary.most])
-            })
+            summary.map_or_else(
+                || DASH.to_owned(),
+                |summary| {
+                    let p = number(summary.distribution[summary.most]);
+                    format!("{} ({p})", set.members[summary.most])
+                },
+            )
         });
     }
     if let Some(reference) = &findings.reference {
@@ -201,7 +227,7 @@ fn overview(findings: &Findings) -> Table {
         });
     }
     table.row(
-        "rock-paper-scissors: exploitability a round",
+        "rock-paper-scissors: exploitability per round",
         |checkpoint| {
             checkpoint.games.as_ref().map_or_else(String::new, |game| {
                 let found = game.found.as_ref();
@@ -229,7 +255,7 @@ fn overview(findings: &Findings) -> Table {
         });
     }
     for (at, of) in first.diversity.iter().enumerate() {
-        let label = format!("poems, {}: entropy rate (bits a token)", of.language);
+        let label = format!("poems, {}: entropy rate (bits per token)", of.language);
         table.row(label, |checkpoint| {
             checkpoint.diversity.get(at).map_or_else(String::new, |of| {
                 let found = of.found.as_ref();

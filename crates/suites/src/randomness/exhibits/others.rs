@@ -6,7 +6,7 @@ use super::super::measure::{CheckpointFindings, Findings, Quantity};
 use super::super::name::Histories;
 use super::super::placebo::PlaceboNumbers;
 use super::super::sequences::SequenceNumbers;
-use super::{ByCheckpoint, chosen, number, or_reason, quantity, same, shown};
+use super::{ByCheckpoint, chosen, number, or_dash, or_reason, quantity, same, shown};
 use concord_findings::{Exhibit, Measure, Strip};
 
 /// A name, and what is shown of what was found.
@@ -40,6 +40,10 @@ pub(super) fn sequences(findings: &Findings) -> Vec<Exhibit> {
     let Some(reference) = &findings.reference else {
         return Vec::new();
     };
+    let mut all = findings.checkpoints.iter().flat_map(|of| &of.sequences);
+    if all.all(|of| of.found.is_none()) {
+        return Vec::new();
+    }
     let mut all: Vec<Exhibit> = heading(
         "Sequences of ten",
         "How often a number comes again when ten are asked for one by one, and how far the next one depends on those before. \
@@ -54,7 +58,7 @@ pub(super) fn sequences(findings: &Findings) -> Vec<Exhibit> {
         ("distinct", |of| {
             of.distinct.as_ref().map_or_else(String::new, shown)
         }),
-        ("repeats fewer than uniform", |of| shown(&of.avoided)),
+        ("fewer repeats than uniform", |of| shown(&of.avoided)),
         ("repeats held back", |of| shown(&of.held_back)),
         ("dependence on history (bits)", |of| number(of.dependence)),
     ];
@@ -69,7 +73,7 @@ pub(super) fn sequences(findings: &Findings) -> Vec<Exhibit> {
     for (at, histories) in [Histories::Own, Histories::Uniform].into_iter().enumerate() {
         let of = |checkpoint: &CheckpointFindings, cell: &dyn Fn(&SequenceNumbers) -> String| {
             checkpoint.sequences.get(at).map_or_else(String::new, |of| {
-                or_reason(&of.verdict, of.found.as_ref().map(cell))
+                or_dash(&of.verdict, of.found.as_ref().map(cell))
             })
         };
         for ((name, cell), uniform) in columns.into_iter().zip(uniform) {
@@ -118,10 +122,16 @@ pub(super) fn games(findings: &Findings) -> Vec<Exhibit> {
     let mut table = ByCheckpoint::new(Some(title), "measure", findings);
     let of = |checkpoint: &CheckpointFindings, cell: &dyn Fn(&GameNumbers) -> String| {
         checkpoint.games.as_ref().map_or_else(String::new, |game| {
-            or_reason(&game.verdict, game.found.as_ref().map(cell))
+            or_dash(&game.verdict, game.found.as_ref().map(cell))
         })
     };
-    table.row("exploitability a round", |checkpoint| {
+    table.row("valid mass", |checkpoint| {
+        let game = checkpoint.games.as_ref();
+        game.map_or_else(String::new, |game| {
+            or_reason(&game.verdict, Some(shown(&game.mass)))
+        })
+    });
+    table.row("exploitability per round", |checkpoint| {
         of(checkpoint, &|found| shown(&found.exploitability))
     });
     table.row("net score after all rounds", |checkpoint| {
@@ -169,7 +179,7 @@ pub(super) fn games(findings: &Findings) -> Vec<Exhibit> {
         all.extend(chosen::strips(&set.set, findings));
     }
     all.push(Exhibit::Note(
-        "Exploitability of (rock, paper, scissors) = p is max(p_S − p_P, p_R − p_S, p_P − p_R), with 1 point a win. It is weighed by how \
+        "Rock-paper-scissors has fewer wordings than the five that an interval needs. Exploitability of (rock, paper, scissors) = p is max(p_S − p_P, p_R − p_S, p_P − p_R), 1 point per win. It is weighed by how \
          probable each history of the checkpoint's own moves is; the opponent's moves are not told. Hide and seek: what a seeker gains \
          who looks in the likeliest place, over one who looks anywhere."
             .to_owned(),
@@ -185,6 +195,10 @@ pub(super) fn placebo(findings: &Findings) -> Vec<Exhibit> {
     else {
         return Vec::new();
     };
+    let mut all = findings.checkpoints.iter().flat_map(|of| &of.placebo);
+    if all.all(|of| of.found.is_none()) {
+        return Vec::new();
+    }
     let mut all: Vec<Exhibit> = heading(
         "Placebo",
         "The same numbers behind letters, each number behind each letter equally often: a preference for a number must vanish, or be one \
@@ -197,7 +211,7 @@ pub(super) fn placebo(findings: &Findings) -> Vec<Exhibit> {
         let (form, set, carrier) = (of.carrier.name(), of.set.clone(), of.carrier);
         let cell = |checkpoint: &CheckpointFindings, cell: &dyn Fn(&PlaceboNumbers) -> String| {
             checkpoint.placebo.get(at).map_or_else(String::new, |of| {
-                or_reason(&of.verdict, of.found.as_ref().map(cell))
+                or_dash(&of.verdict, of.found.as_ref().map(cell))
             })
         };
         let member = |checkpoint: &CheckpointFindings, at: usize| {
@@ -206,7 +220,7 @@ pub(super) fn placebo(findings: &Findings) -> Vec<Exhibit> {
                 .unwrap_or_default()
         };
         table.row(
-            format!("{form}: number looked at, asked directly"),
+            format!("{form}: P(number looked at) when asked directly"),
             |checkpoint| {
                 cell(checkpoint, &|found| {
                     let summary =
@@ -281,7 +295,9 @@ pub(super) fn diversity(findings: &Findings) -> Vec<Exhibit> {
     .into();
     let mut table = ByCheckpoint::new(None, "language, measure", findings);
     let columns: [Column<DiversityNumbers>; 7] = [
-        ("entropy rate (bits a token)", |of| shown(&of.entropy_rate)),
+        ("entropy rate (bits per token)", |of| {
+            shown(&of.entropy_rate)
+        }),
         ("words of a poem", |of| number(of.words)),
         ("distinct-1", |of| number(of.distinct_1)),
         ("distinct-2", |of| number(of.distinct_2)),
@@ -295,7 +311,7 @@ pub(super) fn diversity(findings: &Findings) -> Vec<Exhibit> {
         for (name, cell) in columns {
             table.row(format!("{}: {name}", of.language), |checkpoint| {
                 checkpoint.diversity.get(at).map_or_else(String::new, |of| {
-                    or_reason(&of.verdict, of.found.as_ref().map(cell))
+                    or_dash(&of.verdict, of.found.as_ref().map(cell))
                 })
             });
         }
