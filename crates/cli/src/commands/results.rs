@@ -9,6 +9,7 @@ use concord_runs::{Manifest, StoredRun, write_bytes};
 use concord_suites::{
     Asked, CheckpointReadings, DEFAULT, Found, Settings, Show, StoredFiles, Study, suite,
 };
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 /// What is shown of a run: what was found, what it cost, how far it went and where it is.
@@ -112,7 +113,7 @@ impl Opened {
 
     /// Measures all of it again, with the settings that it was measured with.
     pub fn measure(&self, settings: Settings) -> Result<Box<dyn Found>, Failure> {
-        let read = self.names.iter().map(|name| {
+        let read = self.names.par_iter().map(|name| {
             Ok(CheckpointReadings {
                 name: name.clone(),
                 readings: self.readings(name)?,

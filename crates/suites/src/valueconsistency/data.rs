@@ -3,6 +3,7 @@
 use super::{Answers, Comparison, MeasureError, Measured, Side, compare, measure};
 use crate::{Settings, SuiteError};
 use concord_questions::{Chosen, Condition, QuestionSet, Stimuli};
+use rayon::prelude::*;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -107,7 +108,7 @@ impl RunFindings {
         settings: Settings,
     ) -> Result<Self, MeasureError> {
         let measured = answers
-            .iter()
+            .par_iter()
             .map(|answers| measure(set, answers, settings))
             .collect::<Result<Vec<_>, _>>()?;
         let sides: Vec<Side<'_>> = answers
@@ -115,8 +116,9 @@ impl RunFindings {
             .zip(&measured)
             .map(|(answers, measured)| Side { answers, measured })
             .collect();
-        let others = sides.iter().skip(1);
+        let others = sides.get(1..).unwrap_or_default();
         let comparisons = others
+            .par_iter()
             .map(|second| compare(set, sides[0], *second, settings))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {

@@ -15,6 +15,7 @@ use crate::{
 use concord_findings::{Exhibit, LongTable};
 use concord_questions::{Chosen, QuestionSet, Stimuli};
 use concord_readings::PromptStyle;
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -131,7 +132,7 @@ impl Suite for ValueConsistency {
         let all = Chosen::all();
         let chosen = data.chosen.as_ref().unwrap_or(&all);
         let answers = read
-            .iter()
+            .par_iter()
             .map(|read| from_readings(&data.set, options, &read.readings, chosen));
         let mut answers = answers.collect::<Result<Vec<_>, _>>()?;
         let names = read.iter().map(|read| read.name.clone()).collect();
