@@ -90,7 +90,7 @@ fn refused() {
         opened.err().unwrap().to_string()
     };
     // GPT-2's modules are none of Llama's; Cohere's are, in other widths than some.
-    assert!(problem("transposed").contains("is no tensor of the base"));
+    assert!(problem("transposed").contains("is not a tensor of the base"));
     assert!(problem("nowhere").contains("no such folder or file"));
     let temporary = tempfile::tempdir().unwrap();
     let copy = |change: &dyn Fn(&mut serde_json::Value)| {

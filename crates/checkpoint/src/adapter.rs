@@ -369,7 +369,7 @@ impl Adapter {
             let shape = match shapes.get(name) {
                 Some(shape) => shape,
                 None if is_table => &shapes[&tables[0]],
-                None => return Err(self.other_base(name, "is no tensor of the base")),
+                None => return Err(self.other_base(name, "is not a tensor of the base")),
             };
             if let Some(replaced) = &change.replaced {
                 let same = replaced.shape == *shape;
@@ -392,7 +392,7 @@ impl Adapter {
                 .map_or(shape, |stored| &stored.shape);
             for pair in &change.low_rank {
                 let [rows, columns] = shape[..] else {
-                    return Err(self.other_base(name, "is no matrix, and has a low-rank change"));
+                    return Err(self.other_base(name, "is not a matrix, and has a low-rank change"));
                 };
                 let (outer, inner) = match (pair.of_embedding, base.is_transposed(name)) {
                     (false, false) => (rows, columns),

@@ -120,7 +120,7 @@ impl Settings {
             let value = config.get(key).and_then(Value::as_f64);
             value
                 .filter(|number| *number > 0.0)
-                .ok_or_else(|| error(key, "is no positive number".to_owned()))
+                .ok_or_else(|| error(key, "is not a positive number".to_owned()))
         };
         let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
         let patterns: Patterns = serde_json::from_slice(bytes).map_err(not_json)?;

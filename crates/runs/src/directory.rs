@@ -412,7 +412,7 @@ pub(crate) fn pretty(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, Run
 mod tests {
     use super::*;
     use crate::StoredRun;
-    use crate::manifest::Identity;
+    use crate::manifest::{Checkpoint, Identity};
     use concord_readings::Reading;
     use serde_json::json;
 
@@ -420,6 +420,10 @@ mod tests {
         Manifest {
             identity: Identity {
                 options: json!({ "seed": seed }),
+                checkpoints: vec![Checkpoint {
+                    name: "m".to_owned(),
+                    ..Checkpoint::default()
+                }],
                 ..Identity::default()
             },
             attempts: vec![Attempt::default()],

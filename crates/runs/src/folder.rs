@@ -37,7 +37,7 @@ impl<'a> What<'a> {
         if !is_round(self.round) {
             return Err(RunError::NotPlain {
                 path: self.round.into(),
-                problem: "is no name of a round: lower-case letters, digits and hyphens",
+                problem: "is not the name of a round: lower-case letters, digits and hyphens",
             });
         }
         let folder = Path::new(self.round);

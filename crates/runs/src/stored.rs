@@ -293,6 +293,10 @@ mod tests {
             attempts: vec![Attempt::default()],
             identity: Identity {
                 limit: Some(12),
+                checkpoints: vec![Checkpoint {
+                    name: "m".to_owned(),
+                    ..Checkpoint::default()
+                }],
                 ..Identity::default()
             },
             ..Manifest::default()
@@ -436,11 +440,38 @@ mod tests {
     }
 
     #[test]
+    fn a_run_names_each_checkpoint_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |names: &[&str]| {
+            let mut settings = settings();
+            settings.identity.checkpoints = names
+                .iter()
+                .map(|name| Checkpoint {
+                    name: (*name).to_owned(),
+                    ..Checkpoint::default()
+                })
+                .collect();
+            let out = folder.path().join(names.len().to_string());
+            let files = [("questions.json", json!([1]))];
+            let run = RunDirectory::begin(&out, &settings, &files).unwrap();
+            run.finish(Map::new(), &json!({}), "now").unwrap();
+            StoredRun::open(&out).err().map(|error| error.to_string())
+        };
+        assert!(named(&[]).unwrap().contains("names 0 checkpoints"));
+        assert_eq!(named(&["m"]), None);
+        assert!(named(&["m", "m"]).unwrap().contains("of which 1 differ"));
+    }
+
+    #[test]
     fn a_run_of_the_first_version_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("old");
         std::fs::create_dir_all(out.join("readings")).unwrap();
-        std::fs::write(out.join("manifest.json"), r#"{"schema": 1, "seed": 1}"#).unwrap();
+        std::fs::write(
+            out.join("manifest.json"),
+            r#"{"schema": 1, "seed": 1, "checkpoints": [{"name": "m"}]}"#,
+        )
+        .unwrap();
         std::fs::write(out.join("questions.json"), "[1]").unwrap();
         std::fs::write(out.join("findings.json"), "{}").unwrap();
         let line = "{\"id\":\"a\",\"tokens\":1,\"answers\":[]}\n";
