@@ -300,6 +300,88 @@ fn a_chain_is_compared_with_its_base_and_what_is_not_measurable_says_why() {
     assert!(human.contains("not measurable: valid mass"), "{human}");
 }
 
+/// Spells the moves of the game, and begins with an r most often.
+fn plays(before: u8, byte: u8) -> f64 {
+    match (before.to_ascii_lowercase(), byte) {
+        (b'r', b'o') | (b'o', b'c') | (b'a', b'p') | (b'e', b'r') | (b'i', b's') => 0.8,
+        (b'c', b'k') | (b'p', b'a') => 0.5,
+        (b'c', b'i') | (b'p', b'e') => 0.4,
+        (b's', b'c' | b's' | b'o') => 0.3,
+        (other, b'r' | b'R') if !other.is_ascii_alphabetic() => 0.2,
+        (other, b'p' | b'P') if !other.is_ascii_alphabetic() => 0.15,
+        (other, b's' | b'S') if !other.is_ascii_alphabetic() => 0.1,
+        (other, b' ') if !other.is_ascii_alphabetic() => 0.05,
+        _ => 0.0,
+    }
+}
+
+#[test]
+fn moves_of_a_table_come_out_as_their_closed_form() {
+    let folder = tempfile::tempdir().unwrap();
+    write_checkpoint(&folder.path().join("plays"), plays);
+    let arguments = [
+        "run",
+        "--suite",
+        "randomness",
+        "--format",
+        "json",
+        "-M",
+        "plays",
+        "--sets",
+        "0-10",
+        "--sequences",
+        "3",
+        "--relabellings",
+        "0",
+        "--rounds",
+        "3",
+        "--depth",
+        "2",
+        "--least-mass",
+        "0",
+        "-o",
+        "r",
+    ];
+    let found = concord(folder.path(), &arguments).ok().json();
+    let p = |before: u8, byte: u8| row(plays, before)[usize::from(byte)];
+    let spelt = |text: &str| -> f64 {
+        let mut before = b':';
+        let mut product = 1.0;
+        for byte in text.bytes() {
+            product *= p(before, byte);
+            before = byte;
+        }
+        let goes_on = (b'a'..=b'z').chain(b'A'..=b'Z').map(|byte| p(before, byte));
+        product * (1.0 - goes_on.sum::<f64>())
+    };
+    let word = |word: &str| -> f64 {
+        let (first, rest) = word.split_at(1);
+        let capital = format!("{}{rest}", first.to_uppercase());
+        let all = [word, &capital].map(|word| spelt(word) + spelt(&format!(" {word}")));
+        all.iter().sum()
+    };
+    let weights = ["rock", "paper", "scissors"].map(word);
+    let total: f64 = weights.iter().sum();
+    let [rock, paper, scissors] = weights.map(|weight| weight / total);
+    let wins = (scissors - paper).max(rock - scissors).max(paper - rock);
+    let one = &found["findings"]["checkpoints"][0];
+    let games = &one["games"]["found"];
+    close(&games["exploitability"], wins);
+    close(&games["net"], -3.0 * wins);
+    let rounds = games["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 3);
+    for (number, round) in rounds.iter().enumerate() {
+        close(&round["exploitability"], wins);
+        close(&round["net"], -(number as f64 + 1.0) * wins);
+    }
+    // The next number depends on nothing before it.
+    for sequences in one["sequences"].as_array().unwrap() {
+        let found = &sequences["found"];
+        close(&found["dependence"], 0.0);
+        close(&found["held_back"], 0.0);
+    }
+}
+
 #[test]
 fn what_a_suite_does_not_have_is_said() {
     let folder = tempfile::tempdir().unwrap();
