@@ -400,6 +400,12 @@ pub(crate) struct ReportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PromptsArguments {
+    /// The prompts of this suite that are asked first, as they would be asked
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["questions", "stimuli", "file", "reversed", "abstention", "value"])]
+    pub suite: Option<String>,
+    /// An option of the suite, for example sets=die,coin; may be given many times
+    #[arg(long = "option", value_name = "NAME=VALUE", requires = "suite")]
+    pub options: Vec<String>,
     /// A question file, a folder of them or a data set of the hub (hf:owner/name); without it, the demo questions
     #[arg(short = 'Q', long, value_name = "PATH|hf:ID")]
     pub questions: Option<String>,

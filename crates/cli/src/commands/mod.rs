@@ -20,4 +20,5 @@ pub mod report;
 mod results;
 pub mod run;
 pub mod score;
+mod suite_prompts;
 pub mod suites;

@@ -1,6 +1,6 @@
 //! `concord prompts`: what a checkpoint is asked, to the letter.
 
-use super::inputs;
+use super::{inputs, suite_prompts};
 use crate::arguments::{OutputFormat, PromptsArguments};
 use crate::failure::Failure;
 use crate::output::{self, JsonLines};
@@ -43,6 +43,9 @@ struct Source<'a> {
 
 /// Shows prompts.
 pub fn prompts(arguments: &PromptsArguments) -> Result<(), Failure> {
+    if let Some(suite) = &arguments.suite {
+        return suite_prompts::show(suite, arguments);
+    }
     let mut set = inputs::questions(arguments.questions.as_deref())?;
     let stimuli = inputs::stimuli(arguments.stimuli.as_deref())?;
     let model = arguments.model.as_deref();

@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::identity::manifest;
 use super::inputs;
 use super::results::{exhibits, warn};
-use crate::arguments::{OutputFormat, RunArguments, given};
+use crate::arguments::{OutputFormat, RunArguments, SuiteOptions, given};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
@@ -112,8 +112,24 @@ fn begin_study(
     suite: &dyn AnySuite,
     arguments: &RunArguments,
 ) -> Result<(Box<dyn Study>, Vec<String>), Failure> {
-    arguments.options.are_of(suite)?;
-    let mut typed = arguments.options.typed.clone();
+    let (study, mut notes) = begin_suite(suite, &arguments.options, arguments.seed)?;
+    if arguments.format == OutputFormat::Json && !given(&["with_published"]).is_empty() {
+        notes.push(
+            "--with-published without effect: JSON has what was measured alone (--format human)."
+                .to_owned(),
+        );
+    }
+    Ok((study, notes))
+}
+
+/// A study by the options of its suite that were typed.
+pub(super) fn begin_suite(
+    suite: &dyn AnySuite,
+    options: &SuiteOptions,
+    seed: u64,
+) -> Result<(Box<dyn Study>, Vec<String>), Failure> {
+    options.are_of(suite)?;
+    let mut typed = options.typed.clone();
     for spec in suite.options() {
         let Some(values) = typed.get_mut(spec.name) else {
             continue;
@@ -129,15 +145,7 @@ fn begin_study(
             }
         }
     }
-    let given_options = Given::new(suite.options(), &typed, arguments.seed);
-    let (study, mut notes) = suite.begin(&given_options)?;
-    if arguments.format == OutputFormat::Json && !given(&["with_published"]).is_empty() {
-        notes.push(
-            "--with-published without effect: JSON has what was measured alone (--format human)."
-                .to_owned(),
-        );
-    }
-    Ok((study, notes))
+    Ok(suite.begin(&Given::new(suite.options(), &typed, seed))?)
 }
 
 /// What is to be said of the form in which checkpoints are asked.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod bad_input;
+mod bigram;
 mod by_hand;
 mod commands;
 mod gpu;

@@ -1,128 +1,12 @@
 //! The suite `randomness` on checkpoints whose next token is a table of the last one, so that every number has a closed form.
 
+use crate::bigram::{Table, row, write_checkpoint};
 use crate::concord;
 use concord_readings::{End, Form, Input, PromptStyle, Read, Readings};
 use concord_suites::{Given, Step, Subject, suite};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-
-/// Bytes and the mark that ends a text.
-const VOCABULARY: usize = 257;
-/// Room for a vector of each.
-const HIDDEN: usize = 288;
-
-/// The probability of a byte after another; what is left is shared by the rest.
-type Table = fn(u8, u8) -> f64;
-
-/// A byte's character in byte-level vocabularies (GPT-2).
-fn character(byte: u8) -> char {
-    let plain = |b: u8| (33..=126).contains(&b) || (161..=172).contains(&b) || b >= 174;
-    if plain(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|b| !plain(*b)).count();
-    char::from_u32(256 + u32::try_from(before).unwrap()).unwrap()
-}
-
-/// The whole row of a table: probabilities of all bytes after one.
-fn row(table: Table, before: u8) -> Vec<f64> {
-    let given: Vec<f64> = (0..=255u8).map(|byte| table(before, byte)).collect();
-    let rest = 1.0 - given.iter().sum::<f64>();
-    let open = given.iter().filter(|p| **p == 0.0).count() as f64 + 1.0;
-    let filled = given
-        .iter()
-        .map(|p| if *p > 0.0 { *p } else { rest / open });
-    filled.chain([rest / open]).collect()
-}
-
-/// Writes a checkpoint whose layers add nothing to the embedding of the last token, which the head looks up.
-fn write_checkpoint(folder: &Path, table: Table) {
-    std::fs::create_dir_all(folder).unwrap();
-    let config = json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
-        "intermediate_size": 8, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1, "head_dim": 16,
-        "max_position_embeddings": 8192, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false,
-        "vocab_size": VOCABULARY, "attention_bias": false, "mlp_bias": false, "eos_token_id": 256,
-    });
-    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
-    let vocabulary: BTreeMap<String, usize> = (0..=255u8)
-        .map(|byte| (character(byte).to_string(), usize::from(byte)))
-        .chain([("<end>".to_owned(), 256)])
-        .collect();
-    let byte_level = json!({
-        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false
-    });
-    let end = json!({
-        "id": 256, "content": "<end>", "special": true, "normalized": false, "single_word": false, "lstrip": false,
-        "rstrip": false
-    });
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [end], "normalizer": null,
-        "pre_tokenizer": byte_level, "post_processor": null, "decoder": byte_level,
-        "model": { "type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": null, "dropout": null,
-            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false },
-    });
-    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    // The norm makes the one number that is not zero 1 / √(1 / hidden + ε).
-    let normed = (1.0 / HIDDEN as f32 + 1e-6).sqrt();
-    let mut embedding = vec![0.0f32; VOCABULARY * HIDDEN];
-    let mut head = vec![0.0f32; VOCABULARY * HIDDEN];
-    for before in 0..VOCABULARY {
-        embedding[before * HIDDEN + before] = 1.0;
-        let of_byte = u8::try_from(before).unwrap_or(b' ');
-        for (token, p) in row(table, of_byte).into_iter().enumerate() {
-            #[expect(clippy::cast_possible_truncation, reason = "a weight is 32 bits")]
-            let logit = p.ln() as f32;
-            head[token * HIDDEN + before] = logit * normed;
-        }
-    }
-    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = vec![
-        (
-            "model.embed_tokens.weight".into(),
-            vec![VOCABULARY, HIDDEN],
-            embedding,
-        ),
-        ("lm_head.weight".into(), vec![VOCABULARY, HIDDEN], head),
-        ("model.norm.weight".into(), vec![HIDDEN], vec![1.0; HIDDEN]),
-    ];
-    let mut of_layer = |name: &str, shape: &[usize], value: f32| {
-        let name = format!("model.layers.0.{name}.weight");
-        tensors.push((name, shape.to_vec(), vec![value; shape.iter().product()]));
-    };
-    of_layer("input_layernorm", &[HIDDEN], 1.0);
-    of_layer("post_attention_layernorm", &[HIDDEN], 1.0);
-    for name in ["q_proj", "k_proj", "v_proj"] {
-        of_layer(&format!("self_attn.{name}"), &[32, HIDDEN], 0.0);
-    }
-    of_layer("self_attn.o_proj", &[HIDDEN, 32], 0.0);
-    of_layer("mlp.gate_proj", &[8, HIDDEN], 0.0);
-    of_layer("mlp.up_proj", &[8, HIDDEN], 0.0);
-    of_layer("mlp.down_proj", &[HIDDEN, 8], 0.0);
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape, values)| {
-            (
-                name,
-                shape,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            )
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, data)| {
-        (
-            name,
-            TensorView::new(Dtype::F32, shape.clone(), data).unwrap(),
-        )
-    });
-    std::fs::write(
-        folder.join("model.safetensors"),
-        serialize(views, None).unwrap(),
-    )
-    .unwrap();
-}
 
 /// Likes 7; a digit is followed by another digit one time in ten, which is a 0 half of the time.
 fn likes_seven(before: u8, byte: u8) -> f64 {
@@ -451,6 +335,48 @@ fn what_a_suite_does_not_have_is_said() {
         .ok()
         .json();
     assert_eq!(listed[1]["name"], "randomness");
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn what_a_suite_asks_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompts = [
+        "prompts",
+        "--suite",
+        "randomness",
+        "--option",
+        "sets=die, coin",
+        "--option",
+        "rounds=0",
+        "--format",
+        "json",
+    ];
+    let lines = concord(folder.path(), &prompts).ok().lines();
+    assert!(
+        lines.len() >= 40 && lines.iter().all(|line| line["round"] == "numbers"),
+        "{}",
+        lines.len()
+    );
+    assert!(
+        lines[1]["input"]["prefilled"]["prefill"].is_string(),
+        "{}",
+        lines[1]
+    );
+    let human = concord(folder.path(), &prompts[..5]).ok().stdout;
+    assert!(
+        human.contains("=== round games, 1 of ") && human.contains("[assistant, begun]"),
+        "{human}"
+    );
+    let unknown = concord(
+        folder.path(),
+        &["prompts", "--suite", "randomness", "--option", "x=1"],
+    );
+    assert!(
+        unknown.code == 2 && unknown.stderr.contains("no option `--x`"),
+        "{}",
+        unknown.stderr
+    );
     assert!(!folder.path().join("runs").exists());
 }
 
