@@ -48,25 +48,24 @@ enum Laid {
 pub(super) struct FirstStep {
     table: Arc<LabelTable>,
     rounds: Vec<Planned>,
+    /// Of all that is asked, in tokens, and of what is read: a program that asks something else does not go on with a run.
+    pub digest: String,
 }
 
-impl FirstStep {
-    /// A digest of all that is asked, in tokens, and of what is read: a program that asks something else does not go on with a run.
-    pub fn digest(&self) -> String {
-        let mut hash = blake3::Hasher::new();
-        for round in &self.rounds {
-            hash.update(round.name.as_bytes());
-            match &round.what {
-                Laid::Reads(plan) => drop(hash.update(&plan.digest())),
-                Laid::Writes(_) => {
-                    for prompt in &round.prompts {
-                        hash.update(json!(prompt).to_string().as_bytes());
-                    }
+fn digest(rounds: &[Planned]) -> String {
+    let mut hash = blake3::Hasher::new();
+    for round in rounds {
+        hash.update(round.name.as_bytes());
+        match &round.what {
+            Laid::Reads(plan) => drop(hash.update(&plan.digest())),
+            Laid::Writes(_) => {
+                for prompt in &round.prompts {
+                    hash.update(json!(prompt).to_string().as_bytes());
                 }
             }
         }
-        hash.finalize().to_hex()[..32].to_owned()
     }
+    hash.finalize().to_hex()[..32].to_owned()
 }
 
 /// What was read of a checkpoint, and what that cost.
@@ -136,7 +135,11 @@ impl Engine<'_> {
                 })
             });
             let rounds = asked.collect::<Result<Vec<_>, Failure>>()?;
-            all.push(Rc::new(FirstStep { table, rounds }));
+            all.push(Rc::new(FirstStep {
+                digest: digest(&rounds),
+                table,
+                rounds,
+            }));
         }
         Ok(all)
     }

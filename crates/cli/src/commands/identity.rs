@@ -53,7 +53,7 @@ pub(super) fn manifest(
     let readers: Vec<Value> = raters.collect::<Result<_, Failure>>()?;
     let mut asked = study.asked();
     let prompts = engine.snapshots.iter().zip(steps);
-    let prompts = prompts.map(|(snapshot, step)| (snapshot.name.clone(), json!(step.digest())));
+    let prompts = prompts.map(|(snapshot, step)| (snapshot.name.clone(), json!(step.digest)));
     let prompts: Map<String, Value> = prompts.collect();
     asked.digests.insert("prompts".to_owned(), json!(prompts));
     let identity = Identity {

@@ -8,7 +8,7 @@ use crate::arguments::{ChatTemplateUse, OutputFormat, RateArguments};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
-use concord_readings::{Form, PromptStyle};
+use concord_readings::{Form, PromptStyle, Readings};
 use concord_report::terminal;
 use concord_runs::What;
 use concord_session::{Allowed, Base, Machine};
@@ -53,11 +53,12 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
     let mut base = Base::new(rater, false);
     let mut decoder = engine.on_demand(&mut base, rater);
     let style = style(rater, form);
+    let read = opened.names.iter().map(|name| opened.readings(name));
+    let mut read = read.collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();
-    let round = rated_round(&opened)?;
+    let round = rated_round(&opened, &mut read)?;
     let what = What::rated(round, &rater.name);
-    for name in &opened.names {
-        let mut readings = opened.readings(name)?;
+    for (name, mut readings) in opened.names.iter().zip(read) {
         let journal = opened.run.added_journal(what, &identity, name)?;
         let read = engine.rate(rater, style, &readings, journal, &mut decoder);
         let (rated, cost) = read.map_err(|failure| {
@@ -103,17 +104,18 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
 }
 
 /// The round in which the study has texts rated.
-fn rated_round(opened: &Opened) -> Result<&'static str, Failure> {
+fn rated_round(opened: &Opened, read: &mut [Readings]) -> Result<&'static str, Failure> {
     let subject = Subject {
         style: PromptStyle {
             form: Form::Chat,
             lead: "",
         },
     };
-    for name in &opened.names {
-        let mut readings = opened.readings(name)?;
-        readings.ratings.clear();
-        if let Step::Rate(round) = opened.study.next(subject, &readings)? {
+    for readings in read {
+        let ratings = std::mem::take(&mut readings.ratings);
+        let step = opened.study.next(subject, readings);
+        readings.ratings = ratings;
+        if let Step::Rate(round) = step? {
             return Ok(round);
         }
     }

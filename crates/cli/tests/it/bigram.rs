@@ -98,6 +98,11 @@ pub fn write_checkpoint(folder: &Path, table: Table) {
     of_layer("mlp.gate_proj", &[8, HIDDEN], 0.0);
     of_layer("mlp.up_proj", &[8, HIDDEN], 0.0);
     of_layer("mlp.down_proj", &[HIDDEN, 8], 0.0);
+    write_tensors(folder, tensors);
+}
+
+/// Writes the weights of a checkpoint: names, shapes and values.
+pub fn write_tensors(folder: &Path, tensors: Vec<(String, Vec<usize>, Vec<f32>)>) {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, shape, values)| {

@@ -1,8 +1,8 @@
 //! A checkpoint whose weights are written by hand, so that its answers are known.
 
+use crate::bigram::write_tensors;
 use crate::study::{demo, read, run};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 /// A checkpoint built by hand: whatever is asked, every token is as likely as any other but `A`, which is nine times as likely.
@@ -44,27 +44,7 @@ fn a_checkpoint_that_leans_to_a_letter_comes_out_as_built() {
     // The norm makes the one number that is not zero 1 / √(1 / hidden + ε).
     head[id * hidden] = 9f32.ln() * (1.0 / hidden as f32 + 1e-5).sqrt();
     tensors.push(("lm_head.weight".into(), vec![2048, hidden], head));
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape, values)| {
-            (
-                name,
-                shape,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            )
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, data)| {
-        (
-            name,
-            TensorView::new(Dtype::F32, shape.clone(), data).unwrap(),
-        )
-    });
-    std::fs::write(
-        model.join("model.safetensors"),
-        safetensors::serialize(views, None).unwrap(),
-    )
-    .unwrap();
+    write_tensors(&model, tensors);
 
     let arguments = [
         "-M",

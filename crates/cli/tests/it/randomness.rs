@@ -1,7 +1,7 @@
 //! The suite `randomness` on checkpoints whose next token is a table of the last one, so that every number has a closed form.
 
 use crate::bigram::{Table, row, write_checkpoint};
-use crate::concord;
+use crate::{concord, copy_folder};
 use concord_readings::{End, Form, Input, PromptStyle, Read, Readings};
 use concord_suites::{Given, Step, Subject, suite};
 use serde_json::{Value, json};
@@ -495,7 +495,7 @@ fn a_run_that_was_cut_off_draws_the_same_histories() {
     let whole = run("whole");
     // As if it had been stopped in its fourth draw.
     let partial = folder.path().join("again.partial");
-    copy(&folder.path().join("whole"), &partial);
+    copy_folder(&folder.path().join("whole"), &partial);
     std::fs::remove_file(partial.join("findings.json")).unwrap();
     for round in 5..=10 {
         std::fs::remove_dir_all(partial.join(format!("own-{round}"))).unwrap();
@@ -509,17 +509,4 @@ fn a_run_that_was_cut_off_draws_the_same_histories() {
     let progress = &again["manifest"]["progress"]["seven"];
     assert_eq!(progress["own-3"]["resumed"], progress["own-3"]["prompts"]);
     assert_eq!(progress["own-4"]["resumed"], 1);
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
 }

@@ -24,6 +24,13 @@ fn reason(verdict: &Verdict) -> Cell {
     }
 }
 
+/// Adds a row of what may not be shown: how it begins, nothing, and why.
+fn push_reason(table: &mut LongTable, mut row: Vec<Cell>, verdict: &Verdict) {
+    row.resize(table.columns.len() - 1, Cell::Missing);
+    row.push(reason(verdict));
+    table.push(row);
+}
+
 fn with_ends(estimate: &Estimate) -> [Cell; 5] {
     let end = |of: fn(&concord_findings::Interval) -> f64| -> Cell {
         estimate.interval.as_ref().map(of).into()
@@ -132,9 +139,7 @@ fn measures(findings: &Findings) -> LongTable {
                     let mut row = start();
                     row.push(Quantity::Mass.label().into());
                     row.extend(with_ends(mass));
-                    row.resize(columns.len() - 1, Cell::Missing);
-                    row.push(reason(verdict));
-                    table.push(row);
+                    push_reason(&mut table, row, verdict);
                     continue;
                 };
                 for (quantity, found) in &summary.quantities {
@@ -174,10 +179,7 @@ fn sequences(findings: &Findings) -> LongTable {
         for of in &checkpoint.sequences {
             let start = || [checkpoint.name.as_str().into(), of.histories.name().into()];
             let Some(found) = &of.found else {
-                let mut row: Vec<Cell> = start().into();
-                row.resize(columns.len() - 1, Cell::Missing);
-                row.push(reason(&of.verdict));
-                table.push(row);
+                push_reason(&mut table, start().into(), &of.verdict);
                 continue;
             };
             for (number, (language, wording, values)) in found.each.iter().enumerate() {
@@ -233,10 +235,8 @@ fn games(findings: &Findings) -> LongTable {
             continue;
         };
         let Some(found) = &game.found else {
-            let mut row: Vec<Cell> = vec![checkpoint.name.as_str().into()];
-            row.resize(columns.len() - 1, Cell::Missing);
-            row.push(reason(&game.verdict));
-            table.push(row);
+            let row = vec![checkpoint.name.as_str().into()];
+            push_reason(&mut table, row, &game.verdict);
             continue;
         };
         for (language, wording, lost) in &found.each {
@@ -281,10 +281,7 @@ fn placebo(findings: &Findings) -> LongTable {
                 ]
             };
             let Some(found) = &of.found else {
-                let mut row = start();
-                row.resize(columns.len() - 1, Cell::Missing);
-                row.push(reason(&of.verdict));
-                table.push(row);
+                push_reason(&mut table, start(), &of.verdict);
                 continue;
             };
             let numbers = checkpoint.sets.iter().find(|set| set.set == of.set);
@@ -350,9 +347,7 @@ fn diversity(findings: &Findings) -> LongTable {
                 ];
                 row.extend(more.map(Cell::from));
             }
-            row.resize(columns.len() - 1, Cell::Missing);
-            row.push(reason(&of.verdict));
-            table.push(row);
+            push_reason(&mut table, row, &of.verdict);
         }
     }
     table
