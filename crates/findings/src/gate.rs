@@ -2,6 +2,16 @@
 
 use serde::Serialize;
 
+/// What a value has to be to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// So much or more.
+    AtLeast(f64),
+    /// So much or less.
+    AtMost(f64),
+}
+
 /// A condition without which a number would mean nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gate {
@@ -9,8 +19,9 @@ pub struct Gate {
     pub name: &'static str,
     /// What was found; not a number where nothing was.
     pub value: f64,
-    /// The least that passes.
-    pub least: f64,
+    /// What passes.
+    #[serde(flatten)]
+    pub bound: Bound,
 }
 
 /// Whether a number may be shown.
@@ -24,18 +35,42 @@ pub enum Verdict {
 }
 
 impl Gate {
+    /// A gate that so much or more passes.
+    pub fn at_least(name: &'static str, value: f64, least: f64) -> Self {
+        let bound = Bound::AtLeast(least);
+        Self { name, value, bound }
+    }
+
+    /// A gate that so much or less passes.
+    pub fn at_most(name: &'static str, value: f64, most: f64) -> Self {
+        let bound = Bound::AtMost(most);
+        Self { name, value, bound }
+    }
+
     /// Whether it is passed; what could not be found does not pass.
     pub fn passes(&self) -> bool {
-        self.value >= self.least
+        match self.bound {
+            Bound::AtLeast(least) => self.value >= least,
+            Bound::AtMost(most) => self.value <= most,
+        }
     }
 
     /// What to say where it is not.
     pub fn reason(&self) -> String {
-        if self.value.is_finite() {
-            format!("{} {:.2} < {}", self.name, self.value, self.least)
-        } else {
-            format!("{}: nothing was found", self.name)
+        if !self.value.is_finite() {
+            return format!("{}: nothing was found", self.name);
         }
+        let (sign, limit) = match self.bound {
+            Bound::AtLeast(least) => ('<', least),
+            Bound::AtMost(most) => ('>', most),
+        };
+        // A value that misses by less than two digits show must not look as if it passed.
+        let digits = if (self.value - limit).abs() < 0.005 {
+            4
+        } else {
+            2
+        };
+        format!("{} {:.digits$} {sign} {limit}", self.name, self.value)
     }
 
     /// The verdict of several gates: the first that is not passed speaks.
@@ -53,6 +88,14 @@ impl Verdict {
     pub fn is_measurable(&self) -> bool {
         *self == Self::Measurable
     }
+
+    /// Why not, where it may not.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Measurable => None,
+            Self::NotMeasurable(reason) => Some(reason),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,16 +104,15 @@ mod tests {
 
     #[test]
     fn what_was_not_found_does_not_pass() {
-        let gate = |value| Gate {
-            name: "label mass",
-            value,
-            least: 0.5,
-        };
+        let gate = |value| Gate::at_least("label mass", value, 0.5);
         assert!(Gate::verdict(&[gate(0.5), gate(0.9)]).is_measurable());
-        assert_eq!(
-            Gate::verdict(&[gate(0.9), gate(0.31), gate(0.2)]),
-            Verdict::NotMeasurable("label mass 0.31 < 0.5".to_owned())
-        );
+        let verdict = Gate::verdict(&[gate(0.9), gate(0.31), gate(0.2)]);
+        assert_eq!(verdict.reason(), Some("label mass 0.31 < 0.5"));
         assert!(!gate(f64::NAN).passes());
+        let flips = Gate::at_most("flips with the order", 0.987, 0.5);
+        assert_eq!(flips.reason(), "flips with the order 0.99 > 0.5");
+        assert!(Gate::at_most("flips", 0.5, 0.5).passes());
+        assert!(!Gate::at_most("flips", f64::NAN, 0.5).passes());
+        assert_eq!(gate(0.4996).reason(), "label mass 0.4996 < 0.5");
     }
 }

@@ -10,7 +10,10 @@ mod long_table;
 mod measure;
 
 pub use estimate::{Estimate, Interval, Method};
-pub use exhibit::{Exhibit, Forest, Matrix, Radar, Row, Strip, Table};
-pub use gate::{Gate, Verdict};
+pub use exhibit::{
+    AnswerBook, BookKind, BookPassage, BookQuestion, BookReadings, Check, Checks, Exhibit, Forest,
+    LevelRow, Levels, Mark, Matrix, Radar, Row, Strip, Summary, Table, Topic, Topics,
+};
+pub use gate::{Bound, Gate, Verdict};
 pub use long_table::{Cell, LongTable};
 pub use measure::{Direction, Measure};

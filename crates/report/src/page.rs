@@ -42,7 +42,13 @@ pub fn page(title: &str, about: &[(&str, String)], exhibits: &[Exhibit]) -> Stri
             Exhibit::Matrix(figure) => out.push_str(&matrix(figure)),
             Exhibit::Strip(figure) => out.push_str(&strip(figure)),
             Exhibit::Radar(figure) => out.push_str(&radar(figure)),
-            Exhibit::Note(_) | Exhibit::Table(_) => {}
+            Exhibit::Note(_)
+            | Exhibit::Table(_)
+            | Exhibit::Summary(_)
+            | Exhibit::Levels(_)
+            | Exhibit::Checks(_)
+            | Exhibit::Topics(_)
+            | Exhibit::Answers(_) => {}
         }
     }
     if beside {

@@ -20,7 +20,13 @@ pub fn terminal(exhibits: &[Exhibit]) -> String {
             Exhibit::Table(table) => table_text(table),
             Exhibit::Strip(strip) => strip_text(strip),
             Exhibit::Matrix(matrix) => table_text(&as_table(matrix)),
-            Exhibit::Forest(_) | Exhibit::Radar(_) => continue,
+            Exhibit::Forest(_)
+            | Exhibit::Radar(_)
+            | Exhibit::Summary(_)
+            | Exhibit::Levels(_)
+            | Exhibit::Checks(_)
+            | Exhibit::Topics(_)
+            | Exhibit::Answers(_) => continue,
         };
         if !text.is_empty() {
             shown.push(text);

@@ -27,5 +27,5 @@ pub(crate) fn estimate(values: &[f64], unit: &'static str, settings: Settings) -
 /// Whether a mean is at least so large.
 pub(crate) fn gate(name: &'static str, found: &Estimate, least: f64) -> Verdict {
     let value = found.value;
-    Gate::verdict(&[Gate { name, value, least }])
+    Gate::verdict(&[Gate::at_least(name, value, least)])
 }
