@@ -6,17 +6,21 @@
 
 mod agreement;
 mod bootstrap;
+mod clusters;
 mod consistency;
 mod difference;
 mod distribution;
 mod divergence;
 mod diversity;
 mod games;
+mod pooling;
 mod repeats;
+mod spread;
 mod uniformity;
 
 pub use agreement::fleiss_kappa;
 pub use bootstrap::{Interval, bca_mean, mean};
+pub use clusters::{ClusterResamples, Clustered, LEAST_CLUSTERS, clustered};
 pub use consistency::{
     CentroidDiverged, Distance, centroid, centroid_distances, generalized_divergence,
     mean_distances, pairwise_distances,
@@ -28,9 +32,11 @@ pub use distribution::{Distribution, DistributionError};
 pub use divergence::{entropy_bits, entropy_nats, jensen_shannon_distance, relative_entropy};
 pub use diversity::{compression_ratio, distinct_share, effective_number, self_bleu};
 pub use games::{excess_of_largest, exploitability};
+pub use pooling::{GroupMean, Pooled, pooled};
 pub use repeats::{
     adjacent_repeats_under_uniform, distinct_under_uniform, repeats, repeats_under_uniform,
 };
+pub use spread::binary_centroid_distances;
 pub use uniformity::{
     chi_squared_per_count, expected_chi_squared, share_of_excess, uniform_divergence_bits,
     uniform_effect_size, uniform_total_variation,
