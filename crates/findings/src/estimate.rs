@@ -8,6 +8,10 @@ use serde::Serialize;
 pub enum Method {
     /// Bias-corrected and accelerated bootstrap, resampled or at its limit.
     Bca,
+    /// Symmetric bootstrap-t over clusters.
+    BootstrapT,
+    /// Normal, of a mean that is partially pooled with those of other groups.
+    Pooled,
     /// Percentiles of a bootstrap.
     Percentile,
     /// Newcombe's hybrid of score intervals, for differences of two shares.

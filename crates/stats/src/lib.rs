@@ -20,7 +20,7 @@ mod uniformity;
 
 pub use agreement::fleiss_kappa;
 pub use bootstrap::{Interval, bca_mean, mean};
-pub use clusters::{ClusterResamples, Clustered, LEAST_CLUSTERS, clustered};
+pub use clusters::{ClusterResamples, Clustered, LEAST_CLUSTERS, Scale, clustered};
 pub use consistency::{
     CentroidDiverged, Distance, centroid, centroid_distances, generalized_divergence,
     mean_distances, pairwise_distances,

@@ -387,12 +387,41 @@ pub struct CheckpointReadings {
 }
 
 /// Settings of the statistics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settings {
-    /// Bootstrap resamples; `None` for their limit ([`concord_stats::bca_mean`]).
+    /// Bootstrap resamples; `None` for as many as a suite takes by itself, or for their limit ([`concord_stats::bca_mean`]).
     pub resamples: Option<usize>,
-    /// Seed of the bootstrap.
+    /// Seed of everything that is drawn while measuring.
     pub seed: u64,
+    /// Whether intervals stand beside as a published study gives them, where they differ.
+    pub study_intervals: bool,
+    /// What has to hold for anything to be measured.
+    pub gates: Gates,
+}
+
+/// What has to hold for anything to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Gates {
+    /// The least mean probability of all letters together.
+    pub label_mass: f64,
+    /// The largest share of answers that change with the order of the options.
+    pub flips: f64,
+    /// The least correlation of the answers in both orders.
+    pub order_correlation: f64,
+    /// The least share of passages of known stance that a rater reads right.
+    pub known_sides: f64,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            label_mass: 0.5,
+            flips: 0.5,
+            order_correlation: 0.1,
+            known_sides: 0.7,
+        }
+    }
 }
 
 /// What is to be shown.
@@ -400,6 +429,8 @@ pub struct Settings {
 pub struct Show {
     /// Whether published values stand beside.
     pub published: bool,
+    /// Whether every answer is shown, to be looked up.
+    pub answers: bool,
 }
 
 /// What decides the readings beside the options.

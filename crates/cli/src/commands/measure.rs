@@ -67,13 +67,13 @@ fn measure_given(
     answers.keep(&set, &chosen);
     let settings = settings_of(&Manifest::default(), how.seed, how.resamples);
     let names = vec!["answers".to_owned()];
-    let found = RunFindings::of_answers(&set, names, &[answers], settings)?;
+    let found = RunFindings::of_answers(set, names, vec![answers], settings)?;
     write_tables(&ValueConsistency.tables(&found), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.measured[0].findings),
         OutputFormat::Human => {
             let published = how.with_published;
-            let shown = ValueConsistency.exhibits(&found, Show { published });
+            let shown = ValueConsistency.exhibits(&found, Show { published, ..Show::default() });
             output::data(&terminal(&shown))
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn exhibits(
     out: Option<&Path>,
     published: bool,
 ) -> Vec<Exhibit> {
-    let mut shown = found.exhibits(Show { published });
+    let mut shown = found.exhibits(Show { published, ..Show::default() });
     let progress = manifest.names().filter_map(|name| {
         let cost = manifest.progress.get(name)?;
         Some((name, cost))

@@ -2,7 +2,7 @@
 
 use super::answers::Abstaining;
 use super::consistency::{ByGrouping, MeasureError, by_grouping};
-use crate::Settings;
+use super::context::Context;
 use concord_questions::QuestionSet;
 use concord_stats::{Distribution, mean};
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub struct AbstentionFindings {
 pub(crate) fn abstaining(
     set: &QuestionSet,
     answers: &Abstaining,
-    settings: Settings,
+    context: &Context,
 ) -> Result<AbstentionFindings, MeasureError> {
     let declined = |rows: &[Option<Distribution>]| -> Vec<f64> {
         let answers = rows.iter().flatten();
@@ -48,8 +48,8 @@ pub(crate) fn abstaining(
         declined: mean(&all),
         label_mass: answers.label_mass,
         mostly_declined: mostly as f64 / all.len().max(1) as f64,
-        allowed: by_grouping(&answers.allowed, set, settings)?,
-        not_allowed: by_grouping(&answers.not_allowed, set, settings)?,
+        allowed: by_grouping(&answers.allowed, set, context)?,
+        not_allowed: by_grouping(&answers.not_allowed, set, context)?,
         declined_by_file: answers
             .allowed
             .iter()

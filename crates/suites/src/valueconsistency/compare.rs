@@ -3,14 +3,16 @@
 use super::answers::{AnswerTable, Answers};
 use super::axis::Axis;
 use super::consistency::{Cell, Cells, MeasureError};
+use super::context::{CONFIDENCE, Context, ends};
 use super::findings::Measured;
 use super::open::LOW_MASS;
 use super::plan::Place;
 use super::robustness::RowTrust;
+use super::topics::{by_original, pooled_ends};
 use crate::Settings;
 use crate::shared::paired::adjusted;
 use concord_questions::{QuestionFile, QuestionSet};
-use concord_stats::{Distance, bca_mean, mean, paired_effect_size, sign_flip_test};
+use concord_stats::{Distance, GroupMean, Scale, bca_mean, mean, paired_effect_size, pooled};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,18 +30,29 @@ pub struct Comparison {
     pub second: f64,
     /// Second minus first.
     pub difference: f64,
-    /// The ends of the 95 % BCa interval of the paired differences.
+    /// The ends of its 95 % interval, topics resampled whole; no numbers with fewer than five topics.
     pub ci95: [f64; 2],
+    /// The same where every pair is taken for a draw of its own, as the study does; too narrow. Only where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub study_ci95: Option<[f64; 2]>,
     /// Second over first, as the study puts it; absent where the first is 0.
     pub ratio: Option<f64>,
+    /// The ends of its interval.
+    pub ratio_ci95: Option<[f64; 2]>,
     /// How many pairs.
     pub pairs: usize,
     /// Distances of either that the other lacks, which are left out.
     pub left_out: usize,
-    /// The sign-flip test that nothing differs, groups of answers flipping as a whole. Absent where nothing differs at all.
+    /// The level at which the interval of the difference reaches 0. Absent with fewer than five topics.
     pub p_value: Option<f64>,
-    /// Groups that the test flips.
+    /// Whether p is at most that, for no resample reached 0.
+    pub p_is_bound: bool,
+    /// p among those of all measures of this comparison (Benjamini and Hochberg).
+    pub adjusted_p_value: Option<f64>,
+    /// Groups of answers that the pairs come from.
     pub groups: usize,
+    /// How many topics they come from, all translations of a topic counted once.
+    pub clusters: usize,
     /// Cohen's d of the mean differences of groups.
     pub effect_size: Option<f64>,
     /// By topic, for measures within a topic.
@@ -63,16 +76,14 @@ pub struct TopicComparison {
     pub second: f64,
     /// Second minus first.
     pub difference: f64,
-    /// The ends of the 95 % BCa interval of the paired differences.
+    /// The same, drawn towards the mean of all topics by as much as it is uncertain.
+    pub pooled: f64,
+    /// The ends of its 95 % interval.
     pub ci95: [f64; 2],
     /// How many pairs.
     pub pairs: usize,
-    /// Cohen's d of the paired differences.
-    pub effect_size: Option<f64>,
-    /// The sign-flip test over the topic's questions, which it takes for independent.
-    pub p_value: Option<f64>,
-    /// The p-value among those of all topics (Benjamini and Hochberg).
-    pub adjusted_p_value: Option<f64>,
+    /// How many originals they are phrasings of: what was drawn within the topic.
+    pub originals: usize,
 }
 
 /// How one measure differs on the phrasings of one original, in the unit of the comparison.
@@ -114,7 +125,7 @@ pub struct Stratum {
     pub second: f64,
     /// Second minus first.
     pub difference: f64,
-    /// The ends of the 95 % BCa interval.
+    /// The ends of its 95 % interval, topics resampled whole.
     pub ci95: [f64; 2],
 }
 
@@ -153,7 +164,7 @@ pub fn compare(
     set: &QuestionSet,
     first: Side<'_>,
     second: Side<'_>,
-    settings: Settings,
+    context: &Context,
 ) -> Result<Vec<Comparison>, MeasureError> {
     let mut comparisons = Vec::new();
     for (axis, a) in &first.measured.cells {
@@ -165,31 +176,24 @@ pub fn compare(
                 let of = |table: &AnswerTable| {
                     Cells::of_table(Distance::Centroid, table, set, *axis == Axis::Paraphrases)
                 };
-                artefacts(
-                    set,
-                    first.answers,
-                    second.answers,
-                    &paired(a, b),
-                    &of,
-                    settings,
-                )?
+                artefacts(set, first.answers, second.answers, &of, context)?
             }
             _ => None,
         };
-        comparisons.extend(of_cells(set, *axis, [a, b], artefacts, settings));
+        comparisons.extend(of_cells(set, *axis, [a, b], artefacts, context));
     }
     if let (Some(a), Some(b)) = (first.answers.main(), second.answers.main()) {
         let (a, b) = (supports(set, a), supports(set, b));
         let of = |table: &AnswerTable| Ok(supports(set, table));
-        let artefacts = artefacts(
-            set,
-            first.answers,
-            second.answers,
-            &paired(&a, &b),
-            &of,
-            settings,
-        )?;
-        comparisons.extend(of_cells(set, Axis::Support, [&a, &b], artefacts, settings));
+        let artefacts = artefacts(set, first.answers, second.answers, &of, context)?;
+        comparisons.extend(of_cells(set, Axis::Support, [&a, &b], artefacts, context));
+    }
+    let all: Vec<Option<f64>> = comparisons
+        .iter()
+        .map(|found: &Comparison| found.p_value)
+        .collect();
+    for (found, adjusted) in comparisons.iter_mut().zip(adjusted(&all)) {
+        found.adjusted_p_value = adjusted;
     }
     Ok(comparisons)
 }
@@ -199,26 +203,57 @@ fn of_cells(
     measure: Axis,
     [a, b]: [&Cells; 2],
     artefacts: Option<Artefacts>,
-    settings: Settings,
+    context: &Context,
 ) -> Option<Comparison> {
     let pairs = paired(a, b);
-    let whole = stratum(&pairs, |_| true, settings)?;
-    let grouped = differences_of_groups(&pairs);
+    if pairs.is_empty() {
+        return None;
+    }
+    let sums = || {
+        pairs
+            .iter()
+            .map(|pair| (pair.place, [pair.first, pair.second, 1.0]))
+    };
+    let difference = context.of_sums(
+        sums(),
+        |[first, second, n]| (second - first) / n,
+        0.0,
+        Scale::Plain,
+    );
+    let of = |read: fn(&Pair) -> f64| mean(&pairs.iter().map(read).collect::<Vec<_>>());
+    let (first, second) = (of(|pair| pair.first), of(|pair| pair.second));
+    let has_ratio = first > 0.0 && measure != Axis::Support;
+    let ratio = has_ratio
+        .then(|| context.of_sums(sums(), |[first, second, _]| second / first, 1.0, Scale::Log));
+    let differences: Vec<f64> = pairs.iter().map(Pair::difference).collect();
+    let study_ci95 = context.settings.study_intervals.then(|| {
+        let Settings {
+            resamples, seed, ..
+        } = context.settings;
+        let interval = bca_mean(&differences, CONFIDENCE, resamples, seed);
+        [interval.low, interval.high]
+    });
     let within_topics = matches!(measure, Axis::Paraphrases | Axis::Topics | Axis::Support);
+    let of_groups = means_of_groups(&pairs);
     Some(Comparison {
         measure,
-        first: whole.first,
-        second: whole.second,
-        difference: whole.difference,
-        ci95: whole.ci95,
-        ratio: (whole.first > 0.0 && measure != Axis::Support).then(|| whole.second / whole.first),
+        first,
+        second,
+        difference: second - first,
+        ci95: ends(&difference),
+        study_ci95,
+        ratio: ratio.map(|_| second / first),
+        ratio_ci95: ratio.and_then(|found| found.ends),
         pairs: pairs.len(),
         left_out: a.cells.len() + b.cells.len() - 2 * pairs.len(),
-        p_value: sign_flip_test(&grouped, settings.seed),
-        groups: grouped.len(),
-        effect_size: paired_effect_size(&means_of_groups(&pairs)),
+        p_value: difference.p,
+        p_is_bound: difference.p_is_bound,
+        adjusted_p_value: None,
+        groups: of_groups.len(),
+        clusters: difference.clusters,
+        effect_size: paired_effect_size(&of_groups),
         topics: if within_topics {
-            topics(set, &pairs, settings)
+            topics(set, &pairs)
         } else {
             Vec::new()
         },
@@ -305,35 +340,21 @@ fn paired(first: &Cells, second: &Cells) -> Vec<Pair> {
     pairs.collect()
 }
 
-fn stratum(pairs: &[Pair], chosen: impl Fn(Place) -> bool, settings: Settings) -> Option<Stratum> {
-    let kept: Vec<&Pair> = pairs.iter().filter(|pair| chosen(pair.place)).collect();
-    if kept.is_empty() {
+fn stratum(pairs: &[Pair], context: &Context) -> Option<Stratum> {
+    if pairs.is_empty() {
         return None;
     }
-    let of = |read: fn(&Pair) -> f64| -> Vec<f64> { kept.iter().map(|pair| read(pair)).collect() };
-    let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
-    let interval = bca_mean(
-        &of(Pair::difference),
-        0.95,
-        settings.resamples,
-        settings.seed,
-    );
+    let of = |read: fn(&Pair) -> f64| mean(&pairs.iter().map(read).collect::<Vec<_>>());
+    let (first, second) = (of(|pair| pair.first), of(|pair| pair.second));
+    let difference =
+        context.mean_difference(pairs.iter().map(|pair| (pair.place, pair.difference())));
     Some(Stratum {
-        pairs: kept.len(),
+        pairs: pairs.len(),
         first,
         second,
         difference: second - first,
-        ci95: [interval.low, interval.high],
+        ci95: ends(&difference),
     })
-}
-
-/// The sum of differences of each group: answers of one group are distances to one centroid, and not independent.
-fn differences_of_groups(pairs: &[Pair]) -> Vec<f64> {
-    let mut groups: BTreeMap<usize, f64> = BTreeMap::new();
-    for pair in pairs {
-        *groups.entry(pair.group).or_default() += pair.difference();
-    }
-    groups.into_values().collect()
 }
 
 /// The mean difference of each group.
@@ -351,7 +372,8 @@ fn means_of_groups(pairs: &[Pair]) -> Vec<f64> {
         .collect()
 }
 
-fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicComparison> {
+/// By topic, partially pooled: a few originals say little of their topic, and all topics say something of each.
+fn topics(set: &QuestionSet, pairs: &[Pair]) -> Vec<TopicComparison> {
     let names: Vec<_> = set.files.iter().map(QuestionFile::topic_names).collect();
     let mut by_topic: BTreeMap<(usize, &str), Vec<&Pair>> = BTreeMap::new();
     for pair in pairs {
@@ -359,43 +381,42 @@ fn topics(set: &QuestionSet, pairs: &[Pair], settings: Settings) -> Vec<TopicCom
         let topic = names[file][set.files[file].questions[row].topic.as_str()];
         by_topic.entry((file, topic)).or_default().push(pair);
     }
-    let mut topics: Vec<TopicComparison> = by_topic
-        .into_iter()
-        .map(|((file, topic), pairs)| {
-            let of = |read: fn(&Pair) -> f64| -> Vec<f64> {
-                pairs.iter().map(|pair| read(pair)).collect()
+    let own: Vec<GroupMean> = by_topic
+        .values()
+        .filter_map(|pairs| {
+            let differences = pairs.iter().map(|pair| (pair.place, pair.difference()));
+            GroupMean::of(&by_original(set, differences))
+        })
+        .collect();
+    let found = by_topic.into_iter().zip(pooled(&own)).zip(&own);
+    found
+        .map(|((((file, topic), pairs), pooled), own)| {
+            let of = |read: fn(&Pair) -> f64| {
+                mean(&pairs.iter().map(|pair| read(pair)).collect::<Vec<_>>())
             };
-            let (first, second) = (mean(&of(|pair| pair.first)), mean(&of(|pair| pair.second)));
-            let differences = of(Pair::difference);
-            let interval = bca_mean(&differences, 0.95, settings.resamples, settings.seed);
             TopicComparison {
                 file: set.files[file].name.clone(),
                 topic: topic.to_owned(),
-                first,
-                second,
-                difference: second - first,
-                ci95: [interval.low, interval.high],
+                first: of(|pair| pair.first),
+                second: of(|pair| pair.second),
+                difference: of(Pair::difference),
+                pooled: pooled.mean,
+                ci95: pooled_ends(&pooled),
                 pairs: pairs.len(),
-                effect_size: paired_effect_size(&differences),
-                p_value: sign_flip_test(&differences, settings.seed),
-                adjusted_p_value: None,
+                originals: own.units,
             }
         })
-        .collect();
-    let tested: Vec<Option<f64>> = topics.iter().map(|topic| topic.p_value).collect();
-    for (topic, adjusted) in topics.iter_mut().zip(adjusted(&tested)) {
-        topic.adjusted_p_value = adjusted;
-    }
-    topics
+        .collect()
 }
 
+/// Mean of the first checkpoint's and the second's values where letters can be trusted. Groups are measured again among the
+/// questions that stay: a distance to a centroid of questions that were left out would still tell of them.
 fn artefacts(
     set: &QuestionSet,
     first: &Answers,
     second: &Answers,
-    pairs: &[Pair],
     cells: &dyn Fn(&AnswerTable) -> Result<Cells, MeasureError>,
-    settings: Settings,
+    context: &Context,
 ) -> Result<Option<Artefacts>, MeasureError> {
     if first.trust_by_row.is_empty() || second.trust_by_row.is_empty() {
         return Ok(None);
@@ -417,16 +438,32 @@ fn artefacts(
         };
         both(place).is_some_and(|sides| sides.iter().all(is))
     };
+    let of_tables = |first: &AnswerTable, second: &AnswerTable| {
+        Ok::<_, MeasureError>(stratum(&paired(&cells(first)?, &cells(second)?), context))
+    };
+    let among = |chosen: &dyn Fn(Place) -> bool| match (first.main(), second.main()) {
+        (Some(a), Some(b)) => of_tables(&kept(set, a, chosen), &kept(set, b, chosen)),
+        _ => Ok(None),
+    };
     let debiased = match (&first.debiased, &second.debiased) {
-        (Some(first), Some(second)) => {
-            stratum(&paired(&cells(first)?, &cells(second)?), |_| true, settings)
-        }
+        (Some(first), Some(second)) => of_tables(first, second)?,
         _ => None,
     };
     Ok(Some(Artefacts {
-        label_mass: stratum(pairs, massive, settings),
-        letter_prior: stratum(pairs, even, settings),
-        order: stratum(pairs, steady, settings),
+        label_mass: among(&massive)?,
+        letter_prior: among(&even)?,
+        order: among(&steady)?,
         debiased,
     }))
+}
+
+/// The answers to chosen questions alone.
+fn kept(set: &QuestionSet, table: &AnswerTable, chosen: &dyn Fn(Place) -> bool) -> AnswerTable {
+    let files = set.files.iter().enumerate();
+    let rows = files.filter_map(|(number, file)| {
+        let rows = table.get(&file.name)?.iter().enumerate();
+        let rows = rows.map(|(row, answer)| answer.clone().filter(|_| chosen((number, row))));
+        Some((file.name.clone(), rows.collect()))
+    });
+    rows.collect()
 }

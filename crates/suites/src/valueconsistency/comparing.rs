@@ -63,9 +63,10 @@ pub(super) fn compare(
         answers.push(found);
     }
     let names = parts.iter().map(|part| part.shown.clone()).collect();
-    let mut found = RunFindings::of_answers(&set, names, &answers, settings)?;
+    let questions = set.len();
+    let mut found = RunFindings::of_answers(set, names, answers, settings)?;
     found.compared = Some(Compared {
-        questions: set.len(),
+        questions,
         left_out,
         differences,
     });

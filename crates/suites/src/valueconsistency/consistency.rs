@@ -1,6 +1,7 @@
 //! Distances of answers within their groups, and means over them.
 
 use super::answers::AnswerTable;
+use super::context::{CONFIDENCE, Context, ends};
 use super::groups::{Group, of_file};
 use super::plan::Place;
 use crate::Settings;
@@ -39,8 +40,14 @@ pub enum MeasureError {
 pub struct Consistency {
     /// The mean over all answers, each counted once; no number where every answer is alone in its group.
     pub mean: f64,
-    /// The ends of the 95 % BCa bootstrap interval.
+    /// The ends of its 95 % interval, topics resampled whole; no numbers with fewer than five topics.
     pub ci95: [f64; 2],
+    /// The ends of the interval that the study gives, which takes every distance for a draw of its own and is too narrow. Only where
+    /// it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub study_ci95: Option<[f64; 2]>,
+    /// How many topics they come from, all translations of a topic counted once.
+    pub clusters: usize,
     /// The mean as a share of the largest that such groups can have ([`maximum_distance`]); absent where that is unknown.
     pub of_maximum: Option<f64>,
     /// How many distances it is the mean of.
@@ -195,24 +202,35 @@ impl Cells {
     }
 
     /// Their mean and its interval.
-    pub fn consistency(&self, settings: Settings) -> Consistency {
+    pub fn consistency(&self, context: &Context) -> Consistency {
         let distances = self.distances();
         if distances.is_empty() {
             return Consistency {
                 mean: f64::NAN,
                 ci95: [f64::NAN; 2],
+                study_ci95: None,
+                clusters: 0,
                 of_maximum: None,
                 distances: 0,
                 groups: 0,
                 alone: self.alone.len(),
             };
         }
-        let interval = bca_mean(&distances, 0.95, settings.resamples, settings.seed);
+        let clustered = context.mean(self.cells.iter().map(|cell| (cell.place, cell.distance)));
+        let study_ci95 = context.settings.study_intervals.then(|| {
+            let Settings {
+                resamples, seed, ..
+            } = context.settings;
+            let interval = bca_mean(&distances, CONFIDENCE, resamples, seed);
+            [interval.low, interval.high]
+        });
         let groups: BTreeSet<usize> = self.cells.iter().map(|cell| cell.group).collect();
         let mean = mean(&distances);
         Consistency {
             mean,
-            ci95: [interval.low, interval.high],
+            ci95: ends(&clustered),
+            study_ci95,
+            clusters: clustered.clusters,
             of_maximum: maximum_distance(self.stances).map(|most| mean / most),
             distances: distances.len(),
             groups: groups.len(),
@@ -233,12 +251,12 @@ fn stances(table: &AnswerTable) -> usize {
 pub(crate) fn by_grouping(
     table: &AnswerTable,
     set: &QuestionSet,
-    settings: Settings,
+    context: &Context,
 ) -> Result<ByGrouping, MeasureError> {
     let of = |paraphrases| Cells::of_table(Distance::Centroid, table, set, paraphrases);
     Ok(ByGrouping {
-        paraphrase: of(true)?.consistency(settings),
-        topic: of(false)?.consistency(settings),
+        paraphrase: of(true)?.consistency(context),
+        topic: of(false)?.consistency(context),
     })
 }
 

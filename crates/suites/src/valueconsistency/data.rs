@@ -1,6 +1,9 @@
 //! What is asked about, and what is found about several checkpoints.
 
-use super::{Answers, Comparison, MeasureError, Measured, Side, compare, measure};
+use super::{
+    Answers, Assessment, Comparison, Context, MeasureError, Measured, Side, assess, compare,
+    measure,
+};
 use crate::{Settings, SuiteError};
 use concord_questions::{Chosen, Condition, QuestionSet, Stimuli};
 use rayon::prelude::*;
@@ -72,9 +75,15 @@ impl Data {
     }
 }
 
-/// What was found about the checkpoints of a run, or of several.
+/// What was found about the checkpoints of a run, or of several, and what it was found from.
 #[derive(Clone, Debug)]
 pub struct RunFindings {
+    /// The questions that were measured.
+    pub set: QuestionSet,
+    /// What each checkpoint answered.
+    pub answers: Vec<Answers>,
+    /// Who can be measured, what differs, and what follows.
+    pub assessment: Assessment,
     /// The checkpoints, the first of which is the base of comparisons.
     pub names: Vec<String>,
     /// What was found about each.
@@ -102,14 +111,16 @@ impl RunFindings {
     /// # Errors
     /// [`MeasureError`].
     pub fn of_answers(
-        set: &QuestionSet,
+        set: QuestionSet,
         names: Vec<String>,
-        answers: &[Answers],
+        answers: Vec<Answers>,
         settings: Settings,
     ) -> Result<Self, MeasureError> {
+        let context = Context::new(&set, settings);
+        let assessment = assess(&set, &names, &answers, &context)?;
         let measured = answers
             .par_iter()
-            .map(|answers| measure(set, answers, settings))
+            .map(|answers| measure(&set, answers, &context))
             .collect::<Result<Vec<_>, _>>()?;
         let sides: Vec<Side<'_>> = answers
             .iter()
@@ -119,9 +130,12 @@ impl RunFindings {
         let others = sides.get(1..).unwrap_or_default();
         let comparisons = others
             .par_iter()
-            .map(|second| compare(set, sides[0], *second, settings))
+            .map(|second| compare(&set, sides[0], *second, &context))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
+            set,
+            answers,
+            assessment,
             names,
             measured,
             comparisons,
@@ -168,6 +182,7 @@ impl Serialize for RunFindings {
             })
             .collect();
         let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("verdict", &self.assessment)?;
         map.serialize_entry("models", &Models(self))?;
         map.serialize_entry("comparisons", &comparisons)?;
         if let Some(compared) = &self.compared {

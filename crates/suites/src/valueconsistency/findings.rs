@@ -4,6 +4,7 @@ use super::abstention::{AbstentionFindings, abstaining};
 use super::answers::{AnswerTable, Answers};
 use super::axis::Axis;
 use super::consistency::{ByGrouping, Cells, Consistency, MeasureError, across, by_grouping};
+use super::context::Context;
 use super::groups::of_file;
 use super::languages::{Multilingual, across_languages};
 use super::open::OpenAnswers;
@@ -12,7 +13,6 @@ use super::portraits::{Steering, steering};
 use super::readers::{OpenFindings, open_findings};
 use super::robustness::Robustness;
 use super::support::{Support, support, support_by_topic};
-use crate::Settings;
 use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::{Distance, Distribution, entropy_bits, mean};
 use rayon::prelude::*;
@@ -162,7 +162,7 @@ pub struct Measured {
 pub fn measure(
     set: &QuestionSet,
     answers: &Answers,
-    settings: Settings,
+    context: &Context,
 ) -> Result<Measured, MeasureError> {
     let empty = AnswerTable::new();
     let open = answers.open.as_ref().and_then(OpenAnswers::main_stances);
@@ -182,17 +182,17 @@ pub fn measure(
         .par_iter()
         .filter(|(_, file)| table.contains_key(&file.name))
         .map(|(number, file)| {
-            let found = of_one_file(set, *number, table, &cells, settings)?;
+            let found = of_one_file(set, *number, table, &cells, context)?;
             Ok((file.name.clone(), found))
         })
         .collect::<Result<BTreeMap<_, _>, MeasureError>>()?;
 
-    let (multilingual, across_languages) = across_languages(set, table, settings)?;
+    let (multilingual, across_languages) = across_languages(set, table, context)?;
     alone.insert(Axis::Languages, across_languages.alone.len());
     if !across_languages.cells.is_empty() {
         cells.insert(Axis::Languages, across_languages);
     }
-    let (task_format, variants) = formats(set, answers, open, settings, &mut cells)?;
+    let (task_format, variants) = formats(set, answers, open, context, &mut cells)?;
 
     let mut other_readings = BTreeMap::new();
     let others = [
@@ -204,22 +204,22 @@ pub fn measure(
     ];
     for (name, other) in others {
         if let Some(other) = other.as_ref().filter(|other| !std::ptr::eq(*other, table)) {
-            other_readings.insert(name, by_grouping(other, set, settings)?);
+            other_readings.insert(name, by_grouping(other, set, context)?);
         }
     }
     let abstention = answers.abstaining.as_ref();
-    let abstention = abstention.map(|answers| abstaining(set, answers, settings));
+    let abstention = abstention.map(|answers| abstaining(set, answers, context));
     let open = answers.open.as_ref();
-    let open = open.map(|open| open_findings(set, open, settings));
+    let open = open.map(|open| open_findings(set, open, context));
     let overall = cells
         .iter()
-        .map(|(axis, found)| (*axis, found.consistency(settings)))
+        .map(|(axis, found)| (*axis, found.consistency(context)))
         .collect();
     let findings = Findings {
         questions: counts(set, table, alone),
         overall,
-        selections: selections(set, &cells, settings),
-        controversy: controversy(set, &cells, settings),
+        selections: selections(set, &cells, context),
+        controversy: controversy(set, &cells, context),
         files,
         multilingual,
         task_format,
@@ -230,9 +230,14 @@ pub fn measure(
         steering: answers
             .portraits
             .iter()
-            .map(|answers| (answers.language.clone(), steering(answers, settings.seed)))
+            .map(|answers| {
+                (
+                    answers.language.clone(),
+                    steering(answers, context.settings.seed),
+                )
+            })
             .collect(),
-        support: support(set, table, &cells, settings),
+        support: support(set, table, &cells),
         robustness: answers.robustness.clone(),
     };
     Ok(Measured { findings, cells })
@@ -267,7 +272,7 @@ fn grouped_by<K: Ord>(
     set: &QuestionSet,
     cells: &BTreeMap<Axis, Cells>,
     key: impl Fn(&QuestionFile) -> K,
-    settings: Settings,
+    context: &Context,
 ) -> BTreeMap<K, ByGrouping> {
     let by = |axis: Axis| {
         let cells = cells.get(&axis).cloned().unwrap_or_default();
@@ -278,16 +283,16 @@ fn grouped_by<K: Ord>(
     while let Some((key, topic)) = topics.pop_first() {
         let paraphrase = paraphrases.remove(&key).unwrap_or_default();
         let of_key = ByGrouping {
-            paraphrase: paraphrase.consistency(settings),
-            topic: topic.consistency(settings),
+            paraphrase: paraphrase.consistency(context),
+            topic: topic.consistency(context),
         };
         found.insert(key, of_key);
     }
     // Questions of one topic each may still be phrased in several ways.
     for (key, paraphrase) in paraphrases {
         let of_key = ByGrouping {
-            paraphrase: paraphrase.consistency(settings),
-            topic: Cells::default().consistency(settings),
+            paraphrase: paraphrase.consistency(context),
+            topic: Cells::default().consistency(context),
         };
         found.insert(key, of_key);
     }
@@ -297,7 +302,7 @@ fn grouped_by<K: Ord>(
 fn selections(
     set: &QuestionSet,
     cells: &BTreeMap<Axis, Cells>,
-    settings: Settings,
+    context: &Context,
 ) -> BTreeMap<&'static str, BTreeMap<String, ByGrouping>> {
     type Key = fn(&QuestionFile) -> String;
     let keys: [(&'static str, Key); 3] = [
@@ -306,14 +311,14 @@ fn selections(
         ("controversy", |file| file.origin.controversy().to_owned()),
     ];
     keys.into_iter()
-        .map(|(name, key)| (name, grouped_by(set, cells, key, settings)))
+        .map(|(name, key)| (name, grouped_by(set, cells, key, context)))
         .collect()
 }
 
 fn controversy(
     set: &QuestionSet,
     cells: &BTreeMap<Axis, Cells>,
-    settings: Settings,
+    context: &Context,
 ) -> Vec<Controversy> {
     let key = |file: &QuestionFile| {
         let origin = &file.origin;
@@ -323,7 +328,7 @@ fn controversy(
             origin.controversial,
         )
     };
-    let parts = grouped_by(set, cells, key, settings);
+    let parts = grouped_by(set, cells, key, context);
     let pairs = parts
         .iter()
         .filter_map(|((language, country, controversial), first)| {
@@ -352,7 +357,7 @@ fn formats(
     set: &QuestionSet,
     answers: &Answers,
     open: Option<&AnswerTable>,
-    settings: Settings,
+    context: &Context,
     cells: &mut BTreeMap<Axis, Cells>,
 ) -> Result<Formats, MeasureError> {
     let (letter, cloze) = (answers.letter.as_ref(), answers.cloze.as_ref());
@@ -375,7 +380,7 @@ fn formats(
                     ci95,
                     distances,
                     ..
-                } = part.consistency(settings);
+                } = part.consistency(context);
                 let finding = TaskFormat {
                     mean,
                     ci95,
@@ -395,7 +400,7 @@ fn formats(
     ];
     for (name, texts) in others {
         if let (Some(letters), Some(texts)) = (letter, texts) {
-            variants.insert(name, across(&[letters, texts], set)?.consistency(settings));
+            variants.insert(name, across(&[letters, texts], set)?.consistency(context));
         }
     }
     Ok((by_file, variants))
@@ -407,7 +412,7 @@ fn of_one_file(
     number: usize,
     table: &AnswerTable,
     cells: &BTreeMap<Axis, Cells>,
-    settings: Settings,
+    context: &Context,
 ) -> Result<FileFindings, MeasureError> {
     let file = &set.files[number];
     let answers = &table[&file.name];
@@ -444,7 +449,7 @@ fn of_one_file(
                 })
                 .collect(),
         )]);
-        let ByGrouping { paraphrase, topic } = by_grouping(&rows, set, settings)?;
+        let ByGrouping { paraphrase, topic } = by_grouping(&rows, set, context)?;
         Ok(Validated {
             originals: paraphrase.groups,
             questions: paraphrase.distances,
@@ -452,8 +457,8 @@ fn of_one_file(
             topic,
         })
     });
-    let paraphrased = paraphrase.consistency(settings);
-    let topical = topic.consistency(settings);
+    let paraphrased = paraphrase.consistency(context);
+    let topical = topic.consistency(context);
     Ok(FileFindings {
         questions: file.questions.len(),
         answered: answers.iter().flatten().count(),
@@ -473,7 +478,10 @@ fn of_one_file(
             .collect(),
         support_by_topic: support_by_topic(file, answers)
             .into_iter()
-            .map(|(topic, found)| (topic, mean(&found)))
+            .map(|(topic, found)| {
+                let values: Vec<f64> = found.iter().map(|(_, p)| *p).collect();
+                (topic, mean(&values))
+            })
             .collect(),
         other_distances,
         validated: validated.transpose()?,

@@ -2,8 +2,8 @@
 
 use super::answers::AnswerTable;
 use super::consistency::{Cells, Consistency, MeasureError};
+use super::context::Context;
 use super::groups::{countries, join, join_translations, shared_originals};
-use crate::Settings;
 use concord_questions::QuestionSet;
 use concord_stats::Distance;
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub struct Multilingual {
 pub(crate) fn across_languages(
     set: &QuestionSet,
     table: &AnswerTable,
-    settings: Settings,
+    context: &Context,
 ) -> Result<(BTreeMap<String, Multilingual>, Cells), MeasureError> {
     let mut found = BTreeMap::new();
     let mut all = Cells::default();
@@ -69,7 +69,7 @@ pub(crate) fn across_languages(
                 }
             }
         }
-        let consistency = cells.consistency(settings);
+        let consistency = cells.consistency(context);
         let languages = Multilingual {
             files: country
                 .files
@@ -83,7 +83,7 @@ pub(crate) fn across_languages(
             ci95: consistency.ci95,
             other_distances,
             translations: (!translations.cells.is_empty())
-                .then(|| translations.consistency(settings)),
+                .then(|| translations.consistency(context)),
             apart,
             left_out: country
                 .files

@@ -14,10 +14,13 @@ mod by_construction;
 mod compare;
 mod comparing;
 mod consistency;
+mod context;
 mod data;
 mod exhibits;
 mod findings;
 mod groups;
+#[cfg(test)]
+mod known_truth;
 mod language;
 mod languages;
 pub mod name;
@@ -29,11 +32,14 @@ mod published;
 mod readers;
 mod robustness;
 mod shown;
+mod spread;
 mod suite;
 mod support;
 #[cfg(test)]
 mod synthetic;
 mod tables;
+mod topics;
+mod verdict;
 
 pub use crate::Settings;
 pub use abstention::AbstentionFindings;
@@ -46,6 +52,7 @@ pub use compare::{
     Artefacts, Comparison, QuestionComparison, Side, Stratum, TopicComparison, compare,
 };
 pub use consistency::{ByGrouping, Cell, Cells, Consistency, MeasureError};
+pub use context::Context;
 pub use data::{Compared, Data, RunFindings};
 pub use findings::{
     Controversy, FileFindings, Findings, Measured, QuestionCounts, TaskFormat, Validated, measure,
@@ -61,3 +68,7 @@ pub use readers::{Agreement, OpenFindings, PairAgreement, ReaderFindings};
 pub use robustness::{Followed, Robustness, RowTrust, SpellingShare, TopFive, WordingEffect};
 pub use suite::ValueConsistency;
 pub use support::{FirstOption, Support, TopicRank, TopicSupport};
+pub use verdict::{
+    Assessment, Change, Changed, CheckpointAssessment, Conclusion, FormatAssessment, Grouping,
+    Moved, PairAssessment, Row, Tested, assess,
+};

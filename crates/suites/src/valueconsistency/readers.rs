@@ -2,8 +2,9 @@
 
 use super::answers::AnswerTable;
 use super::consistency::{ByGrouping, Consistency, MeasureError, across, by_grouping};
+use super::context::Context;
 use super::open::{LOW_MASS, Mark, OpenAnswers, PassageCounts, ReaderTrust};
-use crate::{SELF_RATER, Settings};
+use crate::SELF_RATER;
 use concord_questions::QuestionSet;
 use concord_stats::{Distribution, fleiss_kappa, mean, median};
 use serde::Serialize;
@@ -86,7 +87,7 @@ impl OpenAnswers {
 pub(crate) fn open_findings(
     set: &QuestionSet,
     open: &OpenAnswers,
-    settings: Settings,
+    context: &Context,
 ) -> Result<OpenFindings, MeasureError> {
     let mut readers = BTreeMap::new();
     for (name, answers) in &open.readers {
@@ -104,7 +105,7 @@ pub(crate) fn open_findings(
                 trust: answers.trust,
                 doubtful: answers.trust.label_mass < LOW_MASS,
                 doubtful_passages: answers.doubtful.clone(),
-                consistency: by_grouping(&answers.table, set, settings)?,
+                consistency: by_grouping(&answers.table, set, context)?,
                 declined,
             },
         );
@@ -113,7 +114,7 @@ pub(crate) fn open_findings(
         passages: open.passages,
         marked: open.marked.clone(),
         main_reader: open.main_reader().map(str::to_owned),
-        agreement: agreement(set, open, settings)?,
+        agreement: agreement(set, open, context)?,
         readers,
     })
 }
@@ -121,7 +122,7 @@ pub(crate) fn open_findings(
 fn agreement(
     set: &QuestionSet,
     open: &OpenAnswers,
-    settings: Settings,
+    context: &Context,
 ) -> Result<Option<Agreement>, MeasureError> {
     if open.readers.len() < 2 {
         return Ok(None);
@@ -168,7 +169,7 @@ fn agreement(
                 readers: [(*first).clone(), (*second).clone()],
                 passages: same.len(),
                 same_stance: mean(&same),
-                distance: across(&[a, b], set)?.consistency(settings),
+                distance: across(&[a, b], set)?.consistency(context),
             });
         }
     }
@@ -183,7 +184,7 @@ fn agreement(
         kappa: fleiss_kappa(&all),
         median_kappa_of_topics: median(&of_topics),
         pairs,
-        distance: across(&tables, set)?.consistency(settings),
+        distance: across(&tables, set)?.consistency(context),
     }))
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct OrderTrust {
 }
 
 /// How far letters can be trusted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Robustness {
     /// Prompts read.
     pub prompts: usize,
@@ -73,7 +73,7 @@ pub struct SpellingShare {
 }
 
 /// The study's reading of the five most probable tokens against the exact one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TopFive {
     /// Prompts where the probability of an option differs by more than 0.01.
     pub differ: usize,
@@ -148,11 +148,7 @@ impl RobustnessStats {
         };
         let pairs = exact.probabilities().iter().zip(truncated.probabilities());
         let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let seen = self.top_five.get_or_insert(TopFive {
-            differ: 0,
-            other_answer: Vec::new(),
-            largest_difference: 0.0,
-        });
+        let seen = self.top_five.get_or_insert_default();
         seen.differ += usize::from(difference > 0.01);
         if exact.mode() != truncated.mode() {
             seen.other_answer.push(reading.id.clone());
@@ -318,11 +314,7 @@ impl RobustnessStats {
             entropy: mean(&self.entropy),
             joint_tokens_differ: (!self.differ.is_empty()).then(|| mean(&self.differ)),
             spellings,
-            top_five: self.top_five.unwrap_or(TopFive {
-                differ: 0,
-                other_answer: Vec::new(),
-                largest_difference: 0.0,
-            }),
+            top_five: self.top_five.unwrap_or_default(),
             followed: self.followed,
             wordings: self.wordings,
         }

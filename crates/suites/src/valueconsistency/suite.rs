@@ -137,16 +137,15 @@ impl Suite for ValueConsistency {
         let mut answers = answers.collect::<Result<Vec<_>, _>>()?;
         let names = read.iter().map(|read| read.name.clone()).collect();
         if data.chosen.is_none() {
-            return Ok(RunFindings::of_answers(
-                &data.set, names, &answers, settings,
-            )?);
+            let set = data.set.clone();
+            return Ok(RunFindings::of_answers(set, names, answers, settings)?);
         }
         let mut set = data.set.clone();
         set.keep(chosen);
         for answers in &mut answers {
             answers.keep(&set, chosen);
         }
-        Ok(RunFindings::of_answers(&set, names, &answers, settings)?)
+        Ok(RunFindings::of_answers(set, names, answers, settings)?)
     }
 
     fn tables(&self, findings: &RunFindings) -> Vec<LongTable> {

@@ -3,9 +3,9 @@
 use super::answers::AnswerTable;
 use super::axis::Axis;
 use super::consistency::Cells;
-use crate::Settings;
+use super::topics::{by_original, pooled_ends};
 use concord_questions::{QuestionFile, QuestionSet, Stance};
-use concord_stats::{Distribution, bca_mean, mean};
+use concord_stats::{Distribution, GroupMean, mean, pooled};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 pub struct Support {
     /// Mean probability of support by file and topic.
     pub topics: Vec<TopicSupport>,
-    /// The topics answered most alike, of those with two questions or more.
+    /// How much alike each topic is answered, of those with two questions or more; most alike first.
+    pub ranked: Vec<TopicRank>,
+    /// The topics answered most alike.
     pub most_consistent: Vec<TopicRank>,
     /// The topics answered least alike.
     pub least_consistent: Vec<TopicRank>,
@@ -31,7 +33,9 @@ pub struct TopicSupport {
     pub topic: String,
     /// Mean probability of support.
     pub mean: f64,
-    /// The ends of the 95 % BCa bootstrap interval.
+    /// The same, drawn towards the mean of all topics by as much as it is uncertain.
+    pub pooled: f64,
+    /// The ends of its 95 % interval.
     pub ci95: [f64; 2],
     /// Questions answered.
     pub questions: usize,
@@ -46,6 +50,10 @@ pub struct TopicRank {
     pub topic: String,
     /// Mean distance to the centroid of the topic's questions.
     pub distance: f64,
+    /// The same, drawn towards the mean of all topics by as much as it is uncertain: topics stand in its order.
+    pub pooled: f64,
+    /// The ends of its 95 % interval.
+    pub ci95: [f64; 2],
     /// Questions answered.
     pub questions: usize,
 }
@@ -70,22 +78,27 @@ pub(crate) fn support(
     set: &QuestionSet,
     table: &AnswerTable,
     cells: &BTreeMap<Axis, Cells>,
-    settings: Settings,
 ) -> Support {
     let mut topics = Vec::new();
     let (mut supporting, mut opposing) = (Vec::new(), Vec::new());
-    for file in &set.files {
+    let mut own = Vec::new();
+    for (number, file) in set.files.iter().enumerate() {
         let Some(answers) = table.get(&file.name) else {
             continue;
         };
         let names = file.topic_names();
         for (topic, found) in support_by_topic(file, answers) {
-            let interval = bca_mean(&found, 0.95, settings.resamples, settings.seed);
+            let values: Vec<f64> = found.iter().map(|(_, p)| *p).collect();
+            own.extend(GroupMean::of(&by_original(
+                set,
+                found.iter().map(|(row, p)| ((number, *row), *p)),
+            )));
             topics.push(TopicSupport {
                 file: file.name.clone(),
                 topic: names[topic.as_str()].to_owned(),
-                mean: mean(&found),
-                ci95: [interval.low, interval.high],
+                mean: mean(&values),
+                pooled: f64::NAN,
+                ci95: [f64::NAN; 2],
                 questions: found.len(),
             });
         }
@@ -103,6 +116,10 @@ pub(crate) fn support(
             }
         }
     }
+    for (topic, pooled) in topics.iter_mut().zip(pooled(&own)) {
+        topic.pooled = pooled.mean;
+        topic.ci95 = pooled_ends(&pooled).map(|end| end.clamp(0.0, 1.0));
+    }
     let topic_cells = cells.get(&Axis::Topics).cloned().unwrap_or_default();
     let names: Vec<_> = set.files.iter().map(QuestionFile::topic_names).collect();
     let topic_of = |(file, row): (usize, usize)| {
@@ -111,18 +128,32 @@ pub(crate) fn support(
             names[file][set.files[file].questions[row].topic.as_str()],
         )
     };
-    let mut ranked: Vec<TopicRank> = topic_cells
+    let by_topic: Vec<_> = topic_cells
         .by(topic_of)
         .into_iter()
         .filter(|(_, part)| part.cells.len() > 1)
-        .map(|((file, topic), part)| TopicRank {
+        .collect();
+    let own: Vec<GroupMean> = by_topic
+        .iter()
+        .filter_map(|(_, part)| {
+            let distances = part.cells.iter().map(|cell| (cell.place, cell.distance));
+            GroupMean::of(&by_original(set, distances))
+        })
+        .collect();
+    let mut ranked: Vec<TopicRank> = by_topic
+        .into_iter()
+        .zip(pooled(&own))
+        .map(|(((file, topic), part), pooled)| TopicRank {
             file: set.files[file].name.clone(),
             topic: topic.to_owned(),
             distance: part.mean(),
+            pooled: pooled.mean,
+            // A distance is not negative.
+            ci95: pooled_ends(&pooled).map(|end| end.max(0.0)),
             questions: part.cells.len(),
         })
         .collect();
-    ranked.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+    ranked.sort_by(|a, b| a.pooled.total_cmp(&b.pooled));
     let listed = LISTED.min(ranked.len());
     let absent_where_empty = |found: &[f64]| (!found.is_empty()).then(|| mean(found));
     let (yes, no) = (
@@ -133,6 +164,7 @@ pub(crate) fn support(
         topics,
         most_consistent: ranked[..listed].to_vec(),
         least_consistent: ranked.iter().rev().take(listed).cloned().collect(),
+        ranked,
         first_option: (yes.is_some() || no.is_some()).then(|| FirstOption {
             where_it_supports: yes,
             where_it_opposes: no,
@@ -142,18 +174,21 @@ pub(crate) fn support(
     }
 }
 
-/// Probabilities of support by topic; support is the last of the sorted stances.
+/// Probabilities of support by topic, each with its row; support is the last of the sorted stances.
 pub(crate) fn support_by_topic(
     file: &QuestionFile,
     answers: &[Option<Distribution>],
-) -> BTreeMap<String, Vec<f64>> {
-    let mut support: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (question, answer) in file.questions.iter().zip(answers) {
+) -> BTreeMap<String, Vec<(usize, f64)>> {
+    let mut support: BTreeMap<String, Vec<(usize, f64)>> = BTreeMap::new();
+    for (row, (question, answer)) in file.questions.iter().zip(answers).enumerate() {
         let p = answer
             .as_ref()
             .and_then(|answer| answer.probabilities().last());
         if let Some(p) = p {
-            support.entry(question.topic.clone()).or_default().push(*p);
+            support
+                .entry(question.topic.clone())
+                .or_default()
+                .push((row, *p));
         }
     }
     support

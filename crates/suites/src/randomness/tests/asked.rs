@@ -340,7 +340,13 @@ fn everything(languages: &[&str]) -> Findings {
 #[test]
 fn everything_is_shown_and_exported() {
     let findings = everything(&["english", "japanese"]);
-    let shown = Randomness.exhibits(&findings, Show { published: true });
+    let shown = Randomness.exhibits(
+        &findings,
+        Show {
+            published: true,
+            ..Show::default()
+        },
+    );
     let mut titles = BTreeSet::new();
     for exhibit in &shown {
         match exhibit {

@@ -1,6 +1,6 @@
 //! From letters, exact and as the study's code reads them.
 
-use super::source::{Row, Source, column};
+use super::source::{Row, Source, average, both_orders, column};
 use super::{Answers, AnswersError, reading};
 use crate::shared::letters::{letters, next_token};
 use crate::valueconsistency::name;
@@ -11,6 +11,7 @@ use concord_stats::Distribution;
 /// One question, read by letter.
 struct LetterRow {
     averaged: Option<Distribution>,
+    by_order: Vec<Option<Distribution>>,
     debiased: Option<Distribution>,
     top_five: Option<Distribution>,
     trust: Option<RowTrust>,
@@ -26,6 +27,7 @@ pub(super) fn read(source: Source<'_>, answers: &mut Answers) -> Result<(), Answ
     answers.top_five = Some(column(&rows, |row| row.top_five.as_ref()));
     answers.robustness = Some(stats.summary());
     answers.letter = Some(letter);
+    answers.letter_by_order = both_orders(source, &rows, |row| &row.by_order);
     let trust = rows.into_iter().map(|(file, rows)| {
         let trust = rows.into_iter().map(|row| row.trust);
         (file, trust.collect())
@@ -55,14 +57,15 @@ fn of_row(
             first: letters.probabilities()[0],
         });
         by_option.push(shown.in_file_order(&letters));
-        exact.extend(shown.stances(&letters));
+        exact.push(shown.stances(&letters));
         let five = truncated_letters(next);
         truncated.extend(five.and_then(|letters| shown.stances(&letters)));
     }
     let in_file_order = source.presented(row.question, false);
     let debiased = Distribution::geometric_mean(&by_option).ok();
     Ok(LetterRow {
-        averaged: Distribution::average(&exact).ok(),
+        averaged: average(&exact),
+        by_order: exact,
         debiased: debiased.and_then(|options| in_file_order.stances(&options)),
         top_five: Distribution::average(&truncated).ok(),
         trust: stats.add_row(&trust, count),

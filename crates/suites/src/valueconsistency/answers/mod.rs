@@ -67,6 +67,8 @@ pub enum AnswersError {
 pub struct Answers {
     /// From letters, both orders averaged.
     pub letter: Option<AnswerTable>,
+    /// From letters, in each order of the options. Only where both were asked.
+    pub letter_by_order: Option<Box<[AnswerTable; 2]>>,
     /// From letters, by the geometric mean of the orders: what a letter gains by its place falls out where there are two options,
     /// and what the first and the last gain where there are more.
     pub debiased: Option<AnswerTable>,
@@ -74,6 +76,8 @@ pub struct Answers {
     pub top_five: Option<AnswerTable>,
     /// From the likelihood of the answer texts: the sum over tokens, a probability like any other.
     pub cloze: Option<AnswerTable>,
+    /// The same in each order of the options. Only where both were asked.
+    pub cloze_by_order: Option<Box<[AnswerTable; 2]>>,
     /// The same from the mean over tokens.
     pub cloze_per_token: Option<AnswerTable>,
     /// The same from the mean over bytes.
@@ -146,6 +150,7 @@ impl Answers {
     pub fn only(&mut self, formats: &[Format]) {
         if !formats.contains(&Format::Letter) {
             self.letter = None;
+            self.letter_by_order = None;
             self.debiased = None;
             self.top_five = None;
             self.abstaining = None;
@@ -155,6 +160,7 @@ impl Answers {
         }
         if !formats.contains(&Format::Cloze) {
             self.cloze = None;
+            self.cloze_by_order = None;
             self.cloze_per_token = None;
             self.cloze_per_byte = None;
         }
@@ -181,9 +187,12 @@ impl Answers {
             .flat_map(|open| open.readers.values_mut());
         let readers = readers
             .flat_map(|reader| std::iter::once(&mut reader.table).chain(&mut reader.allowed));
+        let by_order = [&mut self.letter_by_order, &mut self.cloze_by_order];
+        let by_order = by_order.into_iter().flatten();
         tables
             .into_iter()
             .flatten()
+            .chain(by_order.flat_map(|orders| orders.iter_mut()))
             .chain(abstaining)
             .chain(readers)
     }

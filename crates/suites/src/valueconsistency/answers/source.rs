@@ -2,7 +2,7 @@
 
 use super::{AnswerTable, AnswersError};
 use crate::valueconsistency::name;
-use crate::valueconsistency::plan::Options;
+use crate::valueconsistency::plan::{Options, Orders};
 use crate::valueconsistency::shown::PresentedOptions;
 use crate::{ById, Readings};
 use concord_questions::{Chosen, Question, QuestionFile, QuestionSet, Stance};
@@ -125,4 +125,22 @@ pub(crate) fn column<T>(
         (file.clone(), answers.collect())
     });
     columns.collect()
+}
+
+/// The answers in each of both orders, where both were asked.
+pub(crate) fn both_orders<T>(
+    source: Source<'_>,
+    rows: &BTreeMap<String, Vec<T>>,
+    by_order: impl Fn(&T) -> &[Option<Distribution>],
+) -> Option<Box<[AnswerTable; 2]>> {
+    (source.options.orders == Orders::Both).then(|| {
+        let of = |order: usize| column(rows, |row| by_order(row).get(order)?.as_ref());
+        Box::new([of(0), of(1)])
+    })
+}
+
+/// The average over the orders that have an answer.
+pub(crate) fn average(by_order: &[Option<Distribution>]) -> Option<Distribution> {
+    let answered: Vec<Distribution> = by_order.iter().flatten().cloned().collect();
+    Distribution::average(&answered).ok()
 }

@@ -7,8 +7,6 @@ use crate::valueconsistency::{Compared, Comparison, Stratum};
 use concord_findings::{Exhibit, Table};
 use std::fmt::Write as _;
 
-/// Adjusted p-values below this are listed.
-const LEVEL: f64 = 0.05;
 /// Topics that are listed of each measure.
 const LISTED: usize = 8;
 
@@ -29,9 +27,10 @@ pub(super) fn exhibits(
         out.extend(artefacts(comparisons));
     }
     out.push(Exhibit::Note(
-        "Differences are second minus first, paired by answer, with 95 % BCa intervals. p: groups of answers flip their\n\
-         signs as a whole; d: mean over standard deviation of the groups' differences; q: p among all topics (Benjamini and\n\
-         Hochberg), where questions of a topic are taken for independent.\n"
+        "Differences are second minus first, paired by answer, with 95 % intervals over topics (all translations of a topic are\n\
+         resampled as one). p: the level at which the interval reaches 0; q: p among all measures here (Benjamini and Hochberg);\n\
+         d: mean over standard deviation of the groups' differences. Topics are partially pooled: each is drawn towards the mean\n\
+         of all by as much as its few originals leave it uncertain.\n"
             .to_owned(),
     ));
     let mut counts = format!("{} questions compared", compared.questions);
@@ -47,7 +46,18 @@ pub(super) fn exhibits(
 }
 
 fn overall(first: &str, second: &str, comparisons: &[Comparison]) -> Exhibit {
-    let header = ["", first, second, "difference", "ratio", "p", "d", "pairs"];
+    let header = [
+        "",
+        first,
+        second,
+        "difference",
+        "ratio",
+        "p",
+        "q",
+        "d",
+        "pairs",
+        "topics",
+    ];
     let rows = in_order(comparisons).map(|comparison| {
         let number = |value: Option<f64>, digits: usize| {
             value.map_or_else(String::new, |value| format!("{value:.digits$}"))
@@ -63,9 +73,11 @@ fn overall(first: &str, second: &str, comparisons: &[Comparison]) -> Exhibit {
             format!("{:.4}", comparison.second),
             difference(comparison.difference, comparison.ci95),
             number(comparison.ratio, 2),
-            number(comparison.p_value, 4),
+            p_value(comparison.p_value, comparison.p_is_bound),
+            number(comparison.adjusted_p_value, 4),
             number(comparison.effect_size, 2),
             format!("{}{left_out}", comparison.pairs),
+            comparison.clusters.to_string(),
         ]
     });
     Exhibit::Table(Table {
@@ -73,6 +85,12 @@ fn overall(first: &str, second: &str, comparisons: &[Comparison]) -> Exhibit {
         header: header.map(str::to_owned).to_vec(),
         rows: rows.collect(),
     })
+}
+
+/// A p-value as a cell; one at the floor of its resamples is a bound.
+fn p_value(p: Option<f64>, is_bound: bool) -> String {
+    let sign = if is_bound { "≤ " } else { "" };
+    p.map_or_else(String::new, |p| format!("{sign}{p:.4}"))
 }
 
 /// In the order in which measures are always listed.
@@ -85,47 +103,40 @@ fn in_order(comparisons: &[Comparison]) -> impl Iterator<Item = &Comparison> {
     Axis::ALL.into_iter().filter_map(of)
 }
 
-/// The topics that differ most surely.
+/// The topics that change most, of each measure within topics.
 fn topics(comparisons: &[Comparison]) -> Vec<Exhibit> {
-    let mut notes = Vec::new();
+    let mut tables = Vec::new();
     for comparison in in_order(comparisons) {
-        let mut sure: Vec<_> = comparison
-            .topics
-            .iter()
-            .filter(|topic| topic.adjusted_p_value.is_some_and(|q| q < LEVEL))
-            .collect();
-        if comparison.topics.is_empty() {
-            continue;
-        }
-        let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "{}: {} of {} topics differ (q < {LEVEL})",
-            comparison.measure.label().to_owned(),
-            sure.len(),
-            comparison.topics.len()
-        );
-        sure.sort_by(|a, b| b.difference.abs().total_cmp(&a.difference.abs()));
-        for topic in sure.iter().take(LISTED) {
-            let _ = writeln!(
-                out,
-                "  {:+.4}  {} ({}), q = {:.4}",
-                topic.difference,
-                topic.topic,
-                topic.file,
-                topic.adjusted_p_value.unwrap_or(1.0)
-            );
-        }
-        if sure.len() > LISTED {
-            let _ = writeln!(
-                out,
-                "  and {} more (--format json has all)",
-                sure.len() - LISTED
-            );
-        }
-        notes.push(Exhibit::Note(out));
+        let mut topics: Vec<_> = comparison.topics.iter().collect();
+        topics.sort_by(|a, b| b.pooled.abs().total_cmp(&a.pooled.abs()));
+        let rows = topics.iter().take(LISTED).map(|topic| {
+            vec![
+                topic.topic.clone(),
+                topic.file.clone(),
+                difference(topic.pooled, topic.ci95),
+                format!("{:+.4}", topic.difference),
+                format!("{} in {}", topic.pairs, topic.originals),
+            ]
+        });
+        let header = [
+            "topic",
+            "file",
+            "change, pooled",
+            "its own",
+            "answers, originals",
+        ];
+        tables.push(Exhibit::Table(Table {
+            title: Some(format!(
+                "{}: the {} topics of {} that change most:",
+                comparison.measure.label(),
+                LISTED.min(topics.len()),
+                topics.len()
+            )),
+            header: header.map(str::to_owned).to_vec(),
+            rows: rows.collect(),
+        }));
     }
-    notes
+    tables
 }
 
 /// What remains of differences where letters can be trusted.

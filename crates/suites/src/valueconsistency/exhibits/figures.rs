@@ -245,7 +245,7 @@ impl Run<'_> {
             out.push(self.by_key(&title, Measure::Support, |f| {
                 let topics = f.support.topics.iter().filter(|topic| topic.file == *file);
                 topics
-                    .map(|topic| (topic.topic.clone(), (topic.mean, topic.ci95)))
+                    .map(|topic| (topic.topic.clone(), (topic.pooled, topic.ci95)))
                     .collect()
             }));
         }
@@ -255,16 +255,14 @@ impl Run<'_> {
 /// The topics of one comparison that differ most.
 fn topics_that_differ(name: &str, found: &Comparison) -> Exhibit {
     let mut topics: Vec<_> = found.topics.iter().collect();
-    topics.sort_by(|a, b| b.difference.abs().total_cmp(&a.difference.abs()));
+    topics.sort_by(|a, b| b.pooled.abs().total_cmp(&a.pooled.abs()));
     let rows = topics.iter().take(TOPICS).map(|topic| {
-        let sure = topic.adjusted_p_value.is_some_and(|q| q < 0.05);
-        let star = if sure { "* " } else { "" };
-        let label = format!("{star}{} ({})", topic.topic, topic.file);
-        (label, vec![Some((topic.difference, topic.ci95))])
+        let label = format!("{} ({})", topic.topic, topic.file);
+        (label, vec![Some((topic.pooled, topic.ci95))])
     });
     of_differences(forest(
         format!(
-            "{name}: {}, topics that differ most (* q < 0.05)",
+            "{name}: {}, topics that change most (partially pooled)",
             found.measure.label()
         ),
         found.measure.measure(),

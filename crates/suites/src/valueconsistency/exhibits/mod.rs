@@ -1,10 +1,13 @@
 //! What is shown of a run or of a comparison.
 
 mod beside;
+mod book;
 mod comparison;
 mod figures;
+mod levels;
 mod sections;
 mod tables;
+mod verdict;
 
 use super::{Comparison, Findings, RunFindings};
 use crate::Show;
@@ -32,18 +35,25 @@ pub(super) fn exhibits(found: &RunFindings, show: Show) -> Vec<Exhibit> {
             findings: &measured.findings,
         })
         .collect();
+    let mut out = verdict(found, show);
     if let Some(compared) = &found.compared {
-        return comparison::exhibits(&models, &found.comparisons, compared, show);
+        out.extend(comparison::exhibits(
+            &models,
+            &found.comparisons,
+            compared,
+            show,
+        ));
+        return out;
     }
     let run = Run {
         models: &models,
         comparisons: &found.comparisons,
     };
-    let mut out = vec![Exhibit::Lead(
+    out.push(Exhibit::Lead(
         "Inconsistency: mean distance of answers to their group's Jensen-Shannon centroid (0 is consistent;\n\
-         0.4645 is the most that two opposite answers can have), with 95 % BCa intervals.\n"
+         0.4645 is the most that two opposite answers can have), answers averaged over orders, with 95 % intervals over topics.\n"
             .to_owned(),
-    )];
+    ));
     out.extend(run.figures(show));
     out.push(run.overall());
     out.extend(run.by_file());
@@ -65,16 +75,38 @@ pub(super) fn exhibits(found: &RunFindings, show: Show) -> Vec<Exhibit> {
     out
 }
 
+/// The verdict and what it rests on.
+fn verdict(found: &RunFindings, show: Show) -> Vec<Exhibit> {
+    let mut out = vec![Exhibit::Summary(verdict::summary(found))];
+    out.extend(levels::levels(found).map(Exhibit::Levels));
+    out.extend(levels::checks(found).map(Exhibit::Checks));
+    let topics = levels::topics(found);
+    let book = topics
+        .as_ref()
+        .filter(|_| show.answers)
+        .map(|topics| book::book(found, topics));
+    out.extend(topics.map(Exhibit::Topics));
+    out.extend(book.map(|book| Exhibit::Answers(Box::new(book))));
+    out
+}
+
 /// A mean with its interval, as a cell.
 fn interval(mean: f64, [low, high]: [f64; 2]) -> String {
     if mean.is_nan() {
         // Nothing to compare an answer with.
         return "–".to_owned();
     }
+    if low.is_nan() {
+        // Too few topics for one.
+        return format!("{mean:.4}");
+    }
     format!("{mean:.4} [{low:.4}, {high:.4}]")
 }
 
 /// A difference with its interval, as a cell.
 fn difference(value: f64, [low, high]: [f64; 2]) -> String {
+    if low.is_nan() {
+        return format!("{value:+.4}");
+    }
     format!("{value:+.4} [{low:+.4}, {high:+.4}]")
 }

@@ -337,7 +337,7 @@ pub(super) fn support(models: &[Model<'_>]) -> Vec<Exhibit> {
         let list = |topics: &[TopicRank]| -> String {
             let named = topics
                 .iter()
-                .map(|t| format!("{} ({}, {:.3})", t.topic, t.file, t.distance));
+                .map(|t| format!("{} ({}, {:.3})", t.topic, t.file, t.pooled));
             named.collect::<Vec<_>>().join("; ")
         };
         out.push(Exhibit::Note(format!(

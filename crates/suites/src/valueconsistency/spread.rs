@@ -1,0 +1,481 @@
+//! How far the answers of a group lie apart: in one random order of the options, over both orders, and shuffled.
+//!
+//! The study asks every question in one order, drawn at random. Over all such draws the distances have an expectation, which is exact
+//! where a group has few answers and the mean of seeded draws where it has many. The same answers, shuffled within their file, say
+//! how far apart answers lie that have nothing to do with each other: what is left of that is a ratio that neither the decisiveness of a
+//! checkpoint nor the size of groups enters.
+
+use super::answers::AnswerTable;
+use super::plan::Place;
+use concord_questions::QuestionSet;
+use concord_stats::{Distance, binary_centroid_distances};
+use rand::Rng;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rayon::prelude::*;
+
+/// Seeded draws where an expectation is not exact.
+const DRAWS: u64 = 200;
+/// Shuffles: each has every answer once, so that few are enough.
+const SHUFFLES: u64 = 32;
+/// Draws over more than two stances, whose centroids take a hundred times as long.
+const FEW_DRAWS: u64 = 20;
+/// Draws of one block.
+const BLOCK: u64 = 8;
+/// Groups of at most so many answers are gone through in all of their orders.
+const EXACT: usize = 6;
+
+/// Answers of one checkpoint in one or several formats, one after another.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    /// How many stances an answer is over.
+    stances: usize,
+    /// The question of each slot.
+    places: Vec<Place>,
+    /// What a slot may be shuffled with: answers of one file in one format.
+    pools: Vec<usize>,
+    /// Answers by order of the options: the last stance of two, all of them of more.
+    orders: Vec<Vec<f64>>,
+}
+
+/// Slots of each group.
+pub(crate) type Groups = Vec<Vec<usize>>;
+
+/// The distance of each slot, summed over its groups, and in how many it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spread {
+    /// Sum of the slot's distances.
+    pub sums: Vec<f64>,
+    /// How many.
+    pub counts: Vec<f64>,
+}
+
+/// Which answer each slot has in one draw.
+struct Draw {
+    /// The slot whose answer stands there.
+    content: Vec<usize>,
+    /// The order in which each answer is read.
+    order: Vec<usize>,
+}
+
+impl Slots {
+    /// The answers of tables by order of the options, one format after another.
+    pub fn new(set: &QuestionSet, formats: &[&[&AnswerTable]]) -> Self {
+        let stances = formats
+            .iter()
+            .flat_map(|orders| orders.iter())
+            .flat_map(|table| table.values().flatten().flatten())
+            .map(|answer| answer.probabilities().len())
+            .next()
+            .unwrap_or(2);
+        let width = Self::width_of(stances);
+        let orders = formats.iter().map(|orders| orders.len()).max().unwrap_or(0);
+        let mut slots = Self {
+            stances,
+            places: Vec::new(),
+            pools: Vec::new(),
+            orders: vec![Vec::new(); orders],
+        };
+        for (format, tables) in formats.iter().enumerate() {
+            for (number, file) in set.files.iter().enumerate() {
+                for row in 0..file.questions.len() {
+                    let answers: Option<Vec<&[f64]>> = tables
+                        .iter()
+                        .map(|table| {
+                            Some(table.get(&file.name)?.get(row)?.as_ref()?.probabilities())
+                        })
+                        .collect();
+                    let Some(answers) = answers.filter(|answers| !answers.is_empty()) else {
+                        continue;
+                    };
+                    slots.places.push((number, row));
+                    slots.pools.push(format * set.files.len() + number);
+                    for (order, values) in slots.orders.iter_mut().enumerate() {
+                        // A format that was asked in one order has the same answer in both.
+                        let answer = answers[order.min(answers.len() - 1)];
+                        values.extend(&answer[stances - width..]);
+                    }
+                }
+            }
+        }
+        slots
+    }
+
+    fn width_of(stances: usize) -> usize {
+        if stances == 2 { 1 } else { stances }
+    }
+
+    fn width(&self) -> usize {
+        Self::width_of(self.stances)
+    }
+
+    /// How many slots.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The question of a slot.
+    pub fn place(&self, slot: usize) -> Place {
+        self.places[slot]
+    }
+
+    /// The slots of a question, in the order of formats.
+    pub fn by_place(&self) -> std::collections::HashMap<Place, Vec<usize>> {
+        let mut found = std::collections::HashMap::new();
+        for (slot, place) in self.places.iter().enumerate() {
+            found.entry(*place).or_insert_with(Vec::new).push(slot);
+        }
+        found
+    }
+
+    /// The same with both orders averaged.
+    pub fn averaged(&self) -> Self {
+        let count = self.orders.len().max(1) as f64;
+        let values = self.orders.first().map_or(0, Vec::len);
+        let mean = |at: usize| self.orders.iter().map(|order| order[at]).sum::<f64>() / count;
+        Self {
+            orders: vec![(0..values).map(mean).collect()],
+            ..self.clone()
+        }
+    }
+
+    /// Whether both orders were asked.
+    pub fn has_orders(&self) -> bool {
+        self.orders.len() > 1
+    }
+
+    /// How far answers in one order are from saying nothing: the mean total variation from all stances alike, ½ at most for two.
+    pub fn decisiveness(&self) -> f64 {
+        let even = 1.0 / self.stances as f64;
+        let values = self.orders.iter().flatten();
+        let off: f64 = values.map(|p| (p - even).abs()).sum();
+        let answers = self.orders.iter().map(Vec::len).sum::<usize>() / self.width();
+        let twice = if self.width() == 1 { 1.0 } else { 2.0 };
+        off / (twice * answers.max(1) as f64)
+    }
+
+    /// The same answers, less decisive: each raised to one power at which their decisiveness is what is asked for, at most their own.
+    pub fn as_decisive_as(&self, decisiveness: f64) -> Self {
+        if self.decisiveness() <= decisiveness {
+            return self.clone();
+        }
+        // In logarithms a power is a factor.
+        let log = |p: &f64| {
+            if self.width() == 1 {
+                p.ln() - (1.0 - p).ln()
+            } else {
+                p.ln()
+            }
+        };
+        let orders = self.orders.iter();
+        let logs: Vec<Vec<f64>> = orders
+            .map(|values| values.iter().map(log).collect())
+            .collect();
+        let at = |power: f64| Self {
+            orders: logs
+                .iter()
+                .map(|logs| tempered(logs, self.width(), power))
+                .collect(),
+            ..self.clone()
+        };
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..STEPS {
+            let middle = f64::midpoint(low, high);
+            if at(middle).decisiveness() < decisiveness {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        at(low)
+    }
+
+    /// The correlation over questions of the last stance in both orders, and how often the favourite changes with the order.
+    pub fn order_agreement(&self) -> Option<OrderAgreement> {
+        let [given, reversed] = &self.orders[..] else {
+            return None;
+        };
+        let width = self.width();
+        let last = |values: &[f64]| -> Vec<f64> {
+            values
+                .chunks_exact(width)
+                .filter_map(|answer| answer.last().copied())
+                .collect()
+        };
+        let favourite = |answer: &[f64]| match answer {
+            [p] if (p - 0.5).abs() < TIE => None,
+            [p] => Some(usize::from(*p > 0.5)),
+            all => {
+                let most = all.iter().copied().fold(f64::MIN, f64::max);
+                let mut at = all.iter().enumerate().filter(|(_, p)| most - **p < TIE);
+                let first = at.next().map(|(at, _)| at);
+                if at.next().is_some() { None } else { first }
+            }
+        };
+        let pairs = given.chunks_exact(width).zip(reversed.chunks_exact(width));
+        let flips = pairs.filter(|(a, b)| {
+            let (a, b) = (favourite(a), favourite(b));
+            a.is_some() && b.is_some() && a != b
+        });
+        let flips = flips.count() as f64 / self.len().max(1) as f64;
+        Some(OrderAgreement {
+            correlation: correlation(&last(given), &last(reversed)),
+            flips,
+        })
+    }
+
+    /// The distance of each slot in one random order of every question's options, in expectation.
+    pub fn one_order(&self, groups: &Groups, seed: u64) -> Spread {
+        if !self.has_orders() {
+            return self.as_they_are(groups);
+        }
+        let (exact, drawn): (Groups, Groups) = groups
+            .iter()
+            .cloned()
+            .partition(|group| group.len() <= EXACT);
+        let mut found = Spread::new(self.len());
+        let of_exact: Vec<Vec<f64>> = exact
+            .par_iter()
+            .map(|group| self.expectation(group))
+            .collect();
+        for (group, distances) in exact.iter().zip(of_exact) {
+            found.add(group, &distances);
+        }
+        if !drawn.is_empty() {
+            found.merge(&self.over_draws(&drawn, seed, false));
+        }
+        found
+    }
+
+    /// The distance of each slot, as its answer stands.
+    pub fn as_they_are(&self, groups: &Groups) -> Spread {
+        let draw = Draw {
+            content: (0..self.len()).collect(),
+            order: vec![0; self.len()],
+        };
+        let mut found = Spread::new(self.len());
+        self.add_draw(groups, &draw, &mut found);
+        found
+    }
+
+    /// The distance that each answer has where the answers of a file are shuffled, in one random order each, in expectation.
+    pub fn shuffled(&self, groups: &Groups, seed: u64) -> Spread {
+        self.over_draws(groups, seed, true)
+    }
+
+    /// The exact expectation over all orders of a small group's answers.
+    fn expectation(&self, group: &[usize]) -> Vec<f64> {
+        let mut sums = vec![0.0; group.len()];
+        let all = 1usize << group.len();
+        let mut scratch = Scratch::default();
+        for orders in 0..all {
+            let answers = group
+                .iter()
+                .enumerate()
+                .map(|(at, slot)| (*slot, orders >> at & 1));
+            for (sum, distance) in sums.iter_mut().zip(self.distances(answers, &mut scratch)) {
+                *sum += distance;
+            }
+        }
+        sums.iter().map(|sum| sum / all as f64).collect()
+    }
+
+    fn over_draws(&self, groups: &Groups, seed: u64, shuffle: bool) -> Spread {
+        let draws = match (self.stances, shuffle) {
+            (2, false) => DRAWS,
+            (2, true) => SHUFFLES,
+            _ => FEW_DRAWS,
+        };
+        let pools = if shuffle {
+            self.pools_of(groups)
+        } else {
+            Vec::new()
+        };
+        // Draws are summed in blocks of a fixed size, so that no number depends on how threads share them.
+        let blocks: Vec<u64> = (0..draws.div_ceil(BLOCK)).collect();
+        let parts: Vec<Spread> = blocks
+            .into_par_iter()
+            .map(|block| {
+                let mut found = Spread::new(self.len());
+                for number in block * BLOCK..draws.min((block + 1) * BLOCK) {
+                    self.add_draw(groups, &self.draw(seed, number, &pools), &mut found);
+                }
+                found
+            })
+            .collect();
+        let mut found = Spread::new(self.len());
+        for part in parts {
+            found.merge(&part);
+        }
+        for sum in found.sums.iter_mut().chain(&mut found.counts) {
+            *sum /= draws as f64;
+        }
+        found
+    }
+
+    /// The slots that stand in groups, by what they may be shuffled with.
+    fn pools_of(&self, groups: &Groups) -> Vec<Vec<usize>> {
+        let mut used = vec![false; self.len()];
+        for slot in groups.iter().flatten() {
+            used[*slot] = true;
+        }
+        let count = self.pools.iter().max().map_or(0, |most| most + 1);
+        let mut pools = vec![Vec::new(); count];
+        for (slot, pool) in self
+            .pools
+            .iter()
+            .enumerate()
+            .filter(|(slot, _)| used[*slot])
+        {
+            pools[*pool].push(slot);
+        }
+        pools.retain(|pool| !pool.is_empty());
+        pools
+    }
+
+    fn draw(&self, seed: u64, number: u64, pools: &[Vec<usize>]) -> Draw {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(number);
+        let mut below = |count: usize| {
+            let at = (u64::from(random.next_u32()) * count as u64) >> 32;
+            usize::try_from(at).unwrap_or(0)
+        };
+        let orders = self.orders.len();
+        let order = (0..self.len())
+            .map(|_| if orders > 1 { below(orders) } else { 0 })
+            .collect();
+        let mut content: Vec<usize> = (0..self.len()).collect();
+        for pool in pools {
+            for at in (1..pool.len()).rev() {
+                content.swap(pool[at], pool[below(at + 1)]);
+            }
+        }
+        Draw { content, order }
+    }
+
+    /// Adds the distances of one draw, each to the slot whose answer it is of.
+    fn add_draw(&self, groups: &Groups, draw: &Draw, found: &mut Spread) {
+        let mut scratch = Scratch::default();
+        for group in groups {
+            let contents = group.iter().map(|slot| draw.content[*slot]);
+            let answers = contents.clone().map(|slot| (slot, draw.order[slot]));
+            let distances = self.distances(answers, &mut scratch);
+            for (slot, distance) in contents.zip(distances) {
+                found.sums[slot] += distance;
+                found.counts[slot] += 1.0;
+            }
+        }
+    }
+
+    fn distances<'s>(
+        &self,
+        answers: impl Iterator<Item = (usize, usize)>,
+        scratch: &'s mut Scratch,
+    ) -> &'s [f64] {
+        let width = self.width();
+        if width == 1 {
+            scratch.group.clear();
+            scratch
+                .group
+                .extend(answers.map(|(slot, order)| self.orders[order][slot]));
+            binary_centroid_distances(&scratch.group, &mut scratch.found);
+        } else {
+            let group: Vec<&[f64]> = answers
+                .map(|(slot, order)| &self.orders[order][slot * width..][..width])
+                .collect();
+            // Where no centroid settles the distances to the mean stand in: nothing is drawn by itself there.
+            scratch.found = Distance::Centroid
+                .of_group(&group)
+                .or_else(|_| Distance::Mean.of_group(&group))
+                .unwrap_or_default();
+        }
+        &scratch.found
+    }
+}
+
+/// Two probabilities this close are a tie.
+const TIE: f64 = 1e-12;
+
+/// How far the answers in both orders agree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OrderAgreement {
+    /// Correlation over questions; `None` where answers do not vary.
+    pub correlation: Option<f64>,
+    /// Share of questions whose favourite changes with the order.
+    pub flips: f64,
+}
+
+#[derive(Default)]
+struct Scratch {
+    group: Vec<f64>,
+    found: Vec<f64>,
+}
+
+/// Halvings until a power is found.
+const STEPS: usize = 24;
+
+/// Answers with each probability raised to a power, from log odds of two stances or logarithms of more.
+fn tempered(logs: &[f64], width: usize, power: f64) -> Vec<f64> {
+    if width == 1 {
+        return logs
+            .iter()
+            .map(|odds| 1.0 / (1.0 + (-power * odds).exp()))
+            .collect();
+    }
+    let answers = logs.chunks_exact(width).flat_map(|logs| {
+        // A stance without probability stays without, also at a power of 0.
+        let raised = logs.iter().map(|log| {
+            if *log > f64::MIN {
+                (power * log).exp()
+            } else {
+                0.0
+            }
+        });
+        let total: f64 = raised.clone().sum();
+        raised.map(|p| p / total).collect::<Vec<_>>()
+    });
+    answers.collect()
+}
+
+/// Pearson's; `None` where one of the two hardly varies.
+fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
+    let (mean_a, mean_b) = (concord_stats::mean(a), concord_stats::mean(b));
+    let (mut both, mut squares_a, mut squares_b) = (0.0, 0.0, 0.0);
+    for (x, y) in a.iter().zip(b) {
+        both += (x - mean_a) * (y - mean_b);
+        squares_a += (x - mean_a).powi(2);
+        squares_b += (y - mean_b).powi(2);
+    }
+    let least = 1e-12 * a.len() as f64;
+    (squares_a > least && squares_b > least).then(|| both / (squares_a * squares_b).sqrt())
+}
+
+impl Spread {
+    fn new(slots: usize) -> Self {
+        Self {
+            sums: vec![0.0; slots],
+            counts: vec![0.0; slots],
+        }
+    }
+
+    fn add(&mut self, group: &[usize], distances: &[f64]) {
+        for (slot, distance) in group.iter().zip(distances) {
+            self.sums[*slot] += distance;
+            self.counts[*slot] += 1.0;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.sums.iter_mut().zip(&other.sums) {
+            *sum += more;
+        }
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
+
+    /// The mean over all distances.
+    #[cfg(test)]
+    pub fn mean(&self) -> f64 {
+        self.sums.iter().sum::<f64>() / self.counts.iter().sum::<f64>()
+    }
+}
