@@ -32,7 +32,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         ));
     }
     let how = &arguments.how;
-    let settings = settings_of(&runs[0].run.manifest, how.seed, how.resamples);
+    let settings = settings_of(&runs[0].run.manifest, how.seed, &how.statistics);
     let parts = sides.iter().map(|side| {
         let opened = &runs[side.run];
         let raters = opened.run.manifest.reader_names();

@@ -71,7 +71,9 @@ pub(super) fn manifest(
     paths.insert("checkpoints".to_owned(), checkpoints.collect());
     let statistics = json!({
         "interval": "95 % BCa",
-        "resamples": settings.resamples.map_or(json!("limit"), |count| json!(count)),
+        "resamples": settings.resamples.map_or(json!("default"), |count| json!(count)),
+        "study_intervals": settings.study_intervals,
+        "gates": settings.gates,
         "seed": settings.seed,
     });
     Ok(Manifest {

@@ -30,7 +30,7 @@ pub fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
 fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failure> {
     let mut opened = Opened::open(folder)?;
     let how = &arguments.how;
-    let settings = settings_of(&opened.run.manifest, how.seed, how.resamples);
+    let settings = settings_of(&opened.run.manifest, how.seed, &how.statistics);
     let selected = opened.study.select(&how.selection)?;
     let found = opened.measure(settings)?;
     warn(&*found);
@@ -65,7 +65,7 @@ fn measure_given(
     let mut set = data.set;
     set.keep(&chosen);
     answers.keep(&set, &chosen);
-    let settings = settings_of(&Manifest::default(), how.seed, how.resamples);
+    let settings = settings_of(&Manifest::default(), how.seed, &how.statistics);
     let names = vec!["answers".to_owned()];
     let found = RunFindings::of_answers(set, names, vec![answers], settings)?;
     write_tables(&ValueConsistency.tables(&found), how.tables.as_deref())?;

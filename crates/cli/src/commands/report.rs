@@ -2,7 +2,7 @@
 
 use super::identity::about;
 use super::results::{Opened, exhibits, settings_of, warn};
-use crate::arguments::ReportArguments;
+use crate::arguments::{ReportArguments, Statistics};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use concord_report::page;
@@ -12,7 +12,7 @@ use concord_runs::write_bytes;
 pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     let opened = Opened::open(&arguments.run)?;
     let manifest = &opened.run.manifest;
-    let found = opened.measure(settings_of(manifest, None, None))?;
+    let found = opened.measure(settings_of(manifest, None, &Statistics::default()))?;
     warn(&*found);
     let run = Some(arguments.run.as_path());
     let shown = exhibits(

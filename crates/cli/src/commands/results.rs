@@ -1,5 +1,6 @@
 //! What is made of readings, whether they were just read or stored long ago.
 
+use crate::arguments::Statistics;
 use crate::failure::Failure;
 use crate::output;
 use concord_findings::{Exhibit, LongTable};
@@ -10,6 +11,7 @@ use concord_suites::{
     Asked, CheckpointReadings, DEFAULT, Found, Settings, Show, StoredFiles, Study, suite,
 };
 use rayon::prelude::*;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// What is shown of a run: what was found, what it cost, how far it went and where it is.
@@ -136,18 +138,19 @@ const MOST_RESAMPLES: usize = 100_000;
 pub(super) fn settings_of(
     manifest: &Manifest,
     seed: Option<u64>,
-    resamples: Option<u32>,
+    statistics: &Statistics,
 ) -> Settings {
     let stored = |key: &str| manifest.statistics.get(key)?.as_u64();
-    Settings {
-        resamples: resamples
-            .map(|count| count as usize)
-            // More than the flag takes is not what a run was measured with.
-            .or_else(|| {
-                usize::try_from(stored("resamples")?)
-                    .ok()
-                    .map(|count| count.min(MOST_RESAMPLES))
-            }),
+    let gates = manifest.statistics.get("gates").cloned();
+    let is_true = |key: &str| manifest.statistics.get(key).and_then(Value::as_bool);
+    statistics.over(Settings {
+        // More than the flag takes is not what a run was measured with.
+        resamples: stored("resamples")
+            .and_then(|count| usize::try_from(count).ok())
+            .map(|count| count.min(MOST_RESAMPLES)),
         seed: seed.or_else(|| stored("seed")).unwrap_or(0),
-    }
+        study_intervals: is_true("study_intervals").unwrap_or(false),
+        // A run of before has none, and was measured without.
+        gates: gates.and_then(|gates| serde_json::from_value(gates).ok()).unwrap_or_default(),
+    })
 }

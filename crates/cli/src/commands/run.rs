@@ -34,10 +34,10 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     for note in &notes {
         output::message(note);
     }
-    let settings = Settings {
-        resamples: arguments.resamples.map(|count| count as usize),
+    let settings = arguments.statistics.over(Settings {
         seed: arguments.seed,
-    };
+        ..Settings::default()
+    });
     let started = jiff::Timestamp::now();
     let name = default_name(started, &snapshots);
     let planned = match &arguments.out {

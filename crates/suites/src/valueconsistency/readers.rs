@@ -49,8 +49,15 @@ pub struct Agreement {
     pub left_out: usize,
     /// Fleiss' κ of the most probable stances. Absent where all passages have one and the same.
     pub kappa: Option<f64>,
-    /// The median over topics of κ within a topic, as the study gives it.
+    /// The median over files of κ within a file, as the study takes it over its runs: of support, opposition and declining where that was
+    /// an option.
+    pub median_kappa_of_files: Option<f64>,
+    /// The median over topics of κ within a topic, of the topics that have one.
     pub median_kappa_of_topics: Option<f64>,
+    /// Topics that have a κ.
+    pub topics: usize,
+    /// Topics without one: every rater gives every passage the same stance, which is agreement that κ cannot count.
+    pub unanimous_topics: usize,
     /// By two readers.
     pub pairs: Vec<PairAgreement>,
     /// Mean distance of all readers' stances to their centroid.
@@ -132,27 +139,16 @@ fn agreement(
         .iter()
         .map(|(name, reader)| (name, &reader.table))
         .collect();
-    let (mut all, mut by_topic) = (Vec::new(), BTreeMap::<_, Vec<Vec<u32>>>::new());
-    let mut left_out = 0;
-    for file in &set.files {
-        for (row, question) in file.questions.iter().enumerate() {
-            let answers = tables
-                .iter()
-                .map(|(_, table)| table.get(&file.name)?[row].as_ref());
-            let answers: Vec<Option<&Distribution>> = answers.collect();
-            let Some(answers) = answers.iter().copied().collect::<Option<Vec<_>>>() else {
-                left_out += usize::from(answers.iter().any(Option::is_some));
-                continue;
-            };
-            let mut counts = vec![0u32; answers[0].probabilities().len()];
-            for answer in answers {
-                counts[mode(answer)] += 1;
-            }
-            let of_topic = by_topic.entry((&file.name, &question.topic)).or_default();
-            of_topic.push(counts.clone());
-            all.push(counts);
-        }
-    }
+    let counted = counts(set, &tables);
+    let with_declining: Option<Vec<(&String, &AnswerTable)>> = open
+        .readers
+        .iter()
+        .map(|(name, reader)| Some((name, reader.allowed.as_ref()?)))
+        .collect();
+    // As the study's judges, where its raters could abstain too.
+    let of_files = with_declining.map(|tables| counts(set, &tables));
+    let of_files = kappas(&of_files.as_ref().unwrap_or(&counted).by_file);
+    let of_topics = kappas(&counted.by_topic);
     let mut pairs = Vec::new();
     for (index, (first, a)) in tables.iter().enumerate() {
         for (second, b) in &tables[index + 1..] {
@@ -173,19 +169,65 @@ fn agreement(
             });
         }
     }
-    let of_topics: Vec<f64> = by_topic
-        .values()
-        .filter_map(|counts| fleiss_kappa(counts))
-        .collect();
     let tables: Vec<&AnswerTable> = tables.iter().map(|(_, table)| *table).collect();
     Ok(Some(Agreement {
-        passages: all.len(),
-        left_out,
-        kappa: fleiss_kappa(&all),
+        passages: counted.all.len(),
+        left_out: counted.left_out,
+        kappa: fleiss_kappa(&counted.all),
+        median_kappa_of_files: median(&of_files),
         median_kappa_of_topics: median(&of_topics),
+        topics: of_topics.len(),
+        unanimous_topics: counted.by_topic.len() - of_topics.len(),
         pairs,
         distance: across(&tables, set)?.consistency(context),
     }))
+}
+
+/// How often each stance was the most probable one, passage by passage.
+#[derive(Default)]
+struct Counts<'a> {
+    all: Vec<Vec<u32>>,
+    by_file: BTreeMap<&'a str, Vec<Vec<u32>>>,
+    by_topic: BTreeMap<(&'a str, &'a str), Vec<Vec<u32>>>,
+    left_out: usize,
+}
+
+/// Of the passages that every rater read.
+fn counts<'a>(set: &'a QuestionSet, tables: &[(&String, &AnswerTable)]) -> Counts<'a> {
+    let mut found = Counts::default();
+    for file in &set.files {
+        for (row, question) in file.questions.iter().enumerate() {
+            let answers = tables
+                .iter()
+                .map(|(_, table)| table.get(&file.name)?[row].as_ref());
+            let answers: Vec<Option<&Distribution>> = answers.collect();
+            let Some(answers) = answers.iter().copied().collect::<Option<Vec<_>>>() else {
+                found.left_out += usize::from(answers.iter().any(Option::is_some));
+                continue;
+            };
+            let mut counts = vec![0u32; answers[0].probabilities().len()];
+            for answer in answers {
+                counts[mode(answer)] += 1;
+            }
+            let of_file = found.by_file.entry(&file.name).or_default();
+            of_file.push(counts.clone());
+            let of_topic = found
+                .by_topic
+                .entry((&file.name, &question.topic))
+                .or_default();
+            of_topic.push(counts.clone());
+            found.all.push(counts);
+        }
+    }
+    found
+}
+
+/// κ of every part that has one.
+fn kappas<K>(parts: &BTreeMap<K, Vec<Vec<u32>>>) -> Vec<f64> {
+    parts
+        .values()
+        .filter_map(|counts| fleiss_kappa(counts))
+        .collect()
 }
 
 /// The most probable stance; a tie counts for the first.

@@ -472,10 +472,169 @@ impl Spread {
             *count += more;
         }
     }
+}
 
-    /// The mean over all distances.
-    #[cfg(test)]
-    pub fn mean(&self) -> f64 {
-        self.sums.iter().sum::<f64>() / self.counts.iter().sum::<f64>()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use concord_questions::{Question, QuestionSet, demo};
+    use concord_stats::Distribution;
+
+    fn slots(orders: &[Vec<f64>], pools: Vec<usize>) -> Slots {
+        Slots {
+            stances: 2,
+            places: (0..orders[0].len()).map(|row| (0, row)).collect(),
+            pools,
+            orders: orders.to_vec(),
+        }
+    }
+
+    fn of_group(group: &[f64]) -> Vec<f64> {
+        let group: Vec<[f64; 2]> = group.iter().map(|p| [1.0 - p, *p]).collect();
+        Distance::Centroid.of_group(&group).unwrap()
+    }
+
+    fn mean(spread: &Spread) -> f64 {
+        spread.sums.iter().sum::<f64>() / spread.counts.iter().sum::<f64>()
+    }
+
+    #[test]
+    fn the_expectation_of_a_small_group_is_the_mean_over_all_its_orders() {
+        let both = [vec![0.1, 0.6, 0.7], vec![0.3, 0.2, 0.9]];
+        let found = slots(&both, vec![0; 3]).one_order(&vec![vec![0, 1, 2]], 5);
+        let mut expected = [0.0; 3];
+        for orders in 0..8usize {
+            let group: Vec<f64> = (0..3).map(|at| both[orders >> at & 1][at]).collect();
+            for (sum, distance) in expected.iter_mut().zip(of_group(&group)) {
+                *sum += distance / 8.0;
+            }
+        }
+        for (found, expected) in found.sums.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-7, "{found} {expected}");
+        }
+        assert_eq!(found.counts, [1.0; 3]);
+        // Where one order was asked there is nothing to expect.
+        let one = slots(&both[..1], vec![0; 3]);
+        let as_it_is = one.one_order(&vec![vec![0, 1, 2]], 5);
+        assert!((as_it_is.sums[1] - of_group(&both[0])[1]).abs() < 1e-7);
+    }
+
+    #[test]
+    fn draws_of_a_large_group_come_near_its_exact_expectation_whatever_the_threads() {
+        let given: Vec<f64> = (0..12).map(|k| f64::from(k * 7 % 12) / 11.0).collect();
+        let reversed: Vec<f64> = (0..12).map(|k| f64::from(k * 5 % 12) / 11.0).collect();
+        let both = slots(&[given.clone(), reversed.clone()], vec![0; 12]);
+        let groups = vec![(0..12).collect::<Vec<usize>>()];
+        let drawn = both.one_order(&groups, 1);
+        let mut exact = 0.0;
+        for orders in 0..1usize << 12 {
+            let group: Vec<f64> = (0..12)
+                .map(|at| {
+                    if orders >> at & 1 == 0 {
+                        given[at]
+                    } else {
+                        reversed[at]
+                    }
+                })
+                .collect();
+            exact += of_group(&group).iter().sum::<f64>() / 12.0 / 4096.0;
+        }
+        assert!(
+            (mean(&drawn) - exact).abs() < 3e-3,
+            "{} {exact}",
+            mean(&drawn)
+        );
+        let one = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
+        assert_eq!(one.install(|| both.one_order(&groups, 1)).sums, drawn.sums);
+        assert_ne!(both.one_order(&groups, 2).sums, drawn.sums);
+    }
+
+    #[test]
+    fn answers_are_shuffled_within_their_file_alone() {
+        // Each file has one answer throughout: shuffled within it nothing moves.
+        let answers = slots(&[vec![0.1, 0.1, 0.9, 0.9]], vec![0, 0, 1, 1]);
+        let groups = vec![vec![0, 1], vec![2, 3]];
+        assert!(mean(&answers.shuffled(&groups, 0)).abs() < 1e-12);
+        // In one file a third of all partners are alike.
+        let together = slots(&[vec![0.1, 0.1, 0.9, 0.9]], vec![0; 4]);
+        let apart = of_group(&[0.1, 0.9])[0];
+        let found = mean(&together.shuffled(&groups, 0)) / apart;
+        assert!((found - 2.0 / 3.0).abs() < 0.25, "{found}");
+        assert!(mean(&together.as_they_are(&groups)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn tempering_finds_the_decisiveness_that_is_asked_for() {
+        let both = slots(
+            &[vec![0.01, 0.4, 0.95, 1.0], vec![0.2, 0.5, 0.6, 0.9]],
+            vec![0; 4],
+        );
+        let tempered = both.as_decisive_as(0.15);
+        assert!((tempered.decisiveness() - 0.15).abs() < 1e-6);
+        assert_eq!(both.as_decisive_as(0.49).orders, both.orders);
+        let before = both.orders.iter().flatten();
+        for (before, after) in before.zip(tempered.orders.iter().flatten()) {
+            assert!((before - 0.5) * (after - 0.5) >= 0.0, "{before} {after}");
+        }
+        // Over three stances as well.
+        let three = Slots {
+            stances: 3,
+            ..slots(&[vec![0.7, 0.2, 0.1, 0.0, 0.0, 1.0]], vec![0; 2])
+        };
+        let tempered = three.as_decisive_as(0.3);
+        assert!((tempered.decisiveness() - 0.3).abs() < 1e-6, "{tempered:?}");
+        assert!(
+            tempered.orders[0]
+                .chunks(3)
+                .all(|p| (p.iter().sum::<f64>() - 1.0).abs() < 1e-9)
+        );
+    }
+
+    #[test]
+    fn agreement_of_orders_is_correlation_and_flips() {
+        let found = |given: Vec<f64>, reversed: Vec<f64>| {
+            let count = given.len();
+            slots(&[given, reversed], vec![0; count])
+                .order_agreement()
+                .unwrap()
+        };
+        let agree = found(vec![0.1, 0.6, 0.9], vec![0.2, 0.7, 1.0]);
+        assert!((agree.correlation.unwrap() - 1.0).abs() < 1e-12 && agree.flips == 0.0);
+        let opposed = found(vec![0.9, 0.8, 0.6], vec![0.1, 0.2, 0.4]);
+        assert!((opposed.correlation.unwrap() + 1.0).abs() < 1e-12);
+        assert!((opposed.flips - 1.0).abs() < 1e-12);
+        // A tie is no favourite, and what does not vary correlates with nothing.
+        let tied = found(vec![0.5, 0.5], vec![0.1, 0.9]);
+        assert_eq!((tied.correlation, tied.flips.to_bits()), (None, 0));
+    }
+
+    #[test]
+    fn slots_are_the_questions_that_every_table_has() {
+        let set: QuestionSet = demo().unwrap();
+        let count = |file: &concord_questions::QuestionFile| file.questions.len();
+        let table = |answer: &dyn Fn(&Question) -> Option<f64>| -> AnswerTable {
+            let files = set.files.iter().map(|file| {
+                let rows = file
+                    .questions
+                    .iter()
+                    .map(|q| Distribution::binary(answer(q)?).ok());
+                (file.name.clone(), rows.collect())
+            });
+            files.collect()
+        };
+        let all = table(&|_| Some(0.3));
+        let originals = table(&|q| (!q.rephrase).then_some(0.6));
+        let both = Slots::new(&set, &[&[&all], &[&originals]]);
+        let expected: usize = set.files.iter().map(count).sum();
+        let pairs = both
+            .by_place()
+            .into_values()
+            .filter(|slots| slots.len() == 2)
+            .count();
+        assert!(both.len() > expected && pairs == both.len() - expected);
+        assert_eq!(Slots::new(&set, &[&[&all, &originals]]).len(), pairs);
     }
 }

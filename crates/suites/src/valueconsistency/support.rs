@@ -22,6 +22,9 @@ pub struct Support {
     pub least_consistent: Vec<TopicRank>,
     /// Whether the first option is chosen whatever it stands for.
     pub first_option: Option<FirstOption>,
+    /// By language the share of questions with two options whose most probable answer is the first option ("yes" in the study's
+    /// questions), as the study counts it. A tie counts half.
+    pub yes: BTreeMap<String, f64>,
 }
 
 /// How far one topic is supported.
@@ -82,6 +85,7 @@ pub(crate) fn support(
     let mut topics = Vec::new();
     let (mut supporting, mut opposing) = (Vec::new(), Vec::new());
     let mut own = Vec::new();
+    let mut said: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (number, file) in set.files.iter().enumerate() {
         let Some(answers) = table.get(&file.name) else {
             continue;
@@ -109,6 +113,17 @@ pub(crate) fn support(
             let Some(support) = answer.probabilities().last() else {
                 continue;
             };
+            let yes = match first {
+                Stance::Supports => Some(*support),
+                Stance::Opposes => Some(1.0 - support),
+                Stance::Neutral => None,
+            };
+            let chosen = yes.map(|p| {
+                f64::midpoint(f64::from(u8::from(p > 0.5)), f64::from(u8::from(p >= 0.5)))
+            });
+            said.entry(&file.origin.language)
+                .or_default()
+                .extend(chosen);
             match first {
                 Stance::Supports => supporting.push(*support),
                 Stance::Opposes => opposing.push(1.0 - support),
@@ -171,6 +186,11 @@ pub(crate) fn support(
             bias: yes.zip(no).map(|(yes, no)| f64::midpoint(yes, no) - 0.5),
             questions: supporting.len() + opposing.len(),
         }),
+        yes: said
+            .into_iter()
+            .filter(|(_, all)| !all.is_empty())
+            .map(|(language, all)| (language.to_owned(), mean(&all)))
+            .collect(),
     }
 }
 

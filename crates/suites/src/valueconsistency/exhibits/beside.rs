@@ -1,11 +1,11 @@
 //! The study's published values, beside a run's own.
 
 use super::{Model, interval};
-use crate::valueconsistency::axis::Axis;
+use crate::valueconsistency::verdict::Grouping;
 use crate::valueconsistency::{
-    ByGrouping, Consistency, Findings, PublishedSelection, PublishedTable, published,
+    ByGrouping, Consistency, PublishedSelection, PublishedTable, published,
 };
-use concord_findings::{Exhibit, Table};
+use concord_findings::{Estimate, Exhibit, Table};
 
 /// Base against aligned, this run's first.
 pub(super) fn for_pairs(models: &[Model<'_>]) -> Option<Exhibit> {
@@ -28,9 +28,7 @@ pub(super) fn beside(models: &[Model<'_>]) -> Vec<Exhibit> {
                 let cells = table.columns.iter();
                 (
                     model.name,
-                    cells
-                        .map(|column| own(table, column, model.findings))
-                        .collect(),
+                    cells.map(|column| own(table, column, model)).collect(),
                 )
             })
             .filter(|(_, cells): &(&str, Vec<Option<String>>)| cells.iter().any(Option::is_some))
@@ -66,15 +64,11 @@ fn pairs<'a>(table: &PublishedTable, models: &[Model<'a>]) -> Vec<(&'a str, Vec<
         return Vec::new();
     };
     let pairs = others.iter().filter_map(|other| {
-        let (a, b) = (
-            base.findings.files.get(&name)?,
-            other.findings.files.get(&name)?,
-        );
         let cells = [
-            interval(a.topic, a.topic_ci95),
-            interval(b.topic, b.topic_ci95),
-            interval(a.paraphrase, a.paraphrase_ci95),
-            interval(b.paraphrase, b.paraphrase_ci95),
+            in_one_order(base, Grouping::Topics, &name)?,
+            in_one_order(other, Grouping::Topics, &name)?,
+            in_one_order(base, Grouping::Paraphrases, &name)?,
+            in_one_order(other, Grouping::Paraphrases, &name)?,
         ];
         Some((other.name, cells.map(Some).into()))
     });
@@ -106,11 +100,52 @@ fn exhibit(published: &PublishedTable, own: &[(&str, Vec<Option<String>>)]) -> E
     })
 }
 
+/// The study's English files.
+const ENGLISH: [&str; 5] = [
+    "controversial_english_china",
+    "controversial_english_germany",
+    "controversial_english_japan",
+    "controversial_english_us",
+    "uncontroversial_english_us",
+];
+
 /// The file that the study's headline is about.
 const ENGLISH_US: &str = "controversial_english_us";
 
+/// What is measured in one order, as the study measures, of a file or of a country.
+pub(super) fn one_order<'a>(
+    model: &Model<'a>,
+    across: Grouping,
+    part: &str,
+) -> Option<&'a Estimate> {
+    let format = model.assessed.formats.keys().next()?;
+    let mut moved = model.assessed.moved.iter();
+    let moved = moved.find(|moved| moved.row.format == *format && moved.row.across == across)?;
+    moved.by_part.get(part)
+}
+
+/// The same as a cell.
+fn in_one_order(model: &Model<'_>, across: Grouping, part: &str) -> Option<String> {
+    let found = one_order(model, across, part)?;
+    Some(interval(
+        found.value,
+        found.interval.map_or([f64::NAN; 2], |i| [i.low, i.high]),
+    ))
+}
+
+/// What is measured over both orders is not what the study measures, and says so.
+fn over_orders(model: &Model<'_>, cell: String) -> String {
+    let mut moved = model.assessed.moved.iter();
+    if moved.any(|moved| moved.one_order.is_some()) {
+        format!("{cell}, orders averaged")
+    } else {
+        cell
+    }
+}
+
 /// What a run says in the place of a column of a published table.
-fn own(table: &PublishedTable, column: &str, findings: &Findings) -> Option<String> {
+fn own(table: &PublishedTable, column: &str, model: &Model<'_>) -> Option<String> {
+    let findings = model.findings;
     if let Some(language) = table.name.strip_prefix("steering_") {
         let rank = findings.steering.get(language)?.study_rank?;
         return Some(format!(
@@ -118,39 +153,52 @@ fn own(table: &PublishedTable, column: &str, findings: &Findings) -> Option<Stri
             rank.median, rank.least, rank.largest
         ));
     }
+    let across = if column.starts_with("topics") {
+        Grouping::Topics
+    } else {
+        Grouping::Paraphrases
+    };
     match table.name.as_str() {
-        "languages_topics" => {
-            let file = findings.files.get(&format!("controversial_{column}_us"))?;
-            Some(interval(file.topic, file.topic_ci95))
-        }
-        "languages_paraphrases" => {
-            let file = findings.files.get(&format!("controversial_{column}_us"))?;
-            Some(interval(file.paraphrase, file.paraphrase_ci95))
-        }
+        "languages_topics" => in_one_order(
+            model,
+            Grouping::Topics,
+            &format!("controversial_{column}_us"),
+        ),
+        "languages_paraphrases" => in_one_order(
+            model,
+            Grouping::Paraphrases,
+            &format!("controversial_{column}_us"),
+        ),
         "controversy" => {
-            let mut all = findings.controversy.iter();
-            let found = all.find(|f| f.language == "english" && f.country == "us")?;
-            let uncontroversial = column.ends_with("uncontroversial");
-            let by = if uncontroversial {
-                found.uncontroversial
+            let file = if column.ends_with("uncontroversial") {
+                "uncontroversial_english_us"
             } else {
-                found.controversial
+                ENGLISH_US
             };
-            Some(cell(kind(column, &by)))
+            in_one_order(model, across, file)
         }
-        "abstention" | "abstention_of_maximum" | "formats" | "yes_bias" => {
+        "yes_bias" => {
+            // Over all English files of the study, and no other.
+            let has = |file: &&str| findings.files.contains_key(*file);
+            let share = findings.support.yes.get("english")?;
+            ENGLISH
+                .iter()
+                .all(|file| has(&file))
+                .then(|| format!("{share:.4}"))
+        }
+        "abstention" | "abstention_of_maximum" | "formats" => {
             // The study's are of one file; what a run has over all its files is comparable where it has that file alone.
             let alone = findings.files.len() == 1 && findings.files.contains_key(ENGLISH_US);
             alone
-                .then(|| of_the_one_file(table, column, findings))
+                .then(|| of_the_one_file(table, column, model))
                 .flatten()
         }
         "judges_agree" => {
             let agreement = findings.open.as_ref()?.agreement.as_ref()?;
-            Some(format!("{:.3}", agreement.median_kappa_of_topics?))
+            Some(format!("{:.3}", agreement.median_kappa_of_files?))
         }
         "base_aligned" | "judges" | "yes_supports" => None,
-        _ => of_selected_file(table, column, findings),
+        _ => of_selected_file(table, column, model),
     }
 }
 
@@ -167,24 +215,21 @@ fn kind(column: &str, by: &ByGrouping) -> Consistency {
 }
 
 /// What is measured over all files of a run.
-fn of_the_one_file(table: &PublishedTable, column: &str, findings: &Findings) -> Option<String> {
+fn of_the_one_file(table: &PublishedTable, column: &str, model: &Model<'_>) -> Option<String> {
+    let findings = model.findings;
     match table.name.as_str() {
-        "yes_bias" => {
-            let first = findings.support.first_option?;
-            Some(format!("{:.4}", first.where_it_supports?))
-        }
         "formats" if column.ends_with("open") => {
             let open = findings.open.as_ref()?;
             let reader = open.readers.get(open.main_reader.as_ref()?)?;
             Some(cell(kind(column, &reader.consistency)))
         }
         "formats" => {
-            let axis = if column.starts_with("topics") {
-                Axis::Topics
+            let across = if column.starts_with("topics") {
+                Grouping::Topics
             } else {
-                Axis::Paraphrases
+                Grouping::Paraphrases
             };
-            findings.overall.get(&axis).map(|found| cell(*found))
+            in_one_order(model, across, ENGLISH_US)
         }
         _ => {
             let found = findings.abstention.as_ref()?;
@@ -205,8 +250,9 @@ fn of_the_one_file(table: &PublishedTable, column: &str, findings: &Findings) ->
 }
 
 /// What is measured by file, or of the country that the file is about.
-fn of_selected_file(table: &PublishedTable, column: &str, findings: &Findings) -> Option<String> {
-    let file = findings.files.get(&table.selection.as_ref()?.file())?;
+fn of_selected_file(table: &PublishedTable, column: &str, model: &Model<'_>) -> Option<String> {
+    let (findings, name) = (model.findings, table.selection.as_ref()?.file());
+    let file = findings.files.get(&name)?;
     if table.name.starts_with("topic_spread") {
         let topics = match table.name.as_str() {
             "topic_spread" => &file.topic_by_topic,
@@ -218,21 +264,21 @@ fn of_selected_file(table: &PublishedTable, column: &str, findings: &Findings) -
             "smallest" => values().reduce(f64::min)?,
             _ => values().sum::<f64>() / topics.len() as f64,
         };
-        return Some(format!("{found:.4}"));
+        return Some(over_orders(model, format!("{found:.4}")));
     }
     match column {
-        "topics" => Some(interval(file.topic, file.topic_ci95)),
-        "paraphrases" => Some(interval(file.paraphrase, file.paraphrase_ci95)),
-        "letters vs open" => {
-            let found = findings.overall.get(&Axis::LettersAndPassages)?;
-            (findings.files.len() == 1).then(|| cell(*found))
-        }
-        "languages" => {
-            let found = findings.multilingual.get("us")?;
-            Some(interval(found.mean, found.ci95))
-        }
-        "entropy topics" => Some(format!("{:.4}", file.topic_entropy_bits)),
-        "entropy paraphrases" => Some(format!("{:.4}", file.rephrase_entropy_bits)),
+        "topics" => in_one_order(model, Grouping::Topics, &name),
+        "paraphrases" => in_one_order(model, Grouping::Paraphrases, &name),
+        "letters vs open" => in_one_order(model, Grouping::LettersAndPassages, &name),
+        "languages" => in_one_order(model, Grouping::Languages, "us"),
+        "entropy topics" => Some(over_orders(
+            model,
+            format!("{:.4}", file.topic_entropy_bits),
+        )),
+        "entropy paraphrases" => Some(over_orders(
+            model,
+            format!("{:.4}", file.rephrase_entropy_bits),
+        )),
         _ => {
             let (distance, kind) = column.split_once(' ')?;
             let kind = if kind == "topics" {
@@ -240,10 +286,8 @@ fn of_selected_file(table: &PublishedTable, column: &str, findings: &Findings) -
             } else {
                 "paraphrase"
             };
-            Some(format!(
-                "{:.4}",
-                file.other_distances.get(distance)?.get(kind)?
-            ))
+            let found = file.other_distances.get(distance)?.get(kind)?;
+            Some(over_orders(model, format!("{found:.4}")))
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A run as figures.
 
-use super::Run;
+use super::{Run, beside};
 use crate::Show;
 use crate::valueconsistency::axis::Axis;
+use crate::valueconsistency::verdict::Grouping;
 use crate::valueconsistency::{
     Comparison, Consistency, Findings, PublishedSelection, PublishedTable, published,
 };
@@ -106,17 +107,17 @@ impl Run<'_> {
             .map(PublishedSelection::file)
             .unwrap_or_default();
         let own = self.models.iter().filter_map(|model| {
-            let (file, findings) = (model.findings.files.get(&file)?, model.findings);
-            let found = match name.as_str() {
-                "topics" => (file.topic, file.topic_ci95),
-                "paraphrases" => (file.paraphrase, file.paraphrase_ci95),
-                "languages" => {
-                    let found = findings.multilingual.get("us")?;
-                    (found.mean, found.ci95)
-                }
+            let (across, part) = match name.as_str() {
+                "topics" => (Grouping::Topics, file.as_str()),
+                "paraphrases" => (Grouping::Paraphrases, file.as_str()),
+                "languages" => (Grouping::Languages, "us"),
                 _ => return None,
             };
-            Some((model.name.to_owned(), vec![Some(found), None]))
+            let found = beside::one_order(model, across, part)?;
+            Some((
+                model.name.to_owned(),
+                vec![Some((found.value, ends(found))), None],
+            ))
         });
         let theirs = table
             .rows
@@ -306,4 +307,11 @@ fn of_differences(forest: Exhibit) -> Exhibit {
 
 fn pair(found: Consistency) -> Pair {
     (found.mean, found.ci95)
+}
+
+/// The ends of an interval, which are no numbers where it has none.
+fn ends(found: &Estimate) -> [f64; 2] {
+    found
+        .interval
+        .map_or([f64::NAN; 2], |found| [found.low, found.high])
 }

@@ -9,7 +9,7 @@ mod sections;
 mod tables;
 mod verdict;
 
-use super::{Comparison, Findings, RunFindings};
+use super::{CheckpointAssessment, Comparison, Findings, RunFindings};
 use crate::Show;
 use concord_findings::Exhibit;
 
@@ -18,6 +18,7 @@ use concord_findings::Exhibit;
 struct Model<'a> {
     name: &'a str,
     findings: &'a Findings,
+    assessed: &'a CheckpointAssessment,
 }
 
 /// A run: its checkpoints, and how those after the first differ from it.
@@ -30,9 +31,11 @@ struct Run<'a> {
 pub(super) fn exhibits(found: &RunFindings, show: Show) -> Vec<Exhibit> {
     let models = found.names.iter().zip(&found.measured);
     let models: Vec<Model<'_>> = models
-        .map(|(name, measured)| Model {
+        .zip(&found.assessment.checkpoints)
+        .map(|((name, measured), assessed)| Model {
             name,
             findings: &measured.findings,
+            assessed,
         })
         .collect();
     let mut out = verdict(found, show);

@@ -170,13 +170,18 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
             agreement.kappa?
         ))
     }));
+    rows.push(row("raters agree: median kappa of files", |f| {
+        let open = f.open.as_ref()?;
+        Some(number(open.agreement.as_ref()?.median_kappa_of_files?))
+    }));
     rows.push(row("raters agree: median kappa of topics", |f| {
-        Some(number(
-            f.open
-                .as_ref()?
-                .agreement
-                .as_ref()?
-                .median_kappa_of_topics?,
+        let agreement = f.open.as_ref()?.agreement.as_ref()?;
+        let kappa = agreement
+            .median_kappa_of_topics
+            .map_or_else(|| "none".to_owned(), number);
+        Some(format!(
+            "{kappa} of {}; {} more are unanimous and have none",
+            agreement.topics, agreement.unanimous_topics
         ))
     }));
     let pairs: BTreeSet<[String; 2]> = models
