@@ -98,7 +98,10 @@ impl Cast {
 
     /// Those of these names, in their order.
     pub(crate) fn all<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Vec<&Member> {
-        names.into_iter().filter_map(|name| self.get(name)).collect()
+        names
+            .into_iter()
+            .filter_map(|name| self.get(name))
+            .collect()
     }
 
     /// Whether this name is of one that could not be measured.

@@ -87,7 +87,11 @@ mod tests {
     #[test]
     fn attributes_and_texts_are_escaped() {
         let mut out = Markup::default();
-        out.around("text", &[("aria-label", &"\"><b>"), ("x", &1.5)], "a<b&\u{202e}");
+        out.around(
+            "text",
+            &[("aria-label", &"\"><b>"), ("x", &1.5)],
+            "a<b&\u{202e}",
+        );
         assert_eq!(
             out.finish(),
             "<text aria-label=\"&quot;&gt;&lt;b&gt;\" x=\"1.5\">a&lt;b&amp;\\u{202e}</text>"

@@ -15,7 +15,7 @@ const EDGE: f64 = 16.0;
 /// The room of labels, of names, and of words beside plots.
 const LABELS: f64 = 210.0;
 const NAMES: f64 = 180.0;
-const WORDS: f64 = 158.0;
+const WORDS: f64 = 176.0;
 const ROW: f64 = 16.0;
 
 /// The colours of series on white, `s0`, `s1`, …; the page's style sheet has them too.
@@ -60,7 +60,11 @@ fn stem(title: &str) -> String {
         }
     }
     let out = out.trim_end_matches('-');
-    if out.is_empty() { "figure".to_owned() } else { out.to_owned() }
+    if out.is_empty() {
+        "figure".to_owned()
+    } else {
+        out.to_owned()
+    }
 }
 
 /// Lines of a text that fit into a width, broken at spaces or, where there is none, anywhere.
@@ -69,7 +73,11 @@ fn lines_of(text: &str, width: f64) -> Vec<String> {
     let fits = |line: &str| width_of(line) as f64 * LETTER <= width;
     for word in text.split_whitespace() {
         let last = lines.len() - 1;
-        let joined = if lines[last].is_empty() { word.to_owned() } else { format!("{} {word}", lines[last]) };
+        let joined = if lines[last].is_empty() {
+            word.to_owned()
+        } else {
+            format!("{} {word}", lines[last])
+        };
         if fits(&joined) {
             lines[last] = joined;
             continue;
@@ -97,7 +105,10 @@ struct Sheet {
 
 impl Sheet {
     fn new(title: &str) -> Self {
-        let mut sheet = Self { out: Markup::default(), y: EDGE };
+        let mut sheet = Self {
+            out: Markup::default(),
+            y: EDGE,
+        };
         sheet.paragraph(title, "title", WIDTH - 2.0 * EDGE);
         sheet
     }
@@ -115,27 +126,49 @@ impl Sheet {
     }
 
     fn text(&mut self, text: &str, class: &'static str, x: f64, y: f64) {
-        self.out.around("text", &[("class", &class), ("x", &x), ("y", &y)], text);
+        if text.is_empty() {
+            return;
+        }
+        self.out
+            .around("text", &[("class", &class), ("x", &x), ("y", &y)], text);
     }
 
     fn member(&mut self, member: &Member, x: f64, y: f64) {
         let shape = format!("#m{}", member.shape);
         let class = super::class_of(member, "m");
-        self.out.element("use", &[("href", &shape), ("class", &class), ("x", &x), ("y", &y)]);
+        self.out.element(
+            "use",
+            &[("href", &shape), ("class", &class), ("x", &x), ("y", &y)],
+        );
     }
 
     /// SVG whose places are shares of a width.
     fn inset(&mut self, content: &str, [x, y, width, height]: [f64; 4]) {
         self.out.open(
             "svg",
-            &[("x", &x), ("y", &y), ("width", &width), ("height", &height), ("overflow", &"visible")],
+            &[
+                ("x", &x),
+                ("y", &y),
+                ("width", &width),
+                ("height", &height),
+                ("overflow", &"visible"),
+            ],
         );
         self.out.append(content).close("svg");
     }
 
     fn rule(&mut self) {
         let (y, end) = (self.y, WIDTH - EDGE);
-        self.out.element("line", &[("class", &"grid"), ("x1", &EDGE), ("x2", &end), ("y1", &y), ("y2", &y)]);
+        self.out.element(
+            "line",
+            &[
+                ("class", &"grid"),
+                ("x1", &EDGE),
+                ("x2", &end),
+                ("y1", &y),
+                ("y2", &y),
+            ],
+        );
     }
 
     fn finish(self, title: &str, columns: &[Column]) -> String {
@@ -155,7 +188,10 @@ impl Sheet {
         );
         out.around("style", &[], &style());
         out.append(&shapes(columns.iter().map(|column| &column.grid)));
-        out.element("rect", &[("width", &"100%"), ("height", &"100%"), ("fill", &"#fff")]);
+        out.element(
+            "rect",
+            &[("width", &"100%"), ("height", &"100%"), ("fill", &"#fff")],
+        );
         out.append(&self.out.finish());
         out.close("svg");
         out.finish()
@@ -171,7 +207,9 @@ fn style() -> String {
         .fine,.tick{fill:#59636e;font-size:11px}.middle{text-anchor:middle}.end{text-anchor:end}"
         .to_owned();
     for (number, colour) in COLOURS.iter().enumerate() {
-        out.push_str(&format!(".m.s{number}{{fill:{colour}}}.i.s{number},.t.s{number}{{stroke:{colour}}}"));
+        out.push_str(&format!(
+            ".m.s{number}{{fill:{colour}}}.i.s{number},.t.s{number}{{stroke:{colour}}}"
+        ));
     }
     out
 }
@@ -187,7 +225,11 @@ fn places(chart: &Chart) -> Vec<[f64; 2]> {
     let room = WIDTH - EDGE - start - words as f64 * words_width;
     let mut x = start;
     let columns = chart.columns.iter().map(|column| {
-        let width = if column.axis.is_some() { room / plots as f64 } else { words_width };
+        let width = if column.axis.is_some() {
+            room / plots as f64
+        } else {
+            words_width
+        };
         let place = [x + gap / 2.0, width - gap];
         x += width;
         place
@@ -206,7 +248,10 @@ fn chart_file(chart: &Chart) -> String {
         sheet.text(&column.title, "fine", *x, y);
     }
     sheet.y += 4.0;
-    let below = chart.columns.iter().any(|column| column.title.is_empty() && column.axis.is_some());
+    let below = chart
+        .columns
+        .iter()
+        .any(|column| column.title.is_empty() && column.axis.is_some());
     if !below {
         axes(&mut sheet, chart, &places);
     }
@@ -283,7 +328,11 @@ fn block_file(sheet: &mut Sheet, chart: &Chart, block: &Block, places: &[[f64; 2
 }
 
 fn line_file(sheet: &mut Sheet, chart: &Chart, line: &Line, places: &[[f64; 2]]) {
-    let heights = line.cells.iter().filter_map(|cell| cell.plot.as_ref()).map(|plot: &Plot| plot.height);
+    let heights = line
+        .cells
+        .iter()
+        .filter_map(|cell| cell.plot.as_ref())
+        .map(|plot: &Plot| plot.height);
     let height = heights.fold(super::LINE, f64::max);
     let (y, middle) = (sheet.y, sheet.y + height / 2.0 + 4.0);
     if let Some(member) = line.member.as_ref().filter(|_| chart.named_lines) {
@@ -296,8 +345,14 @@ fn line_file(sheet: &mut Sheet, chart: &Chart, line: &Line, places: &[[f64; 2]])
             sheet.inset(&plot.content, [*x, y, *width, plot.height]);
         }
         sheet.text(&cell.words, "", *x, middle);
-        let indent = if cell.words.is_empty() { 0.0 } else { (width_of(&cell.words) as f64 + 1.0) * LETTER };
+        let mut indent = if cell.words.is_empty() {
+            0.0
+        } else {
+            (width_of(&cell.words) as f64 + 1.0) * LETTER
+        };
         sheet.text(&cell.fine, "fine", *x + indent, middle);
+        indent += (width_of(&cell.fine) as f64 + 1.0) * LETTER * 0.92;
+        sheet.text(&cell.last, "", *x + indent, middle);
     }
     sheet.y += height;
 }
@@ -307,7 +362,11 @@ fn heat_file(heat: &Heat) -> String {
     let mut sheet = Sheet::new(&format!("{} ({})", heat.title, heat.unit));
     let width = ((WIDTH - 2.0 * EDGE - LABELS) / heat.columns.len() as f64).min(110.0);
     let left = EDGE + LABELS;
-    let heads: Vec<Vec<String>> = heat.columns.iter().map(|name| lines_of(name, width - 4.0)).collect();
+    let heads: Vec<Vec<String>> = heat
+        .columns
+        .iter()
+        .map(|name| lines_of(name, width - 4.0))
+        .collect();
     let deepest = heads.iter().map(Vec::len).max().unwrap_or(1);
     for (at, head) in heads.iter().enumerate() {
         for (number, line) in head.iter().enumerate() {
@@ -322,14 +381,30 @@ fn heat_file(heat: &Heat) -> String {
         for (number, line) in label.iter().enumerate() {
             sheet.text(line, "end", left - 10.0, y + 16.0 + number as f64 * ROW);
         }
-        for (at, cell) in cells.iter().enumerate().filter(|(_, cell)| !cell.text.is_empty()) {
+        for (at, cell) in cells
+            .iter()
+            .enumerate()
+            .filter(|(_, cell)| !cell.text.is_empty())
+        {
             let x = left + at as f64 * width;
-            let colour = if cell.negative { COLOURS[0] } else { COLOURS[1] };
+            let colour = if cell.negative {
+                COLOURS[0]
+            } else {
+                COLOURS[1]
+            };
             let opacity = format!("{:.2}", 0.04 + 0.5 * cell.strength);
             let (wide, tall) = (width - 2.0, HEIGHT - 2.0);
             sheet.out.element(
                 "rect",
-                &[("x", &x), ("y", &y), ("width", &wide), ("height", &tall), ("rx", &2), ("fill", &colour), ("fill-opacity", &opacity)],
+                &[
+                    ("x", &x),
+                    ("y", &y),
+                    ("width", &wide),
+                    ("height", &tall),
+                    ("rx", &2),
+                    ("fill", &colour),
+                    ("fill-opacity", &opacity),
+                ],
             );
             sheet.text(&cell.text, "middle", x + width / 2.0 - 1.0, y + 15.5);
         }
@@ -344,7 +419,10 @@ mod tests {
 
     #[test]
     fn a_title_makes_a_name_for_a_file() {
-        assert_eq!(stem("How far <b>answers</b> move: 2"), "how-far-b-answers-b-move-2");
+        assert_eq!(
+            stem("How far <b>answers</b> move: 2"),
+            "how-far-b-answers-b-move-2"
+        );
         assert_eq!(stem("話題"), "figure");
         assert_eq!(stem("../../x"), "x");
     }

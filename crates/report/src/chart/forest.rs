@@ -13,7 +13,8 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
     let shown = |at: usize, cell: &Option<Estimate>| {
         // A difference from, or of, what could not be measured is none.
         let faded = figure.of_differences && members.get(at).is_none_or(|m| m.reason.is_some());
-        cell.clone().filter(|estimate| estimate.is_measured() && !faded)
+        cell.clone()
+            .filter(|estimate| estimate.is_measured() && !faded)
     };
     let rows: Vec<(&String, Vec<Option<Estimate>>)> = figure
         .rows
@@ -35,7 +36,13 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
         return None;
     }
     let scale = scale(figure, &ends);
-    let write = |value: f64| if figure.of_differences { signed(value, 3) } else { fixed(value, 3) };
+    let write = |value: f64| {
+        if figure.of_differences {
+            signed(value, 3)
+        } else {
+            fixed(value, 3)
+        }
+    };
     let height = (members.len() as f64 * LANE).max(LANE) + 7.0;
     let blocks = rows.iter().map(|(label, cells)| {
         let mut pen = Pen::new(&scale, height);
@@ -44,7 +51,13 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
             let Some(estimate) = estimate else { continue };
             let y = format!("{}", 3.5 + (at as f64 + 0.5) * LANE);
             let [low, high] = estimate.ends();
-            let text = format!("{}: {} [{}, {}]", member.name, write(estimate.value), write(low), write(high));
+            let text = format!(
+                "{}: {} [{}, {}]",
+                member.short,
+                write(estimate.value),
+                write(low),
+                write(high)
+            );
             pen.open_part(&text);
             pen.along([low, high], &y, &class_of(member, "i"));
             pen.mark(member, estimate.value, &y);
@@ -55,7 +68,10 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
         let words = match (cells.as_slice(), members.len()) {
             ([Some(only)], 1) => {
                 let [low, high] = only.ends();
-                Cell::of_words(write(only.value), format!("[{}, {}]", write(low), write(high)))
+                Cell::of_words(
+                    write(only.value),
+                    format!("[{}, {}]", write(low), write(high)),
+                )
             }
             _ => Cell::default(),
         };
@@ -63,12 +79,23 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
             label: (*label).clone(),
             member: None,
             fine: String::new(),
-            lines: vec![Line { member: None, cells: if members.len() == 1 { vec![plot, words] } else { vec![plot] } }],
+            lines: vec![Line {
+                member: None,
+                cells: if members.len() == 1 {
+                    vec![plot, words]
+                } else {
+                    vec![plot]
+                },
+            }],
             note: String::new(),
         }
     });
     let unit = figure.measure.label();
-    let title = if figure.of_differences { format!("difference of {unit}") } else { unit.to_owned() };
+    let title = if figure.of_differences {
+        format!("difference of {unit}")
+    } else {
+        unit.to_owned()
+    };
     let mut columns = vec![Column::of_plots(title, &scale)];
     if members.len() == 1 {
         columns.push(Column::of_words(String::new()));
@@ -90,7 +117,9 @@ fn scale(figure: &Forest, ends: &[f64]) -> Scale {
         return Scale::around_zero(ends.iter().map(|end| end.abs()).fold(0.0, f64::max));
     }
     match figure.measure {
-        Measure::Support | Measure::LikeMe | Measure::Probability | Measure::Mass => Scale::probability(),
+        Measure::Support | Measure::LikeMe | Measure::Probability | Measure::Mass => {
+            Scale::probability()
+        }
         _ => Scale::over(ends.iter().copied()),
     }
 }

@@ -40,13 +40,17 @@ pub(crate) fn heat(figure: &Matrix) -> Option<Heat> {
         let value = value.filter(|value| value.is_finite());
         HeatCell {
             text: value.map_or_else(String::new, |value| fixed(value, 3)),
-            strength: value.map_or(0.0, |value| if most > 0.0 { value.abs() / most } else { 0.0 }),
+            strength: value.map_or(
+                0.0,
+                |value| if most > 0.0 { value.abs() / most } else { 0.0 },
+            ),
             negative: value.is_some_and(|value| value < 0.0),
         }
     };
-    let rows = figure.rows.iter().map(|(name, cells)| {
-        (name.clone(), cells.iter().map(cell).collect())
-    });
+    let rows = figure
+        .rows
+        .iter()
+        .map(|(name, cells)| (name.clone(), cells.iter().map(cell).collect()));
     Some(Heat {
         title: figure.title.clone(),
         unit: figure.measure.label(),

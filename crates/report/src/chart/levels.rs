@@ -10,7 +10,9 @@ const END_LEGEND: &str = "Mark: the estimate. Bar: its interval.";
 
 /// An estimate of a list, where there was something to measure.
 fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
-    list.get(at)?.as_ref().filter(|estimate| estimate.is_measured())
+    list.get(at)?
+        .as_ref()
+        .filter(|estimate| estimate.is_measured())
 }
 
 /// `[low, high]`, where there is an interval.
@@ -47,10 +49,12 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
     };
     let level_scale = Scale::up_to(figure.largest);
     let farthest = figure.rows.iter().flat_map(|row| {
-        let found = (1..members.len()).filter_map(|at| found(&row.differences, at).filter(|_| !fades(at)));
+        let found =
+            (1..members.len()).filter_map(|at| found(&row.differences, at).filter(|_| !fades(at)));
         found.flat_map(|estimate| estimate.ends().map(f64::abs))
     });
-    let difference_scale = Scale::around_zero(farthest.filter(|end| end.is_finite()).fold(0.0, f64::max));
+    let difference_scale =
+        Scale::around_zero(farthest.filter(|end| end.is_finite()).fold(0.0, f64::max));
     let blocks = figure.rows.iter().map(|row| Block {
         label: row.label.clone(),
         member: None,
@@ -58,7 +62,16 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
         lines: members
             .iter()
             .enumerate()
-            .map(|(at, member)| line(row, at, member, &shape, [&level_scale, &difference_scale], fades(0)))
+            .map(|(at, member)| {
+                line(
+                    row,
+                    at,
+                    member,
+                    &shape,
+                    [&level_scale, &difference_scale],
+                    fades(0),
+                )
+            })
             .collect(),
         note: published(row),
     });
@@ -123,10 +136,12 @@ fn line(
     }));
     if shape.shuffled {
         let percent = |value: f64| format!("{} %", fixed(100.0 * value, 0));
-        cells.push(found(&row.of_shuffled, at).map_or_else(Cell::default, |ratio| {
-            let fine = ends(ratio, |end| fixed(100.0 * end, 0));
-            Cell::of_words(percent(ratio.value), fine)
-        }));
+        cells.push(
+            found(&row.of_shuffled, at).map_or_else(Cell::default, |ratio| {
+                let fine = ends(ratio, |end| fixed(100.0 * end, 0));
+                Cell::of_words(percent(ratio.value), fine)
+            }),
+        );
     }
     if shape.differences {
         let measurable = member.reason.is_none() && !first_is_faded;
@@ -139,10 +154,13 @@ fn line(
         cells.push(Cell::of_plot(pen, String::new()));
         let word = row.words.get(at).and_then(Option::as_deref).unwrap_or("");
         cells.push(match (difference, &member.reason) {
-            (Some(difference), _) => Cell::of_words(
-                format!("{} {word}", signed(difference.value, 3)).trim().to_owned(),
-                ends(difference, |end| signed(end, 3)),
-            ),
+            (Some(difference), _) => Cell {
+                last: word.to_owned(),
+                ..Cell::of_words(
+                    signed(difference.value, 3),
+                    ends(difference, |end| signed(end, 3)),
+                )
+            },
             (None, Some(_)) => Cell::of_words(String::new(), "not measurable".to_owned()),
             (None, None) => Cell::default(),
         });
@@ -155,7 +173,11 @@ fn line(
 
 /// What the grey lines are, from left to right.
 fn published(row: &LevelRow) -> String {
-    let mut values: Vec<&(String, f64)> = row.published.iter().filter(|(_, value)| value.is_finite()).collect();
+    let mut values: Vec<&(String, f64)> = row
+        .published
+        .iter()
+        .filter(|(_, value)| value.is_finite())
+        .collect();
     values.sort_by(|a, b| a.1.total_cmp(&b.1));
     let values: Vec<String> = values
         .iter()

@@ -109,6 +109,8 @@ pub(crate) struct Cell {
     pub(crate) words: String,
     /// Words in fine print.
     pub(crate) fine: String,
+    /// Words after that.
+    pub(crate) last: String,
 }
 
 /// SVG without the element around it.
@@ -135,6 +137,7 @@ impl Cell {
             plot: None,
             words,
             fine,
+            last: String::new(),
         }
     }
 }
@@ -171,7 +174,13 @@ impl<'a> Pen<'a> {
         let (from, to) = (self.scale.at(low), self.scale.at(high));
         self.out.element(
             "line",
-            &[("class", &class), ("x1", &from), ("x2", &to), ("y1", &y), ("y2", &y)],
+            &[
+                ("class", &class),
+                ("x1", &from),
+                ("x2", &to),
+                ("y1", &y),
+                ("y2", &y),
+            ],
         );
     }
 
@@ -187,11 +196,20 @@ impl<'a> Pen<'a> {
 
     /// A bar from the bottom, whose label is shown where it is pointed at.
     fn bar(&mut self, [left, width]: [f64; 2], height: f64, class: &str, label: &str) {
-        let (x, y) = (format!("{left:.3}%"), format!("{:.1}", self.height - height));
+        let (x, y) = (
+            format!("{left:.3}%"),
+            format!("{:.1}", self.height - height),
+        );
         let (width, height) = (format!("{width:.3}%"), format!("{height:.1}"));
         self.out.open(
             "rect",
-            &[("class", &class), ("x", &x), ("y", &y), ("width", &width), ("height", &height)],
+            &[
+                ("class", &class),
+                ("x", &x),
+                ("y", &y),
+                ("width", &width),
+                ("height", &height),
+            ],
         );
         self.out.around("title", &[], label).close("rect");
     }
@@ -233,18 +251,30 @@ pub(crate) fn shapes<'a>(grids: impl IntoIterator<Item = &'a Grid>) -> String {
     out.element("circle", &[("id", &"m0"), ("r", &"4.6")]);
     out.element(
         "rect",
-        &[("id", &"m1"), ("x", &"-4"), ("y", &"-4"), ("width", &"8"), ("height", &"8")],
+        &[
+            ("id", &"m1"),
+            ("x", &"-4"),
+            ("y", &"-4"),
+            ("width", &"8"),
+            ("height", &"8"),
+        ],
     );
     let paths = [
         ("m2", "M0-5.6L5.6 0L0 5.6L-5.6 0z"),
         ("m3", "M0-5.4L5.4 4.2H-5.4z"),
         ("m4", "M0 5.4L5.4-4.2H-5.4z"),
-        ("m5", "M-1.7-5h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z"),
+        (
+            "m5",
+            "M-1.7-5h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z",
+        ),
     ];
     for (id, path) in paths {
         out.element("path", &[("id", &id), ("d", &path)]);
     }
-    let grids: BTreeMap<&String, &String> = grids.into_iter().map(|grid| (&grid.name, &grid.lines)).collect();
+    let grids: BTreeMap<&String, &String> = grids
+        .into_iter()
+        .map(|grid| (&grid.name, &grid.lines))
+        .collect();
     for (name, lines) in grids.into_iter().filter(|(_, lines)| !lines.is_empty()) {
         out.open("g", &[("id", name)]).append(lines).close("g");
     }

@@ -11,14 +11,19 @@ pub(super) fn profile(figure: &Radar, cast: &Cast) -> Option<Chart> {
         .iter()
         .filter_map(|(name, values)| Some((cast.get(name)?, values)))
         .collect();
-    if !series.iter().any(|(_, values)| values.iter().any(|value| value.is_finite())) {
+    if !series
+        .iter()
+        .any(|(_, values)| values.iter().any(|value| value.is_finite()))
+    {
         return None;
     }
     let scale = Scale::probability();
     let blocks = figure.spokes.iter().enumerate().map(|(spoke, name)| {
         let found: Vec<_> = series
             .iter()
-            .filter_map(|(member, values)| Some((*member, *values.get(spoke).filter(|v| v.is_finite())?)))
+            .filter_map(|(member, values)| {
+                Some((*member, *values.get(spoke).filter(|v| v.is_finite())?))
+            })
             .collect();
         let mut pen = Pen::new(&scale, LINE);
         let ends = found.iter().map(|(_, value)| *value);
@@ -35,7 +40,7 @@ pub(super) fn profile(figure: &Radar, cast: &Cast) -> Option<Chart> {
         }
         let spoken: Vec<String> = found
             .iter()
-            .map(|(member, value)| format!("{} {}", member.name, fixed(*value, 3)))
+            .map(|(member, value)| format!("{} {}", member.short, fixed(*value, 3)))
             .collect();
         Block {
             label: name.clone(),

@@ -27,7 +27,11 @@ pub(crate) struct Grid {
 impl Scale {
     /// From 0 to what is possible at most, which is named itself.
     pub(crate) fn up_to(largest: f64) -> Self {
-        let largest = if largest > 0.0 && largest.is_finite() { largest } else { 1.0 };
+        let largest = if largest > 0.0 && largest.is_finite() {
+            largest
+        } else {
+            1.0
+        };
         let step = step(largest);
         let ticks = (0..=20)
             .map(|number| f64::from(number) * step)
@@ -46,7 +50,11 @@ impl Scale {
 
     /// Around 0, as far to the left as to the right.
     pub(crate) fn around_zero(farthest: f64) -> Self {
-        let farthest = if farthest > 0.0 && farthest.is_finite() { farthest } else { 1.0 };
+        let farthest = if farthest > 0.0 && farthest.is_finite() {
+            farthest
+        } else {
+            1.0
+        };
         // Two steps to each side are as many as have room for their numbers.
         let step = step(farthest * 2.5);
         let last = (farthest / step).ceil().clamp(1.0, 10.0);
@@ -136,17 +144,29 @@ impl Scale {
             );
         }
         let lines = out.finish();
-        let digest = lines.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
-            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Grid { name: format!("g{:x}", digest >> 40), lines }
+        let digest = lines
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+                (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        Grid {
+            name: format!("g{:x}", digest >> 40),
+            lines,
+        }
     }
 
     /// The lines of the grid with their classes.
     fn lines(&self) -> impl Iterator<Item = (f64, &'static str)> {
         let ticks = self.ticks.iter().map(|tick| {
             let near = |landmark: &f64| (landmark - tick).abs() < self.step / 1e6;
-            (*tick, if self.landmarks.iter().any(near) { "landmark" } else { "grid" })
+            (
+                *tick,
+                if self.landmarks.iter().any(near) {
+                    "landmark"
+                } else {
+                    "grid"
+                },
+            )
         });
         ticks.filter(|_| !self.hidden)
     }
@@ -157,9 +177,24 @@ impl Scale {
         let digits = digits_of(self.step);
         let last = self.ticks.len().saturating_sub(1);
         for (number, tick) in self.ticks.iter().enumerate() {
-            // The end of what is possible has digits of its own.
-            let digits = if self.landmarks.contains(tick) && number == last { 4 } else { digits };
-            let text = if self.signed { signed(*tick, digits) } else { fixed(*tick, digits) };
+            // Around 0, numbers with signs have room at the ends and in the middle.
+            if self.signed && number > 0 && number < last && tick.abs() > self.step / 2.0 {
+                continue;
+            }
+            let text = if self.signed {
+                signed(*tick, digits)
+            } else {
+                fixed(*tick, digits)
+            };
+            let text = if tick.abs() < self.step / 2.0 {
+                "0".to_owned()
+            } else if self.landmarks.contains(tick) && number == last {
+                // The end of what is possible has digits of its own.
+                let text = fixed(*tick, 4);
+                text.trim_end_matches('0').trim_end_matches('.').to_owned()
+            } else {
+                text
+            };
             let anchor = match number {
                 0 => "start",
                 n if n == last => "end",
@@ -168,20 +203,16 @@ impl Scale {
             let x = self.at(*tick);
             out.around(
                 "text",
-                &[("class", &"tick"), ("x", &x), ("y", &12), ("text-anchor", &anchor)],
-                trimmed(&text),
+                &[
+                    ("class", &"tick"),
+                    ("x", &x),
+                    ("y", &12),
+                    ("text-anchor", &anchor),
+                ],
+                &text,
             );
         }
         out.finish()
-    }
-}
-
-/// Without zeros at the end that say nothing.
-fn trimmed(text: &str) -> &str {
-    if text.contains('.') && text.len() > 5 {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        text
     }
 }
 
@@ -242,7 +273,11 @@ mod tests {
     #[test]
     fn steps_are_round() {
         for (range, expected) in [(0.3, 0.05), (1.0, 0.2), (0.011, 0.002), (40.0, 10.0)] {
-            assert!((step(range) - expected).abs() < 1e-12, "{range} {}", step(range));
+            assert!(
+                (step(range) - expected).abs() < 1e-12,
+                "{range} {}",
+                step(range)
+            );
         }
         assert_eq!([0.25, 0.1, 5.0, 0.002].map(digits_of), [2, 1, 0, 3]);
     }
@@ -250,17 +285,27 @@ mod tests {
     #[test]
     fn an_axis_names_its_end_and_its_landmark() {
         let axis = Scale::up_to(0.4645).axis();
-        assert!(axis.contains(">0.4645<") && axis.contains(">0.4<") && !axis.contains(">0.5<"), "{axis}");
+        assert!(
+            axis.contains(">0.4645<") && axis.contains(">0.3<") && !axis.contains(">0.5<"),
+            "{axis}"
+        );
         let around = Scale::around_zero(0.107);
         assert_eq!(around.at(0.0), "50.00%");
-        assert!(around.lines().any(|(value, class)| value.abs() < 1e-9 && class == "landmark"));
+        assert!(
+            around
+                .lines()
+                .any(|(value, class)| value.abs() < 1e-9 && class == "landmark")
+        );
         assert!(around.axis().contains("−0.1") && around.axis().contains("+0.1"));
     }
 
     #[test]
     fn signs_are_those_of_what_is_shown() {
         assert_eq!(fixed(-0.0001, 3), "0.000");
-        assert_eq!((signed(0.02, 3), signed(-0.02, 3)), ("+0.020".into(), "−0.020".into()));
+        assert_eq!(
+            (signed(0.02, 3), signed(-0.02, 3)),
+            ("+0.020".into(), "−0.020".into())
+        );
         assert_eq!(signed(0.0, 2), "0.00");
     }
 }

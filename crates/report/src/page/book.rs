@@ -37,14 +37,20 @@ pub(super) struct Packed {
 }
 
 /// Packs what there is; nothing where there are neither topics nor answers.
-pub(super) fn pack(topics: Option<&Topics>, book: Option<&AnswerBook>, cast: &Cast) -> Option<Packed> {
+pub(super) fn pack(
+    topics: Option<&Topics>,
+    book: Option<&AnswerBook>,
+    cast: &Cast,
+) -> Option<Packed> {
     let topics = topics?;
     let names = match book {
         Some(book) => &book.checkpoints,
         None => &topics.checkpoints,
     };
     let members = cast.all(names);
-    let of_topics = names.iter().map(|name| topics.checkpoints.iter().position(|other| other == name));
+    let of_topics = names
+        .iter()
+        .map(|name| topics.checkpoints.iter().position(|other| other == name));
     let of_topics: Vec<Option<usize>> = of_topics.collect();
     let words = json!({
         "checkpoints": members,
@@ -65,7 +71,11 @@ pub(super) fn pack(topics: Option<&Topics>, book: Option<&AnswerBook>, cast: &Ca
 
 /// Ten-thousandths, which is more than is shown.
 fn whole(value: f64) -> Value {
-    if value.is_finite() { json!((value * 1e4).round()) } else { Value::Null }
+    if value.is_finite() {
+        json!((value * 1e4).round())
+    } else {
+        Value::Null
+    }
 }
 
 /// Value and ends of the interval; nothing where nothing was measured.
@@ -82,12 +92,25 @@ fn triple(estimate: Option<&Estimate>) -> Value {
 fn topic_columns(topics: &Topics, of_topics: &[Option<usize>]) -> Value {
     let rows = topics.rows.iter().map(|topic| {
         let pick = |list: &[Option<Estimate>]| -> Vec<Value> {
-            let at = of_topics.iter().map(|at| at.and_then(|at| list.get(at)?.as_ref()));
+            let at = of_topics
+                .iter()
+                .map(|at| at.and_then(|at| list.get(at)?.as_ref()));
             at.map(triple).collect()
         };
-        let support = of_topics.iter().map(|at| at.and_then(|at| *topic.support.get(at)?));
-        let support: Vec<Value> = support.map(|value| value.map_or(Value::Null, whole)).collect();
-        json!([topic.name, topic.facets, topic.questions, pick(&topic.levels), pick(&topic.differences), support])
+        let support = of_topics
+            .iter()
+            .map(|at| at.and_then(|at| *topic.support.get(at)?));
+        let support: Vec<Value> = support
+            .map(|value| value.map_or(Value::Null, whole))
+            .collect();
+        json!([
+            topic.name,
+            topic.facets,
+            topic.questions,
+            pick(&topic.levels),
+            pick(&topic.differences),
+            support
+        ])
     });
     json!({ "facets": topics.facets, "rows": rows.collect::<Vec<_>>() })
 }
@@ -96,7 +119,9 @@ fn topic_columns(topics: &Topics, of_topics: &[Option<usize>]) -> Value {
 fn steps(numbers: impl Iterator<Item = Option<usize>>) -> Vec<Value> {
     let mut before = 0;
     let steps = numbers.map(|number| {
-        let Some(number) = number else { return Value::Null };
+        let Some(number) = number else {
+            return Value::Null;
+        };
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         let step = number - before;
         before = number;
@@ -108,13 +133,20 @@ fn steps(numbers: impl Iterator<Item = Option<usize>>) -> Vec<Value> {
 fn words_of(book: &AnswerBook) -> Value {
     let mut offers: Vec<&Vec<(String, String)>> = Vec::new();
     let offer = book.questions.iter().map(|question| {
-        offers.iter().position(|known| **known == question.options).unwrap_or_else(|| {
-            offers.push(&question.options);
-            offers.len() - 1
-        })
+        offers
+            .iter()
+            .position(|known| **known == question.options)
+            .unwrap_or_else(|| {
+                offers.push(&question.options);
+                offers.len() - 1
+            })
     });
     let offer: Vec<usize> = offer.collect();
-    let texts: Vec<&str> = book.questions.iter().map(|question| question.text.as_str()).collect();
+    let texts: Vec<&str> = book
+        .questions
+        .iter()
+        .map(|question| question.text.as_str())
+        .collect();
     let columns = book.readings.iter().map(|reading| {
         let kind = match reading.kind {
             BookKind::Letters => "letters",
@@ -126,8 +158,16 @@ fn words_of(book: &AnswerBook) -> Value {
         json!([reading.checkpoint, kind, reading.values.len()])
     });
     let passages = book.passages.iter().map(|passage| {
-        let raters = passage.raters.iter().map(|(name, value)| json!([name, byte_of(*value)]));
-        json!([passage.question, passage.checkpoint, passage.text, raters.collect::<Vec<_>>()])
+        let raters = passage
+            .raters
+            .iter()
+            .map(|(name, value)| json!([name, byte_of(*value)]));
+        json!([
+            passage.question,
+            passage.checkpoint,
+            passage.text,
+            raters.collect::<Vec<_>>()
+        ])
     });
     // Where the original stands, counted back from the question.
     let back = book.questions.iter().enumerate().map(|(at, question)| {
@@ -151,13 +191,19 @@ mod tests {
 
     #[test]
     fn a_probability_is_a_byte_and_nothing_is_the_last() {
-        assert_eq!([0.0, 1.0, 0.5, 2.0, f32::NAN].map(byte_of), [0, 254, 127, 254, 255]);
+        assert_eq!(
+            [0.0, 1.0, 0.5, 2.0, f32::NAN].map(byte_of),
+            [0, 254, 127, 254, 255]
+        );
     }
 
     #[test]
     fn what_is_packed_can_be_inflated() {
         let bytes = STANDARD.decode(packed(b"hello")).unwrap();
-        assert_eq!(miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap(), b"hello");
+        assert_eq!(
+            miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap(),
+            b"hello"
+        );
     }
 
     #[test]

@@ -122,6 +122,3 @@ impl<'a> Shown<'a> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,7 +10,7 @@
       if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
       else if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value);
     }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
     return element;
   };
   const h = (name, attributes, ...children) => fill(document.createElement(name), attributes, children);
@@ -139,11 +139,11 @@
     ];
     for (const a of at) {
       const key = measurable(a) ? (topic) => topic.levels[a] && topic.levels[a][0] : null;
-      out.push({ head: name(a), label: who[a].name, key, number: true, cell: (topic) => level(topic, a), faded: !measurable(a) });
+      out.push({ head: name(a), key, number: true, cell: (topic) => level(topic, a), faded: !measurable(a) });
     }
     for (const a of compared) {
       out.push({
-        head: [inline(a), 'difference'], label: `difference of ${who[a].name}`, number: true, cell: (topic) => difference(topic.differences[a]),
+        head: [inline(a), 'difference', h('span', { class: 'unseen' }, ` of ${visible(who[a].name)}`)], number: true, cell: (topic) => difference(topic.differences[a]),
         key: (topic) => topic.differences[a] && Math.abs(topic.differences[a][0]), lead: true,
       });
     }
@@ -177,7 +177,7 @@
   let columns;
   const heads = () => h('thead', null, h('tr', null, columns.map((column) => {
     const sorted = order.column === column ? (order.down ? 'descending' : 'ascending') : null;
-    const button = column.key && h('button', { type: 'button', 'aria-label': `sort by ${column.label || column.head}`, onclick: () => sortBy(column) }, column.head);
+    const button = column.key && h('button', { type: 'button', title: 'sort', onclick: () => sortBy(column) }, column.head);
     return h('th', {
       scope: 'col', 'aria-sort': sorted, class: `${column.number ? 'number' : ''}${column.strip ? 'strip' : ''}${column.faded ? ' faded' : ''}`,
     }, button || column.head, column.strip ? axis() : null);

@@ -98,12 +98,19 @@ pub(super) fn sections(exhibits: &[Exhibit], cast: &Cast) -> Vec<Section> {
                 let part = topics_part(topics, cast).map(|value| Part::Topics { value });
                 (Some(&topics.title), part)
             }
-            Exhibit::Forest(_) | Exhibit::Strip(_) | Exhibit::Radar(_) => (None, shown_chart(exhibit, cast)),
+            Exhibit::Forest(_) | Exhibit::Strip(_) | Exhibit::Radar(_) => {
+                (None, shown_chart(exhibit, cast))
+            }
         };
         let Some(part) = part else { continue };
         let begins = own_title.filter(|_| {
             // A heading just before it is title enough.
-            out.last().is_none_or(|section| section.parts.iter().any(|part| !matches!(part, Part::Lead { .. })))
+            out.last().is_none_or(|section| {
+                section
+                    .parts
+                    .iter()
+                    .any(|part| !matches!(part, Part::Lead { .. }))
+            })
         });
         if let Some(title) = begins {
             out.push(section(title));
@@ -126,7 +133,12 @@ pub(super) fn sections(exhibits: &[Exhibit], cast: &Cast) -> Vec<Section> {
 pub(super) fn grids(sections: &[Section]) -> impl Iterator<Item = &Grid> {
     let parts = sections.iter().flat_map(|section| &section.parts);
     parts.flat_map(|part| match part {
-        Part::Chart { value } => value.chart.columns.iter().map(|column| &column.grid).collect(),
+        Part::Chart { value } => value
+            .chart
+            .columns
+            .iter()
+            .map(|column| &column.grid)
+            .collect(),
         Part::Topics { value } => vec![value.grid()],
         _ => Vec::new(),
     })
@@ -145,9 +157,16 @@ impl Section {
     /// and profiles that follow each other stand side by side.
     fn settle(&mut self) {
         let figures = self.parts.iter().any(|part| {
-            matches!(part, Part::Chart { .. } | Part::Heat { .. } | Part::Checks { .. } | Part::Topics { .. })
+            matches!(
+                part,
+                Part::Chart { .. } | Part::Heat { .. } | Part::Checks { .. } | Part::Topics { .. }
+            )
         });
-        let small = self.parts.iter().filter(|part| matches!(part, Part::Chart { value } if value.small)).count();
+        let small = self
+            .parts
+            .iter()
+            .filter(|part| matches!(part, Part::Chart { value } if value.small))
+            .count();
         for part in &mut self.parts {
             match part {
                 Part::Table { value } => value.open = !figures && value.rows.len() <= OPEN,
@@ -171,7 +190,10 @@ fn lines(text: &str) -> Option<String> {
 fn shown_chart(exhibit: &Exhibit, cast: &Cast) -> Option<Part> {
     let chart = chart(exhibit, cast)?;
     // Categories and profiles have their axis below; others above, where reading begins.
-    let below = chart.columns.iter().any(|column| column.title.is_empty() && column.axis.is_some());
+    let below = chart
+        .columns
+        .iter()
+        .any(|column| column.title.is_empty() && column.axis.is_some());
     let value = ShownChart {
         small: matches!(exhibit, Exhibit::Radar(_)),
         axis_above: !below,
@@ -186,14 +208,22 @@ fn shown_table(table: &Table) -> Option<ShownTable> {
         return None;
     }
     let is_number = |cell: &String| {
-        cell.is_empty() || cell == "–" || cell.trim_start_matches(['+', '-', '−', '<', '≤', ' ', '.']).starts_with(|c: char| c.is_ascii_digit())
+        cell.is_empty()
+            || cell == "–"
+            || cell
+                .trim_start_matches(['+', '-', '−', '<', '≤', ' ', '.'])
+                .starts_with(|c: char| c.is_ascii_digit())
     };
     let numeric = (0..table.header.len()).map(|at| {
         let cells = table.rows.iter().filter_map(|row| row.get(at));
         at > 0 && cells.clone().all(is_number) && cells.clone().any(|cell| !cell.is_empty())
     });
     Some(ShownTable {
-        title: table.title.as_deref().map_or("Table", |title| title.trim_end_matches(':')).to_owned(),
+        title: table
+            .title
+            .as_deref()
+            .map_or("Table", |title| title.trim_end_matches(':'))
+            .to_owned(),
         numeric: numeric.collect(),
         header: table.header.clone(),
         rows: table.rows.clone(),
@@ -211,7 +241,15 @@ fn shown_checks(checks: &Checks, cast: &Cast) -> Option<Part> {
         cells: check
             .cells
             .iter()
-            .map(|cell| cell.as_ref().map(|(mark, text)| Marked { mark: mark_name(*mark), text }.into()))
+            .map(|cell| {
+                cell.as_ref().map(|(mark, text)| {
+                    Marked {
+                        mark: mark_name(*mark),
+                        text,
+                    }
+                    .into()
+                })
+            })
             .collect(),
     });
     let value = ShownChecks {

@@ -56,7 +56,9 @@ struct DifferenceCell {
 }
 
 fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
-    list.get(at)?.as_ref().filter(|estimate| estimate.is_measured())
+    list.get(at)?
+        .as_ref()
+        .filter(|estimate| estimate.is_measured())
 }
 
 impl TopicsPart {
@@ -72,36 +74,62 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
     if topics.rows.is_empty() || members.len() != topics.checkpoints.len() {
         return None;
     }
-    let measurable: Vec<usize> = (0..members.len()).filter(|at| members[*at].reason.is_none()).collect();
+    let measurable: Vec<usize> = (0..members.len())
+        .filter(|at| members[*at].reason.is_none())
+        .collect();
     let differing: Vec<usize> = if measurable.first() == Some(&0) {
         measurable.iter().copied().filter(|at| *at > 0).collect()
     } else {
         Vec::new()
     };
-    let compared = if members.len() > BESIDE { Vec::new() } else { differing.clone() };
-    let most = topics.rows.iter().flat_map(|topic| measurable.iter().filter_map(|at| found(&topic.levels, *at)));
+    let compared = if members.len() > BESIDE {
+        Vec::new()
+    } else {
+        differing.clone()
+    };
+    let most = topics
+        .rows
+        .iter()
+        .flat_map(|topic| measurable.iter().filter_map(|at| found(&topic.levels, *at)));
     let most = most.map(|estimate| estimate.value).fold(0.0, f64::max);
     let table = |title: String, key: &dyn Fn(&Topic) -> Option<f64>| {
-        let mut rows: Vec<(f64, &Topic)> = topics.rows.iter().filter_map(|topic| Some((key(topic)?, topic))).collect();
+        let mut rows: Vec<(f64, &Topic)> = topics
+            .rows
+            .iter()
+            .filter_map(|topic| Some((key(topic)?, topic)))
+            .collect();
         rows.sort_by(|a, b| b.0.total_cmp(&a.0));
         TopicTable {
             title,
             heads: members.iter().map(|member| (*member).clone()).collect(),
             differences: compared.iter().map(|at| members[*at].clone()).collect(),
-            rows: rows.iter().take(ROWS).map(|(_, topic)| row(topic, &members, &compared, most)).collect(),
+            rows: rows
+                .iter()
+                .take(ROWS)
+                .map(|(_, topic)| row(topic, &members, &compared, most))
+                .collect(),
         }
     };
     let mut tables = Vec::new();
     if !differing.is_empty() {
         let key = |topic: &Topic| {
-            let values = differing.iter().filter_map(|at| found(&topic.differences, *at));
+            let values = differing
+                .iter()
+                .filter_map(|at| found(&topic.differences, *at));
             values.map(|estimate| estimate.value.abs()).reduce(f64::max)
         };
         tables.push(table("Largest differences".to_owned(), &key));
     }
     if let Some(last) = measurable.last() {
         let key = |topic: &Topic| found(&topic.levels, *last).map(|estimate| estimate.value);
-        tables.push(table(format!("Largest {} of {}", topics.measure.label(), members[*last].short), &key));
+        tables.push(table(
+            format!(
+                "Largest {} of {}",
+                topics.measure.label(),
+                members[*last].short
+            ),
+            &key,
+        ));
     }
     tables.retain(|table| !table.rows.is_empty());
     Some(TopicsPart {
@@ -120,21 +148,33 @@ fn row(topic: &Topic, members: &[&Member], compared: &[usize], most: f64) -> Top
         let faded = member.reason.is_some();
         LevelCell {
             text: level.map_or_else(|| "–".to_owned(), |level| fixed(level.value, 3)),
-            strength: level.filter(|_| most > 0.0 && !faded).map_or(0.0, |level| (level.value / most).clamp(0.0, 1.0)),
+            strength: level
+                .filter(|_| most > 0.0 && !faded)
+                .map_or(0.0, |level| (level.value / most).clamp(0.0, 1.0)),
             faded,
         }
     });
-    let differences = compared.iter().map(|at| match found(&topic.differences, *at) {
-        Some(difference) => {
-            let [low, high] = difference.ends();
-            DifferenceCell {
-                words: signed(difference.value, 3),
-                fine: format!("[{}, {}]", signed(low, 3), signed(high, 3)),
+    let differences = compared
+        .iter()
+        .map(|at| match found(&topic.differences, *at) {
+            Some(difference) => {
+                let [low, high] = difference.ends();
+                DifferenceCell {
+                    words: signed(difference.value, 3),
+                    fine: format!("[{}, {}]", signed(low, 3), signed(high, 3)),
+                }
             }
-        }
-        None => DifferenceCell { words: "–".to_owned(), fine: String::new() },
-    });
-    let facets: Vec<&str> = topic.facets.iter().map(String::as_str).filter(|facet| !facet.is_empty()).collect();
+            None => DifferenceCell {
+                words: "–".to_owned(),
+                fine: String::new(),
+            },
+        });
+    let facets: Vec<&str> = topic
+        .facets
+        .iter()
+        .map(String::as_str)
+        .filter(|facet| !facet.is_empty())
+        .collect();
     TopicRow {
         name: topic.name.clone(),
         facets: facets.join(" · "),
@@ -150,10 +190,15 @@ fn support(topic: &Topic, members: &[&Member]) -> Plot {
     let mut pen = Pen::new(&scale, 20.0);
     let mut spoken = Vec::new();
     for (at, member) in members.iter().enumerate() {
-        let value = topic.support.get(at).copied().flatten().filter(|value| value.is_finite());
+        let value = topic
+            .support
+            .get(at)
+            .copied()
+            .flatten()
+            .filter(|value| value.is_finite());
         if let Some(value) = value {
             pen.dot(member, value);
-            spoken.push(format!("{} {}", member.name, fixed(value, 2)));
+            spoken.push(format!("{} {}", member.short, fixed(value, 2)));
         }
     }
     pen.finish(format!("support: {}", spoken.join(", ")))

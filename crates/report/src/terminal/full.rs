@@ -13,22 +13,47 @@ pub(super) const BESIDE: usize = 4;
 
 /// An estimate of a list, where there was something to measure.
 pub(super) fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
-    list.get(at)?.as_ref().filter(|estimate| estimate.is_measured())
+    list.get(at)?
+        .as_ref()
+        .filter(|estimate| estimate.is_measured())
 }
 
 /// `0.126` and `[0.119, 0.133]`, with signs where they are differences.
 pub(super) fn with_ends(estimate: &Estimate, signs: bool) -> String {
     let write = |value: f64| number(value, signs);
     match &estimate.interval {
-        Some(ends) => format!("{} [{}, {}]", write(estimate.value), write(ends.low), write(ends.high)),
+        Some(ends) => format!(
+            "{} [{}, {}]",
+            write(estimate.value),
+            write(ends.low),
+            write(ends.high)
+        ),
         None => write(estimate.value),
     }
 }
 
+/// ` [95 %]`, or whatever level the intervals have; nothing where there are none.
+pub(super) fn level_of(levels: &Levels) -> String {
+    let all = levels.rows.iter().flat_map(|row| &row.levels).flatten();
+    let level = all
+        .filter_map(|estimate| estimate.interval.as_ref())
+        .map(|interval| interval.level)
+        .next();
+    level.map_or_else(String::new, |level| format!(" [{:.0} %]", 100.0 * level))
+}
+
 /// A number of three digits; what rounds to 0 has no sign.
 pub(super) fn number(value: f64, signs: bool) -> String {
-    let text = if signs { format!("{value:+.3}") } else { format!("{value:.3}") };
-    if text.trim_start_matches(['+', '-']) == "0.000" { "0.000".to_owned() } else { text }
+    let text = if signs {
+        format!("{value:+.3}")
+    } else {
+        format!("{value:.3}")
+    };
+    if text.trim_start_matches(['+', '-']) == "0.000" {
+        "0.000".to_owned()
+    } else {
+        text
+    }
 }
 
 /// Sentences and warnings.
@@ -38,12 +63,18 @@ pub(super) fn summary(summary: &Summary, cast: &Cast, width: Option<usize>) -> S
         out.push_str(&wrapped(&visible(line), width));
     }
     for (mark, text) in &summary.warnings {
-        out.push_str(&wrapped(&format!("{} {}", sign_of(*mark), visible(text)), width));
+        out.push_str(&wrapped(
+            &format!("{} {}", sign_of(*mark), visible(text)),
+            width,
+        ));
     }
     for (name, verdict) in &summary.checkpoints {
         if let Some(reason) = verdict.reason() {
             let name = cast.get(name).map_or(name.as_str(), |member| &member.name);
-            out.push_str(&wrapped(&format!("{}: not measurable: {}", visible(name), visible(reason)), width));
+            out.push_str(&wrapped(
+                &format!("{}: not measurable: {}", visible(name), visible(reason)),
+                width,
+            ));
         }
     }
     out
@@ -58,8 +89,13 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
     };
     let shuffled = any(&|row, at| found(&levels.rows[row].of_shuffled, at).is_some());
     let thin = any(&|row, at| found(&levels.rows[row].thin, at).is_some());
-    let differs = !fades(first) && any(&|row, at| found(&levels.rows[row].differences, at).is_some());
-    let mut header = vec![String::new(), "checkpoint".to_owned(), format!("{} [95 %]", levels.measure.label())];
+    let differs =
+        !fades(first) && any(&|row, at| found(&levels.rows[row].differences, at).is_some());
+    let mut header = vec![
+        String::new(),
+        "checkpoint".to_owned(),
+        format!("{}{}", levels.measure.label(), level_of(levels)),
+    ];
     if thin {
         header.push("other interval".to_owned());
     }
@@ -67,7 +103,7 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
         header.push("of shuffled".to_owned());
     }
     if differs {
-        header.push("difference [95 %]".to_owned());
+        header.push(format!("difference{}", level_of(levels)));
         header.push(String::new());
     }
     let mut rows = Vec::new();
@@ -84,11 +120,15 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
             let mut cells = vec![label, name.clone(), text(found(&row.levels, at), false)];
             if thin {
                 let ends = found(&row.thin, at).map(Estimate::ends);
-                cells.push(ends.map_or_else(String::new, |[low, high]| format!("[{low:.3}, {high:.3}]")));
+                cells.push(
+                    ends.map_or_else(String::new, |[low, high]| format!("[{low:.3}, {high:.3}]")),
+                );
             }
             if shuffled {
                 let ratio = found(&row.of_shuffled, at);
-                cells.push(ratio.map_or_else(String::new, |ratio| format!("{:.0} %", 100.0 * ratio.value)));
+                cells.push(
+                    ratio.map_or_else(String::new, |ratio| format!("{:.0} %", 100.0 * ratio.value)),
+                );
             }
             if differs && fades(name) {
                 cells.extend(["not measurable".to_owned(), String::new()]);
@@ -98,12 +138,20 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
             }
             rows.push(cells);
         }
-        let published: Vec<String> = row.published.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
+        let published: Vec<String> = row
+            .published
+            .iter()
+            .map(|(name, value)| format!("{name} {value:.3}"))
+            .collect();
         if levels.checkpoints.len() == 1 {
             rows.push(vec![row.groups.clone()]);
         }
         if !published.is_empty() {
-            rows.push(vec![String::new(), "published".to_owned(), published.join(", ")]);
+            rows.push(vec![
+                String::new(),
+                "published".to_owned(),
+                published.join(", "),
+            ]);
         }
     }
     let table = Table {
@@ -122,9 +170,17 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
 pub(super) fn checks(checks: &Checks, cast: &Cast, width: Option<usize>) -> String {
     let cell = |row: usize, at: usize| {
         let cell = checks.rows[row].cells.get(at).and_then(Option::as_ref);
-        cell.map_or_else(String::new, |(mark, text)| format!("{} {text}", sign_of(*mark)))
+        cell.map_or_else(String::new, |(mark, text)| {
+            format!("{} {text}", sign_of(*mark))
+        })
     };
-    let name = |name: &String| if cast.is_faded(name) { format!("({name})") } else { name.clone() };
+    let name = |name: &String| {
+        if cast.is_faded(name) {
+            format!("({name})")
+        } else {
+            name.clone()
+        }
+    };
     let (rows, columns) = (checks.rows.len(), checks.checkpoints.len());
     let table = if columns > BESIDE {
         let header = checks.rows.iter().map(|check| check.name.clone());
@@ -134,7 +190,9 @@ pub(super) fn checks(checks: &Checks, cast: &Cast, width: Option<usize>) -> Stri
             rows: (0..columns)
                 .map(|at| {
                     let cells = (0..rows).map(|row| cell(row, at));
-                    std::iter::once(name(&checks.checkpoints[at])).chain(cells).collect()
+                    std::iter::once(name(&checks.checkpoints[at]))
+                        .chain(cells)
+                        .collect()
                 })
                 .collect(),
         }
@@ -146,17 +204,26 @@ pub(super) fn checks(checks: &Checks, cast: &Cast, width: Option<usize>) -> Stri
             rows: (0..rows)
                 .map(|row| {
                     let cells = (0..columns).map(|at| cell(row, at));
-                    std::iter::once(checks.rows[row].name.clone()).chain(cells).collect()
+                    std::iter::once(checks.rows[row].name.clone())
+                        .chain(cells)
+                        .collect()
                 })
                 .collect(),
         }
     };
     let mut out = grid::text(&table, width);
-    let help: Vec<&concord_findings::Check> = checks.rows.iter().filter(|check| !check.help.is_empty()).collect();
+    let help: Vec<&concord_findings::Check> = checks
+        .rows
+        .iter()
+        .filter(|check| !check.help.is_empty())
+        .collect();
     if !out.is_empty() && !help.is_empty() {
         out.push('\n');
         for check in help {
-            out.push_str(&wrapped(&visible(&format!("{}: {}", check.name, check.help)), width));
+            out.push_str(&wrapped(
+                &visible(&format!("{}: {}", check.name, check.help)),
+                width,
+            ));
         }
     }
     out
@@ -166,11 +233,16 @@ pub(super) fn checks(checks: &Checks, cast: &Cast, width: Option<usize>) -> Stri
 pub(super) fn topics(topics: &Topics, cast: &Cast, width: Option<usize>) -> String {
     let names = &topics.checkpoints;
     let compared: Vec<usize> = if names.first().is_some_and(|first| !cast.is_faded(first)) {
-        (1..names.len()).filter(|at| !cast.is_faded(&names[*at])).collect()
+        (1..names.len())
+            .filter(|at| !cast.is_faded(&names[*at]))
+            .collect()
     } else {
         Vec::new()
     };
-    let short = |at: usize| cast.get(&names[at]).map_or_else(|| names[at].clone(), |member| member.short.clone());
+    let short = |at: usize| {
+        cast.get(&names[at])
+            .map_or_else(|| names[at].clone(), |member| member.short.clone())
+    };
     let mut header = vec!["topic".to_owned()];
     header.extend(topics.facets.iter().map(|facet| (*facet).to_owned()));
     header.push("questions".to_owned());
@@ -181,9 +253,13 @@ pub(super) fn topics(topics: &Topics, cast: &Cast, width: Option<usize>) -> Stri
         let mut cells = vec![topic.name.clone()];
         cells.extend(topic.facets.iter().cloned());
         cells.push(topic.questions.to_string());
-        let level = |at| found(&topic.levels, at).map_or_else(String::new, |level| number(level.value, false));
+        let level = |at| {
+            found(&topic.levels, at).map_or_else(String::new, |level| number(level.value, false))
+        };
         cells.extend((0..names.len()).map(level));
-        let difference = |at: &usize| found(&topic.differences, *at).map_or_else(String::new, |found| with_ends(found, true));
+        let difference = |at: &usize| {
+            found(&topic.differences, *at).map_or_else(String::new, |found| with_ends(found, true))
+        };
         cells.extend(compared.iter().map(difference));
         let support = |at: usize| {
             let value = topic.support.get(at).copied().flatten();

@@ -18,7 +18,11 @@ pub(super) fn text(table: &Table, width: Option<usize>) -> String {
         return out;
     }
     if let Some(title) = &table.title {
-        let end = if title.ends_with([':', ')']) { "" } else { ":" };
+        let end = if title.ends_with([':', ')', '?']) {
+            ""
+        } else {
+            ":"
+        };
         let _ = writeln!(out, "{}", wrapped(&format!("{title}{end}"), width));
     }
     let columns = columns(table);
@@ -40,7 +44,13 @@ struct Column {
 }
 
 fn columns(table: &Table) -> Vec<Column> {
-    let count = table.rows.iter().map(Vec::len).chain([table.header.len()]).max().unwrap_or(0);
+    let count = table
+        .rows
+        .iter()
+        .map(Vec::len)
+        .chain([table.header.len()])
+        .max()
+        .unwrap_or(0);
     let all = std::iter::once(&table.header).chain(&table.rows);
     let rows: Vec<&Vec<String>> = all.collect();
     (0..count)
@@ -52,12 +62,22 @@ fn columns(table: &Table) -> Vec<Column> {
                     visible(text).split('\n').map(str::to_owned).collect()
                 })
                 .collect();
-            let natural = cells.iter().flatten().map(|line| width_of(line)).max().unwrap_or(0);
-            let least = cells.iter().enumerate().flat_map(|(row, lines)| {
-                lines.iter().map(move |line| least_of(line, row == 0))
-            });
+            let natural = cells
+                .iter()
+                .flatten()
+                .map(|line| width_of(line))
+                .max()
+                .unwrap_or(0);
+            let least = cells
+                .iter()
+                .enumerate()
+                .flat_map(|(row, lines)| lines.iter().map(move |line| least_of(line, row == 0)));
             let least = least.max().unwrap_or(0);
-            Column { cells, natural, least }
+            Column {
+                cells,
+                natural,
+                least,
+            }
         })
         .collect()
 }
@@ -69,8 +89,13 @@ fn least_of(line: &str, is_header: bool) -> usize {
         return whole;
     }
     let words = line.split(' ').map(|word| {
-        let is_number = word.chars().any(|c| c.is_ascii_digit()) && word.chars().all(|c| !c.is_alphabetic());
-        if is_number { width_of(word) } else { width_of(word).min(WORD) }
+        let is_number =
+            word.chars().any(|c| c.is_ascii_digit()) && word.chars().all(|c| !c.is_alphabetic());
+        if is_number {
+            width_of(word)
+        } else {
+            width_of(word).min(WORD)
+        }
     });
     words.max().unwrap_or(0)
 }
@@ -81,7 +106,11 @@ type Part = Vec<(usize, usize)>;
 /// Which columns stand beside each other: all, narrowed where they must be; where that is not enough they go on below, after the first,
 /// which is repeated.
 fn parts(columns: &[Column], width: Option<usize>) -> Vec<Part> {
-    let all: Part = columns.iter().enumerate().map(|(at, column)| (at, column.natural)).collect();
+    let all: Part = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| (at, column.natural))
+        .collect();
     let Some(width) = width else {
         return vec![all];
     };
@@ -94,7 +123,11 @@ fn parts(columns: &[Column], width: Option<usize>) -> Vec<Part> {
         now.push(at);
         if now.len() > 2 && narrowed(columns, now.clone(), width).is_none() {
             now.pop();
-            out.extend(narrowed(columns, std::mem::replace(&mut now, vec![0, at]), width));
+            out.extend(narrowed(
+                columns,
+                std::mem::replace(&mut now, vec![0, at]),
+                width,
+            ));
         }
     }
     // A pair that does not fit is cut by the terminal, which is all that can be done with it.
@@ -107,13 +140,18 @@ fn parts(columns: &[Column], width: Option<usize>) -> Vec<Part> {
 fn narrowed(columns: &[Column], picked: Vec<usize>, width: usize) -> Option<Part> {
     // A blank on both sides of each, of which the last is not written.
     let room = (width + 1).checked_sub(2 * picked.len())?;
-    let mut part: Part = picked.into_iter().map(|at| (at, columns[at].natural)).collect();
+    let mut part: Part = picked
+        .into_iter()
+        .map(|at| (at, columns[at].natural))
+        .collect();
     loop {
         let total: usize = part.iter().map(|(_, width)| width).sum();
         if total <= room {
             return Some(part);
         }
-        let widest = part.iter_mut().filter(|(at, width)| *width > columns[*at].least);
+        let widest = part
+            .iter_mut()
+            .filter(|(at, width)| *width > columns[*at].least);
         let (_, widest) = widest.max_by_key(|(_, width)| *width)?;
         *widest -= 1;
     }
@@ -134,7 +172,11 @@ fn write_part(out: &mut String, columns: &[Column], part: &Part) {
             let mut line = String::new();
             for (cell, (_, width)) in cells.iter().zip(part) {
                 let text = cell.get(depth).map_or("", String::as_str);
-                let _ = write!(line, " {text}{} ", " ".repeat(width.saturating_sub(width_of(text))));
+                let _ = write!(
+                    line,
+                    " {text}{} ",
+                    " ".repeat(width.saturating_sub(width_of(text)))
+                );
             }
             out.push_str(line.trim_end());
             out.push('\n');

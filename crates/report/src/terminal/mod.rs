@@ -7,7 +7,7 @@ mod ink;
 
 use crate::cast::Cast;
 use crate::visible::{visible, width_of};
-use concord_findings::{Exhibit, Matrix, Strip, Table};
+use concord_findings::{Checks, Exhibit, Levels, Matrix, Strip, Table, Topics};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
@@ -29,7 +29,8 @@ fn at_width(exhibits: &[Exhibit], width: Option<usize>) -> String {
     for (number, exhibit) in exhibits.iter().enumerate() {
         let text = match exhibit {
             Exhibit::Heading(title) => {
-                if !exhibits.get(number + 1).is_some_and(follows_a_heading) {
+                let next = exhibits.get(number + 1);
+                if !next.is_some_and(|next| follows_a_heading(next, title)) {
                     continue;
                 }
                 let title = visible(title);
@@ -52,12 +53,15 @@ fn at_width(exhibits: &[Exhibit], width: Option<usize>) -> String {
     shown.join("\n")
 }
 
-/// Whether what stands after a heading is shown at all.
-fn follows_a_heading(exhibit: &Exhibit) -> bool {
-    matches!(
-        exhibit,
-        Exhibit::Lead(_) | Exhibit::Table(_) | Exhibit::Strip(_) | Exhibit::Levels(_) | Exhibit::Checks(_) | Exhibit::Topics(_)
-    )
+/// Whether what stands after a heading is shown at all, and does not say the same itself.
+fn follows_a_heading(exhibit: &Exhibit, heading: &str) -> bool {
+    match exhibit {
+        Exhibit::Lead(_) | Exhibit::Table(_) | Exhibit::Strip(_) => true,
+        Exhibit::Levels(Levels { title, .. })
+        | Exhibit::Checks(Checks { title, .. })
+        | Exhibit::Topics(Topics { title, .. }) => title != heading,
+        _ => false,
+    }
 }
 
 /// Text whose lines are no longer than the terminal is wide, where there is one.
