@@ -234,7 +234,7 @@ for (const [name, scheme] of [['two', 'light'], ['two', 'dark'], ['six', 'light'
   await page.emulateMedia({ media: 'print' });
   const tall = await page.evaluate(() => [...document.querySelectorAll('figure')].filter((figure) =>
     figure.checkVisibility() && getComputedStyle(figure).breakInside === 'avoid' && figure.getBoundingClientRect().height > 980).length);
-  check(`${name}: figures fit on a page with their captions`, name === 'names' || tall === 0, `${tall} do not`);
+  check(`${name}: figures fit on a page with their captions`, tall === 0, `${tall} do not`);
   const paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   check(`${name}: paper is white`, paper === 'rgb(255, 255, 255)', paper);
   await close();

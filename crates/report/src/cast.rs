@@ -56,13 +56,21 @@ impl Cast {
                 Exhibit::Answers(book) => &book.checkpoints,
                 _ => continue,
             };
-            named.iter().for_each(|name| meet(name, None));
+            for name in named {
+                meet(name, None);
+            }
         }
         for exhibit in exhibits {
             match exhibit {
-                Exhibit::Forest(forest) => forest.series.iter().for_each(|name| meet(name, None)),
+                Exhibit::Forest(forest) => {
+                    for name in &forest.series {
+                        meet(name, None);
+                    }
+                }
                 Exhibit::Radar(radar) => {
-                    radar.series.iter().for_each(|(name, _)| meet(name, None));
+                    for (name, _) in &radar.series {
+                        meet(name, None);
+                    }
                 }
                 _ => {}
             }

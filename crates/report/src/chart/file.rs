@@ -6,16 +6,19 @@ use crate::markup::Markup;
 use crate::visible::{shortened, width_of};
 use concord_findings::Exhibit;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// The width of a file's figure.
 const WIDTH: f64 = 980.0;
 /// Of a column of text at 12 pixels, on average.
 const LETTER: f64 = 6.9;
 const EDGE: f64 = 16.0;
-/// The room of labels, of names, and of words beside plots.
-const LABELS: f64 = 210.0;
-const NAMES: f64 = 180.0;
-const WORDS: f64 = 176.0;
+/// The room of labels and of names.
+const LABELS: f64 = 200.0;
+const NAMES: f64 = 190.0;
+/// The least that a plot has, and the room between columns.
+const PLOT: f64 = 240.0;
+const GAP: f64 = 16.0;
 const ROW: f64 = 16.0;
 
 /// The colours of series on white, `s0`, `s1`, …; the page's style sheet has them too.
@@ -100,25 +103,27 @@ fn lines_of(text: &str, width: f64) -> Vec<String> {
 /// A sheet on which a figure is laid out from top to bottom.
 struct Sheet {
     out: Markup,
+    width: f64,
     y: f64,
 }
 
 impl Sheet {
-    fn new(title: &str) -> Self {
+    fn new(title: &str, width: f64) -> Self {
         let mut sheet = Self {
             out: Markup::default(),
+            width,
             y: EDGE,
         };
-        sheet.paragraph(title, "title", WIDTH - 2.0 * EDGE);
+        sheet.paragraph(title, "title");
         sheet
     }
 
     /// Lines of text over the whole width.
-    fn paragraph(&mut self, text: &str, class: &'static str, width: f64) {
+    fn paragraph(&mut self, text: &str, class: &'static str) {
         if text.is_empty() {
             return;
         }
-        for line in lines_of(text, width) {
+        for line in lines_of(text, self.width - 2.0 * EDGE) {
             self.y += ROW + 1.0;
             self.text(&line, class, EDGE, self.y - 4.0);
         }
@@ -158,7 +163,7 @@ impl Sheet {
     }
 
     fn rule(&mut self) {
-        let (y, end) = (self.y, WIDTH - EDGE);
+        let (y, end) = (self.y, self.width - EDGE);
         self.out.element(
             "line",
             &[
@@ -174,12 +179,12 @@ impl Sheet {
     fn finish(self, title: &str, columns: &[Column]) -> String {
         let height = self.y + EDGE;
         let mut out = Markup::default();
-        let view = format!("0 0 {WIDTH} {height:.0}");
+        let view = format!("0 0 {:.0} {height:.0}", self.width);
         out.open(
             "svg",
             &[
                 ("xmlns", &"http://www.w3.org/2000/svg"),
-                ("width", &WIDTH),
+                ("width", &format!("{:.0}", self.width)),
                 ("height", &format!("{height:.0}")),
                 ("viewBox", &view),
                 ("role", &"img"),
@@ -207,41 +212,66 @@ fn style() -> String {
         .fine,.tick{fill:#59636e;font-size:11px}.middle{text-anchor:middle}.end{text-anchor:end}"
         .to_owned();
     for (number, colour) in COLOURS.iter().enumerate() {
-        out.push_str(&format!(
+        let _ = write!(
+            out,
             ".m.s{number}{{fill:{colour}}}.i.s{number},.t.s{number}{{stroke:{colour}}}"
-        ));
+        );
     }
     out
 }
 
-/// Where each column begins, and how wide it is.
-fn places(chart: &Chart) -> Vec<[f64; 2]> {
-    let start = EDGE + LABELS + if chart.named_lines { NAMES } else { 0.0 };
-    let is_words = |at: &usize| chart.columns[*at].axis.is_none();
-    let words = (0..chart.columns.len()).filter(is_words).count();
-    let plots = (chart.columns.len() - words).max(1);
-    let words_width = if plots > 1 { WORDS - 30.0 } else { WORDS };
-    let gap = 14.0;
-    let room = WIDTH - EDGE - start - words as f64 * words_width;
-    let mut x = start;
-    let columns = chart.columns.iter().map(|column| {
-        let width = if column.axis.is_some() {
-            room / plots as f64
-        } else {
-            words_width
-        };
-        let place = [x + gap / 2.0, width - gap];
-        x += width;
-        place
+/// Where the columns after labels and names begin.
+fn start(chart: &Chart) -> f64 {
+    EDGE + LABELS + if chart.named_lines { NAMES } else { 0.0 }
+}
+
+/// The width that the words of a column take.
+fn words_width(chart: &Chart, at: usize) -> f64 {
+    let lines = chart.blocks.iter().flat_map(|block| &block.lines);
+    let cells = lines.filter_map(|line| line.cells.get(at));
+    let widths = cells.map(|cell| {
+        let letters = width_of(&cell.words) + width_of(&cell.fine) + 1;
+        letters as f64 * LETTER
     });
-    columns.collect()
+    let head = chart
+        .columns
+        .get(at)
+        .map_or(0, |column| width_of(&column.title));
+    widths.fold(head as f64 * LETTER, f64::max)
+}
+
+/// Where each column begins and how wide it is, and the width of the whole: that of a page, or as much more as plots beside words need.
+fn places(chart: &Chart) -> (Vec<[f64; 2]>, f64) {
+    let is_words = |at: &usize| chart.columns[*at].axis.is_none();
+    let words: f64 = (0..chart.columns.len())
+        .filter(is_words)
+        .map(|at| words_width(chart, at) + GAP)
+        .sum();
+    let plots = chart
+        .columns
+        .iter()
+        .filter(|column| column.axis.is_some())
+        .count();
+    let start = start(chart);
+    let room = (WIDTH - EDGE - start - words).max(PLOT * plots as f64);
+    let mut x = start;
+    let mut columns = Vec::new();
+    for (at, column) in chart.columns.iter().enumerate() {
+        let width = match column.axis {
+            Some(_) => room / plots as f64,
+            None => words_width(chart, at) + GAP,
+        };
+        columns.push([x + GAP / 2.0, width - GAP]);
+        x += width;
+    }
+    (columns, x.max(WIDTH - EDGE) + EDGE)
 }
 
 fn chart_file(chart: &Chart) -> String {
-    let mut sheet = Sheet::new(&chart.title);
-    sheet.paragraph(&chart.note, "fine", WIDTH - 2.0 * EDGE);
+    let (places, width) = places(chart);
+    let mut sheet = Sheet::new(&chart.title, width);
+    sheet.paragraph(&chart.note, "fine");
     key(&mut sheet, &chart.key);
-    let places = places(chart);
     sheet.y += ROW;
     for (column, [x, _]) in chart.columns.iter().zip(&places) {
         let y = sheet.y;
@@ -285,7 +315,7 @@ fn key(sheet: &mut Sheet, members: &[Member]) {
     for member in members {
         let name = shortened(&member.name, 120);
         let width = 34.0 + width_of(&name) as f64 * LETTER;
-        if x > EDGE && x + width > WIDTH - EDGE {
+        if x > EDGE && x + width > sheet.width - EDGE {
             x = EDGE;
             sheet.y += ROW;
         }
@@ -317,8 +347,8 @@ fn block_file(sheet: &mut Sheet, chart: &Chart, block: &Block, places: &[[f64; 2
         line_file(sheet, chart, line, places);
     }
     if !block.note.is_empty() {
-        let x = EDGE + LABELS + if chart.named_lines { NAMES } else { 0.0 };
-        for line in lines_of(&block.note, WIDTH - EDGE - x) {
+        let x = start(chart);
+        for line in lines_of(&block.note, sheet.width - EDGE - x) {
             sheet.y += ROW;
             let y = sheet.y;
             sheet.text(&line, "fine", x + 6.0, y - 3.0);
@@ -345,21 +375,19 @@ fn line_file(sheet: &mut Sheet, chart: &Chart, line: &Line, places: &[[f64; 2]])
             sheet.inset(&plot.content, [*x, y, *width, plot.height]);
         }
         sheet.text(&cell.words, "", *x, middle);
-        let mut indent = if cell.words.is_empty() {
+        let indent = if cell.words.is_empty() {
             0.0
         } else {
             (width_of(&cell.words) as f64 + 1.0) * LETTER
         };
         sheet.text(&cell.fine, "fine", *x + indent, middle);
-        indent += (width_of(&cell.fine) as f64 + 1.0) * LETTER * 0.92;
-        sheet.text(&cell.last, "", *x + indent, middle);
     }
     sheet.y += height;
 }
 
 fn heat_file(heat: &Heat) -> String {
     const HEIGHT: f64 = 24.0;
-    let mut sheet = Sheet::new(&format!("{} ({})", heat.title, heat.unit));
+    let mut sheet = Sheet::new(&format!("{} ({})", heat.title, heat.unit), WIDTH);
     let width = ((WIDTH - 2.0 * EDGE - LABELS) / heat.columns.len() as f64).min(110.0);
     let left = EDGE + LABELS;
     let heads: Vec<Vec<String>> = heat

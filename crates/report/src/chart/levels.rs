@@ -90,7 +90,7 @@ fn columns(figure: &Levels, shape: &Shape, [level, difference]: [&Scale; 2]) -> 
     let intervals = figure.rows.iter().flat_map(|row| &row.levels).flatten();
     let interval = intervals
         .filter_map(|estimate| estimate.interval.as_ref())
-        .map(|interval| format!("{:.0} %", 100.0 * interval.level))
+        .map(|interval| format!("{:.0}\u{a0}%", 100.0 * interval.level))
         .next();
     let interval = interval.map_or_else(String::new, |level| format!(" [{level}]"));
     let mut out = vec![
@@ -152,15 +152,20 @@ fn line(
             pen.mark(member, difference.value, MIDDLE);
         }
         cells.push(Cell::of_plot(pen, String::new()));
-        let word = row.words.get(at).and_then(Option::as_deref).unwrap_or("");
+        // A dash is for where there is no word; the interval says why.
+        let word = row
+            .words
+            .get(at)
+            .and_then(Option::as_deref)
+            .filter(|word| *word != "–")
+            .unwrap_or("");
         cells.push(match (difference, &member.reason) {
-            (Some(difference), _) => Cell {
-                last: word.to_owned(),
-                ..Cell::of_words(
-                    signed(difference.value, 3),
-                    ends(difference, |end| signed(end, 3)),
-                )
-            },
+            (Some(difference), _) => Cell::of_words(
+                format!("{} {word}", signed(difference.value, 3))
+                    .trim_end()
+                    .to_owned(),
+                ends(difference, |end| signed(end, 3)),
+            ),
             (None, Some(_)) => Cell::of_words(String::new(), "not measurable".to_owned()),
             (None, None) => Cell::default(),
         });

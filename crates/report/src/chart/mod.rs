@@ -109,8 +109,6 @@ pub(crate) struct Cell {
     pub(crate) words: String,
     /// Words in fine print.
     pub(crate) fine: String,
-    /// Words after that.
-    pub(crate) last: String,
 }
 
 /// SVG without the element around it.
@@ -137,7 +135,6 @@ impl Cell {
             plot: None,
             words,
             fine,
-            last: String::new(),
         }
     }
 }

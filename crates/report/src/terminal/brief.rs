@@ -37,10 +37,10 @@ pub fn brief(exhibits: &[Exhibit], tail: &[String], width: usize, colour: bool) 
     for exhibit in exhibits {
         match exhibit {
             Exhibit::Summary(summary) if parts.title.is_empty() => {
-                screen.summary(summary, &mut parts)
+                screen.summary(summary, &mut parts);
             }
             Exhibit::Topics(topics) if parts.topics.is_empty() => {
-                parts.topics = screen.topics(topics)
+                parts.topics = screen.topics(topics);
             }
             _ => {}
         }
@@ -241,11 +241,10 @@ impl Screen {
 
     /// Levels and checks: checkpoints beside each other, or below each other where there are many of them or little room.
     fn tables(&self, levels: Option<&Levels>, checks: Option<&Checks>, parts: &mut Parts) {
-        let beside = levels.map(|levels| {
-            self.narrowing(&levels.checkpoints, |names| self.by_measure(levels, names))
-        });
-        let below = checks
-            .map(|checks| self.narrowing(&checks.checkpoints, |names| self.checks(checks, names)));
+        let beside = levels
+            .map(|levels| narrowing(&levels.checkpoints, |names| self.by_measure(levels, names)));
+        let below =
+            checks.map(|checks| narrowing(&checks.checkpoints, |names| self.checks(checks, names)));
         let fits = |table: &Option<Option<Table>>| table.as_ref().is_none_or(Option::is_some);
         let legend = |levels: &Levels| {
             self.paragraph(None, Ink::Faint, &levels.legend)
@@ -265,16 +264,6 @@ impl Screen {
                 parts.checks = below.flatten().unwrap_or_default().lines;
             }
         }
-    }
-
-    /// A table with names as long as leave room for all of it; nothing where no length does. Of one or two checkpoints the last column, which
-    /// says how many groups there are, may be left out.
-    fn narrowing(&self, names: &[String], table: impl Fn(&[String]) -> Table) -> Option<Table> {
-        if names.len() > BESIDE {
-            return None;
-        }
-        let tables = [NAME, NAME - 3, NAME - 6].map(|width| table(&told_apart(names, width)));
-        tables.into_iter().find(|table| !table.misses_numbers)
     }
 
     /// A row a measure: what each checkpoint has, and of two of them the difference.
@@ -599,6 +588,16 @@ impl Screen {
         }
         out
     }
+}
+
+/// A table with names as long as leave room for all of it; nothing where no length does. Of one or two checkpoints the last column, which
+/// says how many groups there are, may be left out.
+fn narrowing(names: &[String], table: impl Fn(&[String]) -> Table) -> Option<Table> {
+    if names.len() > BESIDE {
+        return None;
+    }
+    let tables = [NAME, NAME - 3, NAME - 6].map(|width| table(&told_apart(names, width)));
+    tables.into_iter().find(|table| !table.misses_numbers)
 }
 
 /// The signs of all checks of a checkpoint, in the ink of the worst.

@@ -1,5 +1,10 @@
 //! Made-up exhibits of a whole run: as many questions, topics and checkpoints as real ones have, from a seed.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "made-up numbers are rounded"
+)]
+
 use concord_findings::{
     AnswerBook, BookKind, BookPassage, BookQuestion, BookReadings, Check, Checks, Estimate,
     Exhibit, Forest, LevelRow, Levels, Mark, Matrix, Measure, Method, Radar, Strip, Summary, Table,
@@ -25,6 +30,12 @@ impl Dice {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
+    /// One of so many.
+    pub fn pick(&mut self, count: usize) -> usize {
+        let roll = (self.roll() * 65536.0).to_bits() >> 20;
+        usize::try_from(roll).unwrap_or(0) % count.max(1)
+    }
+
     /// From 0 to 1.
     pub fn roll(&mut self) -> f64 {
         self.0 ^= self.0 << 13;
@@ -42,8 +53,7 @@ pub fn made_up(count: usize) -> Vec<Asked> {
     ];
     let mut dice = Dice::new(7);
     let mut sentence = |length: usize| -> String {
-        let words =
-            (0..length).map(|_| words[(dice.roll() * words.len() as f64) as usize % words.len()]);
+        let words = (0..length).map(|_| words[dice.pick(words.len())]);
         words.collect::<Vec<_>>().join(" ")
     };
     let mut out = Vec::new();
