@@ -75,7 +75,7 @@ fn columns(table: &Table) -> Vec<Column> {
             let least = least.max().unwrap_or(0);
             Column {
                 cells,
-                natural,
+                natural: natural.max(1),
                 least,
             }
         })

@@ -4,6 +4,7 @@ mod brief;
 mod full;
 mod grid;
 mod ink;
+mod screen_tables;
 
 use crate::cast::Cast;
 use crate::visible::{visible, width_of};
