@@ -202,6 +202,24 @@ for (const name of ['two', 'six']) {
   await linked.close();
 }
 
+// ---- what is shown is what was found
+
+{
+  const { page, close } = await opened('two', desktop);
+  await page.evaluate(() => { location.hash = '#t=0'; });
+  await page.waitForSelector('#drill:not([hidden])');
+  for (const { question, text, values } of JSON.parse(readFileSync(`${folder}/two.json`, 'utf8'))) {
+    const details = page.locator(`#q${question}`);
+    await details.evaluate((element) => { element.open = true; });
+    await details.locator('.inside').waitFor();
+    const shown = (await details.locator('.inside table td.number').allTextContents()).map(Number);
+    const same = shown.length === values.length && shown.every((value, at) => Math.abs(value - values[at]) <= 0.0071);
+    check(`the answers to question ${question}`, same, `${shown} for ${values}`);
+    check(`the text of question ${question}`, (await details.locator('summary > span').textContent()) === text);
+  }
+  await close();
+}
+
 // ---- what could not be measured, and names
 
 {

@@ -1,4 +1,4 @@
-//! Writes the page of a made-up run: `page [--checkpoints N] [--gated N] [--names] [--questions FOLDER] [--figures FOLDER] [--brief WIDTH]`.
+//! Writes the page of a made-up run: `page [--checkpoints N] [--gated N] [--names] [--questions FOLDER] [--figures FOLDER] [--answers FILE] [--brief WIDTH]`.
 //!
 //! Questions are made up too, unless a folder of `.jsonl` files is named, each named by its facets: `KIND_LANGUAGE_COUNTRY.jsonl`.
 
@@ -37,6 +37,9 @@ fn main() {
             std::fs::write(Path::new(folder).join(name), svg).unwrap();
         }
     }
+    if let Some(file) = value("--answers") {
+        std::fs::write(file, answers(&exhibits).to_string()).unwrap();
+    }
     if let Some(width) = value("--brief") {
         let tail = [
             "stored  runs/made-up".to_owned(),
@@ -73,6 +76,25 @@ fn main() {
         "{}",
         concord_report::page(&names.join(" → "), &about, &exhibits)
     );
+}
+
+/// What was read of the questions of the first topic, for those who look whether the page shows it.
+fn answers(exhibits: &[concord_findings::Exhibit]) -> serde_json::Value {
+    let book = exhibits.iter().find_map(|exhibit| match exhibit {
+        concord_findings::Exhibit::Answers(book) => Some(book),
+        _ => None,
+    });
+    let book = book.unwrap();
+    let questions = book
+        .questions
+        .iter()
+        .enumerate()
+        .take_while(|(_, question)| question.topic == 0);
+    let found = questions.map(|(at, question)| {
+        let values = book.readings.iter().map(|reading| reading.values[at]);
+        serde_json::json!({ "question": at, "text": question.text, "values": values.collect::<Vec<_>>() })
+    });
+    found.collect()
 }
 
 /// Names of checkpoints; the last ones could not be measured.

@@ -1,6 +1,6 @@
 //! Figures as files of their own.
 
-use super::{Block, Chart, Column, Heat, Line, Plot, chart, heat, shapes};
+use super::{Block, Chart, Column, Heat, Line, Plot, Reach, chart, heat, shapes};
 use crate::cast::{Cast, Member};
 use crate::markup::Markup;
 use crate::visible::{shortened, width_of};
@@ -28,16 +28,16 @@ pub(crate) const COLOURS: [&str; 8] = [
 
 /// Every figure as SVG, with a name for its file.
 pub(crate) fn figures_of(exhibits: &[Exhibit]) -> Vec<(String, String)> {
-    let cast = Cast::of(exhibits);
+    let (cast, reach) = (Cast::of(exhibits), Reach::of(exhibits));
     let mut names = BTreeSet::new();
     let mut out = Vec::new();
     for exhibit in exhibits {
         let (title, svg) = match exhibit {
-            Exhibit::Matrix(figure) => match heat(figure) {
+            Exhibit::Matrix(figure) => match heat(figure, &reach) {
                 Some(heat) => (figure.title.clone(), heat_file(&heat)),
                 None => continue,
             },
-            other => match chart(other, &cast) {
+            other => match chart(other, &cast, &reach) {
                 Some(chart) => (chart.title.clone(), chart_file(&chart)),
                 None => continue,
             },

@@ -1,6 +1,6 @@
 //! Estimates with intervals, a block a row.
 
-use super::{Block, Cell, Chart, Column, Line, Pen, Scale, class_of, fixed, signed};
+use super::{Block, Cell, Chart, Column, Line, Pen, Reach, Scale, class_of, fixed, signed};
 use crate::cast::Cast;
 use concord_findings::{Estimate, Forest, Measure};
 
@@ -8,7 +8,7 @@ use concord_findings::{Estimate, Forest, Measure};
 const LANE: f64 = 13.0;
 
 /// A forest plot; nothing where nothing was measured.
-pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
+pub(super) fn forest(figure: &Forest, cast: &Cast, reach: &Reach) -> Option<Chart> {
     let members = cast.all(&figure.series);
     let shown = |at: usize, cell: &Option<Estimate>| {
         // A difference from, or of, what could not be measured is none.
@@ -25,17 +25,10 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
         })
         .filter(|(_, cells)| cells.iter().any(Option::is_some))
         .collect();
-    let all = rows.iter().flat_map(|(_, cells)| cells).flatten();
-    let ends: Vec<f64> = all
-        .flat_map(|estimate| {
-            let [low, high] = estimate.ends();
-            [estimate.value, low, high]
-        })
-        .collect();
-    if ends.is_empty() {
+    if rows.is_empty() {
         return None;
     }
-    let scale = scale(figure, &ends);
+    let scale = scale(figure, reach.forests(figure.measure, figure.of_differences));
     let write = |value: f64| {
         if figure.of_differences {
             signed(value, 3)
@@ -112,14 +105,14 @@ pub(super) fn forest(figure: &Forest, cast: &Cast) -> Option<Chart> {
 }
 
 /// The axis: probabilities from 0 to 1, differences around 0, everything else from 0 on.
-fn scale(figure: &Forest, ends: &[f64]) -> Scale {
+fn scale(figure: &Forest, [low, high]: [f64; 2]) -> Scale {
     if figure.of_differences {
-        return Scale::around_zero(ends.iter().map(|end| end.abs()).fold(0.0, f64::max));
+        return Scale::around_zero(high.max(-low));
     }
     match figure.measure {
         Measure::Support | Measure::LikeMe | Measure::Probability | Measure::Mass => {
             Scale::probability()
         }
-        _ => Scale::over(ends.iter().copied()),
+        _ => Scale::over([low, high].into_iter()),
     }
 }

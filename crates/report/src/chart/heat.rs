@@ -1,6 +1,6 @@
 //! Matrices as heat maps.
 
-use super::fixed;
+use super::{Reach, fixed};
 use concord_findings::Matrix;
 use serde::Serialize;
 
@@ -22,17 +22,15 @@ pub(crate) struct Heat {
 pub(crate) struct HeatCell {
     /// The number; empty where there is none.
     pub(crate) text: String,
-    /// How far from 0, as a share of the largest: its strength.
+    /// How far from 0, as a share of the farthest on the page: its strength.
     pub(crate) strength: f64,
     /// Whether it is less than 0.
     pub(crate) negative: bool,
 }
 
 /// The heat map of a matrix; nothing where it has no cells.
-pub(crate) fn heat(figure: &Matrix) -> Option<Heat> {
-    let cells = figure.rows.iter().flat_map(|(_, cells)| cells).flatten();
-    let most = cells.map(|value| value.abs()).filter(|v| v.is_finite());
-    let most = most.fold(0.0, f64::max);
+pub(crate) fn heat(figure: &Matrix, reach: &Reach) -> Option<Heat> {
+    let most = reach.matrices(figure.measure);
     if figure.rows.is_empty() || figure.columns.is_empty() {
         return None;
     }

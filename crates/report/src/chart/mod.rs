@@ -8,6 +8,7 @@ mod forest;
 mod heat;
 mod levels;
 mod profile;
+mod reach;
 mod scale;
 mod strip;
 
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 pub(crate) use file::figures_of;
 pub(crate) use heat::{Heat, heat};
 pub(crate) use levels::levels;
+pub(crate) use reach::Reach;
 pub(crate) use scale::{Grid, Scale, fixed, signed};
 
 /// The height of a line of a chart.
@@ -280,10 +282,10 @@ pub(crate) fn shapes<'a>(grids: impl IntoIterator<Item = &'a Grid>) -> String {
 }
 
 /// What an exhibit is as a chart; nothing where it is none, or has nothing to show.
-pub(crate) fn chart(exhibit: &Exhibit, cast: &Cast) -> Option<Chart> {
+pub(crate) fn chart(exhibit: &Exhibit, cast: &Cast, reach: &Reach) -> Option<Chart> {
     let chart = match exhibit {
         Exhibit::Levels(figure) => levels(figure, cast)?,
-        Exhibit::Forest(figure) => forest::forest(figure, cast)?,
+        Exhibit::Forest(figure) => forest::forest(figure, cast, reach)?,
         Exhibit::Strip(figure) => strip::strip(figure, cast)?,
         Exhibit::Radar(figure) => profile::profile(figure, cast)?,
         _ => return None,

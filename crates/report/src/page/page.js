@@ -124,7 +124,6 @@
   let query = '';
   let shown = 0;
   let list = [];
-  const step = 25;
 
   const best = (values) => {
     const known = values.filter((value) => value !== null);
@@ -229,7 +228,7 @@
     list = found();
     shown = 0;
     byId('topics').replaceChildren(heads(), h('tbody'));
-    more(step);
+    more(who.length > 6 ? 12 : 25);
     const hits = list.reduce((sum, row) => sum + row.hits.length, 0);
     byId('count').textContent = `${list.length.toLocaleString('en')} of ${topics.length.toLocaleString('en')} topics${hits ? `, ${hits.toLocaleString('en')} questions` : ''}`;
     document.documentElement.dataset.filter = (performance.now() - before).toFixed(1);
@@ -292,7 +291,7 @@
     if (book.translation[question] !== null && others.length) {
       parts.push(h('h4', null, 'Translations'), others.map((other) => h('div', { class: 'lane' },
         h('span', null, h('a', { href: link(book.topic[other], other), dir: 'auto' }, book.texts[other]), ' ',
-          h('span', { class: 'fine' }, topics[book.topic[other]].facet.filter(Boolean).join(' · '))), lanes(other))));
+          h('span', { class: 'fine' }, (topics[book.topic[other]]?.facet ?? []).filter(Boolean).join(' · '))), lanes(other))));
     }
     const written = book.written.get(question) || [];
     if (written.length) {

@@ -3,12 +3,15 @@
 use super::topics::{TopicsPart, topics_part};
 use super::{Marked, mark_name};
 use crate::cast::{Cast, Member};
-use crate::chart::{Chart, Grid, Heat, chart, heat};
+use crate::chart::{Chart, Grid, Heat, Reach, chart, heat};
 use concord_findings::{Checks, Exhibit, Table};
 use serde::Serialize;
 
 /// Rows of a table that stands open where there is no figure beside it.
 const OPEN: usize = 40;
+
+/// Rows of a figure that stands open.
+const LONGEST: usize = 24;
 
 /// A part of a page under a title.
 #[derive(Serialize)]
@@ -35,9 +38,21 @@ enum Part {
 struct ShownChart {
     #[serde(flatten)]
     chart: Chart,
-    small: bool,
+    room: Room,
     axis_above: bool,
     axis_below: bool,
+}
+
+/// The room that a figure takes.
+#[derive(PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Room {
+    /// The width of the page.
+    Wide,
+    /// Half of it, beside another.
+    Half,
+    /// None until it is asked for, since it is long.
+    Folded,
 }
 
 #[derive(Serialize)]
@@ -80,6 +95,7 @@ impl From<Marked<'_>> for OwnedMark {
 
 /// The sections of a page: each begins with a heading, or with what has a title of its own.
 pub(super) fn sections(exhibits: &[Exhibit], cast: &Cast) -> Vec<Section> {
+    let reach = Reach::of(exhibits);
     let mut out: Vec<Section> = Vec::new();
     for exhibit in exhibits {
         let (own_title, part) = match exhibit {
@@ -91,15 +107,17 @@ pub(super) fn sections(exhibits: &[Exhibit], cast: &Cast) -> Vec<Section> {
             Exhibit::Lead(text) => (None, lines(text).map(|text| Part::Lead { text })),
             Exhibit::Note(text) => (None, lines(text).map(|text| Part::Note { text })),
             Exhibit::Table(table) => (None, shown_table(table).map(|value| Part::Table { value })),
-            Exhibit::Matrix(matrix) => (None, heat(matrix).map(|value| Part::Heat { value })),
-            Exhibit::Levels(levels) => (Some(&levels.title), shown_chart(exhibit, cast)),
+            Exhibit::Matrix(matrix) => {
+                (None, heat(matrix, &reach).map(|value| Part::Heat { value }))
+            }
+            Exhibit::Levels(levels) => (Some(&levels.title), shown_chart(exhibit, cast, &reach)),
             Exhibit::Checks(checks) => (Some(&checks.title), shown_checks(checks, cast)),
             Exhibit::Topics(topics) => {
                 let part = topics_part(topics, cast).map(|value| Part::Topics { value });
                 (Some(&topics.title), part)
             }
             Exhibit::Forest(_) | Exhibit::Strip(_) | Exhibit::Radar(_) => {
-                (None, shown_chart(exhibit, cast))
+                (None, shown_chart(exhibit, cast, &reach))
             }
         };
         let Some(part) = part else { continue };
@@ -162,16 +180,18 @@ impl Section {
                 Part::Chart { .. } | Part::Heat { .. } | Part::Checks { .. } | Part::Topics { .. }
             )
         });
-        let small = self
+        let halves = self
             .parts
             .iter()
-            .filter(|part| matches!(part, Part::Chart { value } if value.small))
+            .filter(|part| matches!(part, Part::Chart { value } if value.room == Room::Half))
             .count();
         for part in &mut self.parts {
             match part {
                 Part::Table { value } => value.open = !figures && value.rows.len() <= OPEN,
                 Part::Chart { value } => {
-                    value.small = value.small && small > 1;
+                    if value.room == Room::Half && halves < 2 {
+                        value.room = Room::Wide;
+                    }
                     if value.chart.title == self.title {
                         value.chart.title.clear();
                     }
@@ -187,15 +207,19 @@ fn lines(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn shown_chart(exhibit: &Exhibit, cast: &Cast) -> Option<Part> {
-    let chart = chart(exhibit, cast)?;
+fn shown_chart(exhibit: &Exhibit, cast: &Cast, reach: &Reach) -> Option<Part> {
+    let chart = chart(exhibit, cast, reach)?;
     // Categories and profiles have their axis below; others above, where reading begins.
     let below = chart
         .columns
         .iter()
         .any(|column| column.title.is_empty() && column.axis.is_some());
     let value = ShownChart {
-        small: matches!(exhibit, Exhibit::Radar(_)),
+        room: match exhibit {
+            Exhibit::Radar(_) => Room::Half,
+            Exhibit::Forest(_) | Exhibit::Strip(_) if chart.blocks.len() > LONGEST => Room::Folded,
+            _ => Room::Wide,
+        },
         axis_above: !below,
         axis_below: below || chart.long,
         chart,

@@ -105,7 +105,11 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
             differences: compared.iter().map(|at| members[*at].clone()).collect(),
             rows: rows
                 .iter()
-                .take(ROWS)
+                .take(if members.len() > 2 * BESIDE {
+                    ROWS / 2
+                } else {
+                    ROWS
+                })
                 .map(|(_, topic)| row(topic, &members, &compared, most))
                 .collect(),
         }

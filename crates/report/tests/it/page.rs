@@ -2,8 +2,11 @@
 
 use crate::synthetic::{made_up, run};
 use crate::{HARD, checkpoints};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use concord_findings::{Exhibit, Levels, Topics};
 use concord_report::{figures, page};
+use serde_json::{Value, json};
 
 fn page_of(count: usize, gated: usize, hard: bool, questions: usize) -> String {
     let exhibits = run(&checkpoints(count, gated, hard), &made_up(questions));
@@ -212,6 +215,93 @@ fn figures_are_files_of_their_own() {
     let mut names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
     names.dedup();
     assert_eq!(names.len(), files.len());
+}
+
+/// What a browser inflates from an element of data.
+fn inflated(page: &str, id: &str) -> Option<Vec<u8>> {
+    let data = page
+        .split(&format!("id=\"{id}\">"))
+        .nth(1)?
+        .split('<')
+        .next()?;
+    miniz_oxide::inflate::decompress_to_vec_zlib(&STANDARD.decode(data).ok()?).ok()
+}
+
+#[test]
+fn the_numbers_of_a_page_are_those_that_were_found() {
+    let exhibits = run(&checkpoints(3, 1, false), &made_up(240));
+    let page = page("made up", &[], &exhibits);
+    let words: Value = serde_json::from_slice(&inflated(&page, "words").unwrap()).unwrap();
+    let bytes = inflated(&page, "columns").unwrap();
+    for exhibit in &exhibits {
+        match exhibit {
+            Exhibit::Answers(book) => {
+                let values = book.readings.iter().flat_map(|reading| &reading.values);
+                assert_eq!(values.clone().count(), bytes.len());
+                for (value, byte) in values.zip(&bytes) {
+                    assert!((f32::from(*byte) / 254.0 - value).abs() <= 0.5 / 254.0 + 1e-6);
+                }
+                let mut topic = 0;
+                for (at, question) in book.questions.iter().enumerate() {
+                    topic += words["book"]["topic"][at].as_u64().unwrap();
+                    assert_eq!(words["book"]["texts"][at], question.text);
+                    assert_eq!(topic, question.topic as u64);
+                    assert_eq!(
+                        at as u64 - words["book"]["back"][at].as_u64().unwrap(),
+                        question.original as u64
+                    );
+                }
+            }
+            Exhibit::Topics(topics) => {
+                for (row, topic) in words["topics"]["rows"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .zip(&topics.rows)
+                {
+                    assert_eq!(
+                        (&row[0], &row[2]),
+                        (&json!(topic.name), &json!(topic.questions))
+                    );
+                    let close = |found: &Value, value: f64| {
+                        (found.as_f64().unwrap() / 1e4 - value).abs() <= 0.5e-4 + 1e-12
+                    };
+                    let estimate = topic.levels[1].as_ref().unwrap();
+                    let [low, high] = estimate.ends();
+                    for (at, value) in [estimate.value, low, high].into_iter().enumerate() {
+                        assert!(close(&row[3][1][at], value));
+                    }
+                    assert!(
+                        close(&row[4][1][0], topic.differences[1].as_ref().unwrap().value)
+                            && row[4][2].is_null()
+                    );
+                }
+            }
+            Exhibit::Levels(levels) => {
+                let shown = body(&page);
+                for estimate in levels.rows.iter().flat_map(|row| &row.levels).flatten() {
+                    let [low, high] = estimate.ends();
+                    assert!(
+                        shown.contains(&format!(">{:.3}</span>", estimate.value))
+                            && shown.contains(&format!("[{low:.3}, {high:.3}]"))
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_partial_run_is_marked() {
+    let mut exhibits = run(&checkpoints(2, 0, false), &made_up(48));
+    let Some(Exhibit::Summary(summary)) = exhibits.first_mut() else {
+        panic!("a summary stands first")
+    };
+    summary.partial = Some("4 of 24 questions a topic".to_owned());
+    let page = page("made up", &[], &exhibits);
+    assert!(page.contains("<span class=\"badge\">partial</span> 4 of 24 questions a topic"));
+    assert!(concord_report::brief(&exhibits, &[], 80, false).contains("PARTIAL"));
 }
 
 #[test]
