@@ -5,9 +5,6 @@ use crate::cast::{Cast, Member};
 use crate::visible::shortened;
 use concord_findings::{Estimate, LevelRow, Levels};
 
-/// What is drawn how.
-const END_LEGEND: &str = "Mark: the estimate. Bar: its interval.";
-
 /// An estimate of a list, where there was something to measure.
 fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
     list.get(at)?
@@ -77,13 +74,31 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
     });
     Some(Chart {
         title: figure.title.clone(),
-        note: format!("{} {END_LEGEND}", figure.legend).trim().to_owned(),
+        note: note(&figure.legend, any(|row| &row.thin)),
         key: Vec::new(),
         named_lines: true,
         columns: columns(figure, &shape, [&level_scale, &difference_scale]),
         blocks: blocks.collect(),
         long: figure.rows.len() * members.len() > 12,
     })
+}
+
+/// What the axis means and what is drawn how.
+fn note(legend: &str, has_thin: bool) -> String {
+    let legend = legend.trim();
+    let end = if legend.is_empty() || legend.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    let thin = if has_thin {
+        " Thin line: the other interval."
+    } else {
+        ""
+    };
+    format!("{legend}{end} Mark: the estimate. Bar: its interval.{thin}")
+        .trim()
+        .to_owned()
 }
 
 fn columns(figure: &Levels, shape: &Shape, [level, difference]: [&Scale; 2]) -> Vec<Column> {
@@ -124,10 +139,10 @@ fn line(
         pen.upright(*value, "published");
     }
     if let Some(level) = level {
-        if let Some(thin) = found(&row.thin, at) {
-            pen.along(thin.ends(), MIDDLE, &class_of(member, "t"));
-        }
         pen.along(level.ends(), MIDDLE, &class_of(member, "i"));
+        if let Some(thin) = found(&row.thin, at) {
+            pen.capped(thin.ends(), &class_of(member, "t"));
+        }
         pen.mark(member, level.value, MIDDLE);
     }
     cells.push(Cell::of_plot(pen, String::new()));

@@ -183,6 +183,23 @@ impl<'a> Pen<'a> {
         );
     }
 
+    /// A line along the middle with an end to both sides, which can be told from what it lies on.
+    fn capped(&mut self, ends: [f64; 2], class: &str) {
+        self.along(ends, MIDDLE, class);
+        for end in ends.map(|end| self.scale.at(end)) {
+            self.out.element(
+                "line",
+                &[
+                    ("class", &class),
+                    ("x1", &end),
+                    ("x2", &end),
+                    ("y1", &"32%"),
+                    ("y2", &"68%"),
+                ],
+            );
+        }
+    }
+
     /// The mark of a member.
     fn mark(&mut self, member: &Member, value: f64, y: &str) {
         let (x, shape) = (self.scale.at(value), format!("#m{}", member.shape));

@@ -1,3 +1,5 @@
+//! Text at every width.
+
 use super::*;
 use concord_findings::Measure;
 
