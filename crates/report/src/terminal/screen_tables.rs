@@ -37,11 +37,7 @@ impl Screen {
         let below =
             checks.map(|checks| narrowing(&checks.checkpoints, |names| self.checks(checks, names)));
         let fits = |table: &Option<Option<Table>>| table.as_ref().is_none_or(Option::is_some);
-        let legend = |levels: &Levels| {
-            self.paragraph(None, Ink::Faint, &levels.legend)
-                .into_iter()
-                .take(2)
-        };
+        let legend = |levels: &Levels| self.fine_print(&levels.legend);
         match levels {
             Some(levels) if !fits(&beside) || !fits(&below) => {
                 parts.levels = self.levels_by_checkpoint(levels, checks);
@@ -55,6 +51,21 @@ impl Screen {
                 parts.checks = below.flatten().unwrap_or_default().lines;
             }
         }
+    }
+
+    /// Two lines at most, and a sign where that is not all.
+    fn fine_print(&self, text: &str) -> Vec<Inked> {
+        let mut lines = self.paragraph(None, Ink::Faint, text);
+        if lines.len() > 2 {
+            lines.truncate(2);
+            if let Some(last) = lines.last_mut() {
+                let text = last.text(false);
+                let room = self.width.saturating_sub(2);
+                let whole = broken(&text, room).into_iter().next().unwrap_or_default();
+                *last = Inked::of(Ink::Faint, format!("{whole} …"));
+            }
+        }
+        lines
     }
 
     /// A row a measure: what each checkpoint has, and of two of them the difference.
@@ -176,7 +187,7 @@ impl Screen {
                 .map(|check| check.name.as_str())
                 .collect();
             let order = format!("checks: {}", order.join(", "));
-            out.extend(self.paragraph(None, Ink::Faint, &order).into_iter().take(2));
+            out.extend(self.fine_print(&order));
         }
         out
     }
