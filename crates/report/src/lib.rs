@@ -6,6 +6,7 @@ mod cast;
 mod chart;
 mod costs;
 mod markup;
+mod measured;
 mod page;
 mod terminal;
 mod visible;

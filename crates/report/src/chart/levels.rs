@@ -2,15 +2,9 @@
 
 use super::{Block, Cell, Chart, Column, LINE, Line, MIDDLE, Pen, Scale, class_of, fixed, signed};
 use crate::cast::{Cast, Member};
+use crate::measured::found;
 use crate::visible::shortened;
 use concord_findings::{Estimate, LevelRow, Levels};
-
-/// An estimate of a list, where there was something to measure.
-fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
-    list.get(at)?
-        .as_ref()
-        .filter(|estimate| estimate.is_measured())
-}
 
 /// `[low, high]`, where there is an interval.
 fn ends(estimate: &Estimate, write: impl Fn(f64) -> String) -> String {

@@ -2,7 +2,8 @@
 
 use crate::cast::{Cast, Member};
 use crate::chart::{Grid, Pen, Plot, Scale, fixed, signed};
-use concord_findings::{Estimate, Topic, Topics};
+use crate::measured::found;
+use concord_findings::{Topic, Topics};
 use serde::Serialize;
 
 /// Rows of a table on paper.
@@ -53,12 +54,6 @@ struct LevelCell {
 struct DifferenceCell {
     words: String,
     fine: String,
-}
-
-fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
-    list.get(at)?
-        .as_ref()
-        .filter(|estimate| estimate.is_measured())
 }
 
 impl TopicsPart {

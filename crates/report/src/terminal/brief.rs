@@ -1,9 +1,10 @@
 //! What a run comes to, on one screen.
 
-use super::full::{found, number};
+use super::full::number;
 use super::grid::broken;
 use super::ink::{Ink, Inked, ink_of, sign_of};
 use crate::cast::Cast;
+use crate::measured::found;
 use crate::visible::{shortened, told_apart, visible, width_of};
 use concord_findings::{Direction, Exhibit, Summary, Topic, Topics};
 

@@ -4,19 +4,13 @@ use super::grid;
 use super::ink::sign_of;
 use super::wrapped;
 use crate::cast::Cast;
+use crate::measured::found;
 use crate::visible::visible;
 use concord_findings::{Checks, Estimate, Levels, Summary, Table, Topics};
 use std::fmt::Write as _;
 
 /// Checkpoints that stand beside each other at most; more of them become rows.
 pub(super) const BESIDE: usize = 4;
-
-/// An estimate of a list, where there was something to measure.
-pub(super) fn found(list: &[Option<Estimate>], at: usize) -> Option<&Estimate> {
-    list.get(at)?
-        .as_ref()
-        .filter(|estimate| estimate.is_measured())
-}
 
 /// `0.126` and `[0.119, 0.133]`, with signs where they are differences.
 pub(super) fn with_ends(estimate: &Estimate, signs: bool) -> String {

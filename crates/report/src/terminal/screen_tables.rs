@@ -1,9 +1,10 @@
 //! The tables of a screen: levels and checks, with checkpoints beside each other or below each other.
 
 use super::brief::{NAME, Parts, Screen};
-use super::full::{BESIDE, found, level_of, number, with_ends};
+use super::full::{BESIDE, level_of, number, with_ends};
 use super::grid::broken;
 use super::ink::{Ink, Inked, ink_of, sign_of};
+use crate::measured::found;
 use crate::visible::{shortened, told_apart, visible, width_of};
 use concord_findings::{Checks, Levels, Mark};
 
