@@ -1,0 +1,204 @@
+//! Levels of all checkpoints on one axis, with differences from the first.
+
+use super::{Block, Cell, Chart, Column, LINE, Line, MIDDLE, Pen, Scale, class_of, fixed, signed};
+use crate::cast::{Cast, Member};
+use crate::measured::found;
+use crate::visible::shortened;
+use concord_findings::{Estimate, LevelRow, Levels};
+
+/// `[low, high]`, where there is an interval.
+fn ends(estimate: &Estimate, write: impl Fn(f64) -> String) -> String {
+    let ends = estimate.interval.as_ref();
+    ends.map_or_else(String::new, |ends| {
+        format!("[{}, {}]", write(ends.low), write(ends.high))
+    })
+}
+
+/// Which columns there is something for.
+struct Shape {
+    differences: bool,
+    shuffled: bool,
+}
+
+/// The chart of levels; nothing where there are no rows.
+pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
+    let members = cast.all(&figure.checkpoints);
+    if members.len() != figure.checkpoints.len() || figure.rows.is_empty() {
+        return None;
+    }
+    let fades = |at: usize| members.get(at).is_none_or(|member| member.reason.is_some());
+    let any = |of: fn(&LevelRow) -> &[Option<Estimate>]| {
+        let at = 0..members.len();
+        figure
+            .rows
+            .iter()
+            .any(|row| at.clone().any(|at| found(of(row), at).is_some()))
+    };
+    let shape = Shape {
+        differences: !fades(0) && any(|row| &row.differences),
+        shuffled: any(|row| &row.of_shuffled),
+    };
+    let level_scale = Scale::up_to(figure.largest);
+    let farthest = figure.rows.iter().flat_map(|row| {
+        let found =
+            (1..members.len()).filter_map(|at| found(&row.differences, at).filter(|_| !fades(at)));
+        found.flat_map(|estimate| estimate.ends().map(f64::abs))
+    });
+    let difference_scale =
+        Scale::around_zero(farthest.filter(|end| end.is_finite()).fold(0.0, f64::max));
+    let blocks = figure.rows.iter().map(|row| Block {
+        label: row.label.clone(),
+        member: None,
+        fine: row.groups.clone(),
+        lines: members
+            .iter()
+            .enumerate()
+            .map(|(at, member)| {
+                line(
+                    row,
+                    at,
+                    member,
+                    &shape,
+                    [&level_scale, &difference_scale],
+                    fades(0),
+                )
+            })
+            .collect(),
+        note: published(row),
+    });
+    Some(Chart {
+        title: figure.title.clone(),
+        note: note(&figure.legend, any(|row| &row.thin)),
+        key: Vec::new(),
+        named_lines: true,
+        columns: columns(figure, &shape, [&level_scale, &difference_scale]),
+        blocks: blocks.collect(),
+        long: figure.rows.len() * members.len() > 12,
+    })
+}
+
+/// What the axis means and what is drawn how.
+fn note(legend: &str, has_thin: bool) -> String {
+    let legend = legend.trim();
+    let end = if legend.is_empty() || legend.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    let thin = if has_thin {
+        " Thin line: the other interval."
+    } else {
+        ""
+    };
+    format!("{legend}{end} Mark: the estimate. Bar: its interval.{thin}")
+        .trim()
+        .to_owned()
+}
+
+fn columns(figure: &Levels, shape: &Shape, [level, difference]: [&Scale; 2]) -> Vec<Column> {
+    let intervals = figure.rows.iter().flat_map(|row| &row.levels).flatten();
+    let interval = intervals
+        .filter_map(|estimate| estimate.interval.as_ref())
+        .map(|interval| format!("{:.0}\u{a0}%", 100.0 * interval.level))
+        .next();
+    let interval = interval.map_or_else(String::new, |level| format!(" [{level}]"));
+    let mut out = vec![
+        Column::of_plots(figure.measure.label().to_owned(), level),
+        Column::of_words(format!("level{interval}")),
+    ];
+    if shape.shuffled {
+        out.push(Column::of_words("of shuffled".to_owned()));
+    }
+    if shape.differences {
+        let first = figure.checkpoints.first().map_or("", String::as_str);
+        let title = format!("difference from {}", shortened(first, 24));
+        out.push(Column::of_plots(title, difference));
+        out.push(Column::of_words(format!("difference{interval}")));
+    }
+    out
+}
+
+fn line(
+    row: &LevelRow,
+    at: usize,
+    member: &Member,
+    shape: &Shape,
+    [level_scale, difference_scale]: [&Scale; 2],
+    first_is_faded: bool,
+) -> Line {
+    let level = found(&row.levels, at);
+    let mut cells = Vec::new();
+    let mut pen = Pen::new(level_scale, LINE);
+    for (_, value) in row.published.iter().filter(|(_, value)| value.is_finite()) {
+        pen.upright(*value, "published");
+    }
+    if let Some(level) = level {
+        pen.along(level.ends(), MIDDLE, &class_of(member, "i"));
+        if let Some(thin) = found(&row.thin, at) {
+            pen.capped(thin.ends(), &class_of(member, "t"));
+        }
+        pen.mark(member, level.value, MIDDLE);
+    }
+    cells.push(Cell::of_plot(pen, String::new()));
+    cells.push(level.map_or_else(Cell::default, |level| {
+        Cell::of_words(fixed(level.value, 3), ends(level, |end| fixed(end, 3)))
+    }));
+    if shape.shuffled {
+        let percent = |value: f64| format!("{} %", fixed(100.0 * value, 0));
+        cells.push(
+            found(&row.of_shuffled, at).map_or_else(Cell::default, |ratio| {
+                let fine = ends(ratio, |end| fixed(100.0 * end, 0));
+                Cell::of_words(percent(ratio.value), fine)
+            }),
+        );
+    }
+    if shape.differences {
+        let measurable = member.reason.is_none() && !first_is_faded;
+        let difference = found(&row.differences, at).filter(|_| measurable && at > 0);
+        let mut pen = Pen::new(difference_scale, LINE);
+        if let Some(difference) = difference {
+            pen.along(difference.ends(), MIDDLE, &class_of(member, "i"));
+            pen.mark(member, difference.value, MIDDLE);
+        }
+        cells.push(Cell::of_plot(pen, String::new()));
+        // A dash is for where there is no word; the interval says why.
+        let word = row
+            .words
+            .get(at)
+            .and_then(Option::as_deref)
+            .filter(|word| *word != "–")
+            .unwrap_or("");
+        cells.push(match (difference, &member.reason) {
+            (Some(difference), _) => Cell::of_words(
+                format!("{} {word}", signed(difference.value, 3))
+                    .trim_end()
+                    .to_owned(),
+                ends(difference, |end| signed(end, 3)),
+            ),
+            (None, Some(_)) => Cell::of_words(String::new(), "not measurable".to_owned()),
+            (None, None) => Cell::default(),
+        });
+    }
+    Line {
+        member: Some(member.clone()),
+        cells,
+    }
+}
+
+/// What the grey lines are, from left to right.
+fn published(row: &LevelRow) -> String {
+    let mut values: Vec<&(String, f64)> = row
+        .published
+        .iter()
+        .filter(|(_, value)| value.is_finite())
+        .collect();
+    values.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let values: Vec<String> = values
+        .iter()
+        .map(|(name, value)| format!("{name} {}", fixed(*value, 3)))
+        .collect();
+    if values.is_empty() {
+        return String::new();
+    }
+    format!("published: {}", values.join(" · "))
+}
