@@ -5,6 +5,7 @@
 //!
 //! Invariant: no study knows a tensor, a tokenizer or a flag.
 
+mod needs;
 pub mod randomness;
 mod registry;
 mod shared;
@@ -12,6 +13,7 @@ mod suite;
 pub mod valueconsistency;
 
 pub use concord_readings::{ById, Readings};
+pub use needs::Needs;
 pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, suite, suites};
 pub use shared::ReadingError;
 pub use suite::{

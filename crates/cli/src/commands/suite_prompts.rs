@@ -32,7 +32,12 @@ pub fn show(name: &str, arguments: &PromptsArguments) -> Result<(), Failure> {
     let model = arguments.model.as_deref();
     let model = model.map(inputs::checkpoint).transpose()?;
     let style = match &model {
-        Some(model) => style(model, inputs::form(model, ChatTemplateUse::Auto)?),
+        Some(model) => {
+            let form = inputs::form(model, ChatTemplateUse::Auto)?;
+            let about = suite.about();
+            about.needs.spoken_to(about.name, &model.name, form)?;
+            style(model, form)
+        }
         None => PromptStyle {
             form: Form::Chat,
             lead: "",
