@@ -89,7 +89,7 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
     manifest.readers.push(described);
     let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
     let settings = settings_of(&manifest, None, None);
-    let found = opened.study.measure(settings, &all)?;
+    let found = opened.beside_excluded(opened.study.measure(settings, &all)?);
     warn(&*found);
     opened.run.add(what, &identity, &names)?;
     opened.run.update(&manifest, &found.json())?;

@@ -1,6 +1,6 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
-use super::engine::Engine;
+use super::engine::{Engine, Outcome};
 use super::identity::manifest;
 use super::inputs;
 use super::results::{exhibits, warn};
@@ -14,8 +14,10 @@ use concord_report::terminal;
 use concord_runs::{Manifest, RunDirectory, RunError, check_name};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine, spill_of};
-use concord_suites::{About, AnySuite, Given, SELF_RATER, Settings, Study, Takes, suite};
-use serde_json::{Map, Value, json};
+use concord_suites::{
+    About, AnySuite, Given, SELF_RATER, Settings, Study, Takes, suite, with_excluded,
+};
+use serde_json::json;
 use std::path::Path;
 
 /// Runs a study.
@@ -71,20 +73,22 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
     let kept = |failure| kept(failure, &partial, &out);
     let now = || jiff::Timestamp::now().to_string();
-    let (read, costs) = match engine.run(&directory, &steps) {
-        Ok(read) => read,
+    let Outcome {
+        read,
+        excluded,
+        costs,
+    } = match engine.run(&directory, &steps) {
+        Ok(outcome) => outcome,
         Err(failure) => {
             // How it ended is good to know, and no reason to say anything else.
             let _ = directory.end(&failure.message, &now());
             return Err(kept(failure));
         }
     };
-    let costs = read.iter().zip(costs);
-    let costs: Map<String, Value> = costs
-        .map(|(read, cost)| (read.name.clone(), Value::Object(cost)))
-        .collect();
     let found = study.measure(settings, &read);
     let found = found.map_err(|error| kept(error.into()))?;
+    let base = snapshots.first().map(|first| first.name.as_str());
+    let found = with_excluded(found, excluded, base);
     warn(&*found);
     for snapshot in snapshots.iter().chain(raters.iter().flatten()) {
         remove_rows(&engine.allowed, snapshot).map_err(kept)?;
