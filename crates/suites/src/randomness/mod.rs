@@ -43,7 +43,7 @@ pub use measure::{
 };
 pub use name::{CARRIERS, Carrier, Histories, SUITE};
 pub use options::{Data, Options};
-pub use placebo::{LabelledWording, PlaceboFindings, PlaceboNumbers};
+pub use placebo::{Effect, LabelledWording, PlaceboFindings, PlaceboNumbers};
 pub use published::{Published, PublishedTable, published};
 pub use sequences::{Reference, SequenceFindings, SequenceNumbers};
 pub use sets::{KINDS, Kind, Member, OwnData, Set};
