@@ -35,7 +35,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     let settings = settings_of(&runs[0].run.manifest, how.seed, how.resamples);
     let parts = sides.iter().map(|side| {
         let opened = &runs[side.run];
-        let raters = opened.run.manifest.reader_names();
+        let raters = opened.run.manifest.rater_names();
         Ok(ComparedPart {
             run: opened.folder().display().to_string(),
             shown: side.shown.clone(),

@@ -9,9 +9,9 @@ use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::Terminal;
 use concord_checkpoint::Snapshot;
-use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
+use concord_readings::{ById, Form, Prompt, PromptDigest, PromptStyle, Read, Readings};
 use concord_runs::{Journal, RunDirectory, What};
-use concord_scorer::{LabelTable, Plan, ScorerError, lengths};
+use concord_scorer::{LabelTable, Plan, ScorerError, digest_of_all, lengths, prompt_digests};
 use concord_session::{Allowed, Asks, Base, Machine, OnDemand, has_room, rounds};
 use concord_suites::{
     CheckpointReadings, Excluded, Rating, Round, SELF_RATER, Step, Study, Subject,
@@ -43,7 +43,10 @@ struct Planned {
 /// What a round does, and what is known of it beforehand.
 enum Laid {
     Reads(Plan),
-    Writes(Vec<usize>),
+    Writes {
+        lengths: Vec<usize>,
+        digests: Vec<PromptDigest>,
+    },
 }
 
 /// What checkpoints that read text alike are asked first.
@@ -56,20 +59,19 @@ pub(super) struct FirstStep {
     pub digest: String,
 }
 
+/// One digest of all rounds, made from that of each prompt.
 fn digest(rounds: &[Planned]) -> String {
-    let mut hash = blake3::Hasher::new();
-    for round in rounds {
-        hash.update(round.name.as_bytes());
-        match &round.what {
-            Laid::Reads(plan) => drop(hash.update(&plan.digest())),
-            Laid::Writes(_) => {
-                for prompt in &round.prompts {
-                    hash.update(json!(prompt).to_string().as_bytes());
-                }
+    let rounds = rounds.iter().map(|round| {
+        let of_round = match &round.what {
+            Laid::Reads(plan) => digest_of_all(plan.digests()),
+            Laid::Writes { digests, .. } => {
+                let ids = round.prompts.iter().map(|prompt| prompt.id.as_str());
+                digest_of_all(ids.zip(digests.iter().copied()))
             }
-        }
-    }
-    hash.finalize().to_hex()[..32].to_owned()
+        };
+        (round.name.as_str(), of_round)
+    });
+    digest_of_all(rounds).to_string()
 }
 
 /// What was read of a checkpoint, and what that cost.
@@ -145,7 +147,11 @@ impl Engine<'_> {
         let asked = asked.into_iter().map(|round| {
             let (name, prompts) = (round.name, round.prompts);
             let what = if writes(&prompts) {
-                Laid::Writes(checked_lengths(snapshot, &prompts)?)
+                let digests = prompt_digests(snapshot, &table, &prompts);
+                Laid::Writes {
+                    lengths: checked_lengths(snapshot, &prompts)?,
+                    digests: digests.map_err(|error| Failure::from(error).of(&snapshot.name))?,
+                }
             } else {
                 Laid::Reads(self.lay_out(snapshot, &table, &prompts)?)
             };
@@ -500,7 +506,7 @@ fn most(prompt: &Prompt) -> Option<usize> {
 fn asks(round: &Planned) -> Asks {
     match &round.what {
         Laid::Reads(plan) => Asks::of(plan),
-        Laid::Writes(lengths) => Asks::of_texts(&round.prompts, lengths),
+        Laid::Writes { lengths, .. } => Asks::of_texts(&round.prompts, lengths),
     }
 }
 
@@ -547,3 +553,6 @@ fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, 
         None => Ok(lengths),
     }
 }
+
+#[cfg(test)]
+mod tests;
