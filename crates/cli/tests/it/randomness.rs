@@ -1,6 +1,6 @@
 //! The suite `randomness` on checkpoints whose next token is a table of the last one, so that every number has a closed form.
 
-use crate::bigram::{Table, row, write_checkpoint, write_checkpoint_without};
+use crate::bigram::{Table, row, write_checkpoint};
 use crate::{concord, copy_folder};
 use concord_readings::{End, Form, Input, PromptStyle, Read, Readings};
 use concord_suites::{Given, Step, Subject, suite};
@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+/// What may stand before a choice after a begun answer.
+pub const PREFILLED: [&str; 2] = ["", " "];
+
 /// Likes 7; a digit is followed by another digit one time in ten, which is a 0 half of the time.
-fn likes_seven(before: u8, byte: u8) -> f64 {
+pub fn likes_seven(before: u8, byte: u8) -> f64 {
     match (before.is_ascii_digit(), byte) {
         (true, b'0') => 0.05,
         (true, b'1'..=b'9') => 0.05 / 9.0,
@@ -21,7 +24,7 @@ fn likes_seven(before: u8, byte: u8) -> f64 {
 }
 
 /// Says every number of 0 to 10 alike.
-fn says_all_alike(before: u8, byte: u8) -> f64 {
+pub fn says_all_alike(before: u8, byte: u8) -> f64 {
     match (before.is_ascii_digit(), before == b'1', byte) {
         // Of what begins with a 1, half goes on to 10.
         (_, true, b'0') => 0.5,
@@ -40,12 +43,22 @@ fn says_words(before: u8, byte: u8) -> f64 {
     }
 }
 
-/// `P(n)` of 0 to 10 after a begun answer, where a space may come first, by the table.
-fn closed_form(table: Table) -> (Vec<f64>, f64) {
+/// `P(n)` of 0 to 10, where any of some texts may come first, by the table.
+pub fn closed_form(table: Table, leads: &[&str]) -> (Vec<f64>, f64) {
     let p = |before: u8, byte: u8| row(table, before)[usize::from(byte)];
     let goes_on = |digit: u8| (b'0'..=b'9').map(|next| p(digit, next)).sum::<f64>();
     // Any byte that is no digit stands for the last one of the prompt.
-    let begins = |byte: u8| p(b':', byte) + p(b':', b' ') * p(b' ', byte);
+    let begins = |byte: u8| -> f64 {
+        let led = leads.iter().map(|lead| {
+            let (mut before, mut product) = (b':', 1.0);
+            for byte in lead.bytes().chain([byte]) {
+                product *= p(before, byte);
+                before = byte;
+            }
+            product
+        });
+        led.sum()
+    };
     let mut numbers: Vec<f64> = (b'0'..=b'9')
         .map(|digit| begins(digit) * (1.0 - goes_on(digit)))
         .collect();
@@ -54,7 +67,7 @@ fn closed_form(table: Table) -> (Vec<f64>, f64) {
     (numbers.iter().map(|p| p / mass).collect(), mass)
 }
 
-fn run(folder: &Path, more: &[&str]) -> Value {
+pub fn run(folder: &Path, more: &[&str]) -> Value {
     let mut arguments = vec![
         "run",
         "--suite",
@@ -80,7 +93,7 @@ fn prefilled<'a>(found: &'a Value, name: &str) -> &'a Value {
 }
 
 #[track_caller]
-fn close(found: &Value, expected: f64) {
+pub fn close(found: &Value, expected: f64) {
     let value = found["value"]
         .as_f64()
         .unwrap_or_else(|| found.as_f64().unwrap_or(f64::NAN));
@@ -98,7 +111,7 @@ fn a_table_of_bytes_comes_out_as_its_closed_form() {
         &["-M", "seven", "-M", "alike", "--sets", "0-10", "-o", "r"],
     );
     for (name, table) in [("seven", likes_seven as Table), ("alike", says_all_alike)] {
-        let (p, mass) = closed_form(table);
+        let (p, mass) = closed_form(table, &PREFILLED);
         let set = prefilled(&found, name);
         let summary = &set["summary"];
         let quantity = |name: &str| &summary["quantities"][name]["estimate"];
@@ -116,7 +129,7 @@ fn a_table_of_bytes_comes_out_as_its_closed_form() {
         let value = quantity("sampled_chi_squared")["value"].as_f64().unwrap();
         assert!((value - expected).abs() < 2e-3, "{value} is not {expected}");
     }
-    let (p, _) = closed_form(says_all_alike);
+    let (p, _) = closed_form(says_all_alike, &PREFILLED);
     assert!(p.iter().all(|p| (p - 1.0 / 11.0).abs() < 0.02), "{p:?}");
     // A run is measured again to the same.
     let again = concord(folder.path(), &["measure", "r", "--format", "json"])
@@ -182,125 +195,6 @@ fn a_chain_is_compared_with_its_base_and_what_is_not_measurable_says_why() {
         assert!(columns > 2 && !table.contains("NaN"), "{table}");
     }
     assert!(human.contains("not measurable: valid mass"), "{human}");
-}
-
-#[test]
-fn a_checkpoint_that_cannot_spell_a_member_is_left_out_and_the_others_go_on() {
-    let folder = tempfile::tempdir().unwrap();
-    write_checkpoint_without(&folder.path().join("lame"), likes_seven, b"7");
-    for (name, table) in [("seven", likes_seven as Table), ("alike", says_all_alike)] {
-        write_checkpoint(&folder.path().join(name), table);
-    }
-    let asked = ["--sets", "0-10", "--wordings", "2", "--relabellings", "0"];
-    let three = ["-M", "lame", "-M", "seven", "-M", "alike"];
-    let of = |models: &[&str], out: &str| {
-        let more = [&asked[..], models, &["-o", out]].concat();
-        run(folder.path(), &more)
-    };
-    let found = of(&three, "r");
-    let reason = "no tokens of its vocabulary spell the text \"7\"";
-    let findings = &found["findings"];
-    assert_eq!(
-        findings["not_measurable"],
-        json!([{ "checkpoint": "lame", "reason": reason }])
-    );
-    assert_eq!(
-        found["manifest"]["progress"]["lame"]["not_measurable"],
-        reason
-    );
-    // The others are measured as if it were not there.
-    let without = of(&three[2..], "without");
-    for key in ["checkpoints", "chain"] {
-        assert_eq!(findings[key], without["findings"][key]);
-    }
-    assert_eq!(findings["chain"][0]["base"], "seven");
-    // A stored run says it as well.
-    let human = concord(folder.path(), &["measure", "r"]).ok().stdout;
-    let joined = human.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        joined.contains(&format!("lame: not measurable: {reason}")),
-        "{human}"
-    );
-    assert!(joined.contains("is the base in its place"), "{human}");
-    let again = concord(folder.path(), &["measure", "r", "--format", "json"]);
-    assert_eq!(again.ok().json(), *findings);
-    let page = concord(folder.path(), &["report", "r", "--out", "-"])
-        .ok()
-        .stdout;
-    assert!(page.contains("<p>lame: not measurable: "), "{page}");
-    let other = concord(folder.path(), &["compare", "r/lame", "r/seven"]);
-    assert!(
-        other.code == 2 && other.stderr.contains(reason),
-        "{}",
-        other.stderr
-    );
-    concord(folder.path(), &["compare", "r"]).ok();
-    // And goes on after a stop.
-    let partial = folder.path().join("again.partial");
-    copy_folder(&folder.path().join("r"), &partial);
-    std::fs::remove_file(partial.join("findings.json")).unwrap();
-    std::fs::remove_file(partial.join("numbers/alike.jsonl")).unwrap();
-    let again = of(&three, "again");
-    assert_eq!(again["findings"], *findings);
-    let progress = &again["manifest"]["progress"];
-    assert_eq!(progress["seven"]["resumed"], progress["seven"]["prompts"]);
-    assert_eq!(progress["alike"]["resumed"], 0);
-    // What it can spell, it is asked.
-    let coin = [
-        "--sets",
-        "coin",
-        "--wordings",
-        "2",
-        "-M",
-        "lame",
-        "-o",
-        "coin",
-    ];
-    let coin = run(folder.path(), &coin);
-    assert!(coin["findings"]["not_measurable"].is_null());
-    // With nobody else there is nothing to measure.
-    let alone = [
-        &["run", "--suite", "randomness", "-o", "alone", "-M", "lame"],
-        &asked[..],
-    ];
-    let alone = concord(folder.path(), &alone.concat());
-    assert!(
-        alone.code == 4 && alone.stderr.contains(reason),
-        "{}",
-        alone.stderr
-    );
-    assert!(!folder.path().join("alone.partial").exists());
-}
-
-#[test]
-fn a_checkpoint_without_a_letter_is_left_out_of_a_comparison() {
-    let folder = tempfile::tempdir().unwrap();
-    write_checkpoint_without(&folder.path().join("lame"), likes_seven, b"B");
-    write_checkpoint(&folder.path().join("seven"), likes_seven);
-    let arguments = [
-        "run",
-        "--format",
-        "json",
-        "--formats",
-        "letter",
-        "--limit",
-        "2",
-        "--no-steering",
-        "-M",
-        "seven",
-        "-M",
-        "lame",
-        "-o",
-        "r",
-    ];
-    let found = concord(folder.path(), &arguments).ok().json();
-    let left_out = &found["findings"]["not_measurable"];
-    assert_eq!(left_out.as_array().unwrap().len(), 1);
-    assert_eq!(left_out[0]["checkpoint"], "lame");
-    let reason = left_out[0]["reason"].as_str().unwrap();
-    assert_eq!(reason, "no token of its vocabulary spells the label \"B\"");
-    let human = concord(folder.path(), &["measure", "r"]).ok().stdout;
-    assert!(human.contains("lame: not measurable: "), "{human}");
 }
 
 /// Spells the moves of the game, and begins with an r most often.
@@ -482,6 +376,29 @@ fn what_a_suite_asks_is_shown() {
         "{}",
         lines[1]
     );
+    // With a checkpoint, each has the digest of what is asked, whatever else is.
+    assert!(lines[0]["digest"].is_null());
+    write_checkpoint(&folder.path().join("seven"), likes_seven);
+    let digests = |sets: &str| -> BTreeMap<String, String> {
+        let sets = format!("sets={sets}");
+        let asked = [
+            "--option", &sets, "--option", "rounds=0", "--model", "seven",
+        ];
+        let lines = concord(
+            folder.path(),
+            &[&prompts[..3], &asked[..], &prompts[7..]].concat(),
+        );
+        let lines = lines.ok().lines();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let of_line = |line: &Value| (text(&line["id"]), text(&line["digest"]));
+        lines.iter().map(of_line).collect()
+    };
+    let (both, coin) = (digests("die, coin"), digests("coin"));
+    assert!(coin.len() >= 20 && both.len() >= coin.len() + 20);
+    assert!(coin.iter().all(|(id, digest)| both[id] == *digest));
+    let distinct: HashSet<&String> = both.values().collect();
+    assert_eq!(distinct.len(), both.len());
+    assert!(both.values().all(|digest| digest.len() == 32));
     let human = concord(folder.path(), &prompts[..5]).ok().stdout;
     assert!(
         human.contains("=== round games, 1 of ") && human.contains("[assistant, begun]"),
