@@ -256,3 +256,141 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
         .map(|name| root.join(name));
     Ok(paths.filter(|path| path.is_file()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A house with every room, as the table has it, and one study.
+    fn house() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let mut map = String::new();
+        for (room, uses) in ROOMS {
+            map.extend(["| `", room, "` | a room |\n"]);
+            let uses = uses
+                .iter()
+                .map(|used| format!("concord-{used}.workspace = true\n"));
+            let manifest = format!("[dependencies]\n{}", uses.collect::<String>());
+            put(root.path(), &format!("crates/{room}/Cargo.toml"), &manifest);
+            let code =
+                "//! A room.\n\n#[cfg(test)]\nmod tests { const NAME: &str = \"randomness\"; }\n";
+            put(root.path(), &format!("crates/{room}/src/lib.rs"), code);
+        }
+        put(
+            root.path(),
+            "crates/suites/src/randomness/mod.rs",
+            "//! A study.\n",
+        );
+        put(
+            root.path(),
+            "crates/suites/src/shared/mod.rs",
+            "//! What studies share.\n",
+        );
+        put(root.path(), "crates/README.md", &map);
+        root
+    }
+
+    fn put(root: &Path, name: &str, text: &str) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn add(root: &Path, name: &str, text: &str) {
+        let before = fs::read_to_string(root.join(name)).unwrap_or_default();
+        put(root, name, &format!("{before}{text}"));
+    }
+
+    #[test]
+    fn a_house_with_whole_borders_is_tidy() {
+        let root = house();
+        let mut wrong = Vec::new();
+        rooms(root.path(), &mut wrong).unwrap();
+        assert_eq!(wrong, Vec::<String>::new());
+        tidy(root.path()).unwrap();
+    }
+
+    #[test]
+    fn each_broken_border_is_found() {
+        let report = "crates/report/src/lib.rs";
+        for (name, text, expected) in [
+            (
+                "crates/report/src/text/page.rs",
+                "//! Randomness.\n",
+                "names the study `randomness`",
+            ),
+            (
+                "crates/session/src/rounds.rs",
+                "fn randomness() {}\n",
+                "names the study `randomness`",
+            ),
+            (
+                "crates/report/Cargo.toml",
+                "concord-suites.workspace = true\n",
+                "uses `suites`",
+            ),
+            (
+                "crates/stats/Cargo.toml",
+                "concord-readings.workspace = true\n",
+                "uses `readings`",
+            ),
+            (
+                "crates/suites/Cargo.toml",
+                "clap.workspace = true\n",
+                "uses `clap`",
+            ),
+            (
+                "crates/suites/Cargo.toml",
+                "candle-core = \"1\"\n",
+                "uses `candle-core`",
+            ),
+            (
+                "crates/session/Cargo.toml",
+                "clap = { version = \"4\" }\n",
+                "uses `clap`",
+            ),
+            (
+                "crates/findings/Cargo.toml",
+                "x = { git = \"https://x\" }\n",
+                "git dependencies",
+            ),
+            ("crates/kitchen/Cargo.toml", "[dependencies]\n", "`kitchen`"),
+        ] {
+            let root = house();
+            add(root.path(), name, text);
+            let mut wrong = Vec::new();
+            rooms(root.path(), &mut wrong).unwrap();
+            assert!(
+                wrong.iter().any(|line| line.contains(expected)),
+                "{name}: {wrong:?}"
+            );
+            assert!(tidy(root.path()).is_err(), "{name}");
+        }
+        // What tests use and name is theirs.
+        let root = house();
+        let tests = "[dev-dependencies]\nclap.workspace = true\nconcord-cli.workspace = true\n";
+        add(root.path(), "crates/suites/Cargo.toml", tests);
+        add(root.path(), report, "// randomness\n");
+        tidy(root.path()).unwrap();
+    }
+
+    #[test]
+    fn long_files_and_vague_names_are_found() {
+        let of = |name: &str, text: &str| {
+            let mut wrong = Vec::new();
+            source(name, text, &mut wrong);
+            wrong
+        };
+        assert!(of("crates/runs/src/lock.rs", "//! A lock.\n").is_empty());
+        let long = format!("//! Long.\n{}", "\n".repeat(LONGEST_FILE));
+        assert!(of("crates/runs/src/lock.rs", &long)[0].contains("601 lines"));
+        let tested = format!("//! Long.\n#[cfg(test)]\n{}", "\n".repeat(LONGEST_FILE));
+        assert!(of("crates/runs/src/lock.rs", &tested).is_empty());
+        assert!(of("crates/runs/src/utils.rs", "//! Things.\n")[0].contains("named for the noun"));
+        assert!(of("crates/runs/src/lock.rs", "fn lock() {}\n")[0].contains("does not open"));
+        assert!(
+            of("crates/runs/src/lock.rs", "//! A.\n// cfg(feature\n")[0].contains("belongs in")
+        );
+    }
+}

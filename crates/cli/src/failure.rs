@@ -48,6 +48,8 @@ pub struct Failure {
     pub(crate) message: String,
     help: Option<String>,
     closed_pipe: bool,
+    /// What a checkpoint's vocabulary cannot spell, where others may be asked all the same.
+    pub(crate) not_spelled: Option<String>,
 }
 
 impl Failure {
@@ -59,6 +61,7 @@ impl Failure {
             message,
             help: (!help.is_empty()).then_some(help),
             closed_pipe: false,
+            not_spelled: None,
         }
     }
 
@@ -420,7 +423,8 @@ impl From<DecoderError> for Failure {
 impl From<ScorerError> for Failure {
     fn from(error: ScorerError) -> Self {
         let text = error.to_string();
-        match error {
+        let not_spelled = error.not_spelled();
+        let failure = match error {
             ScorerError::Decoder(error) => error.into(),
             ScorerError::Prompt { source, .. } => {
                 Self::new(ExitStatus::Checkpoint, text, checkpoint_help(&source))
@@ -468,6 +472,10 @@ impl From<ScorerError> for Failure {
             ScorerError::Tensor(_) => {
                 Self::new(ExitStatus::Device, text, "there may be too little memory")
             }
+        };
+        Self {
+            not_spelled,
+            ..failure
         }
     }
 }

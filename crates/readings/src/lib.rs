@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing here knows a tensor, a tokenizer or a study.
 
+mod digest;
 mod everything;
 mod key;
 mod prompt;
@@ -13,6 +14,7 @@ mod strings;
 mod style;
 mod units;
 
+pub use digest::{NoDigest, PromptDigest};
 pub use everything::{ById, Readings};
 pub use key::{NoKey, PromptKey};
 pub use prompt::{Input, Message, Prompt, Read, Role, Sampling};

@@ -624,6 +624,6 @@ mod tests {
         let text = pretty(&partial, &newer).unwrap();
         std::fs::write(partial.join("manifest.json"), sealed(&text)).unwrap();
         let refused = begin(&out, 1).err().unwrap();
-        assert!(refused.to_string().contains("schema 4"), "{refused}");
+        assert!(refused.to_string().contains("schema 5"), "{refused}");
     }
 }

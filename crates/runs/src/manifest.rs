@@ -9,7 +9,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The latest form of a manifest.
-pub(crate) const SCHEMA: u64 = 3;
+pub(crate) const SCHEMA: u64 = 4;
+
+/// The first form with an identity; in it, raters were called readers.
+const WITH_IDENTITY: u64 = 3;
 
 /// Everything that decides what is read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,8 +28,9 @@ pub struct Identity {
     pub asked: Map<String, Value>,
     /// Who is asked, in that order.
     pub checkpoints: Vec<Checkpoint>,
-    /// Who reads what they wrote.
-    pub readers: Vec<Checkpoint>,
+    /// Who rates what they wrote.
+    #[serde(alias = "readers")]
+    pub raters: Vec<Checkpoint>,
     /// By what numbers are computed.
     pub numerics: Numerics,
 }
@@ -97,8 +101,9 @@ pub struct Manifest {
     pub identity: Identity,
     /// What is good to know of the checkpoints, in their order.
     pub checkpoints: Vec<Value>,
-    /// The same of those who read.
-    pub readers: Vec<Value>,
+    /// The same of those who rate.
+    #[serde(alias = "readers")]
+    pub raters: Vec<Value>,
     /// How findings were measured.
     pub statistics: Map<String, Value>,
     /// Who worked on it.
@@ -164,7 +169,7 @@ impl Manifest {
     /// What the parser says.
     pub(crate) fn of(stored: Map<String, Value>) -> Result<Self, serde_json::Error> {
         let schema = stored.get("schema").and_then(Value::as_u64).unwrap_or(0);
-        if schema >= SCHEMA {
+        if schema >= WITH_IDENTITY {
             return serde_json::from_value(Value::Object(stored));
         }
         Ok(Self::of_before(&stored))
@@ -193,7 +198,7 @@ impl Manifest {
             limit: value("limit").as_u64(),
             asked: asked.into_iter().collect(),
             checkpoints: list("checkpoints").iter().map(checkpoint).collect(),
-            readers: list("readers").iter().map(checkpoint).collect(),
+            raters: list("readers").iter().map(checkpoint).collect(),
             numerics: Numerics {
                 products: text(&value("kernels"), "products").unwrap_or_default(),
                 ..Numerics::default()
@@ -214,7 +219,7 @@ impl Manifest {
             schema: value("schema").as_u64().unwrap_or(0),
             identity,
             checkpoints: list("checkpoints"),
-            readers: list("readers"),
+            raters: list("readers"),
             statistics: object("statistics"),
             attempts: vec![attempt],
             progress: object("results"),
@@ -230,9 +235,9 @@ impl Manifest {
             .map(|one| one.name.as_str())
     }
 
-    /// The names of those who read what they wrote.
-    pub fn reader_names(&self) -> impl Iterator<Item = &str> {
-        self.identity.readers.iter().map(|one| one.name.as_str())
+    /// The names of those who rate what they wrote.
+    pub fn rater_names(&self) -> impl Iterator<Item = &str> {
+        self.identity.raters.iter().map(|one| one.name.as_str())
     }
 }
 
@@ -277,18 +282,30 @@ mod tests {
         });
         let manifest = Manifest::of(stored.as_object().unwrap().clone()).unwrap();
         assert_eq!(manifest.names().collect::<Vec<_>>(), ["m"]);
-        assert_eq!(manifest.reader_names().collect::<Vec<_>>(), ["itself"]);
+        assert_eq!(manifest.rater_names().collect::<Vec<_>>(), ["itself"]);
         assert_eq!(manifest.identity.options["seed"], 3);
         assert_eq!(manifest.identity.asked["questions"]["digest"], "q");
         assert_eq!(manifest.progress["m"]["prompts"], 7);
         assert_eq!(manifest.attempts[0].machine["threads"], 2);
         assert!(manifest.files.is_some());
         // And this form as it is written.
-        let again = json!(Manifest {
+        let mut again = json!(Manifest {
             schema: SCHEMA,
             ..manifest.clone()
         });
-        let again = Manifest::of(again.as_object().unwrap().clone()).unwrap();
-        assert_eq!(again.identity, manifest.identity);
+        let read = |stored: &Value| Manifest::of(stored.as_object().unwrap().clone()).unwrap();
+        assert_eq!(read(&again).identity, manifest.identity);
+        assert_eq!(again["raters"], json!([{ "name": "itself" }]));
+        // The form before it said readers.
+        again["schema"] = json!(3);
+        for object in ["", "/identity"] {
+            let object = again.pointer_mut(object).unwrap().as_object_mut().unwrap();
+            let raters = object.remove("raters").unwrap();
+            object.insert("readers".to_owned(), raters);
+        }
+        let before = read(&again);
+        assert_eq!(before.identity, manifest.identity);
+        assert_eq!(before.raters, manifest.raters);
+        assert_eq!(before.rater_names().collect::<Vec<_>>(), ["itself"]);
     }
 }

@@ -159,7 +159,7 @@ impl StoredRun {
         let raters = names.iter().filter_map(|name| name.strip_suffix(JOURNAL));
         let mut raters: Vec<String> = raters.map(str::to_owned).collect();
         // A name that is too long for a file is shortened there.
-        for name in self.manifest.reader_names() {
+        for name in self.manifest.rater_names() {
             let place = What::rated(round, name).file(model)?;
             let stem = place.file_stem().unwrap_or_default();
             if let Some(found) = raters.iter_mut().find(|found| found.as_str() == stem) {
@@ -391,7 +391,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let long = "r".repeat(230);
         let mut settings = settings();
-        settings.identity.readers = vec![Checkpoint {
+        settings.identity.raters = vec![Checkpoint {
             name: long.clone(),
             ..Checkpoint::default()
         }];
@@ -432,11 +432,11 @@ mod tests {
         assert!(stored.readings(other, "m").unwrap().contains_key("b"));
         assert!(stored.raters("stances", "nobody").unwrap().is_empty());
         let mut manifest = stored.manifest.clone();
-        manifest.readers = vec![json!(2)];
+        manifest.raters = vec![json!(2)];
         stored.update(&manifest, &json!({ "value": 0.25 })).unwrap();
         drop(lock);
         everything(&out).unwrap();
-        assert_eq!(StoredRun::open(&out).unwrap().manifest.readers, [json!(2)]);
+        assert_eq!(StoredRun::open(&out).unwrap().manifest.raters, [json!(2)]);
     }
 
     #[test]

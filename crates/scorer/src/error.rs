@@ -113,6 +113,19 @@ impl From<KernelError> for ScorerError {
 }
 
 impl ScorerError {
+    /// What no tokens of the checkpoint's vocabulary spell, where that is all that is wrong: another checkpoint may be asked the same.
+    pub fn not_spelled(&self) -> Option<String> {
+        match self {
+            Self::LabelNotCovered { label, .. } => Some(format!(
+                "no token of its vocabulary spells the label {label:?}"
+            )),
+            Self::TextNotCovered { text, .. } => Some(format!(
+                "no tokens of its vocabulary spell the text {text:?}"
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether the device had no memory left for it.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Decoder(error) if error.is_out_of_memory())

@@ -7,6 +7,7 @@
 //!
 //! Invariant: nothing here knows a study.
 
+mod digest;
 mod error;
 mod generate;
 mod hidden;
@@ -23,6 +24,7 @@ mod tokenised;
 mod trie;
 mod worker;
 
+pub use digest::{NUMERICS, digest_of_all, prompt_digests};
 pub use error::ScorerError;
 pub use generate::{GenerationCounts, GenerationProgress};
 pub use labels::LabelTable;

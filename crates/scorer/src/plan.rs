@@ -1,12 +1,13 @@
 //! From prompts to rows and what is read at them.
 
+use crate::digest::{self, Ends};
 use crate::labels::{LabelTable, Way};
 use crate::spelling::Alphabet;
 use crate::strings::{StringsPlan, StringsPlans, strings_plans};
 use crate::tokenised::{Tokenised, tokenise};
 use crate::{ScorerError, Trie};
 use concord_checkpoint::Snapshot;
-use concord_readings::{End, Prompt, Read};
+use concord_readings::{End, Prompt, PromptDigest, Read};
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -50,6 +51,8 @@ pub(crate) struct PromptPlan {
     pub tokens: usize,
     pub answers: Vec<AnswerPlan>,
     pub slots: usize,
+    /// Of what is asked; none where it cannot be asked.
+    digest: Option<PromptDigest>,
 }
 
 /// Everything that a run computes and reads, worked out before the first pass.
@@ -68,18 +71,18 @@ pub struct Plan {
 }
 
 /// A number to read at some rows after the prompt's last one.
-struct Ahead {
-    rows: usize,
-    number: Number,
-    slot: u32,
+pub(crate) struct Ahead {
+    pub rows: usize,
+    pub number: Number,
+    pub slot: u32,
 }
 
 /// What is appended to a prompt to make one sequence, and what is read along it.
-struct Branch {
+pub(crate) struct Branch {
     /// What it is appended to, where that is not the prompt.
-    base: Option<Vec<u32>>,
-    appended: Vec<u32>,
-    reads: Vec<Ahead>,
+    pub base: Option<Vec<u32>>,
+    pub appended: Vec<u32>,
+    pub reads: Vec<Ahead>,
 }
 
 /// The most tokens that are asked for after rows at once, where they are many.
@@ -89,10 +92,10 @@ pub(crate) const MOST_ASKED: usize = 1 << 20;
 type Ways<'a> = HashMap<(&'a [String], &'a [String]), Arc<Vec<(String, Vec<Way>)>>>;
 
 /// How everything that is asked is written in tokens.
-struct Written<'a> {
+pub(crate) struct Written<'a> {
     ways: Ways<'a>,
-    strings: StringsPlans<'a>,
-    alphabet: Arc<Alphabet>,
+    pub strings: StringsPlans<'a>,
+    pub alphabet: Arc<Alphabet>,
 }
 
 impl Plan {
@@ -161,6 +164,7 @@ impl Plan {
     ) -> Result<Self, ScorerError> {
         let mut plans = Vec::with_capacity(prompts.len());
         let mut branches: Vec<(usize, Branch)> = Vec::new();
+        let ends = Ends::new(&written.alphabet);
         for (number, (prompt, tokenised)) in prompts.iter().zip(tokenised).enumerate() {
             if tokenised.prompt.is_empty() {
                 plans.push(PromptPlan {
@@ -168,10 +172,13 @@ impl Plan {
                     tokens: 0,
                     answers: Vec::new(),
                     slots: 0,
+                    digest: None,
                 });
                 continue;
             }
-            let (plan, of_prompt) = branch(prompt, tokenised, written);
+            let (mut plan, of_prompt) = branch(prompt, tokenised, written);
+            let digest = digest::of_read(prompt, &tokenised.prompt, &of_prompt, &ends);
+            plan.digest = Some(digest);
             plans.push(plan);
             branches.extend(of_prompt.into_iter().map(|branch| (number, branch)));
         }
@@ -231,26 +238,10 @@ impl Plan {
 }
 
 impl Plan {
-    /// A digest of every row and of what is read where: tokens, prompts by name, numbers in their order.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut hash = blake3::Hasher::new();
-        for rows in [&self.trie.tokens, &self.trie.depths, &self.trie.ends] {
-            let bytes: Vec<u8> = rows.iter().flat_map(|row| row.to_le_bytes()).collect();
-            hash.update(&bytes);
-        }
-        for prompt in &self.prompts {
-            hash.update(prompt.id.as_bytes());
-            hash.update(&(prompt.slots as u64).to_le_bytes());
-        }
-        let probes = self.probes.iter().flat_map(|probe| {
-            let (kind, number) = match probe.number {
-                Number::Token(token) => (0, token),
-                Number::Ended(end) => (1, end as u32),
-            };
-            [probe.row, kind, number, probe.prompt, probe.slot].map(u32::to_le_bytes)
-        });
-        hash.update(&probes.flatten().collect::<Vec<u8>>());
-        *hash.finalize().as_bytes()
+    /// The digest of every prompt that can be asked, with its name, in their order.
+    pub fn digests(&self) -> impl Iterator<Item = (&str, PromptDigest)> {
+        let prompts = self.prompts.iter();
+        prompts.filter_map(|prompt| Some((prompt.id.as_str(), prompt.digest?)))
     }
 
     /// Bytes of the readings of all prompts in memory, about: texts, tokens and log-probabilities of what is read, and names.
@@ -294,7 +285,7 @@ impl PromptPlan {
 }
 
 /// How everything that the prompts ask for is written, without what cannot be, unless `all` is wanted.
-fn written<'a>(
+pub(crate) fn written<'a>(
     snapshot: &Snapshot,
     table: &LabelTable,
     prompts: &'a [Prompt],
@@ -359,7 +350,7 @@ fn ways<'a>(
 }
 
 /// Gives every log-probability of a prompt a slot, and says along which branch it is read.
-fn branch(
+pub(crate) fn branch(
     prompt: &Prompt,
     tokenised: &Tokenised,
     written: &Written<'_>,
@@ -447,6 +438,7 @@ fn branch(
             tokens,
             answers,
             slots,
+            digest: None,
         },
         others,
     )

@@ -5,6 +5,8 @@
 //!
 //! Invariant: no study knows a tensor, a tokenizer or a flag.
 
+mod excluded;
+mod needs;
 pub mod randomness;
 mod registry;
 mod shared;
@@ -12,6 +14,8 @@ mod suite;
 pub mod valueconsistency;
 
 pub use concord_readings::{ById, Readings};
+pub use excluded::{Excluded, with_excluded};
+pub use needs::Needs;
 pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, suite, suites};
 pub use shared::ReadingError;
 pub use suite::{

@@ -3,6 +3,7 @@
 //! A suite says what to ask and what to make of the answers; the engine asks, stores and shows. Readings come in, findings go
 //! out, and nothing else crosses.
 
+use crate::Needs;
 use crate::shared::draw::fnv;
 use concord_findings::{Exhibit, LongTable};
 use concord_questions::{QuestionError, StimuliError};
@@ -210,8 +211,8 @@ pub struct About {
     pub summary: &'static str,
     /// What it asks, round by round.
     pub rounds: &'static str,
-    /// What it needs: chat form, several checkpoints, written texts, raters.
-    pub needs: &'static str,
+    /// What it needs, which is enforced.
+    pub needs: Needs,
     /// What cannot be concluded from it.
     pub limits: &'static str,
 }

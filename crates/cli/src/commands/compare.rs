@@ -35,7 +35,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     let settings = settings_of(&runs[0].run.manifest, how.seed, &how.statistics);
     let parts = sides.iter().map(|side| {
         let opened = &runs[side.run];
-        let raters = opened.run.manifest.reader_names();
+        let raters = opened.run.manifest.rater_names();
         Ok(ComparedPart {
             run: opened.folder().display().to_string(),
             shown: side.shown.clone(),
@@ -83,6 +83,12 @@ fn open(paths: &[PathBuf]) -> Result<(Vec<Opened>, Vec<Side>), Failure> {
         let names: Vec<&String> = match &only {
             None => opened.names.iter().collect(),
             Some(name) if opened.names.contains(name) => vec![name],
+            Some(name) if opened.not_measurable(name).is_some() => {
+                let reason = opened.not_measurable(name).unwrap_or_default();
+                let message = format!("{}: {name}: not measurable: {reason}", folder.display());
+                let help = format!("there are {}", opened.names.join(", "));
+                return Err(Failure::usage(message, help));
+            }
             Some(name) => {
                 let message = format!("{}: no checkpoint `{name}`", folder.display());
                 let help = format!("there are {}", opened.names.join(", "));

@@ -9,11 +9,13 @@ use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::Terminal;
 use concord_checkpoint::Snapshot;
-use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
+use concord_readings::{ById, Form, Prompt, PromptDigest, PromptStyle, Read, Readings};
 use concord_runs::{Journal, RunDirectory, What};
-use concord_scorer::{LabelTable, Plan, ScorerError, lengths};
+use concord_scorer::{LabelTable, Plan, ScorerError, digest_of_all, lengths, prompt_digests};
 use concord_session::{Allowed, Asks, Base, Machine, OnDemand, has_room, rounds};
-use concord_suites::{CheckpointReadings, Rating, Round, SELF_RATER, Step, Study, Subject};
+use concord_suites::{
+    CheckpointReadings, Excluded, Rating, Round, SELF_RATER, Step, Study, Subject,
+};
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,31 +43,35 @@ struct Planned {
 /// What a round does, and what is known of it beforehand.
 enum Laid {
     Reads(Plan),
-    Writes(Vec<usize>),
+    Writes {
+        lengths: Vec<usize>,
+        digests: Vec<PromptDigest>,
+    },
 }
 
 /// What checkpoints that read text alike are asked first.
 pub(super) struct FirstStep {
     table: Arc<LabelTable>,
     rounds: Vec<Planned>,
+    /// Why it cannot be asked, where its vocabulary does not spell what is asked for; nothing is laid out then.
+    not_spelled: Option<String>,
     /// Of all that is asked, in tokens, and of what is read: a program that asks something else does not go on with a run.
     pub digest: String,
 }
 
+/// One digest of all rounds, made from that of each prompt.
 fn digest(rounds: &[Planned]) -> String {
-    let mut hash = blake3::Hasher::new();
-    for round in rounds {
-        hash.update(round.name.as_bytes());
-        match &round.what {
-            Laid::Reads(plan) => drop(hash.update(&plan.digest())),
-            Laid::Writes(_) => {
-                for prompt in &round.prompts {
-                    hash.update(json!(prompt).to_string().as_bytes());
-                }
+    let rounds = rounds.iter().map(|round| {
+        let of_round = match &round.what {
+            Laid::Reads(plan) => digest_of_all(plan.digests()),
+            Laid::Writes { digests, .. } => {
+                let ids = round.prompts.iter().map(|prompt| prompt.id.as_str());
+                digest_of_all(ids.zip(digests.iter().copied()))
             }
-        }
-    }
-    hash.finalize().to_hex()[..32].to_owned()
+        };
+        (round.name.as_str(), of_round)
+    });
+    digest_of_all(rounds).to_string()
 }
 
 /// What was read of a checkpoint, and what that cost.
@@ -75,6 +81,8 @@ struct Told {
     cost: Map<String, Value>,
     /// The rated round that waits for raters.
     waits_for: Option<&'static str>,
+    /// Why it is not asked any more.
+    not_spelled: Option<String>,
 }
 
 impl Told {
@@ -95,8 +103,15 @@ impl Told {
     }
 }
 
-/// What was read, and what it cost, by checkpoint.
-pub(super) type Outcome = (Vec<CheckpointReadings>, Vec<Map<String, Value>>);
+/// The key of a checkpoint's progress that says why it could not be asked.
+pub(super) const NOT_MEASURABLE: &str = "not_measurable";
+
+/// What was read, who could not be asked, and what each checkpoint cost.
+pub(super) struct Outcome {
+    pub read: Vec<CheckpointReadings>,
+    pub excluded: Vec<Excluded>,
+    pub costs: Map<String, Value>,
+}
 
 impl Engine<'_> {
     /// What each checkpoint is asked first. Adapters that leave tokenizer and template alone share it with their base.
@@ -120,36 +135,89 @@ impl Engine<'_> {
                 let message = format!("the suite `{}` has nothing to ask", self.study.about().name);
                 return Err(Failure::usage(message, "give it something to ask"));
             }
-            let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
-            let asked = asked.into_iter().map(|round| {
-                let (name, prompts) = (round.name, round.prompts);
-                let what = if writes(&prompts) {
-                    Laid::Writes(checked_lengths(snapshot, &prompts)?)
-                } else {
-                    Laid::Reads(self.lay_out(snapshot, &table, &prompts)?)
-                };
-                Ok(Planned {
-                    name,
-                    prompts,
-                    what,
-                })
-            });
-            let rounds = asked.collect::<Result<Vec<_>, Failure>>()?;
-            all.push(Rc::new(FirstStep {
-                digest: digest(&rounds),
-                table,
-                rounds,
-            }));
+            all.push(Rc::new(self.first_step(snapshot, asked)?));
         }
+        self.are_enough(&all)?;
         Ok(all)
+    }
+
+    /// Lays out what a checkpoint is asked first, or says what its vocabulary cannot spell.
+    fn first_step(&self, snapshot: &Snapshot, asked: Vec<Round>) -> Result<FirstStep, Failure> {
+        let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
+        let asked = asked.into_iter().map(|round| {
+            let (name, prompts) = (round.name, round.prompts);
+            let what = if writes(&prompts) {
+                let digests = prompt_digests(snapshot, &table, &prompts);
+                Laid::Writes {
+                    lengths: checked_lengths(snapshot, &prompts)?,
+                    digests: digests.map_err(|error| Failure::from(error).of(&snapshot.name))?,
+                }
+            } else {
+                Laid::Reads(self.lay_out(snapshot, &table, &prompts)?)
+            };
+            Ok(Planned {
+                name,
+                prompts,
+                what,
+            })
+        });
+        let (rounds, not_spelled) = match asked.collect::<Result<Vec<_>, Failure>>() {
+            Ok(rounds) => (rounds, None),
+            Err(failure) => match failure.not_spelled {
+                Some(not_spelled) => (Vec::new(), Some(not_spelled)),
+                None => return Err(failure),
+            },
+        };
+        Ok(FirstStep {
+            digest: match &not_spelled {
+                None => digest(&rounds),
+                Some(reason) => format!("not measurable: {reason}"),
+            },
+            table,
+            rounds,
+            not_spelled,
+        })
+    }
+
+    /// Refuses a run of which too few checkpoints can be asked.
+    fn are_enough(&self, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
+        let reasons = steps.iter().map(|step| step.not_spelled.clone());
+        self.enough(&self.excluded(reasons))
+    }
+
+    /// Who cannot be asked, and why, of reasons by checkpoint.
+    fn excluded(&self, reasons: impl Iterator<Item = Option<String>>) -> Vec<Excluded> {
+        let named = self.snapshots.iter().zip(reasons);
+        let excluded = named.filter_map(|(snapshot, reason)| {
+            let checkpoint = snapshot.name.clone();
+            reason.map(|reason| Excluded { checkpoint, reason })
+        });
+        excluded.collect()
+    }
+
+    /// Refuses a run without enough checkpoints that can be asked.
+    fn enough(&self, excluded: &[Excluded]) -> Result<(), Failure> {
+        let about = self.study.about();
+        let left = self.snapshots.len() - excluded.len();
+        if excluded.is_empty() || about.needs.enough(about.name, left).is_ok() {
+            return Ok(());
+        }
+        let sentences: Vec<String> = excluded.iter().map(Excluded::sentence).collect();
+        let help =
+            "use checkpoints whose vocabulary has it, or ask for something else (`concord suites`)";
+        let message = match left {
+            0 => sentences.join("; "),
+            _ => format!("too few are left to compare: {}", sentences.join("; ")),
+        };
+        Err(Failure::new(ExitStatus::Checkpoint, message, help))
     }
 
     /// Refuses checkpoints and raters for which there is too little memory, before anything is run.
     pub fn has_room(&self, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
         let (machine, allowed) = (&self.machine, &self.allowed);
         for (snapshot, step) in self.snapshots.iter().zip(steps) {
-            // An adapter shares what its base takes.
-            if snapshot.adapter.is_none() {
+            // An adapter shares what its base takes, and who cannot be asked is not loaded.
+            if snapshot.adapter.is_none() && step.not_spelled.is_none() {
                 has_room(machine, allowed, snapshot, step.rounds.iter().map(asks))?;
             }
         }
@@ -177,6 +245,11 @@ impl Engine<'_> {
     ) -> Result<Outcome, Failure> {
         let mut told: Vec<Told> = Vec::new();
         told.resize_with(self.snapshots.len(), Told::default);
+        for (index, step) in steps.iter().enumerate() {
+            if let Some(reason) = &step.not_spelled {
+                self.exclude(index, &mut told[index], reason.clone());
+            }
+        }
         loop {
             self.ask(directory, steps, &mut told)?;
             if told.iter().all(|told| told.waits_for.is_none()) {
@@ -191,15 +264,43 @@ impl Engine<'_> {
                 }
             }
         }
-        let names = self.snapshots.iter().map(|snapshot| snapshot.name.clone());
-        let read = names.zip(told).map(|(name, told)| {
-            let readings = told.readings;
-            (CheckpointReadings { name, readings }, told.cost)
-        });
-        Ok(read.unzip())
+        let reasons = told.iter_mut().map(|told| told.not_spelled.take());
+        let excluded = self.excluded(reasons);
+        self.enough(&excluded)?;
+        let mut outcome = Outcome {
+            read: Vec::new(),
+            costs: Map::new(),
+            excluded,
+        };
+        for (snapshot, mut told) in self.snapshots.iter().zip(told) {
+            let name = snapshot.name.clone();
+            match outcome.excluded.iter().find(|one| one.checkpoint == name) {
+                Some(one) => drop(
+                    told.cost
+                        .insert(NOT_MEASURABLE.to_owned(), json!(one.reason)),
+                ),
+                None => outcome.read.push(CheckpointReadings {
+                    name: name.clone(),
+                    readings: told.readings,
+                }),
+            }
+            outcome.costs.insert(name, Value::Object(told.cost));
+        }
+        Ok(outcome)
     }
 
-    /// Asks every checkpoint until it is done or raters have to read.
+    /// Leaves a checkpoint out from now on, and says why.
+    fn exclude(&self, index: usize, told: &mut Told, reason: String) {
+        let excluded = Excluded {
+            checkpoint: self.snapshots[index].name.clone(),
+            reason,
+        };
+        output::message(&format!("{}.", excluded.sentence()));
+        told.waits_for = None;
+        told.not_spelled = Some(excluded.reason);
+    }
+
+    /// Asks every checkpoint until it is done or raters have to read. One that cannot spell what is asked for is left out.
     fn ask(
         &self,
         directory: &RunDirectory,
@@ -207,56 +308,80 @@ impl Engine<'_> {
         told: &mut [Told],
     ) -> Result<(), Failure> {
         let mut base = Base::new(&self.snapshots[0], self.adapted);
-        for (index, snapshot) in self.snapshots.iter().enumerate() {
-            // Adapters are put on the base that is loaded.
-            let next = self.snapshots.get(index + 1).filter(|_| !self.adapted);
-            let mut decoder = self.on_demand(&mut base, snapshot).before(next);
-            let told = &mut told[index];
-            let style = style(snapshot, self.forms[index]);
-            let journal = |what: What<'_>| directory.journal(what, &snapshot.name);
-            if told.readings.rounds.is_empty() {
-                let step = &steps[index];
-                decoder.table = Some(Arc::clone(&step.table));
-                // What is asked later is planned for now.
-                decoder.later = step.rounds.iter().skip(1).map(asks).collect();
-                for round in &step.rounds {
-                    let journal = journal(What::round(&round.name))?;
-                    let name = shown(snapshot, &round.name, told);
-                    let (prompts, what) = (&round.prompts, Some(&round.what));
-                    let read = ask_round(&name, prompts, what, journal, &mut decoder)?;
-                    told.add(&round.name, read);
-                }
+        for index in 0..self.snapshots.len() {
+            if told[index].not_spelled.is_some() {
+                continue;
             }
-            loop {
-                match self.study.next(Subject { style }, &told.readings)? {
-                    Step::Done => break,
-                    Step::Ask(rounds) => {
-                        let known = |round: &Round| told.readings.round(&round.name).is_some();
-                        if rounds.is_empty() || rounds.iter().any(known) {
-                            return Err(self.asks_nothing_new());
-                        }
-                        for round in rounds {
-                            let journal = journal(What::round(&round.name))?;
-                            let name = shown(snapshot, &round.name, told);
-                            let prompts = &round.prompts;
-                            let read = ask_round(&name, prompts, None, journal, &mut decoder)?;
-                            told.add(&round.name, read);
-                        }
-                    }
-                    Step::Rate(round) => {
-                        if self.raters.iter().any(Option::is_none) {
-                            let journal = journal(What::rated(round, SELF_RATER))?;
-                            let so_far = &told.readings;
-                            let read = self.rate(snapshot, style, so_far, journal, &mut decoder)?;
-                            told.add_rated(round, SELF_RATER, read);
-                        }
-                        told.waits_for = Some(round);
-                        break;
-                    }
+            // Adapters are put on the base that is loaded.
+            let mut later = (index + 1..self.snapshots.len()).filter(|_| !self.adapted);
+            let next = later.find(|later| told[*later].not_spelled.is_none());
+            let next = next.map(|next| &self.snapshots[next]);
+            let mut decoder = self
+                .on_demand(&mut base, &self.snapshots[index])
+                .before(next);
+            let told = &mut told[index];
+            let asked = self.ask_one(index, directory, &steps[index], told, &mut decoder);
+            if let Err(failure) = asked {
+                match failure.not_spelled {
+                    Some(reason) => self.exclude(index, told, reason),
+                    None => return Err(failure),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Asks one checkpoint until it is done or raters have to read.
+    fn ask_one(
+        &self,
+        index: usize,
+        directory: &RunDirectory,
+        step: &FirstStep,
+        told: &mut Told,
+        decoder: &mut OnDemand<'_, '_>,
+    ) -> Result<(), Failure> {
+        let snapshot = &self.snapshots[index];
+        let style = style(snapshot, self.forms[index]);
+        let journal = |what: What<'_>| directory.journal(what, &snapshot.name);
+        if told.readings.rounds.is_empty() {
+            decoder.table = Some(Arc::clone(&step.table));
+            // What is asked later is planned for now.
+            decoder.later = step.rounds.iter().skip(1).map(asks).collect();
+            for round in &step.rounds {
+                let journal = journal(What::round(&round.name))?;
+                let name = shown(snapshot, &round.name, told);
+                let (prompts, what) = (&round.prompts, Some(&round.what));
+                let read = ask_round(&name, prompts, what, journal, decoder)?;
+                told.add(&round.name, read);
+            }
+        }
+        loop {
+            match self.study.next(Subject { style }, &told.readings)? {
+                Step::Done => return Ok(()),
+                Step::Ask(rounds) => {
+                    let known = |round: &Round| told.readings.round(&round.name).is_some();
+                    if rounds.is_empty() || rounds.iter().any(known) {
+                        return Err(self.asks_nothing_new());
+                    }
+                    for round in rounds {
+                        let journal = journal(What::round(&round.name))?;
+                        let name = shown(snapshot, &round.name, told);
+                        let read = ask_round(&name, &round.prompts, None, journal, decoder)?;
+                        told.add(&round.name, read);
+                    }
+                }
+                Step::Rate(round) => {
+                    if self.raters.iter().any(Option::is_none) {
+                        let journal = journal(What::rated(round, SELF_RATER))?;
+                        let so_far = &told.readings;
+                        let read = self.rate(snapshot, style, so_far, journal, decoder)?;
+                        told.add_rated(round, SELF_RATER, read);
+                    }
+                    told.waits_for = Some(round);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Lets a rater read what every checkpoint that waits for it wrote.
@@ -381,7 +506,7 @@ fn most(prompt: &Prompt) -> Option<usize> {
 fn asks(round: &Planned) -> Asks {
     match &round.what {
         Laid::Reads(plan) => Asks::of(plan),
-        Laid::Writes(lengths) => Asks::of_texts(&round.prompts, lengths),
+        Laid::Writes { lengths, .. } => Asks::of_texts(&round.prompts, lengths),
     }
 }
 
@@ -428,3 +553,6 @@ fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, 
         None => Ok(lengths),
     }
 }
+
+#[cfg(test)]
+mod tests;

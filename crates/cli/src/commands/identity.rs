@@ -5,14 +5,12 @@ use super::inputs;
 use crate::arguments::{ChatTemplateUse, RunArguments};
 use crate::failure::Failure;
 use concord_runs::{Attempt, Checkpoint, Identity, Manifest, Numerics};
+use concord_scorer::NUMERICS;
 use concord_session::{Machine, processor};
 use concord_suites::{SELF_RATER, Settings, Takes, suite};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-
-/// Raised where the same program computes other bits than before on the same machine.
-const NUMERICS: u32 = 1;
 
 /// Variables that the program, or what it runs on, obeys. What may be secret is none of them.
 const ENVIRONMENT: [&str; 12] = [
@@ -50,7 +48,7 @@ pub(super) fn manifest(
             inputs::described(rater, form, machine)
         }
     });
-    let readers: Vec<Value> = raters.collect::<Result<_, Failure>>()?;
+    let raters: Vec<Value> = raters.collect::<Result<_, Failure>>()?;
     let mut asked = study.asked();
     let prompts = engine.snapshots.iter().zip(steps);
     let prompts = prompts.map(|(snapshot, step)| (snapshot.name.clone(), json!(step.digest)));
@@ -62,7 +60,7 @@ pub(super) fn manifest(
         limit: asked.limit,
         asked: asked.digests,
         checkpoints: described.iter().map(of_described).collect(),
-        readers: readers.iter().map(of_described).collect(),
+        raters: raters.iter().map(of_described).collect(),
         numerics: numerics(machine),
     };
     let snapshots = engine.snapshots.iter();
@@ -79,7 +77,7 @@ pub(super) fn manifest(
     Ok(Manifest {
         identity,
         checkpoints: described,
-        readers,
+        raters,
         statistics: object(statistics),
         attempts: vec![attempt(machine, started, paths)],
         ..Manifest::default()

@@ -85,11 +85,11 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
         all.push(CheckpointReadings { name, readings });
     }
 
-    manifest.identity.readers.push(of_described(&described));
-    manifest.readers.push(described);
+    manifest.identity.raters.push(of_described(&described));
+    manifest.raters.push(described);
     let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
     let settings = settings_of(&manifest, None, None);
-    let found = opened.study.measure(settings, &all)?;
+    let found = opened.beside_excluded(opened.study.measure(settings, &all)?);
     warn(&*found);
     opened.run.add(what, &identity, &names)?;
     opened.run.update(&manifest, &found.json())?;
@@ -132,7 +132,7 @@ fn identity(described: &Value) -> String {
 
 /// Refuses a rater that has rated the run already. One that was added and not yet measured is let through, to finish.
 fn is_new(opened: &Opened, rater: &str) -> Result<(), Failure> {
-    let known: Vec<&str> = opened.run.manifest.reader_names().collect();
+    let known: Vec<&str> = opened.run.manifest.rater_names().collect();
     if known.contains(&rater) || rater == SELF_RATER {
         let message = format!(
             "{}: `{rater}` has rated it already",

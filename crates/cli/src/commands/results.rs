@@ -1,5 +1,6 @@
 //! What is made of readings, whether they were just read or stored long ago.
 
+use super::engine::NOT_MEASURABLE;
 use crate::arguments::Statistics;
 use crate::failure::Failure;
 use crate::output;
@@ -8,7 +9,8 @@ use concord_readings::Readings;
 use concord_report::costs;
 use concord_runs::{Manifest, StoredRun, write_bytes};
 use concord_suites::{
-    Asked, CheckpointReadings, DEFAULT, Found, Settings, Show, StoredFiles, Study, suite,
+    Asked, CheckpointReadings, DEFAULT, Excluded, Found, Settings, Show, StoredFiles, Study, suite,
+    with_excluded,
 };
 use rayon::prelude::*;
 use serde_json::Value;
@@ -71,8 +73,10 @@ pub(super) struct Opened {
     folder: PathBuf,
     pub run: StoredRun,
     pub study: Box<dyn Study>,
-    /// The checkpoints, in the order in which they were asked.
+    /// The checkpoints that were measured, in the order in which they were asked.
     pub names: Vec<String>,
+    /// Those that could not be asked.
+    excluded: Vec<Excluded>,
 }
 
 impl Opened {
@@ -93,7 +97,17 @@ impl Opened {
         let of_run = |failure: Failure| failure.of_place(&folder.display().to_string());
         let study = suite(name).and_then(|suite| suite.reopen(&identity.options, asked, &files));
         let study = study.map_err(|error| of_run(error.into()))?;
-        let names: Vec<String> = run.manifest.names().map(str::to_owned).collect();
+        let excluded = run.manifest.names().filter_map(|name| {
+            let reason = run.manifest.progress.get(name)?.get(NOT_MEASURABLE)?;
+            Some(Excluded {
+                checkpoint: name.to_owned(),
+                reason: reason.as_str().unwrap_or_default().to_owned(),
+            })
+        });
+        let excluded: Vec<Excluded> = excluded.collect();
+        let is_measured = |name: &&str| excluded.iter().all(|one| one.checkpoint != **name);
+        let names = run.manifest.names().filter(is_measured).map(str::to_owned);
+        let names: Vec<String> = names.collect();
         if !run.is_sealed() {
             output::message(&format!(
                 "{}: of an earlier version, which stored no digests: what was changed in it since is not found",
@@ -105,6 +119,7 @@ impl Opened {
             run,
             study,
             names,
+            excluded,
         })
     }
 
@@ -122,7 +137,20 @@ impl Opened {
             })
         });
         let read = read.collect::<Result<Vec<_>, Failure>>()?;
-        Ok(self.study.measure(settings, &read)?)
+        let found = self.study.measure(settings, &read)?;
+        Ok(self.beside_excluded(found))
+    }
+
+    /// Findings with the checkpoints that could not be asked.
+    pub fn beside_excluded(&self, found: Box<dyn Found>) -> Box<dyn Found> {
+        let base = self.run.manifest.names().next();
+        with_excluded(found, self.excluded.clone(), base)
+    }
+
+    /// Why a checkpoint could not be asked, if it could not.
+    pub fn not_measurable(&self, name: &str) -> Option<&str> {
+        let excluded = self.excluded.iter().find(|one| one.checkpoint == name)?;
+        Some(&excluded.reason)
     }
 
     /// Everything that was read of a checkpoint.

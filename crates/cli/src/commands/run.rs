@@ -1,6 +1,6 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
-use super::engine::Engine;
+use super::engine::{Engine, Outcome};
 use super::identity::manifest;
 use super::inputs;
 use super::results::{exhibits, warn};
@@ -14,8 +14,10 @@ use concord_report::terminal;
 use concord_runs::{Manifest, RunDirectory, RunError, check_name};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine, spill_of};
-use concord_suites::{AnySuite, Given, SELF_RATER, Settings, Study, Takes, suite};
-use serde_json::{Map, Value, json};
+use concord_suites::{
+    About, AnySuite, Given, SELF_RATER, Settings, Study, Takes, suite, with_excluded,
+};
+use serde_json::json;
 use std::path::Path;
 
 /// Runs a study.
@@ -25,11 +27,9 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let suite = suite(&arguments.suite)?;
     let (study, mut notes) = begin_study(suite, arguments)?;
-    let snapshots = checkpoints(arguments)?;
+    let snapshots = checkpoints(arguments, suite.about())?;
     let raters = raters(arguments, &*study)?;
-    let forms = snapshots.iter();
-    let forms = forms.map(|snapshot| inputs::form(snapshot, arguments.apply_chat_template));
-    let forms = forms.collect::<Result<Vec<_>, _>>()?;
+    let forms = forms(arguments, suite.about(), &snapshots)?;
     notes.extend(forms_that_differ(&snapshots, &forms));
     for note in &notes {
         output::message(note);
@@ -73,20 +73,22 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
     let kept = |failure| kept(failure, &partial, &out);
     let now = || jiff::Timestamp::now().to_string();
-    let (read, costs) = match engine.run(&directory, &steps) {
-        Ok(read) => read,
+    let Outcome {
+        read,
+        excluded,
+        costs,
+    } = match engine.run(&directory, &steps) {
+        Ok(outcome) => outcome,
         Err(failure) => {
             // How it ended is good to know, and no reason to say anything else.
             let _ = directory.end(&failure.message, &now());
             return Err(kept(failure));
         }
     };
-    let costs = read.iter().zip(costs);
-    let costs: Map<String, Value> = costs
-        .map(|(read, cost)| (read.name.clone(), Value::Object(cost)))
-        .collect();
     let found = study.measure(settings, &read);
     let found = found.map_err(|error| kept(error.into()))?;
+    let base = snapshots.first().map(|first| first.name.as_str());
+    let found = with_excluded(found, excluded, base);
     warn(&*found);
     for snapshot in snapshots.iter().chain(raters.iter().flatten()) {
         remove_rows(&engine.allowed, snapshot).map_err(kept)?;
@@ -194,12 +196,17 @@ fn remove_rows(allowed: &Allowed, snapshot: &Snapshot) -> Result<(), Failure> {
         .map_err(|source| RunError::File { path, source }.into())
 }
 
-/// The checkpoints that are named, as a pair or one by one.
-fn checkpoints(arguments: &RunArguments) -> Result<Vec<Snapshot>, Failure> {
+/// The checkpoints that are named, as a pair or one by one, where there are enough for a suite.
+fn checkpoints(arguments: &RunArguments, about: &About) -> Result<Vec<Snapshot>, Failure> {
     let names = match &arguments.pair {
         Some(name) => inputs::pair(name)?,
         None => arguments.models.clone(),
     };
+    let named = match names.len() {
+        0 => DEMO_PAIR,
+        count => count + arguments.adapters.len(),
+    };
+    about.needs.enough(about.name, named)?;
     if names.is_empty() {
         output::message(
             "No --model given: running the embedded demo pair, two tiny checkpoints that show how the program works and \
@@ -207,6 +214,23 @@ fn checkpoints(arguments: &RunArguments) -> Result<Vec<Snapshot>, Failure> {
         );
     }
     inputs::checkpoints(&names, &arguments.adapters)
+}
+
+/// Checkpoints that are asked where none are named.
+const DEMO_PAIR: usize = 2;
+
+/// How each checkpoint is spoken to, where a suite can do with it.
+fn forms(
+    arguments: &RunArguments,
+    about: &About,
+    snapshots: &[Snapshot],
+) -> Result<Vec<Form>, Failure> {
+    let forms = snapshots.iter().map(|snapshot| {
+        let form = inputs::form(snapshot, arguments.apply_chat_template)?;
+        about.needs.spoken_to(about.name, &snapshot.name, form)?;
+        Ok(form)
+    });
+    forms.collect()
 }
 
 /// Who rates what checkpoints write: `None` for each its own.
@@ -282,4 +306,63 @@ fn command_with(out: &Path) -> String {
         words.extend(["--out".to_owned(), quoted(&out.to_string_lossy())]);
     }
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::{Cli, Command};
+    use clap::Parser;
+    use concord_suites::Needs;
+
+    static CHAIN: About = About {
+        name: "chain",
+        summary: "",
+        rounds: "",
+        needs: Needs {
+            checkpoints: 3,
+            chat_form: true,
+            also: "",
+        },
+        limits: "",
+    };
+
+    fn typed(more: &[&str]) -> RunArguments {
+        match Cli::parse_from([&["concord", "run"][..], more].concat()).command {
+            Command::Run(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn too_few_checkpoints_are_refused_before_any_is_looked_for() {
+        for (named, there) in [
+            (&[][..], "are 2"),
+            (&["-M", "nowhere"], "is one"),
+            (&["-M", "nowhere", "-A", "adapter"], "are 2"),
+        ] {
+            let refused = checkpoints(&typed(named), &CHAIN).err().unwrap();
+            assert_eq!(refused.status, ExitStatus::Usage);
+            let expected =
+                format!("the suite `chain` needs 3 checkpoints or more, and there {there}");
+            assert_eq!(refused.message, expected);
+        }
+        let three = typed(&["-M", "nowhere", "-M", "nowhere", "-M", "nowhere"]);
+        let refused = checkpoints(&three, &CHAIN).err().unwrap();
+        assert_eq!(refused.status, ExitStatus::Checkpoint, "{refused:?}");
+    }
+
+    #[test]
+    fn a_checkpoint_without_a_chat_form_is_refused_where_one_is_needed() {
+        let pair = concord_checkpoint::demo_pair().unwrap();
+        let refused = forms(&typed(&[]), &CHAIN, &pair).err().unwrap();
+        let base = pair.iter().find(|snapshot| !snapshot.is_aligned()).unwrap();
+        assert!(refused.message.starts_with(&base.name), "{refused:?}");
+        assert!(refused.message.contains("in chat form"), "{refused:?}");
+        let aligned = pair.into_iter().filter(Snapshot::is_aligned);
+        let aligned: Vec<Snapshot> = aligned.collect();
+        assert_eq!(forms(&typed(&[]), &CHAIN, &aligned).unwrap(), [Form::Chat]);
+        let never = typed(&["--apply-chat-template=never"]);
+        assert!(forms(&never, &CHAIN, &aligned).is_err());
+    }
 }

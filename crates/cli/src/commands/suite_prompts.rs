@@ -7,7 +7,8 @@ use crate::arguments::{ChatTemplateUse, OutputFormat, PromptsArguments, SuiteOpt
 use crate::failure::Failure;
 use crate::output::{self, JsonLines};
 use concord_checkpoint::Snapshot;
-use concord_readings::{Form, Input, Prompt, PromptStyle, Readings};
+use concord_readings::{Form, Input, Prompt, PromptDigest, PromptStyle, Readings};
+use concord_scorer::{LabelTable, prompt_digests};
 use concord_suites::{Step, Subject, Takes, suite};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -32,7 +33,12 @@ pub fn show(name: &str, arguments: &PromptsArguments) -> Result<(), Failure> {
     let model = arguments.model.as_deref();
     let model = model.map(inputs::checkpoint).transpose()?;
     let style = match &model {
-        Some(model) => style(model, inputs::form(model, ChatTemplateUse::Auto)?),
+        Some(model) => {
+            let form = inputs::form(model, ChatTemplateUse::Auto)?;
+            let about = suite.about();
+            about.needs.spoken_to(about.name, &model.name, form)?;
+            style(model, form)
+        }
         None => PromptStyle {
             form: Form::Chat,
             lead: "",
@@ -44,13 +50,15 @@ pub fn show(name: &str, arguments: &PromptsArguments) -> Result<(), Failure> {
     if arguments.format == OutputFormat::Json {
         let mut lines = JsonLines::new();
         for round in &rounds {
-            for prompt in &round.prompts {
+            let digests = digests(model.as_ref(), &round.prompts)?;
+            for (number, prompt) in round.prompts.iter().enumerate() {
                 let mut line = json!(prompt);
                 line["round"] = json!(round.name);
                 if let Some(model) = &model {
                     let (text, tokens) = model.tokens(&prompt.input)?;
                     line["text"] = json!(text);
                     line["tokens"] = json!(tokens);
+                    line["digest"] = json!(digests.get(number));
                 }
                 lines.write(&line)?;
             }
@@ -68,6 +76,16 @@ pub fn show(name: &str, arguments: &PromptsArguments) -> Result<(), Failure> {
     }
     text.push_str("--format json has all of them, a line each\n");
     output::data(&text)
+}
+
+/// The digest of each prompt as a checkpoint is asked it.
+fn digests(model: Option<&Snapshot>, prompts: &[Prompt]) -> Result<Vec<PromptDigest>, Failure> {
+    let Some(model) = model else {
+        return Ok(Vec::new());
+    };
+    let table = LabelTable::new(&model.vocabulary);
+    let found = prompt_digests(model, &table, prompts);
+    found.map_err(|error| Failure::from(error).of(&model.name))
 }
 
 /// A prompt for people.

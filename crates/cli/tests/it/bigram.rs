@@ -37,6 +37,11 @@ pub fn row(table: Table, before: u8) -> Vec<f64> {
 
 /// Writes a checkpoint whose layers add nothing to the embedding of the last token, which the head looks up.
 pub fn write_checkpoint(folder: &Path, table: Table) {
+    write_checkpoint_without(folder, table, &[]);
+}
+
+/// The same, with tokens in place of some bytes that spell none of them.
+pub fn write_checkpoint_without(folder: &Path, table: Table, missing: &[u8]) {
     std::fs::create_dir_all(folder).unwrap();
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
@@ -46,7 +51,12 @@ pub fn write_checkpoint(folder: &Path, table: Table) {
     });
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let vocabulary: BTreeMap<String, usize> = (0..=255u8)
-        .map(|byte| (character(byte).to_string(), usize::from(byte)))
+        .map(|byte| {
+            // What it stands for is nothing that is asked for.
+            let text = character(byte).to_string();
+            let count = if missing.contains(&byte) { 9 } else { 1 };
+            (text.repeat(count), usize::from(byte))
+        })
         .chain([("<end>".to_owned(), 256)])
         .collect();
     let byte_level = json!({

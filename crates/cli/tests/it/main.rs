@@ -5,12 +5,14 @@
 mod bad_input;
 mod bigram;
 mod by_hand;
+mod chat_form;
 mod commands;
 mod gpu;
 mod hub;
 mod hub_server;
 mod lines;
 mod machine;
+mod not_measurable;
 mod randomness;
 mod runs;
 mod snapshots;

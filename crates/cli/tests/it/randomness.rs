@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+/// What may stand before a choice after a begun answer.
+pub const PREFILLED: [&str; 2] = ["", " "];
+
 /// Likes 7; a digit is followed by another digit one time in ten, which is a 0 half of the time.
-fn likes_seven(before: u8, byte: u8) -> f64 {
+pub fn likes_seven(before: u8, byte: u8) -> f64 {
     match (before.is_ascii_digit(), byte) {
         (true, b'0') => 0.05,
         (true, b'1'..=b'9') => 0.05 / 9.0,
@@ -21,7 +24,7 @@ fn likes_seven(before: u8, byte: u8) -> f64 {
 }
 
 /// Says every number of 0 to 10 alike.
-fn says_all_alike(before: u8, byte: u8) -> f64 {
+pub fn says_all_alike(before: u8, byte: u8) -> f64 {
     match (before.is_ascii_digit(), before == b'1', byte) {
         // Of what begins with a 1, half goes on to 10.
         (_, true, b'0') => 0.5,
@@ -40,12 +43,22 @@ fn says_words(before: u8, byte: u8) -> f64 {
     }
 }
 
-/// `P(n)` of 0 to 10 after a begun answer, where a space may come first, by the table.
-fn closed_form(table: Table) -> (Vec<f64>, f64) {
+/// `P(n)` of 0 to 10, where any of some texts may come first, by the table.
+pub fn closed_form(table: Table, leads: &[&str]) -> (Vec<f64>, f64) {
     let p = |before: u8, byte: u8| row(table, before)[usize::from(byte)];
     let goes_on = |digit: u8| (b'0'..=b'9').map(|next| p(digit, next)).sum::<f64>();
     // Any byte that is no digit stands for the last one of the prompt.
-    let begins = |byte: u8| p(b':', byte) + p(b':', b' ') * p(b' ', byte);
+    let begins = |byte: u8| -> f64 {
+        let led = leads.iter().map(|lead| {
+            let (mut before, mut product) = (b':', 1.0);
+            for byte in lead.bytes().chain([byte]) {
+                product *= p(before, byte);
+                before = byte;
+            }
+            product
+        });
+        led.sum()
+    };
     let mut numbers: Vec<f64> = (b'0'..=b'9')
         .map(|digit| begins(digit) * (1.0 - goes_on(digit)))
         .collect();
@@ -54,7 +67,7 @@ fn closed_form(table: Table) -> (Vec<f64>, f64) {
     (numbers.iter().map(|p| p / mass).collect(), mass)
 }
 
-fn run(folder: &Path, more: &[&str]) -> Value {
+pub fn run(folder: &Path, more: &[&str]) -> Value {
     let mut arguments = vec![
         "run",
         "--suite",
@@ -80,7 +93,7 @@ fn prefilled<'a>(found: &'a Value, name: &str) -> &'a Value {
 }
 
 #[track_caller]
-fn close(found: &Value, expected: f64) {
+pub fn close(found: &Value, expected: f64) {
     let value = found["value"]
         .as_f64()
         .unwrap_or_else(|| found.as_f64().unwrap_or(f64::NAN));
@@ -98,7 +111,7 @@ fn a_table_of_bytes_comes_out_as_its_closed_form() {
         &["-M", "seven", "-M", "alike", "--sets", "0-10", "-o", "r"],
     );
     for (name, table) in [("seven", likes_seven as Table), ("alike", says_all_alike)] {
-        let (p, mass) = closed_form(table);
+        let (p, mass) = closed_form(table, &PREFILLED);
         let set = prefilled(&found, name);
         let summary = &set["summary"];
         let quantity = |name: &str| &summary["quantities"][name]["estimate"];
@@ -116,7 +129,7 @@ fn a_table_of_bytes_comes_out_as_its_closed_form() {
         let value = quantity("sampled_chi_squared")["value"].as_f64().unwrap();
         assert!((value - expected).abs() < 2e-3, "{value} is not {expected}");
     }
-    let (p, _) = closed_form(says_all_alike);
+    let (p, _) = closed_form(says_all_alike, &PREFILLED);
     assert!(p.iter().all(|p| (p - 1.0 / 11.0).abs() < 0.02), "{p:?}");
     // A run is measured again to the same.
     let again = concord(folder.path(), &["measure", "r", "--format", "json"])
@@ -363,6 +376,29 @@ fn what_a_suite_asks_is_shown() {
         "{}",
         lines[1]
     );
+    // With a checkpoint, each has the digest of what is asked, whatever else is.
+    assert!(lines[0]["digest"].is_null());
+    write_checkpoint(&folder.path().join("seven"), likes_seven);
+    let digests = |sets: &str| -> BTreeMap<String, String> {
+        let sets = format!("sets={sets}");
+        let asked = [
+            "--option", &sets, "--option", "rounds=0", "--model", "seven",
+        ];
+        let lines = concord(
+            folder.path(),
+            &[&prompts[..3], &asked[..], &prompts[7..]].concat(),
+        );
+        let lines = lines.ok().lines();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let of_line = |line: &Value| (text(&line["id"]), text(&line["digest"]));
+        lines.iter().map(of_line).collect()
+    };
+    let (both, coin) = (digests("die, coin"), digests("coin"));
+    assert!(coin.len() >= 20 && both.len() >= coin.len() + 20);
+    assert!(coin.iter().all(|(id, digest)| both[id] == *digest));
+    let distinct: HashSet<&String> = both.values().collect();
+    assert_eq!(distinct.len(), both.len());
+    assert!(both.values().all(|digest| digest.len() == 32));
     let human = concord(folder.path(), &prompts[..5]).ok().stdout;
     assert!(
         human.contains("=== round games, 1 of ") && human.contains("[assistant, begun]"),

@@ -92,7 +92,7 @@ fn passages_are_written_read_and_read_again_by_another() {
     // The checkpoint itself, under another name, reads its own passages alike.
     let own = &stored["models"]["demo-base"]["open"]["agreement"];
     assert_eq!(own["pairs"][0]["same_stance"], 1.0);
-    assert_eq!(read(&at("r/manifest.json"))["readers"][1]["name"], "base");
+    assert_eq!(read(&at("r/manifest.json"))["raters"][1]["name"], "base");
     let measured = concord(folder.path(), &["measure", "r", "--format", "json"])
         .ok()
         .json();

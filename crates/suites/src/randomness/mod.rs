@@ -30,8 +30,8 @@ mod tests;
 mod wordings;
 
 use crate::{
-    About, CheckpointReadings, Given, Loaded, OptionSpec, Readings, Settings, Show, Step, Subject,
-    Suite, SuiteError,
+    About, CheckpointReadings, Given, Loaded, Needs, OptionSpec, Readings, Settings, Show, Step,
+    Subject, Suite, SuiteError,
 };
 pub use chain::{COMPARED, ChainFindings, Difference};
 use concord_findings::{Exhibit, LongTable};
@@ -43,7 +43,7 @@ pub use measure::{
 };
 pub use name::{CARRIERS, Carrier, Histories, SUITE};
 pub use options::{Data, Options};
-pub use placebo::{LabelledWording, PlaceboFindings, PlaceboNumbers};
+pub use placebo::{Effect, LabelledWording, PlaceboFindings, PlaceboNumbers};
 pub use published::{Published, PublishedTable, published};
 pub use sequences::{Reference, SequenceFindings, SequenceNumbers};
 pub use sets::{KINDS, Kind, Member, OwnData, Set};
@@ -59,7 +59,8 @@ static ABOUT: About = About {
     rounds: "`numbers` (choices from sets), `placebo` (numbers under labels), `uniform` (sequences after uniform histories), \
              `games` (the tree of rock-paper-scissors, and hide and seek), `own-1` to `own-10` (sequences after own numbers), \
              `game-N` (rounds after the tree), `poems` (written texts, only with --poems)",
-    needs: "one checkpoint, base or chat; several in order of training give a chain. Members must be in the vocabulary",
+    needs: Needs::ONE
+        .and("several in order of training give a chain. Members must be in the vocabulary"),
     limits: "it says how probable each answer is as the next words, not what a sampler with a temperature or a filter gives. Wordings \
              are the project's own, not the study's. A free answer that reasons first has little valid mass and is not measured. \
              A text counts by how it begins: `A` before a space is read as the letter, also where it is an article. Diversity is \

@@ -119,8 +119,8 @@ pub(crate) static SPECS: [OptionSpec; 11] = [
         )
     },
     OptionSpec {
-        default: Some("10"),
-        check: |text| whole(text, 1, 10),
+        default: Some("12"),
+        check: |text| whole(text, 1, 12),
         ..OptionSpec::new("wordings", "N", "Wordings of each question, at most")
     },
     OptionSpec {
@@ -308,6 +308,16 @@ fn notes(data: &Data, options: &Options) -> Vec<String> {
         }
         _ => (),
     }
+    notes.extend(data.sets.iter().chain(&data.hiding).filter_map(|set| {
+        let wordings = data.wordings.values().next()?.of(set.kind).len();
+        let (wordings, members) = (options.limited(wordings), set.members.len());
+        (set.is_listed() && wordings % members != 0).then(|| {
+            format!(
+                "the set `{}` has {members} members, listed in {wordings} wordings: they do not stand equally often in each place",
+                set.name
+            )
+        })
+    }));
     let exact = options.depth + 1;
     if options.rounds > exact && options.sequences == 0 {
         notes.push(format!(

@@ -45,12 +45,59 @@ pub struct PlaceboNumbers {
     pub target: Option<usize>,
     /// The probability of its label.
     pub of_target: Option<Estimate>,
+    /// The same less what it would be if no number were preferred, 1/n: above 0, the number is preferred behind any label.
+    pub by_target: Option<Estimate>,
+    /// The probability of the place that the number has in its set, less 1/n: above 0, the place is preferred with any number in it.
+    pub by_its_place: Option<Estimate>,
+    /// What a preference for it comes from.
+    pub effect: Option<Effect>,
     /// How far the choice by number is from uniform: near 0 for a placebo that works.
     pub by_value: Estimate,
     /// How far the choice by place is.
     pub by_place: Estimate,
     /// Each wording.
     pub each: Vec<LabelledWording>,
+}
+
+/// What a preference for a number comes from, by the intervals of the two differences over wordings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// From the number itself: it is chosen more or less often than 1/n behind any label.
+    Number,
+    /// From its place: the label that stands there is chosen more or less often than 1/n, and the number itself is not.
+    Place,
+    /// Neither can be told: both intervals hold 0, or there are too few wordings for one.
+    NotTold,
+}
+
+impl Effect {
+    fn of(by_target: &Estimate, by_its_place: &Estimate) -> Self {
+        match (is_told(by_target), is_told(by_its_place)) {
+            (true, _) => Self::Number,
+            (false, true) => Self::Place,
+            (false, false) => Self::NotTold,
+        }
+    }
+
+    /// What it is called.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Number => "effect of the number itself",
+            Self::Place => "effect of place",
+            Self::NotTold => "none told",
+        }
+    }
+}
+
+/// Probabilities are read to about this much: what is nearer to 0 is 0.
+const READ_TO: f64 = 1e-6;
+
+/// Whether an interval lies on one side of 0.
+fn is_told(difference: &Estimate) -> bool {
+    difference
+        .interval
+        .is_some_and(|interval| interval.low > READ_TO || interval.high < -READ_TO)
 }
 
 /// What was found with labels in one wording.
@@ -210,11 +257,18 @@ fn measure_carrier(
     };
     let over = |of: &dyn Fn(&LabelledWording) -> f64| estimate(&values(of), "wording", settings);
     let middle = |of: &dyn Fn(&LabelledWording) -> f64| mean(&values(of));
+    let uniform = 1.0 / count as f64;
+    let by_target = target.map(|at| over(&|of| of.values[at] - uniform));
+    let by_its_place = target.map(|at| over(&|of| of.places[at] - uniform));
+    let effect = by_target.as_ref().zip(by_its_place.as_ref());
     let found = verdict.is_measurable().then(|| PlaceboNumbers {
+        effect: effect.map(|(number, place)| Effect::of(number, place)),
         values: (0..count).map(|at| middle(&|of| of.values[at])).collect(),
         places: (0..count).map(|at| middle(&|of| of.places[at])).collect(),
         target,
         of_target: target.map(|at| over(&|of| of.values[at])),
+        by_target: by_target.clone(),
+        by_its_place: by_its_place.clone(),
         by_value: over(&|of| uniform_total_variation(&of.values)),
         by_place: over(&|of| uniform_total_variation(&of.places)),
         each: each.clone(),

@@ -168,6 +168,14 @@ impl Set {
         seven.filter(|_| self.kind == Kind::Number)
     }
 
+    /// Whether its members are listed where it is asked about.
+    pub fn is_listed(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Coin | Kind::Suit | Kind::Choice | Kind::Hiding
+        )
+    }
+
     /// The ways to write each member in a language.
     pub fn spellings(&self, language: &str) -> Vec<Vec<String>> {
         let words = self.members.iter().map(|member| member.word(language));

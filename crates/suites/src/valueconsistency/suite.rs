@@ -9,7 +9,7 @@ use super::plan::{Format, Options, plan, plan_stances, plan_texts};
 use super::{MeasureError, name, tables};
 use crate::shared::rating::by_text;
 use crate::{
-    About, Asked, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
+    About, Asked, CheckpointReadings, Comparing, Given, Loaded, Needs, OptionSpec, Part, QUESTIONS,
     Rating, Readings, Round, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,
 };
 use concord_findings::{Exhibit, LongTable};
@@ -28,7 +28,7 @@ const ABOUT: About = About {
     summary: "how far answers to value-laden questions move across paraphrases, topics, formats and languages",
     rounds: "what is read from logits at once; texts that checkpoints write (a sample, and passages where they are asked for); \
              what raters make of passages",
-    needs: "nothing but a checkpoint, base or aligned; two for a comparison; raters for passages",
+    needs: Needs::ONE.and("two for a comparison; raters for passages"),
     limits: "consistency is not correctness: a checkpoint that always says the same is consistent",
 };
 

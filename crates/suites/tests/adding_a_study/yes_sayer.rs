@@ -3,7 +3,7 @@
 use concord_findings::{Exhibit, Table};
 use concord_readings::{End, Form, Input, Message, Prompt, PromptKey, Read, Readings, Role, Strings};
 use concord_suites::{
-    About, CheckpointReadings, Given, Loaded, Round, Settings, Show, Step, Subject, Suite, SuiteError,
+    About, CheckpointReadings, Given, Loaded, Needs, Round, Settings, Show, Step, Subject, Suite, SuiteError,
 };
 
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ static ABOUT: About = About {
     name: "yes-sayer",
     summary: "how often a checkpoint says yes to a question and to its opposite",
     rounds: "`questions`: two questions, of which one is right",
-    needs: "one checkpoint, base or aligned",
+    needs: Needs::ONE,
     limits: "two questions are an example, not a measurement",
 };
 

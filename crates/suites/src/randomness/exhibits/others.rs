@@ -4,7 +4,7 @@ use super::super::diversity::DiversityNumbers;
 use super::super::games::{GameNumbers, MOVES};
 use super::super::measure::{CheckpointFindings, Findings, Quantity};
 use super::super::name::Histories;
-use super::super::placebo::PlaceboNumbers;
+use super::super::placebo::{Effect, PlaceboNumbers};
 use super::super::sequences::SequenceNumbers;
 use super::{ByCheckpoint, chosen, number, or_dash, or_reason, quantity, same, shown};
 use concord_findings::{Exhibit, Measure, Strip};
@@ -202,7 +202,8 @@ pub(super) fn placebo(findings: &Findings) -> Vec<Exhibit> {
     let mut all: Vec<Exhibit> = heading(
         "Placebo",
         "The same numbers behind letters, each number behind each letter equally often: a preference for a number must vanish, or be one \
-         for a place. The unit is the wording.",
+         for a place. Its letter less 1/n is the preference for the number itself, its place less 1/n that for where it stands in the set; the \
+         verdict is by their intervals over wordings. The unit is the wording.",
     )
     .into();
     let title = format!("{} behind letters", first.placebo[0].set);
@@ -240,6 +241,23 @@ pub(super) fn placebo(findings: &Findings) -> Vec<Exhibit> {
                 found.of_target.as_ref().map_or_else(String::new, shown)
             })
         });
+
+        table.row(format!("{form}: its letter, less 1/n"), |checkpoint| {
+            cell(checkpoint, &|found| {
+                found.by_target.as_ref().map_or_else(String::new, shown)
+            })
+        });
+        table.row(format!("{form}: its place, less 1/n"), |checkpoint| {
+            cell(checkpoint, &|found| {
+                found.by_its_place.as_ref().map_or_else(String::new, shown)
+            })
+        });
+        table.row(format!("{form}: verdict"), |checkpoint| {
+            cell(checkpoint, &|found| {
+                let effect = found.effect.map(Effect::label);
+                effect.unwrap_or_default().to_owned()
+            })
+        });
         table.row(format!("{form}: total variation by number"), |checkpoint| {
             cell(checkpoint, &|found| shown(&found.by_value))
         });
@@ -248,6 +266,13 @@ pub(super) fn placebo(findings: &Findings) -> Vec<Exhibit> {
         });
     }
     all.push(Exhibit::Table(table.table()));
+    all.extend(placebo_strips(findings, first));
+    all
+}
+
+/// Letters by what stands behind them and by their place.
+fn placebo_strips(findings: &Findings, first: &CheckpointFindings) -> Vec<Exhibit> {
+    let mut all = Vec::new();
     for (at, of) in first.placebo.iter().enumerate() {
         let Some(set) = same(first, &of.set, of.carrier) else {
             continue;

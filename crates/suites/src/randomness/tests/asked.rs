@@ -129,25 +129,6 @@ fn contents(messages: &[Message]) -> Vec<&String> {
 }
 
 #[test]
-fn members_stand_in_each_place_over_wordings() {
-    let (data, options) = load(&[("sets", &["coin"]), ("rounds", &["0"])], 0);
-    let Step::Ask(rounds) = next(&data, &options, Form::Chat, &Readings::default()).unwrap() else {
-        panic!("nothing is asked");
-    };
-    let heads_first = rounds[0]
-        .prompts
-        .iter()
-        .filter(|prompt| match &prompt.input {
-            Input::Conversation(messages) => {
-                let text = &messages[0].content;
-                text.find("heads") < text.find("tails")
-            }
-            _ => false,
-        });
-    assert_eq!(heads_first.count(), 5);
-}
-
-#[test]
 fn what_was_not_read_is_named() {
     let (data, options) = load(SMALL, 3);
     let made_up = MadeUp {
@@ -225,7 +206,7 @@ fn what_is_given_is_checked() {
         ("set", "mine"),
         ("set", "=a,b"),
         ("wordings", "0"),
-        ("wordings", "11"),
+        ("wordings", "13"),
         ("depth", "9"),
         ("samples", "-1"),
         ("least-mass", "1.5"),
@@ -396,8 +377,8 @@ fn everything_is_shown_and_exported() {
                 .all(|row| row.len() == table.columns.len())
         );
     }
-    // A row for each checkpoint, form, language, wording and member of eight sets.
-    let rows = 2 * 2 * 2 * 10 * (11 + 10 + 6 + 2 + 4 + 26 + 5 + 5);
+    // A row for each checkpoint, form, language, wording and member of eight sets; suits have twelve wordings.
+    let rows = 2 * 2 * 2 * (10 * (11 + 10 + 6 + 2 + 26 + 5 + 5) + 12 * 4);
     assert_eq!(tables[0].rows.len(), rows);
     assert!(Randomness.warnings(&findings).is_empty());
     assert!(serde_json::to_string(&findings).is_ok());
@@ -439,4 +420,76 @@ fn intervals_over_ten_wordings_hold_the_truth() {
     let share = held.count() as f64 / 500.0;
     // A bootstrap of ten is a little too narrow.
     assert!((0.86..0.97).contains(&share), "{share}");
+}
+
+#[test]
+fn every_option_stands_equally_often_in_each_place_over_wordings() {
+    for language in LANGUAGES {
+        let typed: &[(&str, &[&str])] = &[
+            ("sets", &["coin", "suit"]),
+            ("set", &["fruit=apple,pear,plum,fig,lime"]),
+            ("languages", &[language]),
+            ("relabellings", &["0"]),
+            ("rounds", &["0"]),
+        ];
+        let (data, options) = load(typed, 1);
+        let Step::Ask(rounds) = next(&data, &options, Form::Chat, &Readings::default()).unwrap()
+        else {
+            panic!("nothing is asked");
+        };
+        let mut counts: BTreeMap<(&str, &str, usize), usize> = BTreeMap::new();
+        for prompt in &rounds[0].prompts {
+            let Input::Conversation(messages) = &prompt.input else {
+                continue;
+            };
+            let key: PromptKey = prompt.id.parse().unwrap();
+            let text = &messages[0].content;
+            let set = data
+                .sets
+                .iter()
+                .find(|set| key.item == format!("numbers/{}", set.name));
+            let set = set.unwrap();
+            let words = set.words(language);
+            let listed = listed(text, &words, &data.wordings[language].comma);
+            for (place, member) in listed.into_iter().enumerate() {
+                *counts.entry((&set.name, words[member], place)).or_default() += 1;
+            }
+        }
+        for set in &data.sets {
+            let words = set.words(language);
+            let wordings = data.wordings[language].of(set.kind).len();
+            for word in &words {
+                for place in 0..words.len() {
+                    let count = counts.get(&(set.name.as_str(), *word, place));
+                    let expected = wordings / words.len();
+                    assert_eq!(
+                        count,
+                        Some(&expected),
+                        "{language} {} {word} {place}",
+                        set.name
+                    );
+                }
+            }
+        }
+        assert_eq!(data.sets.len(), 3);
+    }
+}
+
+/// Which members a text lists, in the order in which it does.
+fn listed(text: &str, words: &[&str], comma: &str) -> Vec<usize> {
+    let rotated = |turn: usize| {
+        let mut order: Vec<usize> = (0..words.len()).collect();
+        order.rotate_left(turn);
+        order
+    };
+    let orders = (0..words.len()).map(rotated);
+    let mut shown = orders.filter(|order| {
+        let listed: Vec<&str> = order.iter().map(|at| words[*at]).collect();
+        let first = text.find(listed[0]);
+        text.contains(&listed.join(comma))
+            || words.len() == 2 && first.is_some() && first < text.find(listed[1])
+    });
+    let found = shown.next().unwrap();
+    assert!(shown.next().is_none(), "{text}");
+    found
 }

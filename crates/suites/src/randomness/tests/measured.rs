@@ -20,7 +20,8 @@ fn a_uniform_table_is_no_distance_from_uniform() {
             near(value(set, zero), 0.0);
         }
         near(value(set, Quantity::SampledChiSquared), n - 1.0);
-        assert_eq!(of(set, Quantity::Entropy).estimate.n, 10);
+        let wordings = if set.set == "suit" { 12 } else { 10 };
+        assert_eq!(of(set, Quantity::Entropy).estimate.n, wordings);
         assert_eq!(of(set, Quantity::Entropy).estimate.unit, "wording");
         near(of(set, Quantity::Entropy).deviation, 0.0);
     }
@@ -320,12 +321,17 @@ fn the_placebo_tells_numbers_from_places() {
         near(found.by_value.value, 0.0);
         near(found.by_place.value, 0.0);
         near(found.of_target.unwrap().value, u);
+        near(found.by_target.unwrap().value, 0.0);
+        assert_eq!(found.effect, Some(Effect::NotTold));
     }
     // Prefers the first letter.
     for found in of(&|_, text| if text == "A" { 5.0 } else { 1.0 }) {
         near(found.by_value.value, 0.0);
         near(found.by_place.value, p - u);
         near(found.places[0], p);
+        near(found.by_target.unwrap().value, 0.0);
+        near(found.by_its_place.unwrap().value, 1.0 / 15.0 - u);
+        assert_eq!(found.effect, Some(Effect::Place));
     }
     // Prefers the letter that stands for 7.
     let knowing = |asked: &Asked<'_>, text: &str| {
@@ -340,7 +346,32 @@ fn the_placebo_tells_numbers_from_places() {
         near(found.of_target.unwrap().value, p);
         near(found.by_value.value, p - u);
         near(found.by_place.value, 0.0);
+        let difference = found.by_target.unwrap();
+        near(difference.value, p - u);
+        assert_eq!((difference.unit, difference.n), ("wording", 6));
+        near(found.by_its_place.unwrap().value, 0.0);
+        assert_eq!(found.effect, Some(Effect::Number));
     }
+    // Prefers 7 with some wordings, and shuns it with as many: nothing is told.
+    let torn = |asked: &Asked<'_>, text: &str| {
+        let wording: usize = asked.key.condition("wording").unwrap().parse().unwrap();
+        match (knowing(asked, text) > 1.0, wording % 2) {
+            (false, _) => 2.0,
+            (true, 0) => 1.0,
+            (true, _) => 3.0,
+        }
+    };
+    for found in of(&torn) {
+        let [low, high] = found.by_target.as_ref().unwrap().ends();
+        assert!(low < 0.0 && high > 0.0, "{low} {high}");
+        assert_eq!(found.effect, Some(Effect::NotTold));
+    }
+    // Of one wording there is no interval, and so no verdict.
+    let one_wording = [SMALL, &[("wordings", &["1"][..])]].concat();
+    let findings = self::found(&one_wording, &knowing, &whole);
+    let found = findings.checkpoints[0].placebo[0].found.clone().unwrap();
+    near(found.by_target.unwrap().value, p - u);
+    assert_eq!(found.effect, Some(Effect::NotTold));
 }
 
 #[test]

@@ -3,15 +3,16 @@
 mod asked;
 mod measured;
 
+use super::Effect;
 use super::made_up::{Asked, MadeUp, found, given, load, measure, next, run};
 use super::measure::{Found, Quantity, SetFindings};
 use super::name::{CARRIERS, Carrier};
 use super::{Findings, LANGUAGES, Randomness};
 use crate::{Readings, Round, Settings, Show, Step, Suite, SuiteError};
 use concord_findings::{Cell, Exhibit};
-use concord_readings::{Form, Input, Message, Prompt, Read};
+use concord_readings::{Form, Input, Message, Prompt, PromptKey, Read};
 use concord_stats::{bca_mean, entropy_bits, mean, repeats, repeats_under_uniform};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const ALL: &[(&str, &[&str])] = &[(
     "sets",
