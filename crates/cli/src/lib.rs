@@ -7,6 +7,7 @@ mod commands;
 mod failure;
 mod memory;
 mod output;
+mod parquet_file;
 mod progress;
 
 pub use arguments::Cli;
@@ -62,15 +63,8 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),
-        Command::Schema { kind, example } => {
-            let kind = if kind == "wording" { "stimuli" } else { &kind };
-            let text = if example {
-                concord_questions::example(kind)
-            } else {
-                concord_questions::schema(kind).map(str::to_owned)
-            };
-            output::data(&text.unwrap_or_default())
-        }
+        Command::Export(arguments) => commands::export::export(&arguments),
+        Command::Schema(arguments) => commands::schema::schema(&arguments),
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),

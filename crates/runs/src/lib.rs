@@ -29,7 +29,7 @@ mod stored;
 
 pub use directory::{PARTIAL, RunDirectory, check_name};
 pub use error::RunError;
-pub use folder::{What, write_bytes};
+pub use folder::{What, write_bytes, write_with};
 pub use journal::Journal;
 pub use lock::Lock;
 pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics};

@@ -5,11 +5,12 @@ mod suite_options;
 pub(crate) use suite_options::SuiteOptions;
 
 use crate::memory::size;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use concord_scorer::SchedulePreference;
 use concord_session::{DeviceChoice, MachineOptions, Precision};
-use concord_suites::DEFAULT;
+use concord_suites::{DEFAULT, suites};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -48,15 +49,10 @@ pub(crate) enum Command {
     Prompts(PromptsArguments),
     /// Count and check a question set
     Questions(QuestionsArguments),
-    /// The JSON Schema of files of your own: questions, portraits, wordings (`stimuli`)
-    Schema {
-        /// Which
-        #[arg(value_name = "KIND", default_value = "questions", value_parser = ["questions", "portraits", "stimuli", "wording"])]
-        kind: String,
-        /// Print a file of that kind instead, to begin one of your own with; a wording is the project's own
-        #[arg(long)]
-        example: bool,
-    },
+    /// Write a stored run as data: a row for each answer and for each estimate, as CSV and Parquet
+    Export(ExportArguments),
+    /// What is in files of your own (questions, portraits, wordings), in a run's directory, in its findings and in exported tables
+    Schema(SchemaArguments),
     /// What can be asked: suites, what they need and what they cannot tell
     Suites {
         /// How they are printed
@@ -396,6 +392,69 @@ pub(crate) struct ReportArguments {
     /// Put published values beside the results
     #[arg(long)]
     pub with_published: bool,
+}
+
+/// How tables are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// Comma-separated values
+    Csv,
+    /// Parquet, with the types of columns
+    Parquet,
+    /// Both
+    Both,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The folder that is written to; it is made where it is not there. Without it, `export` in the run directory
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How tables are written
+    #[arg(long, value_enum, default_value_t = TableFormat::Both)]
+    pub format: TableFormat,
+    /// Only what has KEY=VALUE, as for `concord measure`; may be given many times, and all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    pub selection: Vec<String>,
+    /// Replace files that are no export of this run
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArguments {
+    /// Of what: files of your own (questions, portraits, wording), a run's directory (run), its findings.json (findings), or an exported
+    /// table
+    #[arg(value_name = "KIND", default_value = "questions", value_parser = schema_kinds())]
+    pub kind: String,
+    /// The suite whose findings are meant
+    #[arg(long, value_name = "NAME", default_value = DEFAULT)]
+    pub suite: String,
+    /// Print a file of that kind instead, to begin one of your own with; a wording is the project's own
+    #[arg(long)]
+    pub example: bool,
+    /// How tables are described; everything else is a JSON Schema
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+/// What has a schema: files of one's own, what runs store, and the tables of all suites.
+fn schema_kinds() -> PossibleValuesParser {
+    let own = [
+        "questions",
+        "portraits",
+        "stimuli",
+        "wording",
+        "run",
+        "findings",
+    ];
+    let tables = suites().iter().flat_map(|suite| suite.table_specs());
+    let tables = tables.map(|spec| PossibleValue::new(spec.name));
+    let own = own.map(PossibleValue::new);
+    PossibleValuesParser::new(own.into_iter().chain(tables).collect::<Vec<_>>())
 }
 
 #[derive(Debug, Args)]

@@ -5,11 +5,12 @@ use crate::output;
 use concord_findings::{Exhibit, LongTable};
 use concord_readings::Readings;
 use concord_report::costs;
-use concord_runs::{Manifest, StoredRun, write_bytes};
+use concord_runs::{Manifest, RunError, StoredRun, write_with};
 use concord_suites::{
     Asked, CheckpointReadings, DEFAULT, Found, Settings, Show, StoredFiles, Study, suite,
 };
 use rayon::prelude::*;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What is shown of a run: what was found, what it cost, how far it went and where it is.
@@ -47,7 +48,7 @@ pub(super) fn write_tables(tables: &[LongTable], folder: Option<&Path>) -> Resul
     })?;
     for table in tables {
         let path = folder.join(format!("{}.csv", table.name));
-        write_bytes(&path, table.csv().as_bytes())?;
+        write_csv(table, &path)?;
     }
     output::message(&format!(
         "{} tables written to {}",
@@ -55,6 +56,15 @@ pub(super) fn write_tables(tables: &[LongTable], folder: Option<&Path>) -> Resul
         folder.display()
     ));
     Ok(())
+}
+
+/// Writes a table as comma-separated values, a row at a time.
+pub(super) fn write_csv(table: &LongTable, path: &Path) -> Result<(), RunError> {
+    write_with(path, |file| {
+        let mut out = BufWriter::new(file);
+        table.write_csv(&mut out)?;
+        out.flush()
+    })
 }
 
 /// Says what the user should know of findings.
@@ -113,14 +123,18 @@ impl Opened {
 
     /// Measures all of it again, with the settings that it was measured with.
     pub fn measure(&self, settings: Settings) -> Result<Box<dyn Found>, Failure> {
+        Ok(self.study.measure(settings, &self.everything()?)?)
+    }
+
+    /// Everything that was read of every checkpoint.
+    pub fn everything(&self) -> Result<Vec<CheckpointReadings>, Failure> {
         let read = self.names.par_iter().map(|name| {
             Ok(CheckpointReadings {
                 name: name.clone(),
                 readings: self.readings(name)?,
             })
         });
-        let read = read.collect::<Result<Vec<_>, Failure>>()?;
-        Ok(self.study.measure(settings, &read)?)
+        read.collect()
     }
 
     /// Everything that was read of a checkpoint.

@@ -34,7 +34,7 @@ use crate::{
     Suite, SuiteError,
 };
 pub use chain::{COMPARED, ChainFindings, Difference};
-use concord_findings::{Exhibit, LongTable};
+use concord_findings::{Exhibit, LongTable, TableSpec};
 pub use diversity::{DiversityFindings, DiversityNumbers};
 pub use games::{GameFindings, GameNumbers, RoundFindings};
 pub use measure::{
@@ -101,6 +101,10 @@ impl Suite for Randomness {
         read: &[CheckpointReadings],
     ) -> Result<Findings, SuiteError> {
         measure::measure(data, options, settings, read)
+    }
+
+    fn table_specs(&self) -> &'static [TableSpec] {
+        &tables::SPECS
     }
 
     fn tables(&self, findings: &Findings) -> Vec<LongTable> {

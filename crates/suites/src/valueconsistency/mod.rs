@@ -28,6 +28,7 @@ mod portraits;
 mod published;
 mod readers;
 mod robustness;
+mod rows;
 mod shown;
 mod suite;
 mod support;
