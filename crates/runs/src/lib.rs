@@ -34,3 +34,8 @@ pub use journal::Journal;
 pub use lock::Lock;
 pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics};
 pub use stored::StoredRun;
+
+/// What is in a run's directory: its files, and the JSON Schemas of what they hold.
+pub fn schema() -> &'static str {
+    include_str!("../schema/run.json")
+}

@@ -66,6 +66,8 @@ pub trait AnySuite: Send + Sync {
     fn options(&self) -> &'static [OptionSpec];
     /// What the tables are that it exports.
     fn table_specs(&self) -> &'static [TableSpec];
+    /// The JSON Schema of its findings.
+    fn findings_schema(&self) -> &'static str;
     /// A study of what the user gave, and what the user should know before anything is asked.
     ///
     /// # Errors
@@ -198,6 +200,10 @@ impl<S: Suite> AnySuite for S {
 
     fn table_specs(&self) -> &'static [TableSpec] {
         Suite::table_specs(self)
+    }
+
+    fn findings_schema(&self) -> &'static str {
+        Suite::findings_schema(self)
     }
 
     fn begin(&self, given: &Given) -> Result<(Box<dyn Study>, Vec<String>), SuiteError> {

@@ -90,6 +90,11 @@ pub trait Suite: Copy + Send + Sync + 'static {
         &[]
     }
 
+    /// The JSON Schema of its findings; empty where it has none.
+    fn findings_schema(&self) -> &'static str {
+        ""
+    }
+
     /// What was read, as data: tables with a row for each answer, before anything is measured.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::arguments::{OutputFormat, SchemaArguments};
 use crate::failure::Failure;
 use crate::output;
 use concord_findings::{TABLES_SCHEMA, TableSpec};
-use concord_suites::suites;
+use concord_suites::{suite, suites};
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -34,7 +34,20 @@ pub fn schema(arguments: &SchemaArguments) -> Result<(), Failure> {
             OutputFormat::Human => output::data(&columns(spec)),
         };
     }
-    output::data("")
+    if kind == "run" {
+        return output::data(concord_runs::schema());
+    }
+    let suite = suite(&arguments.suite)?;
+    match suite.findings_schema() {
+        "" => {
+            let message = format!("the suite `{}` does not say what it finds", arguments.suite);
+            Err(Failure::usage(
+                message,
+                "see `concord suites` for the others",
+            ))
+        }
+        schema => output::data(schema),
+    }
 }
 
 /// The columns of a table, one a paragraph.

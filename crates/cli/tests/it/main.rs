@@ -6,6 +6,7 @@ mod bad_input;
 mod bigram;
 mod by_hand;
 mod commands;
+mod export;
 mod gpu;
 mod hub;
 mod hub_server;

@@ -103,6 +103,10 @@ impl Suite for Randomness {
         measure::measure(data, options, settings, read)
     }
 
+    fn findings_schema(&self) -> &'static str {
+        include_str!("../../schema/randomness-findings.json")
+    }
+
     fn table_specs(&self) -> &'static [TableSpec] {
         &tables::SPECS
     }

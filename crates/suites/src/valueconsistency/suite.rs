@@ -150,6 +150,10 @@ impl Suite for ValueConsistency {
         Ok(RunFindings::of_answers(&set, names, &answers, settings)?)
     }
 
+    fn findings_schema(&self) -> &'static str {
+        include_str!("../../schema/valueconsistency-findings.json")
+    }
+
     fn table_specs(&self) -> &'static [TableSpec] {
         &tables::SPECS
     }
