@@ -172,6 +172,45 @@ fn files_of_others_are_kept() {
 }
 
 #[test]
+fn runs_of_before_are_exported_like_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    run(folder.path(), &["-o", "r"]);
+    copy_folder(&at("r"), &at("before"));
+    let now = read(&at("r/manifest.json"));
+    let identity = &now["identity"];
+    // As the first form had it: no digests, and no wording stored.
+    let before = json!({
+        "schema": 1, "study": "valueconsistency", "options": identity["options"], "limit": identity["limit"],
+        "questions": identity["asked"]["questions"], "checkpoints": now["checkpoints"], "statistics": now["statistics"],
+    });
+    std::fs::write(at("before/manifest.json"), before.to_string()).unwrap();
+    std::fs::remove_file(at("before/stimuli.json")).unwrap();
+    concord(folder.path(), &["export", "r"]).ok();
+    let outcome = concord(folder.path(), &["export", "before"]).ok();
+    assert!(
+        outcome.stderr.contains("of an earlier version"),
+        "{}",
+        outcome.stderr
+    );
+    for table in ["answers", "measures", "texts", "portraits"] {
+        let [now, before] =
+            ["r", "before"].map(|run| csv(&at(&format!("{run}/export/{table}.csv"))));
+        // The text of the option that declines is the wording's.
+        let wording = now.0.iter().position(|name| name == "option_3");
+        let known = |(names, rows): Read| {
+            let rows = rows.into_iter().map(|row| {
+                let cells = row.into_iter().enumerate();
+                let cells = cells.filter(|(at, _)| Some(*at) != wording);
+                cells.map(|(_, cell)| cell).collect::<Vec<_>>()
+            });
+            (names, rows.collect::<Vec<_>>())
+        };
+        assert_eq!(known(now), known(before), "{table}");
+    }
+}
+
+#[test]
 fn texts_of_every_kind_survive() {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);

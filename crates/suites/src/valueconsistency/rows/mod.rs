@@ -37,7 +37,7 @@ pub(super) fn rows(
     let found = read.par_iter().map(|read| {
         Ok([
             answers::of(&asked, places, options, read)?,
-            texts::of(&asked, options, read)?,
+            texts::of(&asked, options, read),
             portraits::of(&asked, data, options, read)?,
         ])
     });

@@ -3,7 +3,6 @@
 use super::Rows;
 use super::asked::Asked;
 use crate::CheckpointReadings;
-use crate::valueconsistency::answers::AnswersError;
 use crate::valueconsistency::name;
 use crate::valueconsistency::plan::{Format, Options};
 use concord_findings::{Cell, Column, TableSpec};
@@ -48,18 +47,10 @@ pub(in super::super) const TEXTS: TableSpec = TableSpec {
 };
 
 /// The texts of a checkpoint, in the order of the questions.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "beside answers and portraits, which can fail"
-)]
-pub(super) fn of(
-    asked: &[Asked<'_>],
-    options: &Options,
-    read: &CheckpointReadings,
-) -> Result<Rows, AnswersError> {
+pub(super) fn of(asked: &[Asked<'_>], options: &Options, read: &CheckpointReadings) -> Rows {
     let mut rows = Rows::new();
     let Some(texts) = read.readings.round(name::TEXTS) else {
-        return Ok(rows);
+        return rows;
     };
     let checkpoint: Arc<str> = read.name.as_str().into();
     for asked in asked {
@@ -107,5 +98,5 @@ pub(super) fn of(
             }
         }
     }
-    Ok(rows)
+    rows
 }
