@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use concord_suites::suites;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
 
@@ -31,7 +32,7 @@ pub fn schemas(root: &Path) -> Result<Vec<(PathBuf, String)>> {
         Types::read(root, shared.into_iter().chain([own.as_str()]))
     };
     let runs = Types::read(root, ["crates/runs/src", "crates/readings/src"])?;
-    let mut of_run = runs.schema(of_run())?;
+    let mut of_run = runs.schema(&of_run())?;
     // What the room that writes puts in front.
     for (name, key, what) in SEALS {
         of_run["$defs"][name]["properties"][key] = json!({ "type": "string", "description": what });
@@ -39,11 +40,11 @@ pub fn schemas(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let all = [
         (
             "crates/suites/schema/valueconsistency-findings.json",
-            suite("valueconsistency")?.schema(of_several())?,
+            suite("valueconsistency")?.schema(&of_several())?,
         ),
         (
             "crates/suites/schema/randomness-findings.json",
-            suite("randomness")?.schema(json!({
+            suite("randomness")?.schema(&json!({
                 "title": "What the suite `randomness` finds",
                 "$ref": "#/$defs/Findings",
             }))?,
@@ -81,7 +82,12 @@ pub fn page_of_tables(root: &Path) -> Result<(PathBuf, String)> {
         );
         for column in spec.columns {
             let about = column.about.replace('|', "\\|");
-            table += &format!("| `{}` | {} | {about} |\n", column.name, column.kind.name());
+            let _ = writeln!(
+                table,
+                "| `{}` | {} | {about} |",
+                column.name,
+                column.kind.name()
+            );
         }
         page.replace_range(from..to, &table);
     }
@@ -194,9 +200,9 @@ impl Types {
     }
 
     /// A schema with everything that it refers to.
-    fn schema(&self, root: Value) -> Result<Value> {
+    fn schema(&self, root: &Value) -> Result<Value> {
         let mut definitions = Map::new();
-        let mut open = references(&root);
+        let mut open = references(root);
         while let Some(name) = open.pop_first() {
             let definition = self.definition(&name)?;
             open.extend(references(&definition));
@@ -239,9 +245,10 @@ impl Types {
                 parts.push(self.value(&field.ty)?);
                 continue;
             }
-            let mut schema = match has("serialize_with") {
-                true => json!({}),
-                false => self.value(&field.ty)?,
+            let mut schema = if has("serialize_with") {
+                json!({})
+            } else {
+                self.value(&field.ty)?
             };
             describe(&mut schema, &field.attrs);
             let name = renamed(&says).unwrap_or_else(|| name.to_string());

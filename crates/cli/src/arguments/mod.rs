@@ -596,10 +596,22 @@ pub(crate) struct DoctorArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::builder::TypedValueParser;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_kind_of_schema_is_one() {
+        let kinds: Vec<PossibleValue> = schema_kinds()
+            .possible_values()
+            .into_iter()
+            .flatten()
+            .collect();
+        let names: BTreeSet<&str> = kinds.iter().map(PossibleValue::get_name).collect();
+        assert_eq!(names.len(), kinds.len());
     }
 
     #[test]

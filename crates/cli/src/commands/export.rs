@@ -11,7 +11,7 @@ use concord_suites::suite;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file that says what a folder is an export of.
 const RECORD: &str = "export.json";
@@ -167,7 +167,7 @@ fn unwritten(folder: &Path, problem: &str) -> Failure {
 }
 
 /// Writes one table as one file.
-fn write(table: &LongTable, record: &Record, ending: &str, path: &PathBuf) -> Result<(), Failure> {
+fn write(table: &LongTable, record: &Record, ending: &str, path: &Path) -> Result<(), Failure> {
     let written = if ending == "csv" {
         write_csv(table, path)
     } else {

@@ -71,7 +71,7 @@ fn both_formats_hold_the_same_and_what_was_found() {
         "{}",
         outcome.stderr
     );
-    let tables = ["answers", "texts", "portraits", "measures"];
+    let tables = ["answers", "texts", "portrait_answers", "measures"];
     let written: Vec<String> = tables
         .iter()
         .flat_map(|name| ["csv", "parquet"].map(|ending| format!("r/export/{name}.{ending}")))
@@ -193,7 +193,7 @@ fn runs_of_before_are_exported_like_new_ones() {
         "{}",
         outcome.stderr
     );
-    for table in ["answers", "measures", "texts", "portraits"] {
+    for table in ["answers", "measures", "texts", "portrait_answers"] {
         let [now, before] =
             ["r", "before"].map(|run| csv(&at(&format!("{run}/export/{table}.csv"))));
         // The text of the option that declines is the wording's.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// What the table is.
 pub(in super::super) const PORTRAITS: TableSpec = TableSpec {
-    name: "portraits",
+    name: "portrait_answers",
     about: "a row an answer to a portrait: a checkpoint, a portrait, the value to answer by and the order of the options",
     columns: &[
         Column::string("checkpoint", "the checkpoint, as the run calls it"),

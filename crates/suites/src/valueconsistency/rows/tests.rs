@@ -248,7 +248,7 @@ fn every_row_has_an_id_of_its_own_and_cells_that_fit() {
         ),
         ("texts", &["checkpoint", "question_id", "kind", "option"]),
         (
-            "portraits",
+            "portrait_answers",
             &["checkpoint", "file", "row", "prompted_value", "order"],
         ),
         (
