@@ -7,7 +7,7 @@ use concord_readings::{Form, Input, PromptStyle};
 use concord_scorer::{LabelTable, Plan};
 use concord_stats::{Distance, pairwise_distances};
 use concord_suites::valueconsistency::{
-    Abstention, Answers, Findings, Format, Options, Settings, from_given, measure, plan,
+    Abstention, Answers, Context, Findings, Format, Options, Settings, from_given, measure, plan,
 };
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -263,21 +263,19 @@ fn totals(shared: &Path) {
         cloze: Some(table("second_format")),
         ..Answers::default()
     };
+    // The reference has the study's intervals.
+    let settings = Settings {
+        study_intervals: true,
+        ..Settings::default()
+    };
     let Findings {
         files,
         multilingual,
         task_format,
         ..
-    } = measure(
-        &set,
-        &answers,
-        Settings {
-            resamples: None,
-            seed: 0,
-        },
-    )
-    .unwrap()
-    .findings;
+    } = measure(&set, &answers, &Context::new(&set, settings))
+        .unwrap()
+        .findings;
     let mut found = serde_json::json!({ "files": files, "multilingual": multilingual, "task_format": task_format });
     // The study counts a group of one as a distance of zero; here it is not counted.
     for country in found["multilingual"].as_object_mut().unwrap().values_mut() {
@@ -299,7 +297,10 @@ fn compare(found: &Value, expected: &Value, path: &str) -> usize {
     match expected {
         Value::Object(object) => object
             .iter()
-            .map(|(key, value)| compare(&found[key], value, &format!("{path}.{key}")))
+            .map(|(key, value)| {
+                let own = key.replace("_ci95", "_study_ci95");
+                compare(&found[&own], value, &format!("{path}.{key}"))
+            })
             .sum(),
         Value::Array(ends) if path.ends_with("_ci95") => {
             let end = |value: &Value, index: usize| value[index].as_f64().unwrap();

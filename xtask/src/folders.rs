@@ -109,7 +109,7 @@ impl Folders {
     }
 }
 
-/// Opens a stored run, measures it, and makes tables and page of what was found; all is thrown away.
+/// Opens a stored run, measures it, and makes tables and page of it; all is thrown away.
 fn check_run(folder: &Path) -> Result<()> {
     let run = StoredRun::open(folder)?;
     let identity = &run.manifest.identity;
@@ -128,9 +128,12 @@ fn check_run(folder: &Path) -> Result<()> {
     let read = read.collect::<Result<Vec<_>>>()?;
     let found = study.measure(Settings::default(), &read)?;
     serde_json::to_vec(&found.json())?;
-    let shown = found.exhibits(Show { published: true });
+    let shown = found.exhibits(Show {
+        published: true,
+        answers: true,
+    });
     drop((terminal(&shown), page("run", &[], &shown)));
-    drop(found.tables());
+    drop((study.answers(&read)?, found.tables()));
     Ok(())
 }
 

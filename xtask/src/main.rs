@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask bench-gate`, `fuzz`, `kernels`, `tidy`, `train-demo`.
+//! Chores of the repository: `cargo xtask bench-gate`, `fuzz`, `kernels`, `schema`, `tidy`, `train-demo`.
 
 // The program behind `cargo xtask` talks to the person who typed it.
 #![expect(
@@ -12,6 +12,7 @@ mod folders;
 mod fuzz;
 mod gate;
 mod kernels;
+mod schema;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -28,6 +29,7 @@ const USAGE: &str = "usage: cargo xtask <task>
                N mutated inputs (10000; 1000 to those that take milliseconds each) to each reader of files from strangers,
                or to one
   kernels      compile the CUDA kernels for every kind of device, where NVRTC is at hand (CONCORD_CUDA_LIBRARIES)
+  schema       write the JSON Schemas of what is stored and the columns of docs/export.md anew, from the code
   tidy         check what the compiler cannot: dependencies, file sizes, names, wording";
 
 /// The program's exit code for a regression.
@@ -62,6 +64,7 @@ fn main() -> Result<ExitCode> {
             Ok(())
         }
         Some("kernels") => kernels::kernels(),
+        Some("schema") => schema::write(&root),
         Some("tidy") => tidy::tidy(&root),
         _ => bail!(USAGE),
     }?;

@@ -1,5 +1,6 @@
 //! Checks what the compiler cannot: which room may use which, file sizes, names, and that pages say what is there.
 
+use crate::schema::{page_of_tables, schemas};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,14 @@ const VAGUE: [&str; 6] = ["util", "utils", "helpers", "common", "misc", "manager
 pub fn tidy(root: &Path) -> Result<()> {
     let mut wrong: Vec<String> = Vec::new();
     rooms(root, &mut wrong)?;
+    for (path, text) in schemas(root)?.into_iter().chain([page_of_tables(root)?]) {
+        if std::fs::read_to_string(&path).unwrap_or_default() != text {
+            let name = path.strip_prefix(root).unwrap_or(&path).display();
+            wrong.push(format!(
+                "{name}: the code says something else: `cargo xtask schema`"
+            ));
+        }
+    }
     for path in files(root)? {
         let Some(ending) = path.extension().and_then(|ending| ending.to_str()) else {
             continue;

@@ -7,6 +7,7 @@ mod commands;
 mod failure;
 mod memory;
 mod output;
+mod parquet_file;
 mod progress;
 
 pub use arguments::Cli;
@@ -48,10 +49,12 @@ pub fn main() -> ExitCode {
         let help = "processors with AVX2 and FMA are made since 2013; on others it has to be built for another target";
         let message = "this processor has no AVX2, which the program needs";
         let failure = Failure::new(ExitStatus::Device, message, help);
-        output::message(&failure.render());
+        output::wrong(&failure.render());
         return failure.status.into();
     }
-    let outcome = match arguments::parse().command {
+    let typed = arguments::parse();
+    output::speak(typed.quiet, typed.color);
+    let outcome = match typed.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Generate(arguments) => commands::generate::generate(&arguments),
@@ -62,15 +65,8 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Prompts(arguments) => commands::prompts::prompts(&arguments),
         Command::Questions(arguments) => commands::questions::questions(&arguments),
-        Command::Schema { kind, example } => {
-            let kind = if kind == "wording" { "stimuli" } else { &kind };
-            let text = if example {
-                concord_questions::example(kind)
-            } else {
-                concord_questions::schema(kind).map(str::to_owned)
-            };
-            output::data(&text.unwrap_or_default())
-        }
+        Command::Export(arguments) => commands::export::export(&arguments),
+        Command::Schema(arguments) => commands::schema::schema(&arguments),
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
@@ -80,7 +76,7 @@ pub fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            output::message(&failure.render());
+            output::wrong(&failure.render());
             failure.status.into()
         }
     }

@@ -1,12 +1,13 @@
 //! The two channels: data on stdout, everything else on stderr.
 
 use crate::Failure;
+use crate::arguments::Colour;
 use concord_report::is_hidden;
 use concord_session::Events;
 use serde::Serialize;
 use std::borrow::Cow;
-use std::io::Write;
-use std::sync::Arc;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
 
 /// A file that grows beyond what the process may write is an error like a full disk, not the end of the process.
 pub(crate) fn let_writes_fail() {
@@ -92,7 +93,45 @@ pub(crate) fn events() -> Events {
     Arc::new(|event| message(&event.to_string()))
 }
 
-/// Writes a message. Where stderr is gone there is nobody to tell.
+/// Writes a message, unless only results are wanted.
 pub(crate) fn message(text: &str) {
+    if !is_quiet() {
+        wrong(text);
+    }
+}
+
+/// Writes what went wrong. Where stderr is gone there is nobody to tell.
+pub(crate) fn wrong(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
+}
+
+/// What the user wants to see: set once, before anything is written.
+static SPEECH: OnceLock<(bool, Colour)> = OnceLock::new();
+
+/// Says what the user wants to see.
+pub(crate) fn speak(quiet: bool, colour: Colour) {
+    let _ = SPEECH.set((quiet, colour));
+}
+
+/// Whether only results are wanted.
+pub(crate) fn is_quiet() -> bool {
+    SPEECH.get().is_some_and(|(quiet, _)| *quiet)
+}
+
+/// Whether results on stdout are coloured.
+pub(crate) fn is_coloured() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match SPEECH.get().map(|(_, colour)| *colour) {
+        Some(Colour::Always) => true,
+        Some(Colour::Never) => false,
+        Some(Colour::Auto) | None => {
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+        }
+    }
+}
+
+/// Writes text that has colours of ours in it and whose strangers' parts were made visible before.
+pub(crate) fn coloured(text: &str) -> Result<(), Failure> {
+    if is_coloured() { raw(text) } else { data(text) }
 }

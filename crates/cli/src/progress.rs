@@ -92,6 +92,15 @@ fn threads() -> String {
     states.collect::<Vec<_>>().join(", ")
 }
 
+/// A bar; one that draws nothing where only results are wanted.
+fn bar_of(length: u64) -> ProgressBar {
+    if output::is_quiet() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(length)
+    }
+}
+
 /// A progress bar with rate and time left; draws nothing where stderr is not a terminal.
 pub(crate) struct Bar {
     drawn: ProgressBar,
@@ -103,7 +112,7 @@ pub(crate) struct Bar {
 
 impl Bar {
     pub fn new(name: &str, rows: u64) -> Self {
-        let bar = ProgressBar::new(rows);
+        let bar = bar_of(rows);
         let style = "{prefix} {wide_bar} {pos}/{len} rows {rate} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(
@@ -151,7 +160,7 @@ pub(crate) struct TextBar {
 
 impl TextBar {
     pub fn new(name: &str, texts: u64) -> Self {
-        let bar = ProgressBar::new(texts);
+        let bar = bar_of(texts);
         if let Ok(style) =
             ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} texts {msg} {eta} left")
         {
@@ -193,7 +202,7 @@ impl BytesBar {
         let bar = if off.is_some_and(|value| value == "1") {
             ProgressBar::hidden()
         } else {
-            ProgressBar::new(total)
+            bar_of(total)
         };
         let style = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(style) {

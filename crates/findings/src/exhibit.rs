@@ -153,7 +153,7 @@ pub struct LevelRow {
     pub groups: String,
     /// The levels. Those of checkpoints that are not measurable stand here too, and are faded.
     pub levels: Vec<Option<Estimate>>,
-    /// Whether each checkpoint is measurable in this row: a format may be, where another is not.
+    /// Whether each checkpoint is measurable in this row: a format may be, where another is not. Empty where the summary decides.
     pub measurable: Vec<bool>,
     /// The same with another interval, drawn thin where it is asked for.
     pub thin: Vec<Option<Estimate>>,

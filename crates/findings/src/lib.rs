@@ -15,5 +15,5 @@ pub use exhibit::{
     LevelRow, Levels, Mark, Matrix, Radar, Row, Strip, Summary, Table, Topic, Topics,
 };
 pub use gate::{Bound, Gate, Verdict};
-pub use long_table::{Cell, LongTable};
+pub use long_table::{Cell, Column, ColumnType, LongTable, TABLES_SCHEMA, TableSpec};
 pub use measure::{Direction, Measure};

@@ -1,7 +1,7 @@
 //! Who is who: one colour and one shape a name, on a whole page.
 
 use crate::visible::told_apart;
-use concord_findings::Exhibit;
+use concord_findings::{Exhibit, LevelRow};
 use serde::Serialize;
 
 /// Colours that the style sheet names `s0`, `s1`, ….
@@ -116,6 +116,13 @@ impl Cast {
     pub(crate) fn is_faded(&self, name: &str) -> bool {
         self.get(name).is_some_and(|member| member.reason.is_some())
     }
+}
+
+/// Whether a checkpoint could not be measured in a row: what the row says, else what the summary says of it.
+pub(crate) fn is_faded_in(row: &LevelRow, at: usize, is_faded: bool) -> bool {
+    row.measurable
+        .get(at)
+        .map_or(is_faded, |measurable| !measurable)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use concord_findings::Exhibit;
 
 pub use costs::costs;
 pub use page::page;
-pub use terminal::{brief, fitted, table_text, terminal};
+pub use terminal::{brief, fitted, screen_width, table_text, terminal};
 pub use visible::is_hidden;
 
 /// Every figure as a file of SVG: a name that sorts as they are shown, and what is in it. They stand on white and name no other file.

@@ -254,6 +254,17 @@ fn opened(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
 /// # Errors
 /// [`RunError::File`].
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// The same of what a function writes, for files that are not to stand in memory.
+///
+/// # Errors
+/// [`RunError::File`], also for what the function says.
+pub fn write_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<(), RunError> {
     let failed = |source| RunError::File {
         path: path.to_owned(),
         source,
@@ -273,7 +284,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     #[cfg(unix)]
     builder.permissions(permissions);
     let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    write(file.as_file_mut()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     sync_folder(folder).map_err(failed)

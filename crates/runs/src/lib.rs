@@ -29,8 +29,13 @@ mod stored;
 
 pub use directory::{PARTIAL, RunDirectory, check_name};
 pub use error::RunError;
-pub use folder::{What, write_bytes};
+pub use folder::{What, write_bytes, write_with};
 pub use journal::Journal;
 pub use lock::Lock;
 pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics};
 pub use stored::StoredRun;
+
+/// What is in a run's directory: its files, and the JSON Schemas of what they hold.
+pub fn schema() -> &'static str {
+    include_str!("../schema/run.json")
+}

@@ -1,7 +1,7 @@
 //! Checkpoints that could not be asked, beside what was found of the others.
 
 use crate::{Found, Show};
-use concord_findings::{Exhibit, LongTable};
+use concord_findings::{Column, Exhibit, LongTable, TableSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -50,6 +50,16 @@ struct Beside {
 /// The key of findings under which checkpoints stand that could not be asked.
 const KEY: &str = "not_measurable";
 
+/// The table of them, which a run of any suite may have.
+pub const TABLE: TableSpec = TableSpec {
+    name: KEY,
+    about: "a row a checkpoint that could not be asked",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string("reason", "what keeps it from being measured"),
+    ],
+};
+
 impl Beside {
     fn sentences(&self) -> Vec<String> {
         let mut all: Vec<String> = self.excluded.iter().map(Excluded::sentence).collect();
@@ -72,7 +82,7 @@ impl Found for Beside {
     }
 
     fn tables(&self) -> Vec<LongTable> {
-        let mut table = LongTable::new(KEY, &["checkpoint", "reason"]);
+        let mut table = TABLE.table();
         for one in &self.excluded {
             table.push([one.checkpoint.as_str().into(), one.reason.as_str().into()]);
         }

@@ -6,7 +6,7 @@ use crate::{
     About, Asked, CheckpointReadings, Comparing, Given, OptionSpec, Part, Rating, Readings,
     Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,
 };
-use concord_findings::{Exhibit, LongTable};
+use concord_findings::{Exhibit, LongTable, TableSpec};
 use concord_readings::{PromptStyle, Reading};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,6 +64,10 @@ pub trait AnySuite: Send + Sync {
     fn about(&self) -> &'static About;
     /// The options that it takes.
     fn options(&self) -> &'static [OptionSpec];
+    /// What the tables are that it exports.
+    fn table_specs(&self) -> &'static [TableSpec];
+    /// The JSON Schema of its findings.
+    fn findings_schema(&self) -> &'static str;
     /// A study of what the user gave, and what the user should know before anything is asked.
     ///
     /// # Errors
@@ -115,6 +119,11 @@ pub trait Study: Send + Sync {
         settings: Settings,
         read: &[CheckpointReadings],
     ) -> Result<Box<dyn Found>, SuiteError>;
+    /// What was read, as data.
+    ///
+    /// # Errors
+    /// As [`Suite::answers`].
+    fn answers(&self, read: &[CheckpointReadings]) -> Result<Vec<LongTable>, SuiteError>;
     /// Measures checkpoints of several runs, of which this study is the first's.
     ///
     /// # Errors
@@ -189,6 +198,14 @@ impl<S: Suite> AnySuite for S {
         Suite::options(self)
     }
 
+    fn table_specs(&self) -> &'static [TableSpec] {
+        Suite::table_specs(self)
+    }
+
+    fn findings_schema(&self) -> &'static str {
+        Suite::findings_schema(self)
+    }
+
     fn begin(&self, given: &Given) -> Result<(Box<dyn Study>, Vec<String>), SuiteError> {
         let loaded = self.load(given)?;
         let study = Bound {
@@ -256,6 +273,10 @@ impl<S: Suite> Study for Bound<S> {
             .measure(&self.data, &self.options, settings, read)?;
         let suite = self.suite;
         Ok(Box::new(OfSuite { suite, findings }))
+    }
+
+    fn answers(&self, read: &[CheckpointReadings]) -> Result<Vec<LongTable>, SuiteError> {
+        self.suite.answers(&self.data, &self.options, read)
     }
 
     fn compare(

@@ -5,7 +5,7 @@
 
 use crate::Needs;
 use crate::shared::draw::fnv;
-use concord_findings::{Exhibit, LongTable};
+use concord_findings::{Exhibit, LongTable, TableSpec};
 use concord_questions::{QuestionError, StimuliError};
 use concord_readings::{Prompt, PromptStyle, Readings};
 use serde::Serialize;
@@ -86,7 +86,30 @@ pub trait Suite: Copy + Send + Sync + 'static {
         read: &[CheckpointReadings],
     ) -> Result<Self::Findings, SuiteError>;
 
-    /// What is exported.
+    /// What the tables are that it exports, all that there can be.
+    fn table_specs(&self) -> &'static [TableSpec] {
+        &[]
+    }
+
+    /// The JSON Schema of its findings; empty where it has none.
+    fn findings_schema(&self) -> &'static str {
+        ""
+    }
+
+    /// What was read, as data: tables with a row for each answer, before anything is measured.
+    ///
+    /// # Errors
+    /// As [`Suite::measure`].
+    fn answers(
+        &self,
+        _data: &Self::Data,
+        _options: &Self::Options,
+        _read: &[CheckpointReadings],
+    ) -> Result<Vec<LongTable>, SuiteError> {
+        Ok(Vec::new())
+    }
+
+    /// What was found, as data.
     fn tables(&self, _findings: &Self::Findings) -> Vec<LongTable> {
         Vec::new()
     }

@@ -5,11 +5,12 @@ mod suite_options;
 pub(crate) use suite_options::SuiteOptions;
 
 use crate::memory::size;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use concord_scorer::SchedulePreference;
 use concord_session::{DeviceChoice, MachineOptions, Precision};
-use concord_suites::{DEFAULT, Gates, Settings};
+use concord_suites::{DEFAULT, Gates, Settings, suites};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,8 +24,25 @@ const AFTER_HELP: &str = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 question da
 #[derive(Debug, Parser)]
 #[command(name = "concord", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
+    /// Only results and what went wrong: no messages, no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// When results are coloured; never the only sign of anything
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// When results are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,15 +66,10 @@ pub(crate) enum Command {
     Prompts(PromptsArguments),
     /// Count and check a question set
     Questions(QuestionsArguments),
-    /// The JSON Schema of files of your own: questions, portraits, wordings (`stimuli`)
-    Schema {
-        /// Which
-        #[arg(value_name = "KIND", default_value = "questions", value_parser = ["questions", "portraits", "stimuli", "wording"])]
-        kind: String,
-        /// Print a file of that kind instead, to begin one of your own with; a wording is the project's own
-        #[arg(long)]
-        example: bool,
-    },
+    /// Write a stored run as data: a row for each answer and for each estimate, as CSV and Parquet
+    Export(ExportArguments),
+    /// What is in files of your own (questions, portraits, wordings), in a run's directory, in its findings and in exported tables
+    Schema(SchemaArguments),
     /// What can be asked: suites, what they need and what they cannot tell
     Suites {
         /// How they are printed
@@ -250,6 +263,9 @@ pub(crate) struct RunArguments {
     /// Seed of everything that is drawn: orders, texts, histories, tests and resampled intervals
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// Show all tables at the end, not the verdict alone
+    #[arg(short, long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub statistics: Statistics,
     #[command(flatten)]
@@ -355,12 +371,17 @@ impl Statistics {
     pub fn over(&self, stored: Settings) -> Settings {
         let gates = stored.gates;
         Settings {
-            resamples: self.resamples.map(|count| count as usize).or(stored.resamples),
+            resamples: self
+                .resamples
+                .map(|count| count as usize)
+                .or(stored.resamples),
             study_intervals: self.study_intervals || stored.study_intervals,
             gates: Gates {
                 label_mass: self.least_label_mass.unwrap_or(gates.label_mass),
                 flips: self.most_flips.unwrap_or(gates.flips),
-                order_correlation: self.least_order_correlation.unwrap_or(gates.order_correlation),
+                order_correlation: self
+                    .least_order_correlation
+                    .unwrap_or(gates.order_correlation),
                 known_sides: self.least_known_sides.unwrap_or(gates.known_sides),
             },
             ..stored
@@ -440,9 +461,78 @@ pub(crate) struct ReportArguments {
     /// The file that is written; without it, report.html in the run directory; - for stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Open the page in a browser
+    #[arg(long)]
+    pub open: bool,
+    /// A folder to write every figure to as well, as SVG; it is made where it is not there
+    #[arg(long, value_name = "DIR")]
+    pub figures: Option<PathBuf>,
     /// Put published values beside the results
     #[arg(long)]
     pub with_published: bool,
+}
+
+/// How tables are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// Comma-separated values
+    Csv,
+    /// Parquet, with the types of columns
+    Parquet,
+    /// Both
+    Both,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The folder that is written to; it is made where it is not there. Without it, `export` in the run directory
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How tables are written
+    #[arg(long, value_enum, default_value_t = TableFormat::Both)]
+    pub format: TableFormat,
+    /// Only what has KEY=VALUE, as for `concord measure`; may be given many times, and all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    pub selection: Vec<String>,
+    /// Replace files that are no export of this run
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArguments {
+    /// Of what: files of your own (questions, portraits, wording), a run's directory (run), its findings.json (findings), or an exported
+    /// table
+    #[arg(value_name = "KIND", default_value = "questions", value_parser = schema_kinds())]
+    pub kind: String,
+    /// The suite whose findings are meant
+    #[arg(long, value_name = "NAME", default_value = DEFAULT)]
+    pub suite: String,
+    /// Print a file of that kind instead, to begin one of your own with; a wording is the project's own
+    #[arg(long)]
+    pub example: bool,
+    /// How tables are described; everything else is a JSON Schema
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+/// What has a schema: files of one's own, what runs store, and the tables of all suites.
+fn schema_kinds() -> PossibleValuesParser {
+    let own = [
+        "questions",
+        "portraits",
+        "stimuli",
+        "wording",
+        "run",
+        "findings",
+    ];
+    let tables = suites().iter().flat_map(|suite| suite.table_specs());
+    let tables = tables.map(|spec| PossibleValue::new(spec.name));
+    let own = own.map(PossibleValue::new);
+    PossibleValuesParser::new(own.into_iter().chain(tables).collect::<Vec<_>>())
 }
 
 #[derive(Debug, Args)]
@@ -584,10 +674,22 @@ pub(crate) struct DoctorArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::builder::TypedValueParser;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_kind_of_schema_is_one() {
+        let kinds: Vec<PossibleValue> = schema_kinds()
+            .possible_values()
+            .into_iter()
+            .flatten()
+            .collect();
+        let names: BTreeSet<&str> = kinds.iter().map(PossibleValue::get_name).collect();
+        assert_eq!(names.len(), kinds.len());
     }
 
     #[test]

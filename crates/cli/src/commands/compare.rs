@@ -56,7 +56,10 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {
             let published = how.with_published;
-            output::data(&terminal(&found.exhibits(Show { published, ..Show::default() })))
+            output::data(&terminal(&found.exhibits(Show {
+                published,
+                ..Show::default()
+            })))
         }
     }
 }

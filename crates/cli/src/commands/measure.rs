@@ -45,7 +45,11 @@ fn measure_run(folder: &Path, arguments: &MeasureArguments) -> Result<(), Failur
                 output::message(&format!("Measured: {selected}."));
             }
             let study = &*opened.study;
-            let shown = exhibits(&*found, study, &manifest, Some(folder), how.with_published);
+            let show = Show {
+                published: how.with_published,
+                ..Show::default()
+            };
+            let shown = exhibits(&*found, study, &manifest, Some(folder), show);
             output::data(&terminal(&shown))
         }
     }
@@ -73,7 +77,13 @@ fn measure_given(
         OutputFormat::Json => output::json(&found.measured[0].findings),
         OutputFormat::Human => {
             let published = how.with_published;
-            let shown = ValueConsistency.exhibits(&found, Show { published, ..Show::default() });
+            let shown = ValueConsistency.exhibits(
+                &found,
+                Show {
+                    published,
+                    ..Show::default()
+                },
+            );
             output::data(&terminal(&shown))
         }
     }

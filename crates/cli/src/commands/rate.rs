@@ -4,7 +4,7 @@ use super::engine::{Engine, style};
 use super::identity::of_described;
 use super::inputs;
 use super::results::{Opened, exhibits, settings_of, warn};
-use crate::arguments::{ChatTemplateUse, OutputFormat, RateArguments};
+use crate::arguments::{ChatTemplateUse, OutputFormat, RateArguments, Statistics};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
@@ -12,7 +12,7 @@ use concord_readings::{Form, PromptStyle, Readings};
 use concord_report::terminal;
 use concord_runs::What;
 use concord_session::{Allowed, Base, Machine};
-use concord_suites::{CheckpointReadings, SELF_RATER, Step, Subject};
+use concord_suites::{CheckpointReadings, SELF_RATER, Show, Step, Subject};
 use serde_json::{Value, json};
 
 /// Lets a checkpoint rate what the run's checkpoints wrote, and measures the run again.
@@ -88,7 +88,7 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
     manifest.identity.raters.push(of_described(&described));
     manifest.raters.push(described);
     let names: Vec<&str> = opened.names.iter().map(String::as_str).collect();
-    let settings = settings_of(&manifest, None, None);
+    let settings = settings_of(&manifest, None, &Statistics::default());
     let found = opened.beside_excluded(opened.study.measure(settings, &all)?);
     warn(&*found);
     opened.run.add(what, &identity, &names)?;
@@ -97,7 +97,7 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
         OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {
             let run = Some(arguments.run.as_path());
-            let shown = exhibits(&*found, &*opened.study, &manifest, run, false);
+            let shown = exhibits(&*found, &*opened.study, &manifest, run, Show::default());
             output::data(&terminal(&shown))
         }
     }

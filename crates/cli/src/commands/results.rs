@@ -7,13 +7,14 @@ use crate::output;
 use concord_findings::{Exhibit, LongTable};
 use concord_readings::Readings;
 use concord_report::costs;
-use concord_runs::{Manifest, StoredRun, write_bytes};
+use concord_runs::{Manifest, RunError, StoredRun, write_with};
 use concord_suites::{
     Asked, CheckpointReadings, DEFAULT, Excluded, Found, Settings, Show, StoredFiles, Study, suite,
     with_excluded,
 };
 use rayon::prelude::*;
 use serde_json::Value;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What is shown of a run: what was found, what it cost, how far it went and where it is.
@@ -22,9 +23,14 @@ pub(super) fn exhibits(
     study: &dyn Study,
     manifest: &Manifest,
     out: Option<&Path>,
-    published: bool,
+    show: Show,
 ) -> Vec<Exhibit> {
-    let mut shown = found.exhibits(Show { published, ..Show::default() });
+    let mut shown = found.exhibits(show);
+    if let (Some(Exhibit::Summary(summary)), Some(limit)) =
+        (shown.first_mut(), manifest.identity.limit)
+    {
+        summary.partial = Some(study.partial(limit));
+    }
     let progress = manifest.names().filter_map(|name| {
         let cost = manifest.progress.get(name)?;
         Some((name, cost))
@@ -51,7 +57,7 @@ pub(super) fn write_tables(tables: &[LongTable], folder: Option<&Path>) -> Resul
     })?;
     for table in tables {
         let path = folder.join(format!("{}.csv", table.name));
-        write_bytes(&path, table.csv().as_bytes())?;
+        write_csv(table, &path)?;
     }
     output::message(&format!(
         "{} tables written to {}",
@@ -59,6 +65,15 @@ pub(super) fn write_tables(tables: &[LongTable], folder: Option<&Path>) -> Resul
         folder.display()
     ));
     Ok(())
+}
+
+/// Writes a table as comma-separated values, a row at a time.
+pub(super) fn write_csv(table: &LongTable, path: &Path) -> Result<(), RunError> {
+    write_with(path, |file| {
+        let mut out = BufWriter::new(file);
+        table.write_csv(&mut out)?;
+        out.flush()
+    })
 }
 
 /// Says what the user should know of findings.
@@ -130,15 +145,19 @@ impl Opened {
 
     /// Measures all of it again, with the settings that it was measured with.
     pub fn measure(&self, settings: Settings) -> Result<Box<dyn Found>, Failure> {
+        let found = self.study.measure(settings, &self.everything()?)?;
+        Ok(self.beside_excluded(found))
+    }
+
+    /// Everything that was read of every checkpoint.
+    pub fn everything(&self) -> Result<Vec<CheckpointReadings>, Failure> {
         let read = self.names.par_iter().map(|name| {
             Ok(CheckpointReadings {
                 name: name.clone(),
                 readings: self.readings(name)?,
             })
         });
-        let read = read.collect::<Result<Vec<_>, Failure>>()?;
-        let found = self.study.measure(settings, &read)?;
-        Ok(self.beside_excluded(found))
+        read.collect()
     }
 
     /// Findings with the checkpoints that could not be asked.
@@ -179,6 +198,8 @@ pub(super) fn settings_of(
         seed: seed.or_else(|| stored("seed")).unwrap_or(0),
         study_intervals: is_true("study_intervals").unwrap_or(false),
         // A run of before has none, and was measured without.
-        gates: gates.and_then(|gates| serde_json::from_value(gates).ok()).unwrap_or_default(),
+        gates: gates
+            .and_then(|gates| serde_json::from_value(gates).ok())
+            .unwrap_or_default(),
     })
 }

@@ -9,13 +9,14 @@ use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
+use concord_findings::Exhibit;
 use concord_readings::Form;
-use concord_report::terminal;
+use concord_report::{brief, screen_width, terminal};
 use concord_runs::{Manifest, RunDirectory, RunError, check_name};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine, spill_of};
 use concord_suites::{
-    About, AnySuite, Given, SELF_RATER, Settings, Study, Takes, suite, with_excluded,
+    About, AnySuite, Given, SELF_RATER, Settings, Show, Study, Takes, suite, with_excluded,
 };
 use serde_json::json;
 use std::path::Path;
@@ -101,12 +102,29 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
             output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
         }
         OutputFormat::Human => {
-            let published = arguments.with_published;
-            let shown = exhibits(&*found, &*study, &manifest, Some(&out), published);
-            output::data(&terminal(&shown))
+            let show = Show {
+                published: arguments.with_published,
+                ..Show::default()
+            };
+            let shown = exhibits(&*found, &*study, &manifest, Some(&out), show);
+            show_end(&shown, &out, arguments.verbose || arguments.with_published)
         }
     };
     printed.map_err(|failure| failure.printing(&out))
+}
+
+/// What is shown at the end: the verdict on one screen and how to see the rest, or everything.
+fn show_end(shown: &[Exhibit], out: &Path, all: bool) -> Result<(), Failure> {
+    if all || !matches!(shown.first(), Some(Exhibit::Summary(_))) {
+        return output::data(&terminal(shown));
+    }
+    let run = quoted(&out.to_string_lossy());
+    let tail = [
+        format!("stored      {}", out.display()),
+        format!("page        concord report {run} --open"),
+        format!("all tables  concord measure {run}"),
+    ];
+    output::coloured(&brief(shown, &tail, screen_width(), output::is_coloured()))
 }
 
 /// The study that flags describe, and what is to be said before it begins.
@@ -292,14 +310,6 @@ fn kept(failure: Failure, partial: &Path, out: &Path) -> Failure {
 
 /// The command that was given, with a place for the run.
 fn command_with(out: &Path) -> String {
-    let quoted = |text: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-        if !text.is_empty() && text.chars().all(plain) {
-            text.to_owned()
-        } else {
-            format!("'{}'", text.replace('\'', "'\\''"))
-        }
-    };
     let words = std::env::args_os().map(|word| quoted(&word.to_string_lossy()));
     let mut words: Vec<String> = words.collect();
     if given(&["out"]).is_empty() {
@@ -364,5 +374,15 @@ mod tests {
         assert_eq!(forms(&typed(&[]), &CHAIN, &aligned).unwrap(), [Form::Chat]);
         let never = typed(&["--apply-chat-template=never"]);
         assert!(forms(&never, &CHAIN, &aligned).is_err());
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }

@@ -7,6 +7,7 @@ mod bigram;
 mod by_hand;
 mod chat_form;
 mod commands;
+mod export;
 mod gpu;
 mod hub;
 mod hub_server;

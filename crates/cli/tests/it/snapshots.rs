@@ -348,6 +348,7 @@ fn what_is_printed_without_a_run() {
     says("models", at, &["models"]);
     says("models-show", at, &["models", "show", model]);
     says("schema", at, &["schema", "portraits"]);
+    says("schema-answers", at, &["schema", "answers"]);
     for command in [
         "run",
         "score",
@@ -356,6 +357,7 @@ fn what_is_printed_without_a_run() {
         "compare",
         "rate",
         "report",
+        "export",
         "prompts",
         "questions",
         "schema",

@@ -1,7 +1,7 @@
 //! Levels of all checkpoints on one axis, with differences from the first.
 
 use super::{Block, Cell, Chart, Column, LINE, Line, MIDDLE, Pen, Scale, class_of, fixed, signed};
-use crate::cast::{Cast, Member};
+use crate::cast::{Cast, Member, is_faded_in};
 use crate::measured::found;
 use crate::visible::shortened;
 use concord_findings::{Estimate, LevelRow, Levels};
@@ -26,7 +26,16 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
     if members.len() != figure.checkpoints.len() || figure.rows.is_empty() {
         return None;
     }
-    let fades = |at: usize| members.get(at).is_none_or(|member| member.reason.is_some());
+    let fades = |row: &LevelRow, at: usize| {
+        members
+            .get(at)
+            .is_none_or(|member| is_faded_in(row, at, member.reason.is_some()))
+    };
+    let difference = |row: &LevelRow, at: usize| {
+        let is_compared = at > 0 && !fades(row, 0) && !fades(row, at);
+        found(&row.differences, at).filter(|_| is_compared).cloned()
+    };
+    let differs = |row: &LevelRow| (0..members.len()).any(|at| difference(row, at).is_some());
     let any = |of: fn(&LevelRow) -> &[Option<Estimate>]| {
         let at = 0..members.len();
         figure
@@ -35,13 +44,12 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
             .any(|row| at.clone().any(|at| found(of(row), at).is_some()))
     };
     let shape = Shape {
-        differences: !fades(0) && any(|row| &row.differences),
+        differences: figure.rows.iter().any(differs),
         shuffled: any(|row| &row.of_shuffled),
     };
     let level_scale = Scale::up_to(figure.largest);
     let farthest = figure.rows.iter().flat_map(|row| {
-        let found =
-            (1..members.len()).filter_map(|at| found(&row.differences, at).filter(|_| !fades(at)));
+        let found = (1..members.len()).filter_map(|at| difference(row, at));
         found.flat_map(|estimate| estimate.ends().map(f64::abs))
     });
     let difference_scale =
@@ -60,7 +68,7 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
                     member,
                     &shape,
                     [&level_scale, &difference_scale],
-                    fades(0),
+                    (difference(row, at).as_ref(), fades(row, at)),
                 )
             })
             .collect(),
@@ -124,7 +132,7 @@ fn line(
     member: &Member,
     shape: &Shape,
     [level_scale, difference_scale]: [&Scale; 2],
-    first_is_faded: bool,
+    (difference, fades): (Option<&Estimate>, bool),
 ) -> Line {
     let level = found(&row.levels, at);
     let mut cells = Vec::new();
@@ -153,8 +161,6 @@ fn line(
         );
     }
     if shape.differences {
-        let measurable = member.reason.is_none() && !first_is_faded;
-        let difference = found(&row.differences, at).filter(|_| measurable && at > 0);
         let mut pen = Pen::new(difference_scale, LINE);
         if let Some(difference) = difference {
             pen.along(difference.ends(), MIDDLE, &class_of(member, "i"));
@@ -168,15 +174,15 @@ fn line(
             .and_then(Option::as_deref)
             .filter(|word| *word != "–")
             .unwrap_or("");
-        cells.push(match (difference, &member.reason) {
+        cells.push(match (difference, fades) {
             (Some(difference), _) => Cell::of_words(
                 format!("{} {word}", signed(difference.value, 3))
                     .trim_end()
                     .to_owned(),
                 ends(difference, |end| signed(end, 3)),
             ),
-            (None, Some(_)) => Cell::of_words(String::new(), "not measurable".to_owned()),
-            (None, None) => Cell::default(),
+            (None, true) => Cell::of_words(String::new(), "not measurable".to_owned()),
+            (None, false) => Cell::default(),
         });
     }
     Line {

@@ -3,7 +3,7 @@
 use super::grid;
 use super::ink::sign_of;
 use super::wrapped;
-use crate::cast::Cast;
+use crate::cast::{Cast, is_faded_in};
 use crate::measured::found;
 use crate::visible::visible;
 use concord_findings::{Checks, Estimate, Levels, Summary, Table, Topics};
@@ -76,15 +76,23 @@ pub(super) fn summary(summary: &Summary, cast: &Cast, width: Option<usize>) -> S
 
 /// A table of levels: a row a measure and checkpoint.
 pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> String {
-    let first = levels.checkpoints.first().map_or("", String::as_str);
-    let fades = |name: &str| cast.is_faded(name);
     let any = |of: &dyn Fn(usize, usize) -> bool| {
         (0..levels.rows.len()).any(|row| (0..levels.checkpoints.len()).any(|at| of(row, at)))
     };
     let shuffled = any(&|row, at| found(&levels.rows[row].of_shuffled, at).is_some());
     let thin = any(&|row, at| found(&levels.rows[row].thin, at).is_some());
-    let differs =
-        !fades(first) && any(&|row, at| found(&levels.rows[row].differences, at).is_some());
+    let fades = |row: usize, at: usize| {
+        is_faded_in(
+            &levels.rows[row],
+            at,
+            cast.is_faded(&levels.checkpoints[at]),
+        )
+    };
+    let is_compared = |row: usize, at: usize| !fades(row, 0) && !fades(row, at);
+    let difference = |row: usize, at: usize| {
+        found(&levels.rows[row].differences, at).filter(|_| at > 0 && is_compared(row, at))
+    };
+    let differs = any(&|row, at| difference(row, at).is_some());
     let mut header = vec![
         String::new(),
         "checkpoint".to_owned(),
@@ -99,9 +107,11 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
     if differs {
         header.push(format!("difference{}", level_of(levels)));
         header.push(String::new());
+    } else if any(&fades) {
+        header.push(String::new());
     }
     let mut rows = Vec::new();
-    for row in &levels.rows {
+    for (number, row) in levels.rows.iter().enumerate() {
         for (at, name) in levels.checkpoints.iter().enumerate() {
             let text = |estimate: Option<&Estimate>, signs| {
                 estimate.map_or_else(String::new, |estimate| with_ends(estimate, signs))
@@ -124,11 +134,13 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
                     ratio.map_or_else(String::new, |ratio| format!("{:.0} %", 100.0 * ratio.value)),
                 );
             }
-            if differs && fades(name) {
-                cells.extend(["not measurable".to_owned(), String::new()]);
+            if fades(number, at) {
+                cells.push("not measurable".to_owned());
             } else if differs {
-                cells.push(text(found(&row.differences, at).filter(|_| at > 0), true));
-                cells.push(row.words.get(at).cloned().flatten().unwrap_or_default());
+                let difference = difference(number, at);
+                cells.push(text(difference, true));
+                let word = row.words.get(at).cloned().flatten();
+                cells.push(word.filter(|_| difference.is_some()).unwrap_or_default());
             }
             rows.push(cells);
         }

@@ -76,6 +76,11 @@ pub fn table_text(table: &Table) -> String {
     grid::text(table, width())
 }
 
+/// The width of the terminal, 80 columns where there is none.
+pub fn screen_width() -> usize {
+    width().unwrap_or(USUAL)
+}
+
 /// The width of the terminal, where there is one.
 fn width() -> Option<usize> {
     let out = std::io::stdout();

@@ -4,9 +4,10 @@ use super::brief::{NAME, Parts, Screen};
 use super::full::{BESIDE, level_of, number, with_ends};
 use super::grid::broken;
 use super::ink::{Ink, Inked, ink_of, sign_of};
+use crate::cast::is_faded_in;
 use crate::measured::found;
 use crate::visible::{shortened, told_apart, visible, width_of};
-use concord_findings::{Checks, Levels, Mark};
+use concord_findings::{Checks, LevelRow, Levels, Mark};
 
 /// Rows of levels and of checks at most.
 const ROWS: usize = 5;
@@ -71,7 +72,14 @@ impl Screen {
 
     /// A row a measure: what each checkpoint has, and of two of them the difference.
     fn by_measure(&self, levels: &Levels, names: &[String]) -> Table {
-        let pair = names.len() == 2 && !levels.checkpoints.iter().any(|name| self.fades(name));
+        let shown = || levels.rows.iter().take(ROWS);
+        let fades =
+            |row: &LevelRow, at: usize| is_faded_in(row, at, self.fades(&levels.checkpoints[at]));
+        let difference = |row: &LevelRow| {
+            let is_compared = names.len() == 2 && !fades(row, 0) && !fades(row, 1);
+            found(&row.differences, 1).filter(|_| is_compared).cloned()
+        };
+        let pair = shown().any(|row| difference(row).is_some());
         let mut header = vec![levels.measure.label().to_owned()];
         header.extend(names.iter().cloned());
         if pair {
@@ -80,11 +88,11 @@ impl Screen {
         if names.len() <= 2 {
             header.push("groups".to_owned());
         }
-        let rows = levels.rows.iter().take(ROWS).map(|row| {
+        let rows = shown().map(|row| {
             let mut cells: Vec<ScreenCell> = vec![(Ink::Plain, row.label.clone())];
-            for (at, name) in levels.checkpoints.iter().enumerate() {
+            for at in 0..levels.checkpoints.len() {
                 cells.push(match found(&row.levels, at) {
-                    _ if self.fades(name) => (Ink::Faint, "✕".to_owned()),
+                    _ if fades(row, at) => (Ink::Faint, "✕".to_owned()),
                     Some(level) if names.len() == 1 => (Ink::Plain, with_ends(level, false)),
                     Some(level) => {
                         let word = row
@@ -105,10 +113,10 @@ impl Screen {
             }
             if pair {
                 let word = row.words.get(1).and_then(Option::as_deref).unwrap_or("");
-                cells.push(match found(&row.differences, 1) {
+                cells.push(match difference(row) {
                     Some(found) => (
                         Ink::Strong,
-                        format!("{} {word}", with_ends(found, true))
+                        format!("{} {word}", with_ends(&found, true))
                             .trim_end()
                             .to_owned(),
                     ),
@@ -153,12 +161,14 @@ impl Screen {
                     let column = checks.checkpoints.iter().position(|other| other == name);
                     cells.push(signs(checks, column));
                 }
-                if reason.is_some() {
+                let fades = |row: &LevelRow| is_faded_in(row, at, reason.is_some());
+                if levels.rows.iter().take(ROWS).all(fades) {
                     cells.push((Ink::Bad, "not measurable".to_owned()));
                     return cells;
                 }
                 cells.extend(levels.rows.iter().take(ROWS).map(|row| {
                     match found(&row.levels, at) {
+                        _ if fades(row) => (Ink::Faint, "✕".to_owned()),
                         Some(level) => (ink, number(level.value, false)),
                         None => (Ink::Faint, "–".to_owned()),
                     }

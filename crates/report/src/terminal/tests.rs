@@ -62,6 +62,7 @@ fn measured(count: usize) -> Vec<Exhibit> {
     };
     let all = |value: f64| vec![found(value); count];
     let row = LevelRow {
+        measurable: vec![],
         label: "letters against texts".to_owned(),
         groups: "8,005 questions".to_owned(),
         levels: all(0.1234),

@@ -260,6 +260,7 @@ fn levels(checkpoints: &[(String, Option<String>)], dice: &mut Dice) -> Levels {
         LevelRow {
             label: (*label).to_owned(),
             groups: (*groups).to_owned(),
+            measurable: vec![],
             levels: values
                 .iter()
                 .map(|value| Some(estimate(*value, 0.07 * value, 335)))

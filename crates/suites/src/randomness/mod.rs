@@ -34,7 +34,7 @@ use crate::{
     Subject, Suite, SuiteError,
 };
 pub use chain::{COMPARED, ChainFindings, Difference};
-use concord_findings::{Exhibit, LongTable};
+use concord_findings::{Exhibit, LongTable, TableSpec};
 pub use diversity::{DiversityFindings, DiversityNumbers};
 pub use games::{GameFindings, GameNumbers, RoundFindings};
 pub use measure::{
@@ -102,6 +102,14 @@ impl Suite for Randomness {
         read: &[CheckpointReadings],
     ) -> Result<Findings, SuiteError> {
         measure::measure(data, options, settings, read)
+    }
+
+    fn findings_schema(&self) -> &'static str {
+        include_str!("../../schema/randomness-findings.json")
+    }
+
+    fn table_specs(&self) -> &'static [TableSpec] {
+        &tables::SPECS
     }
 
     fn tables(&self, findings: &Findings) -> Vec<LongTable> {

@@ -1,7 +1,259 @@
 //! What is exported.
 
 use super::measure::{CheckpointFindings, Findings, Quantity, SetFindings};
-use concord_findings::{Cell, Estimate, LongTable, Verdict};
+use concord_findings::{Cell, Column, Estimate, LongTable, TableSpec, Verdict};
+
+/// What the tables are.
+pub(crate) static SPECS: [TableSpec; 8] = [
+    DISTRIBUTIONS,
+    MEASURES,
+    SEQUENCES,
+    REPEATS,
+    GAMES,
+    PLACEBO,
+    DIVERSITY,
+    CHAIN,
+];
+
+/// What `randomness_distributions` is.
+const DISTRIBUTIONS: TableSpec = TableSpec {
+    name: "randomness_distributions",
+    about: "a row a member of a set in a wording",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string("set", "the set that is chosen from"),
+        Column::string(
+            "form",
+            "`free` where the answer is the checkpoint's from its first token on, `prefilled` where it is begun",
+        ),
+        Column::string("language", "the language asked in"),
+        Column::integer(
+            "wording",
+            "the number of the wording in its language, from 1",
+        ),
+        Column::string("member", "the member of the set"),
+        Column::float("probability", "its probability, renormalised over the set"),
+        Column::float("mass", "the probability of all members together"),
+        Column::string(
+            "not_measurable",
+            "why nothing is shown; missing where something is",
+        ),
+    ],
+};
+
+/// What `randomness_measures` is.
+const MEASURES: TableSpec = TableSpec {
+    name: "randomness_measures",
+    about: "a row a measure of a set, over all languages and in each",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string("set", "the set that is chosen from"),
+        Column::string(
+            "form",
+            "`free` where the answer is the checkpoint's from its first token on, `prefilled` where it is begun",
+        ),
+        Column::string("language", "the language asked in"),
+        Column::string("measure", "what is measured"),
+        Column::float("value", "its mean over wordings"),
+        Column::float("low", "the lower end of its 95 % interval"),
+        Column::float("high", "the upper end"),
+        Column::integer("n", "how many units it is of"),
+        Column::string("unit", "the unit that was drawn"),
+        Column::float("least", "the least value of a wording"),
+        Column::float("most", "the largest value of a wording"),
+        Column::float("deviation", "the standard deviation over wordings"),
+        Column::float(
+            "of_mean_distribution",
+            "what the mean distribution over wordings has",
+        ),
+        Column::string(
+            "not_measurable",
+            "why nothing is shown; missing where something is",
+        ),
+    ],
+};
+
+/// What `randomness_sequences` is.
+const SEQUENCES: TableSpec = TableSpec {
+    name: "randomness_sequences",
+    about: "a row a sequence of ten numbers",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string(
+            "histories",
+            "where the numbers before come from: `own` or `uniform`",
+        ),
+        Column::string("language", "the language asked in"),
+        Column::integer(
+            "wording",
+            "the number of the wording in its language, from 1",
+        ),
+        Column::integer("sequence", "the number of the sequence, from 1"),
+        Column::float(
+            "repeats",
+            "how many of ten numbers are expected to repeat one before",
+        ),
+        Column::float(
+            "adjacent_repeats",
+            "how many are expected to equal the one just before",
+        ),
+        Column::float(
+            "repeats_avoided",
+            "how many repeats fewer than uniform draws would have after the same histories",
+        ),
+        Column::float(
+            "repeats_held_back",
+            "how many repeats fewer than the checkpoint's own mean distribution would have",
+        ),
+        Column::string(
+            "not_measurable",
+            "why nothing is shown; missing where something is",
+        ),
+    ],
+};
+
+/// What `randomness_repeats` is.
+const REPEATS: TableSpec = TableSpec {
+    name: "randomness_repeats",
+    about: "a row a number of repeats",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint, or `uniform reference`"),
+        Column::integer("repeats", "repeats in a sequence of ten"),
+        Column::float("probability", "how probable so many are"),
+    ],
+};
+
+/// What `randomness_games` is.
+const GAMES: TableSpec = TableSpec {
+    name: "randomness_games",
+    about: "a row a round of rock-paper-scissors in a wording",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string("language", "the language asked in"),
+        Column::integer(
+            "wording",
+            "the number of the wording in its language, from 1",
+        ),
+        Column::integer("round", "the round, from 1"),
+        Column::float(
+            "exploitability",
+            "what the best opponent wins in it, points",
+        ),
+        Column::float("net_score", "the checkpoint's score after it, points"),
+        Column::boolean(
+            "exact",
+            "whether it is an expectation over all histories, not over sampled ones",
+        ),
+        Column::string(
+            "not_measurable",
+            "why nothing is shown; missing where something is",
+        ),
+    ],
+};
+
+/// What `randomness_placebo` is.
+const PLACEBO: TableSpec = TableSpec {
+    name: "randomness_placebo",
+    about: "a row a number, or a place, where numbers stand behind labels",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string("set", "the set that is chosen from"),
+        Column::string(
+            "form",
+            "`free` where the answer is the checkpoint's from its first token on, `prefilled` where it is begun",
+        ),
+        Column::string("language", "the language asked in"),
+        Column::integer(
+            "wording",
+            "the number of the wording in its language, from 1",
+        ),
+        Column::string("by", "`number` or `place`"),
+        Column::string("which", "the number, or the place from 1"),
+        Column::float(
+            "probability",
+            "the probability of the label of that number, or of that place",
+        ),
+        Column::string(
+            "not_measurable",
+            "why nothing is shown; missing where something is",
+        ),
+    ],
+};
+
+/// What `randomness_diversity` is.
+const DIVERSITY: TableSpec = TableSpec {
+    name: "randomness_diversity",
+    about: "a row a language that poems were written in",
+    columns: &[
+        Column::string("checkpoint", "the checkpoint"),
+        Column::string("language", "the language asked in"),
+        Column::integer("poems_per_subject", "poems of each subject"),
+        Column::float(
+            "usable",
+            "the share of texts with five words or more that did not end in a loop",
+        ),
+        Column::float(
+            "entropy_rate (bits a token)",
+            "bits a token, at temperature 1 over the whole vocabulary",
+        ),
+        Column::float("low", "the lower end of its 95 % interval"),
+        Column::float("high", "the upper end"),
+        Column::integer("n", "how many units it is of"),
+        Column::string("unit", "the unit that was drawn"),
+        Column::float(
+            "words",
+            "words of a poem on average; in scripts without spaces, characters",
+        ),
+        Column::float("distinct_1", "the share of different words"),
+        Column::float("distinct_2", "the share of different pairs of words"),
+        Column::float("self_bleu", "how much a poem has of the others"),
+        Column::float(
+            "compression_ratio",
+            "how far the poems of a subject can be compressed together",
+        ),
+        Column::float(
+            "effective_first_lines",
+            "how many first lines there are, counted as if all were equally frequent",
+        ),
+        Column::string(
+            "not_measurable",
+            "why nothing is shown; missing where something is",
+        ),
+    ],
+};
+
+/// What `randomness_chain` is.
+const CHAIN: TableSpec = TableSpec {
+    name: "randomness_chain",
+    about: "a row a difference between the first checkpoint and a later one",
+    columns: &[
+        Column::string(
+            "base",
+            "the first checkpoint, which later ones are compared with",
+        ),
+        Column::string("checkpoint", "the later checkpoint"),
+        Column::string("set", "the set that is chosen from"),
+        Column::string(
+            "form",
+            "`free` where the answer is the checkpoint's from its first token on, `prefilled` where it is begun",
+        ),
+        Column::string("measure", "what is measured"),
+        Column::float(
+            "difference",
+            "the later checkpoint less the first, mean over wordings",
+        ),
+        Column::float("low", "the lower end of its 95 % interval"),
+        Column::float("high", "the upper end"),
+        Column::integer("n", "how many units it is of"),
+        Column::string("unit", "the unit that was drawn"),
+        Column::float("p", "of the sign-flip test"),
+        Column::float(
+            "p_adjusted",
+            "the same adjusted over all differences of the checkpoint (Benjamini and Hochberg)",
+        ),
+        Column::float("effect_size (d)", "Cohen's d of the paired differences"),
+    ],
+};
 
 /// All tables.
 pub(crate) fn tables(findings: &Findings) -> Vec<LongTable> {
@@ -49,18 +301,7 @@ fn sets(of: &CheckpointFindings) -> impl Iterator<Item = &SetFindings> {
 }
 
 fn distributions(findings: &Findings) -> LongTable {
-    let columns = [
-        "checkpoint",
-        "set",
-        "form",
-        "language",
-        "wording",
-        "member",
-        "probability",
-        "mass",
-        "not_measurable",
-    ];
-    let mut table = LongTable::new("randomness_distributions", &columns);
+    let mut table = DISTRIBUTIONS.table();
     for checkpoint in &findings.checkpoints {
         for set in sets(checkpoint) {
             for wording in &set.wordings {
@@ -97,24 +338,7 @@ fn distributions(findings: &Findings) -> LongTable {
 }
 
 fn measures(findings: &Findings) -> LongTable {
-    let columns = [
-        "checkpoint",
-        "set",
-        "form",
-        "language",
-        "measure",
-        "value",
-        "low",
-        "high",
-        "n",
-        "unit",
-        "least",
-        "most",
-        "deviation",
-        "of_mean_distribution",
-        "not_measurable",
-    ];
-    let mut table = LongTable::new("randomness_measures", &columns);
+    let mut table = MEASURES.table();
     for checkpoint in &findings.checkpoints {
         for set in sets(checkpoint) {
             let all = std::iter::once(("all", &set.mass, &set.verdict, set.summary.as_ref()));
@@ -162,19 +386,7 @@ fn measures(findings: &Findings) -> LongTable {
 }
 
 fn sequences(findings: &Findings) -> LongTable {
-    let columns = [
-        "checkpoint",
-        "histories",
-        "language",
-        "wording",
-        "sequence",
-        "repeats",
-        "adjacent_repeats",
-        "repeats_avoided",
-        "repeats_held_back",
-        "not_measurable",
-    ];
-    let mut table = LongTable::new("randomness_sequences", &columns);
+    let mut table = SEQUENCES.table();
     for checkpoint in &findings.checkpoints {
         for of in &checkpoint.sequences {
             let start = || [checkpoint.name.as_str().into(), of.histories.name().into()];
@@ -198,8 +410,7 @@ fn sequences(findings: &Findings) -> LongTable {
 }
 
 fn repeats(findings: &Findings) -> LongTable {
-    let columns = ["checkpoint", "repeats", "probability"];
-    let mut table = LongTable::new("randomness_repeats", &columns);
+    let mut table = REPEATS.table();
     let reference = findings.reference.iter();
     let reference = reference.map(|of| ("uniform reference", &of.distribution));
     let found = findings.checkpoints.iter().flat_map(|checkpoint| {
@@ -219,17 +430,7 @@ fn repeats(findings: &Findings) -> LongTable {
 }
 
 fn games(findings: &Findings) -> LongTable {
-    let columns = [
-        "checkpoint",
-        "language",
-        "wording",
-        "round",
-        "exploitability",
-        "net_score",
-        "exact",
-        "not_measurable",
-    ];
-    let mut table = LongTable::new("randomness_games", &columns);
+    let mut table = GAMES.table();
     for checkpoint in &findings.checkpoints {
         let Some(game) = &checkpoint.games else {
             continue;
@@ -250,7 +451,7 @@ fn games(findings: &Findings) -> LongTable {
                     round.round.into(),
                     (*lost).into(),
                     net.into(),
-                    if round.is_exact { "yes" } else { "no" }.into(),
+                    round.is_exact.into(),
                 ]);
             }
         }
@@ -259,18 +460,7 @@ fn games(findings: &Findings) -> LongTable {
 }
 
 fn placebo(findings: &Findings) -> LongTable {
-    let columns = [
-        "checkpoint",
-        "set",
-        "form",
-        "language",
-        "wording",
-        "by",
-        "which",
-        "probability",
-        "not_measurable",
-    ];
-    let mut table = LongTable::new("randomness_placebo", &columns);
+    let mut table = PLACEBO.table();
     for checkpoint in &findings.checkpoints {
         for of in &checkpoint.placebo {
             let start = || -> Vec<Cell> {
@@ -302,7 +492,7 @@ fn placebo(findings: &Findings) -> LongTable {
                     push("number", name.into(), *p);
                 }
                 for (at, p) in of.places.iter().enumerate() {
-                    push("place", (at + 1).into(), *p);
+                    push("place", (at + 1).to_string().into(), *p);
                 }
             }
         }
@@ -311,25 +501,7 @@ fn placebo(findings: &Findings) -> LongTable {
 }
 
 fn diversity(findings: &Findings) -> LongTable {
-    let columns = [
-        "checkpoint",
-        "language",
-        "poems_per_subject",
-        "usable",
-        "entropy_rate (bits a token)",
-        "low",
-        "high",
-        "n",
-        "unit",
-        "words",
-        "distinct_1",
-        "distinct_2",
-        "self_bleu",
-        "compression_ratio",
-        "effective_first_lines",
-        "not_measurable",
-    ];
-    let mut table = LongTable::new("randomness_diversity", &columns);
+    let mut table = DIVERSITY.table();
     for checkpoint in &findings.checkpoints {
         for of in &checkpoint.diversity {
             let mut row: Vec<Cell> =
@@ -354,22 +526,7 @@ fn diversity(findings: &Findings) -> LongTable {
 }
 
 fn chain(findings: &Findings) -> LongTable {
-    let columns = [
-        "base",
-        "checkpoint",
-        "set",
-        "form",
-        "measure",
-        "difference",
-        "low",
-        "high",
-        "n",
-        "unit",
-        "p",
-        "p_adjusted",
-        "effect_size (d)",
-    ];
-    let mut table = LongTable::new("randomness_chain", &columns);
+    let mut table = CHAIN.table();
     for link in &findings.chain {
         for of in &link.differences {
             let mut row: Vec<Cell> = vec![

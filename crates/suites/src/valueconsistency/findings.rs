@@ -30,6 +30,9 @@ pub struct FileFindings {
     pub paraphrase: f64,
     /// Its interval.
     pub paraphrase_ci95: [f64; 2],
+    /// The interval that the study gives, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paraphrase_study_ci95: Option<[f64; 2]>,
     /// The same by topic.
     pub paraphrase_by_topic: BTreeMap<String, f64>,
     /// The same by original.
@@ -38,6 +41,9 @@ pub struct FileFindings {
     pub topic: f64,
     /// Its interval.
     pub topic_ci95: [f64; 2],
+    /// The interval that the study gives, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_study_ci95: Option<[f64; 2]>,
     /// The same by topic.
     pub topic_by_topic: BTreeMap<String, f64>,
     /// Mean entropy of the most probable stance over a question's phrasings, in bits.
@@ -464,10 +470,12 @@ fn of_one_file(
         answered: answers.iter().flatten().count(),
         paraphrase: paraphrased.mean,
         paraphrase_ci95: paraphrased.ci95,
+        paraphrase_study_ci95: paraphrased.study_ci95,
         paraphrase_by_topic: means(&paraphrase, &topic_of),
         paraphrase_by_question: means(&paraphrase, &original_of),
         topic: topical.mean,
         topic_ci95: topical.ci95,
+        topic_study_ci95: topical.study_ci95,
         topic_by_topic: means(&topic, &topic_of),
         rephrase_entropy_bits: stance_entropy(number, file, answers, true),
         topic_entropy_bits: stance_entropy(number, file, answers, false),

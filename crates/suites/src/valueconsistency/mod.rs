@@ -31,6 +31,7 @@ mod portraits;
 mod published;
 mod readers;
 mod robustness;
+mod rows;
 mod shown;
 mod spread;
 mod suite;

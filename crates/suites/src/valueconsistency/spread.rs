@@ -153,6 +153,21 @@ impl Slots {
         off / (twice * answers.max(1) as f64)
     }
 
+    /// How decisive each answer is, averaged over orders: its total variation from all stances alike.
+    pub fn decisiveness_by_slot(&self) -> Vec<f64> {
+        let even = 1.0 / self.stances as f64;
+        let twice = if self.width() == 1 { 1.0 } else { 2.0 };
+        let orders = self.orders.len().max(1) as f64;
+        let off = |answer: &[f64]| answer.iter().map(|p| (p - even).abs()).sum::<f64>() / twice;
+        let mut found = vec![0.0; self.len()];
+        for values in &self.orders {
+            for (sum, answer) in found.iter_mut().zip(values.chunks_exact(self.width())) {
+                *sum += off(answer) / orders;
+            }
+        }
+        found
+    }
+
     /// The same answers, less decisive: each raised to one power at which their decisiveness is what is asked for, at most their own.
     pub fn as_decisive_as(&self, decisiveness: f64) -> Self {
         if self.decisiveness() <= decisiveness {
@@ -582,7 +597,7 @@ mod tests {
         // Over three stances as well.
         let three = Slots {
             stances: 3,
-            ..slots(&[vec![0.7, 0.2, 0.1, 0.0, 0.0, 1.0]], vec![0; 2])
+            ..slots(&[vec![0.7, 0.2, 0.1, 0.05, 0.05, 0.9]], vec![0; 2])
         };
         let tempered = three.as_decisive_as(0.3);
         assert!((tempered.decisiveness() - 0.3).abs() < 1e-6, "{tempered:?}");

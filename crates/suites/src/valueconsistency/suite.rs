@@ -6,13 +6,14 @@ use super::data::{Data, RunFindings};
 use super::exhibits::exhibits;
 use super::options::{OPTIONS, options, without_effect};
 use super::plan::{Format, Options, plan, plan_stances, plan_texts};
+use super::rows::rows;
 use super::{MeasureError, name, tables};
 use crate::shared::rating::by_text;
 use crate::{
     About, Asked, CheckpointReadings, Comparing, Given, Loaded, Needs, OptionSpec, Part, QUESTIONS,
     Rating, Readings, Round, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,
 };
-use concord_findings::{Exhibit, LongTable};
+use concord_findings::{Exhibit, LongTable, TableSpec};
 use concord_questions::{Chosen, QuestionSet, Stimuli};
 use concord_readings::PromptStyle;
 use rayon::prelude::*;
@@ -146,6 +147,23 @@ impl Suite for ValueConsistency {
             answers.keep(&set, chosen);
         }
         Ok(RunFindings::of_answers(set, names, answers, settings)?)
+    }
+
+    fn findings_schema(&self) -> &'static str {
+        include_str!("../../schema/valueconsistency-findings.json")
+    }
+
+    fn table_specs(&self) -> &'static [TableSpec] {
+        &tables::SPECS
+    }
+
+    fn answers(
+        &self,
+        data: &Data,
+        options: &Options,
+        read: &[CheckpointReadings],
+    ) -> Result<Vec<LongTable>, SuiteError> {
+        Ok(rows(data, options, read)?)
     }
 
     fn tables(&self, findings: &RunFindings) -> Vec<LongTable> {

@@ -671,7 +671,7 @@ fn pair([first, second]: [Assessed<'_>; 2], context: &Context) -> PairAssessment
     keys.dedup();
     let tempered = keys
         .into_par_iter()
-        .map(|key| (key, tempered(key, first.1, second.1)));
+        .filter_map(|key| Some((key, tempered(key, first.1, second.1)?)));
     let tempered: BTreeMap<Key, Tempered> = tempered.collect();
     let rows = shared
         .into_par_iter()
@@ -694,24 +694,103 @@ fn pair([first, second]: [Assessed<'_>; 2], context: &Context) -> PairAssessment
 /// The formats of a row: rows of the same have the same answers.
 type Key = (Format, Option<Format>);
 
-/// The answers of each of two checkpoints at the decisiveness of the less decisive one, for the one that is more.
-type Tempered = [Option<Slots>; 2];
+/// Answers of two checkpoints at one decisiveness: that of the less decisive one.
+struct Tempered {
+    /// Which of the two is tempered: 0 or 1.
+    which: usize,
+    /// Its answers at the decisiveness of the other.
+    matched: Slots,
+    /// Its answers at a little less: how far they move with decisiveness.
+    nudged: Slots,
+    /// How much less.
+    nudge: f64,
+}
 
-fn tempered(key: Key, first: &Side, second: &Side) -> Tempered {
+/// By how much a decisiveness is made less to see what that does.
+const NUDGE: f64 = 0.05;
+
+fn tempered(key: Key, first: &Side, second: &Side) -> Option<Tempered> {
     let slots = |side: &Side| {
         let mut grounds = side.grounds.iter();
         let ground = grounds.find(|(row, _)| row.key() == key);
         ground.map(|(_, ground)| Arc::clone(&ground.slots))
     };
-    let (Some(a), Some(b)) = (slots(first), slots(second)) else {
-        return [None, None];
+    let sides = [slots(first)?, slots(second)?];
+    let decisiveness = [sides[0].decisiveness(), sides[1].decisiveness()];
+    let which = usize::from(decisiveness[1] > decisiveness[0]);
+    let least = decisiveness[1 - which];
+    let nudge = NUDGE * least;
+    Some(Tempered {
+        which,
+        matched: sides[which].as_decisive_as(least),
+        nudged: sides[which].as_decisive_as(least - nudge),
+        nudge,
+    })
+}
+
+/// The difference of two checkpoints at one decisiveness.
+///
+/// How much one has to be tempered is found from the same answers, and would be found otherwise from others: a resample in which the tempered
+/// one is more decisive than the other is taken back by what decisiveness does to its distances.
+fn matched(
+    grounds: [&Ground; 2],
+    measured: [&Measured; 2],
+    shared: &[(usize, usize)],
+    tempered: &Tempered,
+    context: &Context,
+) -> Clustered {
+    let Tempered {
+        which,
+        matched,
+        nudged,
+        nudge,
+    } = tempered;
+    let (other, seed) = (1 - which, context.settings.seed);
+    let groups = &grounds[*which].groups;
+    let at_one = matched.one_order(groups, seed);
+    let below = nudged.one_order(groups, seed);
+    let (mine, theirs) = (
+        matched.decisiveness_by_slot(),
+        grounds[other].slots.decisiveness_by_slot(),
+    );
+    let slots = |pair: &(usize, usize)| {
+        if *which == 0 {
+            (pair.0, pair.1)
+        } else {
+            (pair.1, pair.0)
+        }
     };
-    let (of_a, of_b) = (a.decisiveness(), b.decisiveness());
-    let least = of_a.min(of_b);
-    [
-        (of_a > least).then(|| a.as_decisive_as(least)),
-        (of_b > least).then(|| b.as_decisive_as(least)),
-    ]
+    let total = |spread: &Spread| {
+        let of = |pair| spread.sums[slots(pair).0];
+        shared.iter().map(of).sum::<f64>()
+    };
+    let count: f64 = shared.iter().map(|pair| at_one.counts[slots(pair).0]).sum();
+    let slope = if *nudge > 0.0 {
+        (total(&at_one) - total(&below)) / (count * nudge)
+    } else {
+        0.0
+    };
+    let rows = shared.iter().map(|pair| {
+        let (own, of_other) = slots(pair);
+        let (n, m) = (
+            at_one.counts[own],
+            measured[other].one_order.counts[of_other],
+        );
+        let sums = [
+            at_one.sums[own],
+            measured[other].one_order.sums[of_other],
+            n,
+            m,
+            n * mine[own],
+            m * theirs[of_other],
+        ];
+        (grounds[0].slots.place(pair.0), sums)
+    });
+    let sign = if *which == 0 { 1.0 } else { -1.0 };
+    let statistic = |[a, b, n, m, mine, theirs]: &[f64; 6]| {
+        sign * (b / m - (a / n + slope * (theirs / m - mine / n)))
+    };
+    context.of_sums(rows, statistic, 0.0, Scale::Plain)
 }
 
 /// The p-values of one format's counted rows are a family, for each of the differences.
@@ -745,16 +824,10 @@ fn changed(
 ) -> Option<Changed> {
     let (a, b) = (first.grounds.get(&row)?, second.grounds.get(&row)?);
     let (of_a, of_b) = (first.measured.get(&row)?, second.measured.get(&row)?);
-    let seed = context.settings.seed;
-    let matched = |ground: &Ground, found: &Measured, tempered: &Option<Slots>| match tempered {
-        Some(slots) => slots.one_order(&ground.groups, seed),
-        None => found.one_order.clone(),
-    };
-    let [of_first, of_second] = tempered;
-    let (matched_a, matched_b) = (matched(a, of_a, of_first), matched(b, of_b, of_second));
     let in_b = b.slots.by_place();
     let mut seen: HashMap<Place, usize> = HashMap::new();
     let mut shared: Vec<SharedSlot> = Vec::new();
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
     for slot in 0..a.slots.len() {
         let place = a.slots.place(slot);
         let times = seen.entry(place).or_default();
@@ -769,13 +842,13 @@ fn changed(
             continue;
         }
         let of = |a: &Spread, b: &Spread| [a.sums[slot], b.sums[other]];
+        pairs.push((slot, other));
         shared.push(SharedSlot {
             place,
             counts,
             one_order: of(&of_a.one_order, &of_b.one_order),
             averaged: of(&of_a.averaged, &of_b.averaged),
             shuffled: of(&of_a.shuffled, &of_b.shuffled),
-            matched: of(&matched_a, &matched_b),
         });
     }
     if shared.is_empty() {
@@ -810,7 +883,7 @@ fn changed(
         averaged: difference(|slot| slot.averaged),
         ratio: estimate(&ratio),
         of_shuffled: tested(&context.of_sums(with_shuffled, shares, 0.0, Scale::Plain)),
-        matched: difference(|slot| slot.matched),
+        matched: tested(&matched([a, b], [of_a, of_b], &pairs, tempered, context)),
         change: Change::NotTold,
     })
 }
@@ -822,7 +895,6 @@ struct SharedSlot {
     one_order: [f64; 2],
     averaged: [f64; 2],
     shuffled: [f64; 2],
-    matched: [f64; 2],
 }
 
 /// The sign of a difference that can be told, 0 where none can.

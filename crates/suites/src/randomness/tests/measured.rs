@@ -439,7 +439,7 @@ fn with_too_little_mass_nothing_is_shown_and_the_rest_goes_on() {
         }
     }
     for table in Randomness.tables(&findings) {
-        let at = |name: &str| table.columns.iter().position(|column| *column == name);
+        let at = |name: &str| table.column(name);
         if let (Some(set), Some(p)) = (at("set"), at("probability")) {
             let hidden = table
                 .rows

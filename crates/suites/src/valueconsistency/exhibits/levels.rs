@@ -18,16 +18,15 @@ pub(super) fn levels(found: &RunFindings) -> Option<Levels> {
         .map(|moved| moved.row)
         .collect();
     let mut rows: Vec<Row> = rows.into_iter().collect();
-    let measurable = |row: &Row| {
-        checkpoints
-            .iter()
-            .any(|one| of(one, *row).is_some_and(|moved| moved.is_measurable))
+    // Rows that most can be measured by stand first, and the study's grouping behind the stricter one.
+    let missing = |row: &Row| {
+        let measured = |one: &&CheckpointAssessment| of(one, *row).is_some_and(|m| m.is_measurable);
+        checkpoints.len() - checkpoints.iter().filter(measured).count()
     };
-    // Rows that nobody can be measured by stand last, and the study's grouping behind the stricter one.
     rows.sort_by_key(|row| {
         (
             row.across == Grouping::Languages,
-            !measurable(row),
+            missing(row),
             row.format,
             row.across,
         )
