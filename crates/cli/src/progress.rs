@@ -4,9 +4,10 @@ use crate::output;
 use concord_checkpoint::hub::Transfer;
 use concord_scorer::{GenerationProgress, Progress};
 use concord_session::{Meter, Size};
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +16,40 @@ use std::time::{Duration, Instant};
 /// How long nothing may move until that is said.
 const STILL: Duration = Duration::from_mins(1);
 
-/// Says where work stands when nothing has moved for long: once for each time that it stands still.
+/// How often a line says how far work is, where no bar is drawn.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Rows of the whole run, and of its rounds that are done: a bar shows one round, and what it is of.
+static WHOLE: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
+
+/// Says how many rows a run has in all, as far as that is known when it begins.
+pub(crate) fn expect_rows(rows: u64) {
+    WHOLE.0.store(rows, Ordering::SeqCst);
+    WHOLE.1.store(0, Ordering::SeqCst);
+}
+
+/// How far the whole run is, with some rows of a round done and the time that the rest takes at a rate; empty where the round is all of it.
+fn of_the_run(rows: u64, of_round: u64, per_second: f64) -> String {
+    let (all, before) = (
+        WHOLE.0.load(Ordering::SeqCst),
+        WHOLE.1.load(Ordering::SeqCst),
+    );
+    // Later rounds depend on what was read, and are not known beforehand.
+    if all <= of_round || before + rows > all {
+        return String::new();
+    }
+    let done = before + rows;
+    let left = if per_second > 0.0 {
+        let seconds = Duration::from_secs_f64((all - done) as f64 / per_second);
+        format!(", {} left", HumanDuration(seconds))
+    } else {
+        String::new()
+    };
+    format!("run {} %{left}", 100 * done / all)
+}
+
+/// Says where work stands when nothing has moved for long: once for each time that it stands still. Where no bar is drawn it says how far
+/// work is as well.
 struct Watch {
     moved: Arc<Mutex<(u64, Instant)>>,
     stop: Option<(Sender<()>, JoinHandle<()>)>,
@@ -26,7 +60,7 @@ impl Watch {
     fn new(
         name: &str,
         parts: String,
-        still: Duration,
+        [still, every]: [Duration; 2],
         say: impl Fn(&str) + Send + 'static,
     ) -> Self {
         let moved = Arc::new(Mutex::new((0, Instant::now())));
@@ -35,9 +69,15 @@ impl Watch {
         let watching = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || {
-                let mut said = None;
-                while stopped.recv_timeout(still / 4) == Err(RecvTimeoutError::Timeout) {
+                let (mut said, mut told, begun) = (None, Instant::now(), Instant::now());
+                let often = (still / 4).min(every);
+                while stopped.recv_timeout(often) == Err(RecvTimeoutError::Timeout) {
                     let (done, since) = *watched.lock().unwrap_or_else(PoisonError::into_inner);
+                    if told.elapsed() >= every && since > told {
+                        told = Instant::now();
+                        let rate = done as f64 / begun.elapsed().as_secs_f64();
+                        say(&format!("{name}: {done}{parts}, {rate:.0}/s"));
+                    }
                     if since.elapsed() >= still && said != Some(done) {
                         said = Some(done);
                         say(&format!(
@@ -92,6 +132,15 @@ fn threads() -> String {
     states.collect::<Vec<_>>().join(", ")
 }
 
+/// How often a line is written: never where a bar is drawn, or where only results are wanted.
+fn every() -> Duration {
+    if std::io::stderr().is_terminal() || output::is_quiet() {
+        Duration::MAX
+    } else {
+        EVERY
+    }
+}
+
 /// A bar; one that draws nothing where only results are wanted.
 fn bar_of(length: u64) -> ProgressBar {
     if output::is_quiet() {
@@ -113,7 +162,7 @@ pub(crate) struct Bar {
 impl Bar {
     pub fn new(name: &str, rows: u64) -> Self {
         let bar = bar_of(rows);
-        let style = "{prefix} {wide_bar} {pos}/{len} rows {rate} {eta} left";
+        let style = "{prefix} {wide_bar} {pos}/{len} rows {rate} {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(
                 style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
@@ -127,7 +176,7 @@ impl Bar {
         let say = move |text: &str| drawn.suspend(|| output::message(text));
         Self {
             drawn: bar,
-            watch: Watch::new(name, format!(" of {rows} rows"), STILL, say),
+            watch: Watch::new(name, format!(" of {rows} rows"), [STILL, every()], say),
             name: name.to_owned(),
             shortened: AtomicU32::new(0),
         }
@@ -135,6 +184,9 @@ impl Bar {
 
     pub fn show(&self, progress: Progress) {
         self.drawn.set_position(progress.rows_done);
+        let rows = self.drawn.length().unwrap_or(0);
+        let whole = of_the_run(progress.rows_done, rows, self.drawn.per_sec());
+        self.drawn.set_message(whole);
         self.watch.moved(progress.rows_done);
         if progress.shortened > self.shortened.swap(progress.shortened, Ordering::SeqCst) {
             self.drawn.suspend(|| {
@@ -147,6 +199,9 @@ impl Bar {
     }
 
     pub fn finish(&self) {
+        WHOLE
+            .1
+            .fetch_add(self.drawn.length().unwrap_or(0), Ordering::SeqCst);
         self.drawn.finish_and_clear();
     }
 }
@@ -171,7 +226,12 @@ impl TextBar {
         let say = move |text: &str| drawn.suspend(|| output::message(text));
         Self {
             bar,
-            watch: Watch::new(name, format!(" tokens of {texts} texts"), STILL, say),
+            watch: Watch::new(
+                name,
+                format!(" tokens of {texts} texts"),
+                [STILL, every()],
+                say,
+            ),
             begun: Instant::now(),
         }
     }
@@ -373,7 +433,8 @@ mod tests {
         let say = move |text: &str| {
             let _ = said.send(text.to_owned());
         };
-        let watch = Watch::new("m", " of 9".to_owned(), Duration::from_millis(80), say);
+        let often = [Duration::from_millis(80), Duration::MAX];
+        let watch = Watch::new("m", " of 9".to_owned(), often, say);
         watch.moved(4);
         let text = heard.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(
@@ -393,5 +454,35 @@ mod tests {
                 .unwrap()
                 .contains("at 5 of 9")
         );
+    }
+
+    #[test]
+    fn where_no_bar_is_drawn_lines_say_how_far_it_is() {
+        let (said, heard) = channel();
+        let say = move |text: &str| {
+            let _ = said.send(text.to_owned());
+        };
+        let often = [Duration::from_mins(10), Duration::from_millis(40)];
+        let watch = Watch::new("m", " of 9 rows".to_owned(), often, say);
+        // Nothing has moved: nothing is said.
+        assert!(heard.recv_timeout(Duration::from_millis(150)).is_err());
+        watch.moved(4);
+        let text = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(
+            text.starts_with("m: 4 of 9 rows, ") && text.ends_with("/s"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_round_knows_how_far_the_run_is() {
+        expect_rows(400);
+        assert_eq!(of_the_run(50, 100, 0.0), "run 12 %");
+        WHOLE.1.fetch_add(100, Ordering::SeqCst);
+        assert_eq!(of_the_run(100, 100, 20.0), "run 50 %, 10 seconds left");
+        // A round that was not known, or that is all there is.
+        assert_eq!(of_the_run(350, 900, 1.0), "");
+        expect_rows(0);
+        assert_eq!(of_the_run(5, 10, 1.0), "");
     }
 }

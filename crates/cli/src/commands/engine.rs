@@ -7,7 +7,7 @@ use super::inputs;
 use crate::arguments::ChatTemplateUse;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use crate::progress::Terminal;
+use crate::progress::{Terminal, expect_rows};
 use concord_checkpoint::Snapshot;
 use concord_readings::{ById, Form, Prompt, PromptDigest, PromptStyle, Read, Readings};
 use concord_runs::{Journal, RunDirectory, What};
@@ -245,6 +245,12 @@ impl Engine<'_> {
     ) -> Result<Outcome, Failure> {
         let mut told: Vec<Told> = Vec::new();
         told.resize_with(self.snapshots.len(), Told::default);
+        let rounds = steps.iter().flat_map(|step| &step.rounds);
+        let rows = rounds.map(|round| match &round.what {
+            Laid::Reads(plan) => plan.trie.len() as u64,
+            Laid::Writes { .. } => 0,
+        });
+        expect_rows(rows.sum());
         for (index, step) in steps.iter().enumerate() {
             if let Some(reason) = &step.not_spelled {
                 self.exclude(index, &mut told[index], reason.clone());
@@ -349,7 +355,7 @@ impl Engine<'_> {
             decoder.later = step.rounds.iter().skip(1).map(asks).collect();
             for round in &step.rounds {
                 let journal = journal(What::round(&round.name))?;
-                let name = shown(snapshot, &round.name, told);
+                let name = self.shown(index, &round.name, told);
                 let (prompts, what) = (&round.prompts, Some(&round.what));
                 let read = ask_round(&name, prompts, what, journal, decoder)?;
                 told.add(&round.name, read);
@@ -365,7 +371,7 @@ impl Engine<'_> {
                     }
                     for round in rounds {
                         let journal = journal(What::round(&round.name))?;
-                        let name = shown(snapshot, &round.name, told);
+                        let name = self.shown(index, &round.name, told);
                         let read = ask_round(&name, &round.prompts, None, journal, decoder)?;
                         told.add(&round.name, read);
                     }
@@ -452,6 +458,20 @@ impl Engine<'_> {
         OnDemand::new(base, snapshot, &self.machine, &self.allowed)
     }
 
+    /// What a round of a checkpoint is called while it goes on.
+    fn shown(&self, index: usize, round: &str, told: &Told) -> String {
+        let (count, name) = (self.snapshots.len(), &self.snapshots[index].name);
+        let name = if count > 1 {
+            format!("{}/{count} {name}", index + 1)
+        } else {
+            name.clone()
+        };
+        if told.readings.rounds.is_empty() {
+            return name;
+        }
+        format!("{name} {round}")
+    }
+
     /// A suite that asks what it has been told, or nothing, would ask forever.
     fn asks_nothing_new(&self) -> Failure {
         let message = format!(
@@ -480,14 +500,6 @@ impl Engine<'_> {
             }
         })
     }
-}
-
-/// What a round of a checkpoint is called while it goes on.
-fn shown(snapshot: &Snapshot, round: &str, told: &Told) -> String {
-    if told.readings.rounds.is_empty() {
-        return snapshot.name.clone();
-    }
-    format!("{} {round}", snapshot.name)
 }
 
 /// Whether prompts of a round are written after.

@@ -318,6 +318,16 @@ fn command_with(out: &Path) -> String {
     words.join(" ")
 }
 
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,15 +384,5 @@ mod tests {
         assert_eq!(forms(&typed(&[]), &CHAIN, &aligned).unwrap(), [Form::Chat]);
         let never = typed(&["--apply-chat-template=never"]);
         assert!(forms(&never, &CHAIN, &aligned).is_err());
-    }
-}
-
-/// A word as a shell takes it.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }

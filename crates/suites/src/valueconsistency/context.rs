@@ -133,7 +133,7 @@ mod tests {
             .files
             .iter()
             .flat_map(|f| &f.questions)
-            .map(|q| q.topic_name())
+            .map(concord_questions::Question::topic_name)
             .collect();
         names.sort_unstable();
         names.dedup();

@@ -135,6 +135,34 @@ pub(crate) fn support(
         topic.pooled = pooled.mean;
         topic.ci95 = pooled_ends(&pooled).map(|end| end.clamp(0.0, 1.0));
     }
+    let ranked = ranked(set, cells);
+    let listed = LISTED.min(ranked.len());
+    let absent_where_empty = |found: &[f64]| (!found.is_empty()).then(|| mean(found));
+    let (yes, no) = (
+        absent_where_empty(&supporting),
+        absent_where_empty(&opposing),
+    );
+    Support {
+        topics,
+        most_consistent: ranked[..listed].to_vec(),
+        least_consistent: ranked.iter().rev().take(listed).cloned().collect(),
+        ranked,
+        first_option: (yes.is_some() || no.is_some()).then(|| FirstOption {
+            where_it_supports: yes,
+            where_it_opposes: no,
+            bias: yes.zip(no).map(|(yes, no)| f64::midpoint(yes, no) - 0.5),
+            questions: supporting.len() + opposing.len(),
+        }),
+        yes: said
+            .into_iter()
+            .filter(|(_, all)| !all.is_empty())
+            .map(|(language, all)| (language.to_owned(), mean(&all)))
+            .collect(),
+    }
+}
+
+/// How much alike each topic is answered, most alike first.
+fn ranked(set: &QuestionSet, cells: &BTreeMap<Axis, Cells>) -> Vec<TopicRank> {
     let topic_cells = cells.get(&Axis::Topics).cloned().unwrap_or_default();
     let names: Vec<_> = set.files.iter().map(QuestionFile::topic_names).collect();
     let topic_of = |(file, row): (usize, usize)| {
@@ -169,29 +197,7 @@ pub(crate) fn support(
         })
         .collect();
     ranked.sort_by(|a, b| a.pooled.total_cmp(&b.pooled));
-    let listed = LISTED.min(ranked.len());
-    let absent_where_empty = |found: &[f64]| (!found.is_empty()).then(|| mean(found));
-    let (yes, no) = (
-        absent_where_empty(&supporting),
-        absent_where_empty(&opposing),
-    );
-    Support {
-        topics,
-        most_consistent: ranked[..listed].to_vec(),
-        least_consistent: ranked.iter().rev().take(listed).cloned().collect(),
-        ranked,
-        first_option: (yes.is_some() || no.is_some()).then(|| FirstOption {
-            where_it_supports: yes,
-            where_it_opposes: no,
-            bias: yes.zip(no).map(|(yes, no)| f64::midpoint(yes, no) - 0.5),
-            questions: supporting.len() + opposing.len(),
-        }),
-        yes: said
-            .into_iter()
-            .filter(|(_, all)| !all.is_empty())
-            .map(|(language, all)| (language.to_owned(), mean(&all)))
-            .collect(),
-    }
+    ranked
 }
 
 /// Probabilities of support by topic, each with its row; support is the last of the sorted stances.

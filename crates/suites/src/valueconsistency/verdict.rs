@@ -407,11 +407,11 @@ fn insert(
     }
 }
 
+/// Groups of questions, and what they are grouped by.
+type Grouped = (Grouping, Vec<Vec<Place>>);
+
 /// What the questions of a table are grouped by, within one format.
-fn groupings(
-    set: &QuestionSet,
-    table: &AnswerTable,
-) -> Result<Vec<(Grouping, Vec<Vec<Place>>)>, MeasureError> {
+fn groupings(set: &QuestionSet, table: &AnswerTable) -> Result<Vec<Grouped>, MeasureError> {
     let mut found = Vec::new();
     for (across, paraphrases) in [(Grouping::Paraphrases, true), (Grouping::Topics, false)] {
         let files = set.files.iter().enumerate();

@@ -181,10 +181,7 @@ fn own(table: &PublishedTable, column: &str, model: &Model<'_>) -> Option<String
             // Over all English files of the study, and no other.
             let has = |file: &&str| findings.files.contains_key(*file);
             let share = findings.support.yes.get("english")?;
-            ENGLISH
-                .iter()
-                .all(|file| has(&file))
-                .then(|| format!("{share:.4}"))
+            ENGLISH.iter().all(has).then(|| format!("{share:.4}"))
         }
         "abstention" | "abstention_of_maximum" | "formats" => {
             // The study's are of one file; what a run has over all its files is comparable where it has that file alone.

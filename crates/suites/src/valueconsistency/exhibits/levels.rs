@@ -1,10 +1,12 @@
 //! How far answers move, what can be trusted, and what holds of each topic.
 
 use super::verdict::{counted, name_of};
+use crate::shared::draw::below;
 use crate::valueconsistency::verdict::{Change, CheckpointAssessment, Grouping, Moved, Row};
 use crate::valueconsistency::{Axis, Format, RunFindings};
 use concord_findings::{
-    Check, Checks, Estimate, Gate, Interval, LevelRow, Levels, Mark, Measure, Method, Topic, Topics,
+    Check, Checks, Estimate, Gate, Interval, LevelRow, Levels, Mark, Measure, Method, Strip, Topic,
+    Topics,
 };
 use concord_stats::maximum_distance;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +42,8 @@ pub(super) fn levels(found: &RunFindings) -> Option<Levels> {
     (!rows.is_empty()).then(|| Levels {
         title: "How far answers move".to_owned(),
         measure: Measure::Distance,
-        legend: format!("0: always the same answer; {largest:.4}: opposite answers. Asked in one random order, in expectation."),
+        legend: format!("0: always the same answer; {largest:.4}: opposite answers. In one random order, in expectation. less, more: consistent, beyond what \
+             decisiveness explains; as decisive: as far as it explains."),
         largest,
         checkpoints: checkpoints.iter().map(|one| one.name.clone()).collect(),
         rows,
@@ -92,10 +95,9 @@ fn level_row(found: &RunFindings, row: Row) -> LevelRow {
     });
     let words = changes().map(|changed| {
         let word = match changed?.change {
-            Change::LessConsistent => "less consistent",
-            Change::MoreConsistent => "more consistent",
-            Change::FartherByDecisiveness => "farther, as decisive",
-            Change::LessFarByDecisiveness => "less far, as decisive",
+            Change::LessConsistent => "less",
+            Change::MoreConsistent => "more",
+            Change::FartherByDecisiveness | Change::LessFarByDecisiveness => "as decisive",
             Change::NotTold => "–",
         };
         Some(word.to_owned())
@@ -130,7 +132,7 @@ fn level_row(found: &RunFindings, row: Row) -> LevelRow {
 }
 
 /// What can be trusted, by checkpoint.
-pub(super) fn checks(found: &RunFindings) -> Option<Checks> {
+pub(super) fn checks(found: &RunFindings) -> Checks {
     let checkpoints = &found.assessment.checkpoints;
     let mut rows = Vec::new();
     let names: BTreeSet<(Format, &'static str)> = checkpoints
@@ -184,11 +186,11 @@ pub(super) fn checks(found: &RunFindings) -> Option<Checks> {
     }));
     rows.extend(letter_a(found).map(|check| (8, check)));
     rows.sort_by_key(|(order, _)| *order);
-    Some(Checks {
+    Checks {
         title: "Can these be trusted".to_owned(),
         checkpoints: checkpoints.iter().map(|one| one.name.clone()).collect(),
         rows: rows.into_iter().map(|(_, check)| check).collect(),
-    })
+    }
 }
 
 /// What is gained by the first letter.
@@ -207,6 +209,47 @@ fn letter_a(found: &RunFindings) -> Option<Check> {
         name: "probability of letter A".to_owned(),
         help: "Over both orders of every question, one half without a preference for its place. Good: within .4 and .6.".to_owned(),
         cells,
+    })
+}
+
+/// Bins of the histogram of letters.
+const BINS: usize = 10;
+
+/// How sure letters are: the share of answers by the probability of support, over all orders that were asked.
+pub(super) fn histogram(found: &RunFindings) -> Option<Strip> {
+    let rows = found
+        .names
+        .iter()
+        .zip(&found.answers)
+        .filter_map(|(name, answers)| {
+            let tables: Vec<_> = match (&answers.letter_by_order, &answers.letter) {
+                (Some(orders), _) => orders.iter().collect(),
+                (None, letters) => letters.iter().collect(),
+            };
+            let answers = tables
+                .into_iter()
+                .flat_map(|table| table.values().flatten().flatten());
+            let support = answers.filter_map(|answer| answer.probabilities().last().copied());
+            let mut counts = [0.0; BINS];
+            let mut all = 0.0;
+            for p in support {
+                counts[below(BINS, p)] += 1.0;
+                all += 1.0;
+            }
+            (all > 0.0).then(|| {
+                (
+                    name.clone(),
+                    counts.iter().map(|count| count / all).collect(),
+                )
+            })
+        });
+    let rows: Vec<(String, Vec<f64>)> = rows.collect();
+    (!rows.is_empty()).then(|| Strip {
+        title: "How sure letters are: answers by probability of support, in one order".to_owned(),
+        measure: Measure::Share,
+        categories: (0..BINS).map(|bin| format!(".{bin}")).collect(),
+        rows,
+        reference: None,
     })
 }
 

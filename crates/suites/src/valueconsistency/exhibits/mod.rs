@@ -82,7 +82,8 @@ pub(super) fn exhibits(found: &RunFindings, show: Show) -> Vec<Exhibit> {
 fn verdict(found: &RunFindings, show: Show) -> Vec<Exhibit> {
     let mut out = vec![Exhibit::Summary(verdict::summary(found))];
     out.extend(levels::levels(found).map(Exhibit::Levels));
-    out.extend(levels::checks(found).map(Exhibit::Checks));
+    out.push(Exhibit::Checks(levels::checks(found)));
+    out.extend(levels::histogram(found).map(Exhibit::Strip));
     let topics = levels::topics(found);
     let book = topics
         .as_ref()

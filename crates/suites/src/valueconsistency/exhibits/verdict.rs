@@ -6,6 +6,7 @@ use crate::valueconsistency::verdict::{
 };
 use crate::valueconsistency::{Format, RunFindings};
 use concord_findings::{Gate, Mark, Summary, Verdict};
+use std::fmt::Write as _;
 
 /// Shares of answers that flip with the order from which on it is to be kept in mind.
 const MANY_FLIPS: f64 = 0.2;
@@ -92,7 +93,7 @@ fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -237,39 +238,35 @@ fn of_one(one: &CheckpointAssessment) -> Option<String> {
     let share = |across: Grouping| {
         let row = rows.iter().find(|moved| moved.row.across == across)?;
         let value = row.of_shuffled.value;
-        value.is_finite().then(|| {
-            format!(
-                "{:.0} % of it across {}",
-                100.0 * value,
-                across_name(across)
-            )
-        })
+        let name = across_name(across);
+        value
+            .is_finite()
+            .then(|| format!("{:.0} % across {name}", 100.0 * value))
     };
     let shares = [
         Grouping::Paraphrases,
         Grouping::Topics,
         Grouping::Translations,
-    ]
-    .into_iter()
-    .filter_map(share);
-    let shares: Vec<String> = shares.collect();
+    ];
+    let shares: Vec<String> = shares.into_iter().filter_map(share).collect();
     if shares.is_empty() {
         return None;
     }
     let mut sentence = format!(
-        "{}: shuffled answers lie apart by what chance gives; its own by {}.",
+        "{}: answers move by this share of what shuffled answers do: {}.",
         one.name,
-        listed(&shares.iter().map(String::as_str).collect::<Vec<_>>())
+        shares.join(", ")
     );
     let farther = rows
         .iter()
         .filter(|moved| moved.closeness == Closeness::Farther);
     let farther: Vec<&str> = farther.map(|moved| across_name(moved.row.across)).collect();
     if !farther.is_empty() {
-        sentence.push_str(&format!(
+        let _ = write!(
+            sentence,
             " Answers contradict each other across {}.",
             listed(&farther)
-        ));
+        );
     }
     Some(sentence)
 }
