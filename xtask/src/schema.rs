@@ -115,8 +115,9 @@ fn of_several() -> Value {
     json!({
         "title": "What the suite `valueconsistency` finds",
         "type": "object",
-        "required": ["models", "comparisons"],
+        "required": ["verdict", "models", "comparisons"],
         "properties": {
+            "verdict": { "$ref": "#/$defs/Assessment" },
             "models": {
                 "type": "object",
                 "description": "What was found about each checkpoint, by its name.",

@@ -44,6 +44,9 @@ pub struct Ask<'a> {
     pub options: Vec<SpokenOption>,
     /// The sentence that names a value to answer by, empty for none. Appended to the question without a separator.
     pub value_text: String,
+    /// Whether the answered example that stands before the question in plain text has its answers in the opposite order, so that it
+    /// answers another letter.
+    pub example_reversed: bool,
 }
 
 /// A prompt with what its rendering decided.
@@ -72,6 +75,7 @@ impl<'a> Ask<'a> {
             question: &question.question,
             options: question.options.clone(),
             value_text: String::new(),
+            example_reversed: false,
         }
     }
 
@@ -83,6 +87,7 @@ impl<'a> Ask<'a> {
             question: &item.question,
             options: item.options.clone(),
             value_text: String::new(),
+            example_reversed: false,
         }
     }
 
@@ -162,9 +167,11 @@ impl<'a> Ask<'a> {
                     example_answer: None,
                 })
             }
-            Kind::StanceOfPassage => self.completion(&self.stance_body(passage)?, false),
+            Kind::StanceOfPassage => {
+                self.completion(&self.stance_body(passage)?, self.example_reversed)
+            }
             Kind::Chat | Kind::ChatFollowUp | Kind::CompletionFewShot => {
-                self.completion(&self.body(), false)
+                self.completion(&self.body(), self.example_reversed)
             }
         }
     }

@@ -434,6 +434,9 @@ pub(crate) struct CompareArguments {
     /// Compare what runs over different questions, wordings or settings share
     #[arg(long)]
     pub intersect: bool,
+    /// Show all tables, not the verdict alone
+    #[arg(short, long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub how: Measuring,
 }
@@ -455,10 +458,13 @@ pub(crate) struct RateArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArguments {
-    /// A run directory
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
-    /// The file that is written; without it, report.html in the run directory; - for stdout
+    /// A run directory, or several (or RUN/CHECKPOINT) to be compared on one page, the first checkpoint as base
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Of several runs: compare what they share where they differ
+    #[arg(long)]
+    pub intersect: bool,
+    /// The file that is written; without it, report.html in the run directory (of several runs it has to be named); - for stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Open the page in a browser

@@ -1,11 +1,10 @@
 //! `concord compare`: stored runs beside each other, the first as base.
 
-use super::results::{Opened, settings_of, warn, write_tables};
-use crate::arguments::{CompareArguments, OutputFormat};
+use super::results::{Opened, quoted, settings_of, show_end, warn, write_tables};
+use crate::arguments::{CompareArguments, OutputFormat, Statistics};
 use crate::failure::Failure;
 use crate::output;
-use concord_report::terminal;
-use concord_suites::{ComparedPart, Comparing, Show};
+use concord_suites::{ComparedPart, Comparing, Found, Show};
 use std::path::{Path, PathBuf};
 
 /// One checkpoint of one run.
@@ -18,21 +17,33 @@ struct Side {
     shown: String,
 }
 
-/// Compares.
-pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
-    let (runs, sides) = open(&arguments.runs)?;
+/// Runs, opened and compared.
+pub(super) struct ComparedRuns {
+    /// The runs, in the order in which they were named.
+    pub runs: Vec<Opened>,
+    /// What was found.
+    pub found: Box<dyn Found>,
+}
+
+/// Opens runs and measures their checkpoints beside each other.
+pub(super) fn compared(
+    folders: &[PathBuf],
+    comparing: &Comparing<'_>,
+    seed: Option<u64>,
+    statistics: &Statistics,
+) -> Result<ComparedRuns, Failure> {
+    let (runs, sides) = open(folders)?;
     if sides.len() < 2 {
         let message = format!(
             "{} holds one checkpoint, and nothing to compare it with",
-            arguments.runs[0].display()
+            folders[0].display()
         );
         return Err(Failure::usage(
             message,
             "name a second run, or a run of several checkpoints",
         ));
     }
-    let how = &arguments.how;
-    let settings = settings_of(&runs[0].run.manifest, how.seed, &how.statistics);
+    let settings = settings_of(&runs[0].run.manifest, seed, statistics);
     let parts = sides.iter().map(|side| {
         let opened = &runs[side.run];
         let raters = opened.run.manifest.rater_names();
@@ -45,21 +56,37 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         })
     });
     let parts = parts.collect::<Result<Vec<_>, Failure>>()?;
+    let found = runs[0].study.compare(parts, comparing, settings)?;
+    warn(&*found);
+    Ok(ComparedRuns { runs, found })
+}
+
+/// Compares.
+pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
+    let how = &arguments.how;
     let comparing = Comparing {
         intersect: arguments.intersect,
         conditions: &how.selection,
     };
-    let found = runs[0].study.compare(parts, &comparing, settings)?;
-    warn(&*found);
+    let found = compared(&arguments.runs, &comparing, how.seed, &how.statistics)?.found;
     write_tables(&found.tables(), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {
-            let published = how.with_published;
-            output::data(&terminal(&found.exhibits(Show {
-                published,
+            let shown = found.exhibits(Show {
+                published: how.with_published,
                 ..Show::default()
-            })))
+            });
+            let folders = arguments
+                .runs
+                .iter()
+                .map(|run| quoted(&run.to_string_lossy()));
+            let folders = folders.collect::<Vec<String>>().join(" ");
+            let tail = [
+                format!("page        concord report {folders} --out FILE"),
+                format!("all tables  concord compare {folders} --verbose"),
+            ];
+            show_end(&shown, &tail, arguments.verbose || how.with_published)
         }
     }
 }

@@ -68,7 +68,6 @@ pub(super) fn manifest(
     let checkpoints = snapshots.map(|snapshot| json!(snapshot.path));
     paths.insert("checkpoints".to_owned(), checkpoints.collect());
     let statistics = json!({
-        "interval": "95 % BCa",
         "resamples": settings.resamples.map_or(json!("default"), |count| json!(count)),
         "study_intervals": settings.study_intervals,
         "gates": settings.gates,

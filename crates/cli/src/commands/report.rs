@@ -1,5 +1,6 @@
 //! `concord report`: a page of a stored run.
 
+use super::compare::{ComparedRuns, compared};
 use super::identity::about;
 use super::results::{Opened, exhibits, settings_of, warn};
 use crate::arguments::{ReportArguments, Statistics};
@@ -8,34 +9,25 @@ use crate::output;
 use concord_findings::Exhibit;
 use concord_report::{figures, page};
 use concord_runs::write_bytes;
-use concord_suites::Show;
-use std::path::Path;
+use concord_suites::{Comparing, Show};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Measures a run again and writes its page.
+/// Measures runs again and writes their page.
 pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
-    let opened = Opened::open(&arguments.run)?;
-    let manifest = &opened.run.manifest;
-    let found = opened.measure(settings_of(manifest, None, &Statistics::default()))?;
-    warn(&*found);
-    let run = Some(arguments.run.as_path());
     let show = Show {
         published: arguments.with_published,
         answers: true,
     };
-    let shown = exhibits(&*found, &*opened.study, manifest, run, show);
+    let made = match &arguments.runs[..] {
+        [run] => of_run(run, show)?,
+        runs => of_runs(runs, arguments, show)?,
+    };
     if let Some(folder) = &arguments.figures {
-        write_figures(&shown, folder)?;
+        write_figures(&made.shown, folder)?;
     }
-    let mut about = about(manifest);
-    if let Some(limit) = manifest.identity.limit {
-        about.push(("partial", opened.study.partial(limit)));
-    }
-    let page = page(&opened.names.join(", "), &about, &shown);
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| arguments.run.join("report.html"));
+    let page = page(&made.title, &made.about, &made.shown);
+    let out = arguments.out.clone().unwrap_or(made.out);
     if out.as_os_str() == "-" {
         return output::raw(&page);
     }
@@ -51,6 +43,62 @@ pub fn report(arguments: &ReportArguments) -> Result<(), Failure> {
         open(&out);
     }
     Ok(())
+}
+
+/// What a page is made of.
+struct Made {
+    title: String,
+    about: Vec<(&'static str, String)>,
+    shown: Vec<Exhibit>,
+    out: PathBuf,
+}
+
+/// The page of one run.
+fn of_run(run: &Path, show: Show) -> Result<Made, Failure> {
+    let opened = Opened::open(run)?;
+    let manifest = &opened.run.manifest;
+    let found = opened.measure(settings_of(manifest, None, &Statistics::default()))?;
+    warn(&*found);
+    let shown = exhibits(&*found, &*opened.study, manifest, Some(run), show);
+    let mut about = about(manifest);
+    if let Some(limit) = manifest.identity.limit {
+        about.push(("partial", opened.study.partial(limit)));
+    }
+    Ok(Made {
+        title: opened.names.join(", "),
+        about,
+        shown,
+        out: run.join("report.html"),
+    })
+}
+
+/// The page of several runs, compared.
+fn of_runs(runs: &[PathBuf], arguments: &ReportArguments, show: Show) -> Result<Made, Failure> {
+    if arguments.out.is_none() {
+        let message = "a page of several runs has no place of its own";
+        return Err(Failure::usage(message, "name a file with --out"));
+    }
+    let comparing = Comparing {
+        intersect: arguments.intersect,
+        conditions: &[],
+    };
+    let ComparedRuns { runs, found } = compared(runs, &comparing, None, &Statistics::default())?;
+    let mut about_all = Vec::new();
+    for opened in &runs {
+        about_all.push(("run", opened.folder().display().to_string()));
+        about_all.extend(about(&opened.run.manifest));
+    }
+    let names: Vec<&str> = runs
+        .iter()
+        .flat_map(|run| &run.names)
+        .map(String::as_str)
+        .collect();
+    Ok(Made {
+        title: names.join(", "),
+        about: about_all,
+        shown: found.exhibits(show),
+        out: PathBuf::new(),
+    })
 }
 
 /// Writes every figure to a folder.

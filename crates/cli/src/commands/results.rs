@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use concord_findings::{Exhibit, LongTable};
 use concord_readings::Readings;
-use concord_report::costs;
+use concord_report::{brief, costs, screen_width, terminal};
 use concord_runs::{Manifest, RunError, StoredRun, write_with};
 use concord_suites::{
     Asked, CheckpointReadings, DEFAULT, Excluded, Found, Settings, Show, StoredFiles, Study, suite,
@@ -44,6 +44,24 @@ pub(super) fn exhibits(
         shown.push(Exhibit::Note(format!("stored in {}\n", path.display())));
     }
     shown
+}
+
+/// What is shown at the end: the verdict on one screen and how to see the rest, or everything.
+pub(super) fn show_end(shown: &[Exhibit], tail: &[String], all: bool) -> Result<(), Failure> {
+    if all || !matches!(shown.first(), Some(Exhibit::Summary(_))) {
+        return output::data(&terminal(shown));
+    }
+    output::coloured(&brief(shown, tail, screen_width(), output::is_coloured()))
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// Writes tables to a folder, each as a file of its name, where one is given.

@@ -3,22 +3,20 @@
 use super::engine::{Engine, Outcome};
 use super::identity::manifest;
 use super::inputs;
-use super::results::{exhibits, warn};
+use super::results::{exhibits, quoted, show_end, warn};
 use crate::arguments::{OutputFormat, RunArguments, SuiteOptions, given};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
-use concord_findings::Exhibit;
 use concord_readings::Form;
-use concord_report::{brief, screen_width, terminal};
 use concord_runs::{Manifest, RunDirectory, RunError, check_name};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine, spill_of};
 use concord_suites::{
     About, AnySuite, Given, SELF_RATER, Settings, Show, Study, Takes, suite, with_excluded,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// Runs a study.
@@ -107,24 +105,28 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
                 ..Show::default()
             };
             let shown = exhibits(&*found, &*study, &manifest, Some(&out), show);
-            show_end(&shown, &out, arguments.verbose || arguments.with_published)
+            let run = quoted(&out.to_string_lossy());
+            let tail = [
+                cost(&manifest),
+                format!("stored      {}", out.display()),
+                format!("page        concord report {run} --open"),
+                format!("all tables  concord measure {run}"),
+            ];
+            show_end(&shown, &tail, arguments.verbose || arguments.with_published)
         }
     };
     printed.map_err(|failure| failure.printing(&out))
 }
 
-/// What is shown at the end: the verdict on one screen and how to see the rest, or everything.
-fn show_end(shown: &[Exhibit], out: &Path, all: bool) -> Result<(), Failure> {
-    if all || !matches!(shown.first(), Some(Exhibit::Summary(_))) {
-        return output::data(&terminal(shown));
-    }
-    let run = quoted(&out.to_string_lossy());
-    let tail = [
-        format!("stored      {}", out.display()),
-        format!("page        concord report {run} --open"),
-        format!("all tables  concord measure {run}"),
-    ];
-    output::coloured(&brief(shown, &tail, screen_width(), output::is_coloured()))
+/// What the run cost, in a line.
+fn cost(manifest: &Manifest) -> String {
+    let sum = |key: &str| -> f64 {
+        let of_one = |cost: &Value| cost.get(key).and_then(Value::as_f64);
+        manifest.progress.values().filter_map(of_one).sum()
+    };
+    let (rows, trie, seconds) = (sum("rows_computed"), sum("trie_rows"), sum("seconds"));
+    let share = if trie > 0.0 { rows / trie } else { 0.0 };
+    format!("rows        {share:.2} of the trie · {seconds:.1} s")
 }
 
 /// The study that flags describe, and what is to be said before it begins.
@@ -316,16 +318,6 @@ fn command_with(out: &Path) -> String {
         words.extend(["--out".to_owned(), quoted(&out.to_string_lossy())]);
     }
     words.join(" ")
-}
-
-/// A word as a shell takes it.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ fn a_checkpoint_that_cannot_spell_a_member_is_left_out_and_the_others_go_on() {
     let page = concord(folder.path(), &["report", "r", "--out", "-"])
         .ok()
         .stdout;
-    assert!(page.contains("<p>lame: not measurable: "), "{page}");
+    let said = page.contains("lame: not measurable: ");
+    assert!(said, "the page does not say who is left out");
     let other = concord(folder.path(), &["compare", "r/lame", "r/seven"]);
     assert!(
         other.code == 2 && other.stderr.contains(reason),

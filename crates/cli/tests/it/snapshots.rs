@@ -33,7 +33,7 @@ fn steady(text: &str, folder: &Path) -> String {
     text = replace(text, r"memory plan: [^\n]*", "memory plan: #");
     text = replace(
         text,
-        r"[0-9]+(\.[0-9]+)? (s|rows/s|prompts/s|tokens/s)\b",
+        r"[0-9]+(\.[0-9]+)? (s|(rows|prompts|tokens)(/|&#x2f;)s)\b",
         "# $2",
     );
     text = replace(text, r"0\.1\.[0-9]+( \([0-9a-f]{7,40}\))?", "VERSION");
@@ -253,6 +253,7 @@ fn runs_and_what_is_made_of_them() {
     );
     says("measure-json", at, &["measure", "a", "--format", "json"]);
     says("compare", at, &["compare", "a", "c"]);
+    says("compare-all", at, &["compare", "a", "c", "--verbose"]);
     says(
         "compare-json",
         at,

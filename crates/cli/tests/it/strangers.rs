@@ -36,7 +36,6 @@ fn a_run_of_the_first_form_is_measured_as_it_was() {
         let (stored, again) = (of(&stored), of(&again));
         for key in [
             "paraphrase",
-            "paraphrase_ci95",
             "topic",
             "paraphrase_by_topic",
             "support_by_topic",

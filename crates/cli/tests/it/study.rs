@@ -89,9 +89,10 @@ fn passages_are_written_read_and_read_again_by_another() {
     let agreement = &stored["models"]["demo-aligned"]["open"]["agreement"];
     assert_eq!(agreement["passages"], 20);
     assert_eq!(agreement["pairs"][0]["readers"], json!(["base", "itself"]));
-    // The checkpoint itself, under another name, reads its own passages alike.
-    let own = &stored["models"]["demo-base"]["open"]["agreement"];
-    assert_eq!(own["pairs"][0]["same_stance"], 1.0);
+    // The checkpoint itself, under another name, is no second rater of its own passages.
+    let own = &stored["models"]["demo-base"]["open"];
+    assert!(own["agreement"].is_null(), "{}", own["agreement"]);
+    assert_eq!(own["readers"].as_object().unwrap().len(), 2);
     assert_eq!(read(&at("r/manifest.json"))["raters"][1]["name"], "base");
     let measured = concord(folder.path(), &["measure", "r", "--format", "json"])
         .ok()
@@ -195,10 +196,15 @@ fn runs_are_compared_where_they_asked_the_same() {
     let base = demo("base");
     let one = ["--no-steering", "-M", base.to_str().unwrap(), "-o"];
     run(folder.path(), &[&one[..], &["one"]].concat());
-    let human = compare(&["two"]).ok().stdout;
+    let brief = compare(&["two"]).ok().stdout;
+    assert!(
+        brief.contains("concord compare two --verbose") && brief.lines().count() <= 30,
+        "{brief}"
+    );
+    let human = compare(&["two", "--verbose"]).ok().stdout;
     for part in [
         "demo-aligned against demo-base",
-        "topics differ",
+        "that change most",
         "no flip with order",
         "20 questions compared",
     ] {
@@ -364,10 +370,8 @@ fn a_selection_and_a_page() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    assert!(
-        !page.contains("NaN") && !page.contains("http"),
-        "nothing is loaded"
-    );
+    let loads = page.replace("http://www.w3.org/", "").contains("http");
+    assert!(!page.contains(">NaN") && !loads, "nothing is loaded");
     let piped = concord(folder.path(), &["report", "r", "-o", "-"])
         .ok()
         .stdout;

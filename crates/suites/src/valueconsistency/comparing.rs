@@ -127,6 +127,9 @@ fn differences_of(first: &Of<'_>, other: &Of<'_>) -> Vec<String> {
             "{b} asked in other orders than {a}, or drew them by another seed"
         ));
     }
+    if ours.example_reversed != theirs.example_reversed {
+        found.push(format!("{b} showed the example in another order than {a}"));
+    }
     if ours.passages != theirs.passages {
         found.push(format!("{b} wrote passages in another way than {a}"));
     }

@@ -5,7 +5,7 @@ use crate::{Given, OptionSpec, Takes};
 use concord_questions::QuestionSet;
 
 /// The options, as they are typed.
-pub(super) const OPTIONS: [OptionSpec; 14] = [
+pub(super) const OPTIONS: [OptionSpec; 15] = [
     OptionSpec {
         short: Some('Q'),
         takes: Takes::Path,
@@ -46,6 +46,15 @@ pub(super) const OPTIONS: [OptionSpec; 14] = [
             "abstention",
             "ORDERS",
             "Ask letters once more with an option that declines: off, in one order a question (one), in all orders (all)",
+        )
+    },
+    OptionSpec {
+        default: Some("given"),
+        check: |text| example(text).map(drop),
+        ..OptionSpec::new(
+            "example",
+            "ORDER",
+            "The order of answers in the example that checkpoints without a chat template see first: given, where it answers A, or reversed, where it answers B",
         )
     },
     OptionSpec {
@@ -151,6 +160,15 @@ fn orders(text: &str) -> Result<Orders, String> {
     }
 }
 
+/// Whether the example is reversed.
+fn example(text: &str) -> Result<bool, String> {
+    match text {
+        "given" => Ok(false),
+        "reversed" => Ok(true),
+        other => Err(format!("`{other}` is neither `given` nor `reversed`")),
+    }
+}
+
 fn name(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("no name between two commas".to_owned());
@@ -216,6 +234,7 @@ pub(super) fn options(given: &Given, set: &QuestionSet) -> Options {
             0
         },
         passages: open.then_some(passages),
+        example_reversed: example(text("example")).unwrap_or(false),
         seed: given.seed,
         formats,
     }

@@ -83,8 +83,17 @@ pub struct Options {
     /// How passages are written, where the format is open.
     #[serde(default)]
     pub passages: Option<Passages>,
+    /// Whether the answered example before a question, which checkpoints without a chat template are shown, has its answers in the
+    /// opposite order: it answers B then, where it answers A else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub example_reversed: bool,
     /// Draws orders, and what is written where it is not greedy.
     pub seed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Tokens that a checkpoint may take to say its answer in its own words.
@@ -100,6 +109,7 @@ impl Options {
             steering: false,
             sampled: 0,
             passages: None,
+            example_reversed: false,
             seed: 0,
         }
     }
@@ -166,7 +176,7 @@ pub(crate) fn static_value(file: &PvqFile) -> Option<PvqValue> {
 /// Everything that is read from logits at once, in file order: letters and answer texts, letters with an option that
 /// declines, portraits, and the sampled questions in other wordings. One prompt serves letters and texts.
 ///
-/// The answers of the one-shot example stand in given order in every prompt, so that the example is shared.
+/// The answers of the one-shot example stand in one order in every prompt ([`Options::example_reversed`]), so that the example is shared.
 ///
 /// # Errors
 /// [`StimuliError::Missing`] where a wording has nothing for a language.
@@ -182,7 +192,7 @@ pub fn plan(
         let language = &file.origin.language;
         for (row, question) in file.questions.iter().enumerate() {
             for reversed in options.orders_of(&file.name, &question.question) {
-                let ask = ask(stimuli, language, question, reversed);
+                let ask = ask(stimuli, options, language, question, reversed);
                 let mut reads = Vec::new();
                 if options.has(Format::Letter) {
                     reads.push(letters(stimuli, language, &ask.options));
@@ -200,7 +210,7 @@ pub fn plan(
                 }
             }
             for reversed in options.abstention_orders_of(&file.name, &question.question) {
-                let ask = ask(stimuli, language, question, reversed).with_abstention()?;
+                let ask = ask(stimuli, options, language, question, reversed).with_abstention()?;
                 let id = name::abstaining(&file.name, row, reversed);
                 prompts.push(letter_prompt(id, &ask, style.form)?);
             }
@@ -224,7 +234,13 @@ pub fn plan(
             .filter(|other| other.asks_letters_in(&file.origin.language));
         for other in known {
             for reversed in options.orders_of(&file.name, &file.questions[row].question) {
-                let ask = ask(other, &file.origin.language, &file.questions[row], reversed);
+                let ask = ask(
+                    other,
+                    options,
+                    &file.origin.language,
+                    &file.questions[row],
+                    reversed,
+                );
                 let id = name::worded(&file.name, row, reversed, &other.wording());
                 prompts.push(letter_prompt(id, &ask, style.form)?);
             }
@@ -259,7 +275,7 @@ pub fn plan_texts(
             let file = &set.files[file];
             let question = &file.questions[row];
             let reversed = options.first_order_of(&file.name, &question.question);
-            let ask = ask(stimuli, &file.origin.language, question, reversed);
+            let ask = ask(stimuli, options, &file.origin.language, question, reversed);
             let sampling = Sampling {
                 stop: stop.clone(),
                 ..Sampling::greedy(ANSWER_TOKENS)
@@ -280,14 +296,20 @@ pub fn plan_texts(
     };
     for file in &set.files {
         for (row, question) in file.questions.iter().enumerate() {
-            let ask = ask(stimuli, &file.origin.language, question, false);
+            let ask = ask(stimuli, options, &file.origin.language, question, false);
             let input = said(&ask, style.form, Kind::OpenEnded, "")?;
             push(name::passage(&file.name, row), input, sampling.clone());
         }
     }
     for (file, row) in sampled(set, passages.argued) {
         let file = &set.files[file];
-        let ask = ask(stimuli, &file.origin.language, &file.questions[row], false);
+        let ask = ask(
+            stimuli,
+            options,
+            &file.origin.language,
+            &file.questions[row],
+            false,
+        );
         for (option, (text, _)) in ask.options.iter().enumerate() {
             let input = said(&ask, style.form, Kind::Argued, text)?;
             let id = name::argued(&file.name, row, option);
@@ -323,7 +345,7 @@ pub fn plan_stances(
                 if abstention && options.abstention == Abstention::Off {
                     continue;
                 }
-                let mut ask = ask(stimuli, language, question, reversed);
+                let mut ask = ask(stimuli, options, language, question, reversed);
                 if abstention {
                     ask = ask.with_abstention()?;
                 }
@@ -372,7 +394,10 @@ fn portraits(
         let values = item.values.iter().chain(&no_value);
         for value in std::iter::once(None).chain(values.map(Some)) {
             for reversed in options.orders_of(&file.name, &item.question) {
-                let mut ask = Ask::item(stimuli, &file.language, item);
+                let mut ask = Ask {
+                    example_reversed: options.example_reversed,
+                    ..Ask::item(stimuli, &file.language, item)
+                };
                 if let Some(value) = value {
                     ask = ask.with_value(value)?;
                 }
@@ -390,11 +415,15 @@ fn portraits(
 
 fn ask<'a>(
     stimuli: &'a Stimuli,
+    options: &Options,
     language: &'a str,
     question: &'a Question,
     reversed: bool,
 ) -> Ask<'a> {
-    let ask = Ask::question(stimuli, language, question);
+    let ask = Ask {
+        example_reversed: options.example_reversed,
+        ..Ask::question(stimuli, language, question)
+    };
     if reversed { ask.reversed() } else { ask }
 }
 

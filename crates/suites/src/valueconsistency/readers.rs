@@ -47,6 +47,10 @@ pub struct Agreement {
     pub passages: usize,
     /// Passages that some of them left out.
     pub left_out: usize,
+    /// Raters that give every passage the same distribution as another, to the bit: one rater under two names, of which the second is
+    /// not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<[String; 2]>,
     /// Fleiss' κ of the most probable stances. Absent where all passages have one and the same.
     pub kappa: Option<f64>,
     /// The median over files of κ within a file, as the study takes it over its runs: of support, opposition and declining where that was
@@ -131,18 +135,22 @@ fn agreement(
     open: &OpenAnswers,
     context: &Context,
 ) -> Result<Option<Agreement>, MeasureError> {
-    if open.readers.len() < 2 {
+    let mut tables: Vec<(&String, &AnswerTable)> = Vec::new();
+    let mut duplicates = Vec::new();
+    for (name, reader) in &open.readers {
+        match tables.iter().find(|(_, table)| **table == reader.table) {
+            Some((known, _)) => duplicates.push([(*known).clone(), name.clone()]),
+            None => tables.push((name, &reader.table)),
+        }
+    }
+    if tables.len() < 2 {
         return Ok(None);
     }
-    let tables: Vec<(&String, &AnswerTable)> = open
-        .readers
-        .iter()
-        .map(|(name, reader)| (name, &reader.table))
-        .collect();
     let counted = counts(set, &tables);
     let with_declining: Option<Vec<(&String, &AnswerTable)>> = open
         .readers
         .iter()
+        .filter(|(name, _)| tables.iter().any(|(known, _)| known == name))
         .map(|(name, reader)| Some((name, reader.allowed.as_ref()?)))
         .collect();
     // As the study's judges, where its raters could abstain too.
@@ -173,6 +181,7 @@ fn agreement(
     Ok(Some(Agreement {
         passages: counted.all.len(),
         left_out: counted.left_out,
+        duplicates,
         kappa: fleiss_kappa(&counted.all),
         median_kappa_of_files: median(&of_files),
         median_kappa_of_topics: median(&of_topics),

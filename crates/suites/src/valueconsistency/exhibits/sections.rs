@@ -162,6 +162,11 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
     for reader in readers {
         rows.extend(of_reader(reader));
     }
+    rows.push(row("one rater under two names", |f| {
+        let agreement = f.open.as_ref()?.agreement.as_ref()?;
+        let names = agreement.duplicates.iter().map(|pair| pair.join(" = "));
+        (!agreement.duplicates.is_empty()).then(|| names.collect::<Vec<_>>().join(", "))
+    }));
     rows.push(row("raters agree: Fleiss' kappa", |f| {
         let agreement = f.open.as_ref()?.agreement.as_ref()?;
         let (all, some) = (agreement.passages, agreement.left_out);
