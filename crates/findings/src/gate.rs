@@ -20,7 +20,6 @@ pub struct Gate {
     /// What was found; not a number where nothing was.
     pub value: f64,
     /// What passes.
-    #[serde(flatten)]
     pub bound: Bound,
 }
 

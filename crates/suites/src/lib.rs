@@ -17,9 +17,9 @@ pub use concord_readings::{ById, Readings};
 pub use excluded::{Excluded, with_excluded};
 pub use needs::Needs;
 pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, suite, suites};
-pub use shared::ReadingError;
+pub use shared::{Gates, ReadingError};
 pub use suite::{
-    About, Asked, CheckpointReadings, Comparing, Gates, Given, Loaded, OptionSpec, Part, QUESTIONS,
+    About, Asked, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
     Rating, Round, SELF_RATER, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,
     Takes, digest,
 };

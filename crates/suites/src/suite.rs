@@ -4,6 +4,7 @@
 //! out, and nothing else crosses.
 
 use crate::Needs;
+use crate::shared::Gates;
 use crate::shared::draw::fnv;
 use concord_findings::{Exhibit, LongTable, TableSpec};
 use concord_questions::{QuestionError, StimuliError};
@@ -421,31 +422,6 @@ pub struct Settings {
     pub study_intervals: bool,
     /// What has to hold for anything to be measured.
     pub gates: Gates,
-}
-
-/// What has to hold for anything to be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Gates {
-    /// The least mean probability of all letters together.
-    pub label_mass: f64,
-    /// The largest share of answers that change with the order of the options.
-    pub flips: f64,
-    /// The least correlation of the answers in both orders.
-    pub order_correlation: f64,
-    /// The least share of passages of known stance that a rater reads right.
-    pub known_sides: f64,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self {
-            label_mass: 0.5,
-            flips: 0.5,
-            order_correlation: 0.1,
-            known_sides: 0.7,
-        }
-    }
 }
 
 /// What is to be shown.

@@ -2,11 +2,13 @@
 
 pub(crate) mod draw;
 pub(crate) mod estimate;
+mod gates;
 pub(crate) mod letters;
 pub(crate) mod orders;
 pub(crate) mod paired;
 pub(crate) mod rating;
 mod reading;
 
+pub use gates::Gates;
 pub use reading::ReadingError;
 pub(crate) use reading::reading;

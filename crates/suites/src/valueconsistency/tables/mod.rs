@@ -2,10 +2,12 @@
 //!
 //! Each function below makes the rows of one part of the findings; what they share is a line of [`Estimates`].
 
+mod verdict;
+
 use super::rows::{ANSWERS, PORTRAITS, TEXTS};
 use super::{
-    AbstentionFindings, Assessment, Axis, ByGrouping, Comparison, Consistency, FileFindings,
-    Findings, Format, Grouping, OpenFindings, Robustness, Row, RunFindings, Support, Tested,
+    AbstentionFindings, Axis, ByGrouping, Comparison, Consistency, FileFindings, Findings,
+    OpenFindings, Robustness, RunFindings, Support, Tested,
 };
 use concord_findings::{Cell, Column, Estimate, LongTable, Method, TableSpec};
 use serde::Serialize;
@@ -99,72 +101,8 @@ pub(super) fn tables(found: &RunFindings) -> Vec<LongTable> {
             of_comparison(&mut rows, comparison);
         }
     }
-    verdict(&mut table, &found.assessment);
+    verdict::rows(&mut table, &found.assessment);
     vec![table]
-}
-
-/// What the verdict rests on.
-fn verdict(table: &mut LongTable, found: &Assessment) {
-    for one in &found.checkpoints {
-        let mut rows = Estimates::new(table, &one.name, None);
-        for moved in &one.moved {
-            rows.is_measurable = Some(moved.is_measurable).into();
-            let measure = measure_of(moved.row);
-            let what = What::distance(&measure);
-            let of = |estimand| What { estimand, ..what };
-            if let Some(found) = &moved.one_order {
-                rows.push(of("one_order"), ALL, found);
-            }
-            rows.push(of("averaged"), ALL, &moved.averaged);
-            let share = What {
-                quantity: "share_of_shuffled",
-                scale: "share",
-                ..of("one_order")
-            };
-            rows.push(share, ALL, &moved.of_shuffled);
-            for (part, found) in &moved.by_part {
-                let group = match moved.row.across {
-                    Grouping::Translations | Grouping::Languages => Group::of("country", part),
-                    _ => Group::file(part),
-                };
-                rows.push(of("one_order"), group, found);
-            }
-        }
-    }
-    for pair in &found.changes {
-        let mut rows = Estimates::new(table, &pair.second, Some(&pair.first));
-        rows.is_measurable = Some(true).into();
-        for changed in &pair.rows {
-            let measure = measure_of(changed.row);
-            let what = |quantity, estimand, scale| What {
-                measure: &measure,
-                quantity,
-                estimand,
-                scale,
-            };
-            if let Some(found) = &changed.one_order {
-                rows.tested(what("difference", "one_order", "√nat"), found);
-            }
-            rows.tested(what("difference", "averaged", "√nat"), &changed.averaged);
-            rows.push(what("ratio", "one_order", "ratio"), ALL, &changed.ratio);
-            rows.tested(
-                what("difference_of_shares", "one_order", "share"),
-                &changed.of_shuffled,
-            );
-            rows.tested(
-                what("matched_difference", "one_order", "√nat"),
-                &changed.matched,
-            );
-        }
-    }
-}
-
-/// What a row of the verdict is called: across what, and of which format where that is not letters.
-fn measure_of(row: Row) -> String {
-    match row.format {
-        Format::Letter => key(row.across),
-        format => format!("{}_{}", key(row.across), key(format)),
-    }
 }
 
 /// The answers that estimates are of unless something else is said.
