@@ -60,13 +60,15 @@ impl Estimate {
     /// A number with the ends of its 95 % interval.
     pub fn with_ends(value: f64, [low, high]: [f64; 2], method: Method) -> Self {
         let level = 0.95;
+        let interval = Interval {
+            low,
+            high,
+            level,
+            method,
+        };
         Self {
-            interval: Some(Interval {
-                low,
-                high,
-                level,
-                method,
-            }),
+            // Ends that are no numbers are none.
+            interval: (low.is_finite() && high.is_finite()).then_some(interval),
             ..Self::exact(value)
         }
     }

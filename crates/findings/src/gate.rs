@@ -12,6 +12,15 @@ pub enum Bound {
     AtMost(f64),
 }
 
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+            Self::AtMost(most) => write!(f, "at most {most}"),
+        }
+    }
+}
+
 /// A condition without which a number would mean nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gate {

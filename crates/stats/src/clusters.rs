@@ -165,15 +165,27 @@ pub fn clustered<const K: usize>(
                 .map(|count| f64::from(*count))
                 .zip(influence.iter().copied());
             let of_resample = standard_error(weighted, sums.len());
-            (onto(statistic(&resampled)) - observed).abs() / of_resample
+            let moved = (onto(statistic(&resampled)) - observed).abs();
+            // Where all that varies fell out of a resample, its error is one of rounding.
+            if of_resample > DEGENERATE * error {
+                moved / of_resample
+            } else if moved > ROUNDING * (1.0 + observed.abs()) {
+                f64::INFINITY
+            } else {
+                f64::NAN
+            }
         })
-        .filter(|t| t.is_finite())
+        .filter(|t| !t.is_nan())
         .collect();
     if far.is_empty() {
         return none;
     }
     far.sort_unstable_by(f64::total_cmp);
     let half = error * quantile(&far, confidence);
+    // So few clusters vary that many resamples have none of them: there is no telling.
+    if !half.is_finite() || (scale == Scale::Log && half > WIDEST) {
+        return none;
+    }
     let reached = far.len() - far.partition_point(|t| *t < to_null / error);
     let p = if to_null.is_finite() {
         reached as f64 / far.len() as f64
@@ -190,6 +202,10 @@ pub fn clustered<const K: usize>(
 
 /// Differences below this part of the value are those of rounding.
 const ROUNDING: f64 = 1e-12;
+/// A logarithm that may be off by this, a factor of ten, is not known.
+const WIDEST: f64 = std::f64::consts::LN_10;
+/// A standard error below this part of the observed one is none.
+const DEGENERATE: f64 = 1e-6;
 
 fn add<const K: usize>(total: &mut [f64; K], values: &[f64; K], times: f64) {
     for (total, value) in total.iter_mut().zip(values) {
@@ -353,6 +369,32 @@ mod tests {
     }
 
     #[test]
+    fn what_rests_on_one_or_two_clusters_is_not_told() {
+        let resamples = ClusterResamples::new(28, 1999, 0);
+        for differing in [1, 2] {
+            let of = |k: usize| {
+                [
+                    if k < differing {
+                        0.1 + 0.05 * k as f64
+                    } else {
+                        0.0
+                    },
+                    1.0,
+                ]
+            };
+            let sums: Vec<[f64; 2]> = (0..28).map(of).collect();
+            for scale in [Scale::Plain, Scale::Log] {
+                let found = clustered(&sums, mean_of, 0.0, scale, 0.95, &resamples);
+                assert_eq!(
+                    (found.ends, found.p),
+                    (None, None),
+                    "{differing}: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn resamples_do_not_depend_on_threads_and_each_has_all_its_draws() {
         let resamples = ClusterResamples::new(30, 1500, 4);
         let one = rayon::ThreadPoolBuilder::new()
@@ -391,8 +433,12 @@ mod tests {
                     })
                     .collect();
                 let level = clustered(&sums, |s| s[0] / s[2], 0.1, Scale::Log, 0.95, &resamples);
-                let [low, high] = level.ends.unwrap();
-                covered += u32::from(low <= 0.1 && 0.1 <= high);
+                // One that says it does not know does not miss.
+                covered += u32::from(
+                    level
+                        .ends
+                        .is_none_or(|[low, high]| low <= 0.1 && 0.1 <= high),
+                );
                 let difference = clustered(
                     &sums,
                     |s| (s[1] - s[0]) / s[2],

@@ -1,7 +1,7 @@
 //! Checkpoints that could not be asked, beside what was found of the others.
 
 use crate::{Found, Show};
-use concord_findings::{Column, Exhibit, LongTable, TableSpec};
+use concord_findings::{Column, Exhibit, LongTable, Mark, TableSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -93,6 +93,11 @@ impl Found for Beside {
 
     fn exhibits(&self, show: Show) -> Vec<Exhibit> {
         let mut all = self.found.exhibits(show);
+        if let Some(Exhibit::Summary(summary)) = all.first_mut() {
+            let said = self.sentences().into_iter().map(|line| (Mark::Bad, line));
+            summary.warnings.splice(0..0, said);
+            return all;
+        }
         // A summary stands first.
         let at = usize::from(matches!(all.first(), Some(Exhibit::Summary(_))));
         let leads = self.sentences().into_iter();

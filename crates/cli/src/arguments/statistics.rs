@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct Statistics {
     /// Resample intervals this often; without it, as often as the suite does by itself
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub resamples: Option<u32>,
     /// Put the intervals beside that a published study gives, where they differ
     #[arg(long)]

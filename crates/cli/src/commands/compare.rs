@@ -4,6 +4,7 @@ use super::results::{Opened, quoted, settings_of, show_end, warn, write_tables};
 use crate::arguments::{CompareArguments, OutputFormat, Statistics};
 use crate::failure::Failure;
 use crate::output;
+use concord_findings::Exhibit;
 use concord_suites::{ComparedPart, Comparing, Found, Show};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,25 @@ pub(super) struct ComparedRuns {
     pub runs: Vec<Opened>,
     /// What was found.
     pub found: Box<dyn Found>,
+}
+
+impl ComparedRuns {
+    /// What is shown of them; where one was limited, that is said.
+    pub fn exhibits(&self, show: Show) -> Vec<Exhibit> {
+        let mut shown = self.found.exhibits(show);
+        let limited = self.runs.iter().find_map(|opened| {
+            let limit = opened.run.manifest.identity.limit?;
+            Some(format!(
+                "{}: {}",
+                opened.folder().display(),
+                opened.study.partial(limit)
+            ))
+        });
+        if let (Some(Exhibit::Summary(summary)), Some(partial)) = (shown.first_mut(), limited) {
+            summary.partial = Some(partial);
+        }
+        shown
+    }
 }
 
 /// Opens runs and measures their checkpoints beside each other.
@@ -68,12 +88,13 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         intersect: arguments.intersect,
         conditions: &how.selection,
     };
-    let found = compared(&arguments.runs, &comparing, how.seed, &how.statistics)?.found;
+    let all = compared(&arguments.runs, &comparing, how.seed, &how.statistics)?;
+    let found = &all.found;
     write_tables(&found.tables(), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.json()),
         OutputFormat::Human => {
-            let shown = found.exhibits(Show {
+            let shown = all.exhibits(Show {
                 published: how.with_published,
                 ..Show::default()
             });
@@ -82,9 +103,14 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
                 .iter()
                 .map(|run| quoted(&run.to_string_lossy()));
             let folders = folders.collect::<Vec<String>>().join(" ");
+            let shared = if arguments.intersect {
+                " --intersect"
+            } else {
+                ""
+            };
             let tail = [
-                format!("page        concord report {folders} --out FILE"),
-                format!("all tables  concord compare {folders} --verbose"),
+                format!("page        concord report {folders}{shared} --out FILE"),
+                "all tables  the same command with --verbose".to_owned(),
             ];
             show_end(&shown, &tail, arguments.verbose || how.with_published)
         }

@@ -17,6 +17,7 @@ use include_dir::{Dir, include_dir};
 use safetensors::SafeTensors;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -476,12 +477,32 @@ fn for_people(report: &Value, rows: &[Checked]) -> String {
         let _ = writeln!(text, "\nchecks: concord doctor --device {device}");
         return text;
     }
+    let passed = rows.iter().filter(|row| row.passed).count();
+    let verdict = if passed == rows.len() {
+        "computes what it should"
+    } else {
+        "DOES NOT COMPUTE WHAT IT SHOULD"
+    };
+    let mut devices: Vec<&str> = rows.iter().map(|row| row.device.as_str()).collect();
+    devices.dedup();
+    let _ = writeln!(
+        text,
+        "\n{} {verdict}: {passed} of {} checks passed, the worst first",
+        devices.join(", "),
+        rows.len()
+    );
     let _ = writeln!(
         text,
         "\n{:<8} {:<48} {:>9}  result",
         "device", "check", "of bound"
     );
-    for row in rows {
+    let mut worst_first: Vec<&Checked> = rows.iter().collect();
+    worst_first.sort_by(|a, b| {
+        (a.passed, b.worst)
+            .partial_cmp(&(b.passed, a.worst))
+            .unwrap_or(Ordering::Equal)
+    });
+    for row in worst_first {
         let result = if row.passed { "pass" } else { "FAIL" };
         let note = if row.note.is_empty() {
             String::new()
@@ -496,8 +517,6 @@ fn for_people(report: &Value, rows: &[Checked]) -> String {
             of_bound(row.worst)
         );
     }
-    let passed = rows.iter().filter(|row| row.passed).count();
-    let _ = writeln!(text, "{passed} of {} passed", rows.len());
     text
 }
 

@@ -1,6 +1,6 @@
 //! `concord report`: a page of a stored run.
 
-use super::compare::{ComparedRuns, compared};
+use super::compare::compared;
 use super::identity::about;
 use super::results::{Opened, exhibits, settings_of, warn};
 use crate::arguments::{ReportArguments, Statistics};
@@ -82,9 +82,11 @@ fn of_runs(runs: &[PathBuf], arguments: &ReportArguments, show: Show) -> Result<
         intersect: arguments.intersect,
         conditions: &[],
     };
-    let ComparedRuns { runs, found } = compared(runs, &comparing, None, &Statistics::default())?;
+    let all = compared(runs, &comparing, None, &Statistics::default())?;
+    let shown = all.exhibits(show);
+    let runs = &all.runs;
     let mut about_all = Vec::new();
-    for opened in &runs {
+    for opened in runs {
         about_all.push(("run", opened.folder().display().to_string()));
         about_all.extend(about(&opened.run.manifest));
     }
@@ -96,7 +98,7 @@ fn of_runs(runs: &[PathBuf], arguments: &ReportArguments, show: Show) -> Result<
     Ok(Made {
         title: names.join(", "),
         about: about_all,
-        shown: found.exhibits(show),
+        shown,
         out: PathBuf::new(),
     })
 }

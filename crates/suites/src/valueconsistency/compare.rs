@@ -401,7 +401,7 @@ fn topics(set: &QuestionSet, pairs: &[Pair]) -> Vec<TopicComparison> {
                 second: of(|pair| pair.second),
                 difference: of(Pair::difference),
                 pooled: pooled.mean,
-                ci95: pooled_ends(&pooled),
+                ci95: pooled_ends(&pooled, own.units),
                 pairs: pairs.len(),
                 originals: own.units,
             }

@@ -96,22 +96,22 @@ impl Context {
         self.of_sums(rows, |[sum, count]| sum / count, 0.0, scale)
     }
 
+    /// Resamples are drawn outside of the lock: drawing takes turns with other work of the pool, which may want them too.
     fn resampled(&self, clusters: usize) -> Arc<ClusterResamples> {
-        let mut known = self
-            .resamples
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let drawn = known.entry(clusters).or_insert_with(|| {
-            let Settings {
-                resamples, seed, ..
-            } = self.settings;
-            Arc::new(ClusterResamples::new(
-                clusters,
-                resamples.unwrap_or(RESAMPLES),
-                seed,
-            ))
-        });
-        Arc::clone(drawn)
+        let known = || {
+            self.resamples
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(drawn) = known().get(&clusters) {
+            return Arc::clone(drawn);
+        }
+        let Settings {
+            resamples, seed, ..
+        } = self.settings;
+        let count = resamples.unwrap_or(RESAMPLES);
+        let drawn = Arc::new(ClusterResamples::new(clusters, count, seed));
+        Arc::clone(known().entry(clusters).or_insert(drawn))
     }
 }
 

@@ -128,9 +128,21 @@ impl RunFindings {
             .map(|(answers, measured)| Side { answers, measured })
             .collect();
         let others = sides.get(1..).unwrap_or_default();
+        // What cannot be measured is compared with nothing.
+        let is_measurable = |at: usize| {
+            let format = assessment.checkpoints[at].formats.values().next();
+            format.is_some_and(|format| format.verdict.is_measurable())
+        };
         let comparisons = others
             .par_iter()
-            .map(|second| compare(&set, sides[0], *second, &context))
+            .enumerate()
+            .map(|(at, second)| {
+                if is_measurable(0) && is_measurable(at + 1) {
+                    compare(&set, sides[0], *second, &context)
+                } else {
+                    Ok(Vec::new())
+                }
+            })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             set,

@@ -14,7 +14,7 @@ use super::readers::{OpenFindings, open_findings};
 use super::robustness::Robustness;
 use super::support::{Support, support, support_by_topic};
 use concord_questions::{QuestionFile, QuestionSet};
-use concord_stats::{Distance, Distribution, entropy_bits, mean};
+use concord_stats::{Distance, Distribution, Scale, entropy_bits, mean};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -97,8 +97,12 @@ pub struct Controversy {
     pub uncontroversial: ByGrouping,
     /// Controversial over uncontroversial, across phrasings; absent where the latter is 0.
     pub paraphrase_ratio: Option<f64>,
+    /// The ends of its 95 % interval, topics of both kinds resampled; absent with fewer than five topics.
+    pub paraphrase_ratio_ci95: Option<[f64; 2]>,
     /// The same across topics.
     pub topic_ratio: Option<f64>,
+    /// The ends of its interval.
+    pub topic_ratio_ci95: Option<[f64; 2]>,
 }
 
 /// How many questions there are, and how many have an answer.
@@ -341,7 +345,24 @@ fn controversy(
             let other = (language.clone(), country.clone(), true);
             let second = parts.get(&other).filter(|_| !controversial)?;
             let ratio = |a: Consistency, b: Consistency| (b.mean > 0.0).then(|| a.mean / b.mean);
+            let ends = |axis: Axis| {
+                let cells = &cells.get(&axis)?.cells;
+                let of_both = cells.iter().filter_map(|cell| {
+                    let origin = &set.files[cell.place.0].origin;
+                    let is_of = origin.language == *language && origin.country == *country;
+                    let sums = if origin.controversial {
+                        [cell.distance, 1.0, 0.0, 0.0]
+                    } else {
+                        [0.0, 0.0, cell.distance, 1.0]
+                    };
+                    is_of.then_some((cell.place, sums))
+                });
+                let times = |[a, n, b, m]: &[f64; 4]| (a / n) / (b / m);
+                context.of_sums(of_both, times, 1.0, Scale::Log).ends
+            };
             Some(Controversy {
+                paraphrase_ratio_ci95: ends(Axis::Paraphrases),
+                topic_ratio_ci95: ends(Axis::Topics),
                 language: language.clone(),
                 country: country.clone(),
                 paraphrase_ratio: ratio(second.paraphrase, first.paraphrase),

@@ -70,6 +70,6 @@ pub use robustness::{Followed, Robustness, RowTrust, SpellingShare, TopFive, Wor
 pub use suite::ValueConsistency;
 pub use support::{FirstOption, Support, TopicRank, TopicSupport};
 pub use verdict::{
-    Assessment, Change, Changed, CheckpointAssessment, Conclusion, FormatAssessment, Grouping,
-    Moved, PairAssessment, Row, Tested, assess,
+    Aspect, Assessment, Change, Changed, CheckpointAssessment, Conclusion, FormatAssessment,
+    Grouping, Moved, PairAssessment, Tested, assess,
 };

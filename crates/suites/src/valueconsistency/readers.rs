@@ -138,12 +138,15 @@ fn agreement(
     let mut tables: Vec<(&String, &AnswerTable)> = Vec::new();
     let mut duplicates = Vec::new();
     for (name, reader) in &open.readers {
-        match tables.iter().find(|(_, table)| **table == reader.table) {
+        let has_answers = reader.table.values().flatten().any(Option::is_some);
+        let is_same =
+            |(_, table): &&(&String, &AnswerTable)| has_answers && **table == reader.table;
+        match tables.iter().find(is_same) {
             Some((known, _)) => duplicates.push([(*known).clone(), name.clone()]),
             None => tables.push((name, &reader.table)),
         }
     }
-    if tables.len() < 2 {
+    if tables.len() < 2 && duplicates.is_empty() {
         return Ok(None);
     }
     let counted = counts(set, &tables);
@@ -182,7 +185,8 @@ fn agreement(
         passages: counted.all.len(),
         left_out: counted.left_out,
         duplicates,
-        kappa: fleiss_kappa(&counted.all),
+        // One rater agrees with nobody.
+        kappa: fleiss_kappa(&counted.all).filter(|_| tables.len() > 1),
         median_kappa_of_files: median(&of_files),
         median_kappa_of_topics: median(&of_topics),
         topics: of_topics.len(),

@@ -43,10 +43,12 @@ pub(crate) type Groups = Vec<Vec<usize>>;
 /// The distance of each slot, summed over its groups, and in how many it is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spread {
-    /// Sum of the slot's distances.
+    /// Sum of the slot's distances; of shuffled answers what the slot's answer adds to that of all.
     pub sums: Vec<f64>,
     /// How many.
     pub counts: Vec<f64>,
+    /// The sum of its groups' distances, and of their sizes.
+    groups: Vec<[f64; 2]>,
 }
 
 /// Which answer each slot has in one draw.
@@ -175,6 +177,8 @@ impl Slots {
         }
         // In logarithms a power is a factor.
         let log = |p: &f64| {
+            // As the study adds to every probability: one that is ruled out can be tempered too.
+            let p = p.clamp(ADDED_MASS, 1.0 - ADDED_MASS);
             if self.width() == 1 {
                 p.ln() - (1.0 - p).ln()
             } else {
@@ -273,8 +277,25 @@ impl Slots {
     }
 
     /// The distance that each answer has where the answers of a file are shuffled, in one random order each, in expectation.
+    ///
+    /// An answer moves not only its own distance but those of all that it is dealt together with: each is given what it adds to the mean of
+    /// all (that of its groups, less the mean, times their size), which sums up to the same and whose spread over topics is the error.
     pub fn shuffled(&self, groups: &Groups, seed: u64) -> Spread {
-        self.over_draws(groups, seed, true)
+        let mut found = self.over_draws(groups, seed, true);
+        let (total, count): (f64, f64) = (found.sums.iter().sum(), found.counts.iter().sum());
+        if count <= 0.0 {
+            return found;
+        }
+        let mean = total / count;
+        for (slot, [distances, sizes]) in found.groups.iter().enumerate() {
+            found.sums[slot] = distances - mean * sizes + mean * found.counts[slot];
+        }
+        // Groups of different sizes leave a rest.
+        let rest = (found.sums.iter().sum::<f64>() - total) / count;
+        for (sum, count) in found.sums.iter_mut().zip(&found.counts) {
+            *sum -= rest * count;
+        }
+        found
     }
 
     /// The exact expectation over all orders of a small group's answers.
@@ -321,7 +342,8 @@ impl Slots {
         for part in parts {
             found.merge(&part);
         }
-        for sum in found.sums.iter_mut().chain(&mut found.counts) {
+        let groups = found.groups.iter_mut().flatten();
+        for sum in found.sums.iter_mut().chain(&mut found.counts).chain(groups) {
             *sum /= draws as f64;
         }
         found
@@ -374,9 +396,12 @@ impl Slots {
             let contents = group.iter().map(|slot| draw.content[*slot]);
             let answers = contents.clone().map(|slot| (slot, draw.order[slot]));
             let distances = self.distances(answers, &mut scratch);
+            let all: f64 = distances.iter().sum();
             for (slot, distance) in contents.zip(distances) {
                 found.sums[slot] += distance;
                 found.counts[slot] += 1.0;
+                found.groups[slot][0] += all;
+                found.groups[slot][1] += group.len() as f64;
             }
         }
     }
@@ -425,6 +450,8 @@ struct Scratch {
     found: Vec<f64>,
 }
 
+/// The least that a probability is taken for before its logarithm is.
+const ADDED_MASS: f64 = 1e-10;
 /// Halvings until a power is found.
 const STEPS: usize = 24;
 
@@ -437,14 +464,7 @@ fn tempered(logs: &[f64], width: usize, power: f64) -> Vec<f64> {
             .collect();
     }
     let answers = logs.chunks_exact(width).flat_map(|logs| {
-        // A stance without probability stays without, also at a power of 0.
-        let raised = logs.iter().map(|log| {
-            if *log > f64::MIN {
-                (power * log).exp()
-            } else {
-                0.0
-            }
-        });
+        let raised = logs.iter().map(|log| (power * log).exp());
         let total: f64 = raised.clone().sum();
         raised.map(|p| p / total).collect::<Vec<_>>()
     });
@@ -469,6 +489,7 @@ impl Spread {
         Self {
             sums: vec![0.0; slots],
             counts: vec![0.0; slots],
+            groups: vec![[0.0; 2]; slots],
         }
     }
 
@@ -485,6 +506,14 @@ impl Spread {
         }
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
+        }
+        for (group, more) in self
+            .groups
+            .iter_mut()
+            .flatten()
+            .zip(other.groups.iter().flatten())
+        {
+            *group += more;
         }
     }
 }
@@ -594,6 +623,9 @@ mod tests {
         for (before, after) in before.zip(tempered.orders.iter().flatten()) {
             assert!((before - 0.5) * (after - 0.5) >= 0.0, "{before} {after}");
         }
+        // Answers that rule everything else out as well.
+        let certain = slots(&[vec![0.0, 1.0, 1.0], vec![0.0, 0.0, 1.0]], vec![0; 3]);
+        assert!((certain.as_decisive_as(0.2).decisiveness() - 0.2).abs() < 1e-6);
         // Over three stances as well.
         let three = Slots {
             stances: 3,

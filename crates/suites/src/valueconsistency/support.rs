@@ -131,9 +131,9 @@ pub(crate) fn support(
             }
         }
     }
-    for (topic, pooled) in topics.iter_mut().zip(pooled(&own)) {
+    for ((topic, pooled), own) in topics.iter_mut().zip(pooled(&own)).zip(&own) {
         topic.pooled = pooled.mean;
-        topic.ci95 = pooled_ends(&pooled).map(|end| end.clamp(0.0, 1.0));
+        topic.ci95 = pooled_ends(&pooled, own.units).map(|end| end.clamp(0.0, 1.0));
     }
     let ranked = ranked(set, cells);
     let listed = LISTED.min(ranked.len());
@@ -186,13 +186,14 @@ fn ranked(set: &QuestionSet, cells: &BTreeMap<Axis, Cells>) -> Vec<TopicRank> {
     let mut ranked: Vec<TopicRank> = by_topic
         .into_iter()
         .zip(pooled(&own))
-        .map(|(((file, topic), part), pooled)| TopicRank {
+        .zip(&own)
+        .map(|((((file, topic), part), pooled), own)| TopicRank {
             file: set.files[file].name.clone(),
             topic: topic.to_owned(),
             distance: part.mean(),
             pooled: pooled.mean,
             // A distance is not negative.
-            ci95: pooled_ends(&pooled).map(|end| end.max(0.0)),
+            ci95: pooled_ends(&pooled, own.units).map(|end| end.clamp(0.0, f64::INFINITY)),
             questions: part.cells.len(),
         })
         .collect();

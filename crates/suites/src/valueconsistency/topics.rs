@@ -24,8 +24,14 @@ pub(crate) fn by_original(
     originals.values().map(|values| mean(values)).collect()
 }
 
-/// The ends of the 95 % interval of a pooled mean.
-pub(crate) fn pooled_ends(found: &Pooled) -> [f64; 2] {
+/// Fewer originals than these give no interval: they share the centroid of their topic, and two lie equally far from it whatever they say.
+const LEAST_ORIGINALS: usize = 3;
+
+/// The ends of the 95 % interval of a pooled mean over so many originals; no numbers where they are too few.
+pub(crate) fn pooled_ends(found: &Pooled, originals: usize) -> [f64; 2] {
+    if originals < LEAST_ORIGINALS {
+        return [f64::NAN; 2];
+    }
     let half = DEVIATES * found.error;
     [found.mean - half, found.mean + half]
 }

@@ -121,7 +121,7 @@ pub(super) fn one_order<'a>(
     let format = model.assessed.formats.keys().next()?;
     let mut moved = model.assessed.moved.iter();
     let moved = moved.find(|moved| moved.row.format == *format && moved.row.across == across)?;
-    moved.by_part.get(part)
+    moved.by_part.get(part).filter(|_| moved.is_measurable)
 }
 
 /// The same as a cell.
@@ -181,7 +181,10 @@ fn own(table: &PublishedTable, column: &str, model: &Model<'_>) -> Option<String
             // Over all English files of the study, and no other.
             let has = |file: &&str| findings.files.contains_key(*file);
             let share = findings.support.yes.get("english")?;
-            ENGLISH.iter().all(has).then(|| format!("{share:.4}"))
+            ENGLISH
+                .iter()
+                .all(has)
+                .then(|| over_orders(model, format!("{share:.4}")))
         }
         "abstention" | "abstention_of_maximum" | "formats" => {
             // The study's are of one file; what a run has over all its files is comparable where it has that file alone.

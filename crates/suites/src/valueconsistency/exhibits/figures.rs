@@ -19,7 +19,9 @@ type Pair = (f64, [f64; 2]);
 impl Run<'_> {
     /// All figures.
     pub fn figures(&self, show: Show) -> Vec<Exhibit> {
-        let mut out = vec![Exhibit::Heading("How far answers move".to_owned())];
+        let mut out = vec![Exhibit::Heading(
+            "How far answers move, both orders averaged".to_owned(),
+        )];
         self.headline(show, &mut out);
         out.push(
             self.by_key("Across topics, by file", Measure::Distance, |f| {
@@ -183,7 +185,9 @@ impl Run<'_> {
             });
             (axis.label().to_owned(), cells.collect())
         });
-        out.push(Exhibit::Heading(format!("Against {first}")));
+        out.push(Exhibit::Heading(format!(
+            "Against {first}, both orders averaged"
+        )));
         let title = format!("Differences from {first}, paired by answer");
         let all = forest(title, Measure::Distance, others.clone(), rows.collect());
         out.push(of_differences(all));
@@ -278,7 +282,7 @@ fn forest(
     series: Vec<String>,
     rows: Vec<(String, Vec<Option<Pair>>)>,
 ) -> Exhibit {
-    let estimate = |(value, ends)| Estimate::with_ends(value, ends, Method::Bca);
+    let estimate = |(value, ends)| Estimate::with_ends(value, ends, Method::BootstrapT);
     let rows = rows.into_iter().map(|(label, cells)| {
         let cells = cells.into_iter().map(|cell| cell.map(estimate));
         (label, cells.collect::<Vec<_>>())

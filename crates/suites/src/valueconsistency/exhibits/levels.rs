@@ -2,7 +2,7 @@
 
 use super::verdict::{counted, name_of};
 use crate::shared::draw::below;
-use crate::valueconsistency::verdict::{Change, CheckpointAssessment, Grouping, Moved, Row};
+use crate::valueconsistency::verdict::{Aspect, Change, CheckpointAssessment, Grouping, Moved};
 use crate::valueconsistency::{Axis, Format, RunFindings};
 use concord_findings::{
     Check, Checks, Estimate, Gate, Interval, LevelRow, Levels, Mark, Measure, Method, Strip, Topic,
@@ -14,14 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Every row, those that matter most first.
 pub(super) fn levels(found: &RunFindings) -> Option<Levels> {
     let checkpoints = &found.assessment.checkpoints;
-    let rows: BTreeSet<Row> = checkpoints
+    let rows: BTreeSet<Aspect> = checkpoints
         .iter()
         .flat_map(|one| &one.moved)
         .map(|moved| moved.row)
         .collect();
-    let mut rows: Vec<Row> = rows.into_iter().collect();
+    let mut rows: Vec<Aspect> = rows.into_iter().collect();
     // Rows that most can be measured by stand first, and the study's grouping behind the stricter one.
-    let missing = |row: &Row| {
+    let missing = |row: &Aspect| {
         let measured = |one: &&CheckpointAssessment| of(one, *row).is_some_and(|m| m.is_measurable);
         checkpoints.len() - checkpoints.iter().filter(measured).count()
     };
@@ -40,21 +40,23 @@ pub(super) fn levels(found: &RunFindings) -> Option<Levels> {
     let largest = maximum_distance(stances).unwrap_or(std::f64::consts::LN_2.sqrt());
     let rows: Vec<LevelRow> = rows.into_iter().map(|row| level_row(found, row)).collect();
     (!rows.is_empty()).then(|| Levels {
-        title: "How far answers move".to_owned(),
+        title: "How far answers move, in one order".to_owned(),
         measure: Measure::Distance,
-        legend: format!("0: always the same answer; {largest:.4}: opposite answers. In one random order, in expectation. less, more: consistent, beyond what \
-             decisiveness explains; as decisive: as far as it explains."),
+        legend: format!(
+            "less, more: consistent, beyond what decisiveness explains; as decisive: no more than that. 0: the same answer always; \
+             {largest:.4}: opposite ones. Options in one random order, in expectation."
+        ),
         largest,
         checkpoints: checkpoints.iter().map(|one| one.name.clone()).collect(),
         rows,
     })
 }
 
-fn of(one: &CheckpointAssessment, row: Row) -> Option<&Moved> {
+fn of(one: &CheckpointAssessment, row: Aspect) -> Option<&Moved> {
     one.moved.iter().find(|moved| moved.row == row)
 }
 
-fn level_row(found: &RunFindings, row: Row) -> LevelRow {
+fn level_row(found: &RunFindings, row: Aspect) -> LevelRow {
     let assessment = &found.assessment;
     let moved: Vec<Option<&Moved>> = assessment
         .checkpoints
@@ -98,6 +100,7 @@ fn level_row(found: &RunFindings, row: Row) -> LevelRow {
             Change::LessConsistent => "less",
             Change::MoreConsistent => "more",
             Change::FartherByDecisiveness | Change::LessFarByDecisiveness => "as decisive",
+            Change::NotSettled => "unsettled",
             Change::NotTold => "–",
         };
         Some(word.to_owned())
@@ -154,7 +157,7 @@ pub(super) fn checks(found: &RunFindings) -> Checks {
         let passes = checkpoints
             .iter()
             .find_map(gate)
-            .map(|gate| passes(&gate))
+            .map(|gate| gate.bound.to_string())
             .unwrap_or_default();
         let by = if format == Format::Letter {
             String::new()
@@ -254,11 +257,7 @@ pub(super) fn histogram(found: &RunFindings) -> Option<Strip> {
 }
 
 fn order(name: &str) -> usize {
-    let all = [
-        "label mass",
-        "answers that flip with the order",
-        "correlation of both orders",
-    ];
+    let all = ["label mass", "flips with order", "orders correlate"];
     all.iter().position(|known| *known == name).unwrap_or(5)
 }
 
@@ -267,10 +266,10 @@ fn explained(name: &str) -> &'static str {
         "label mass" => {
             "Mean probability of all spellings of all letters: what is read is a share of it."
         }
-        "answers that flip with the order" => {
+        "flips with order" => {
             "Share of questions whose favourite changes when the options stand the other way round: the place decides there."
         }
-        "correlation of both orders" => {
+        "orders correlate" => {
             "Correlation over questions of support in both orders: none where content decides nothing."
         }
         "known sides read right" => {
@@ -280,13 +279,6 @@ fn explained(name: &str) -> &'static str {
             "Mean probability of all letters where the rater is asked for a stance."
         }
         _ => "What has to hold for a number to mean something.",
-    }
-}
-
-fn passes(gate: &Gate) -> String {
-    match gate.bound {
-        concord_findings::Bound::AtLeast(least) => format!("{least} or more"),
-        concord_findings::Bound::AtMost(most) => format!("{most} or less"),
     }
 }
 
@@ -302,8 +294,8 @@ fn number(gate: &Gate) -> String {
 fn mark(gate: &Gate) -> Mark {
     let doubtful = match gate.name {
         "label mass" => gate.value < 0.9,
-        "answers that flip with the order" => gate.value >= 0.2,
-        "correlation of both orders" => gate.value < 0.5,
+        "flips with order" => gate.value >= 0.2,
+        "orders correlate" => gate.value < 0.5,
         _ => false,
     };
     match (gate.passes(), doubtful) {
@@ -385,7 +377,7 @@ pub(super) fn topics(found: &RunFindings) -> Option<Topics> {
         }
     }
     (!rows.is_empty()).then(|| Topics {
-        title: "Topics".to_owned(),
+        title: "Topics (both orders averaged, partially pooled)".to_owned(),
         measure: Measure::Distance,
         checkpoints: found.names.clone(),
         facets: vec!["language", "country", "controversy"],

@@ -77,9 +77,11 @@ pub(super) fn controversy(models: &[Model<'_>]) -> Option<Exhibit> {
         let named = models.iter().find_map(|model| names(model.findings));
         let Some(named) = named else { continue };
         let of = (named.language.as_str(), named.country.as_str());
-        let cell = |a: Consistency, b: Consistency, ratio: Option<f64>| {
+        let cell = |a: Consistency, b: Consistency, ratio: Option<f64>, ends: Option<[f64; 2]>| {
             let ratio = ratio.map_or_else(String::new, |ratio| format!(" = {ratio:.2} times"));
-            format!("{:.4} / {:.4}{ratio}", a.mean, b.mean)
+            let ends =
+                ends.map_or_else(String::new, |[low, high]| format!(" [{low:.2}, {high:.2}]"));
+            format!("{:.4} / {:.4}{ratio}{ends}", a.mean, b.mean)
         };
         let first = find.clone();
         rows.push(row(label("topics", of), move |findings| {
@@ -88,6 +90,7 @@ pub(super) fn controversy(models: &[Model<'_>]) -> Option<Exhibit> {
                 found.controversial.topic,
                 found.uncontroversial.topic,
                 found.topic_ratio,
+                found.topic_ratio_ci95,
             ))
         }));
         rows.push(row(label("paraphrases", of), move |findings| {
@@ -96,7 +99,12 @@ pub(super) fn controversy(models: &[Model<'_>]) -> Option<Exhibit> {
                 found.controversial.paraphrase,
                 found.uncontroversial.paraphrase,
             );
-            Some(cell(a, b, found.paraphrase_ratio))
+            Some(cell(
+                a,
+                b,
+                found.paraphrase_ratio,
+                found.paraphrase_ratio_ci95,
+            ))
         }));
     }
     by_model(
@@ -341,7 +349,9 @@ pub(super) fn support(models: &[Model<'_>]) -> Vec<Exhibit> {
     let mut out = Vec::new();
     for model in models {
         let support = &model.findings.support;
-        if support.most_consistent.is_empty() {
+        let main = model.assessed.formats.values().next();
+        let is_measurable = main.is_some_and(|format| format.verdict.is_measurable());
+        if support.most_consistent.is_empty() || !is_measurable {
             continue;
         }
         let list = |topics: &[TopicRank]| -> String {

@@ -2,10 +2,11 @@
 
 use crate::valueconsistency::verdict::{
     Assessment, Change, Changed, CheckpointAssessment, Closeness, Conclusion, Grouping, Moved,
-    PairAssessment,
+    PairAssessment, conclusion_of,
 };
 use crate::valueconsistency::{Format, RunFindings};
 use concord_findings::{Gate, Mark, Summary, Verdict};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Shares of answers that flip with the order from which on it is to be kept in mind.
@@ -20,7 +21,11 @@ pub(super) fn summary(found: &RunFindings) -> Summary {
         .checkpoints
         .iter()
         .map(|one| (one.name.clone(), main_verdict(one)));
-    let mut sentences: Vec<String> = assessment.changes.iter().map(of_pair).collect();
+    let mut sentences: Vec<String> = assessment
+        .changes
+        .iter()
+        .flat_map(|pair| of_pair(pair, assessment))
+        .collect();
     // A word on each by itself, where there is nothing to compare or little to say of that.
     if assessment.checkpoints.len() < 3 {
         sentences.extend(assessment.checkpoints.iter().filter_map(of_one));
@@ -47,7 +52,12 @@ fn main_verdict(one: &CheckpointAssessment) -> Verdict {
     let format = main_format(one).and_then(|format| one.formats.get(&format));
     format.map_or_else(
         || Verdict::NotMeasurable("nothing was asked".to_owned()),
-        |found| found.verdict.clone(),
+        |found| match (&found.verdict, main_format(one)) {
+            (Verdict::NotMeasurable(reason), Some(format)) => {
+                Verdict::NotMeasurable(format!("by {}: {reason}", name_of(format)))
+            }
+            (verdict, _) => verdict.clone(),
+        },
     )
 }
 
@@ -132,29 +142,49 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// What follows from a pair.
-fn of_pair(pair: &PairAssessment) -> String {
+/// What follows from a pair: by the first format that both can be measured by, and by others where they tell something.
+fn of_pair(pair: &PairAssessment, assessment: &Assessment) -> Vec<String> {
+    let mut formats: Vec<Format> = pair.rows.iter().map(|row| row.row.format).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    if formats.is_empty() {
+        let (first, second) = (&pair.first, &pair.second);
+        return vec![format!(
+            "No verdict on {second} against {first}: they cannot both be measured."
+        )];
+    }
+    let sentences = formats.iter().enumerate().filter_map(|(at, format)| {
+        let conclusion = conclusion_of(&pair.rows, *format);
+        let tells = [
+            Conclusion::LessConsistent,
+            Conclusion::MoreConsistent,
+            Conclusion::Mixed,
+        ];
+        (at == 0 || tells.contains(&conclusion))
+            .then(|| by_format(pair, *format, conclusion, assessment))
+    });
+    sentences.collect()
+}
+
+/// What follows from a pair by one format.
+fn by_format(
+    pair: &PairAssessment,
+    format: Format,
+    conclusion: Conclusion,
+    assessment: &Assessment,
+) -> String {
     let (first, second) = (&pair.first, &pair.second);
-    let format = pair.rows.iter().map(|row| row.row.format).min();
     let rows = || {
-        let of_format = pair
-            .rows
-            .iter()
-            .filter(move |row| Some(row.row.format) == format);
+        let rows = pair.rows.iter();
+        let of_format = rows.filter(move |row| row.row.format == format);
         of_format.filter(|row| row.row.across != Grouping::Languages)
     };
     let with = |changes: &'static [Change]| rows().filter(move |row| changes.contains(&row.change));
-    let strongest = |changes: &'static [Change]| {
-        let distance = |row: &&Changed| row.ratio.value.ln().abs();
-        with(changes)
-            .filter(|row| row.ratio.value.is_finite())
-            .max_by(|a, b| distance(a).total_cmp(&distance(b)))
-    };
     let by = match format {
-        Some(Format::Letter) | None => String::new(),
-        Some(format) => format!(", by {}", name_of(format)),
+        Format::Letter => String::new(),
+        format => format!(", by {}", name_of(format)),
     };
-    match pair.conclusion {
+    match conclusion {
         Conclusion::NotMeasurable => {
             format!("No verdict on {second} against {first}: they cannot both be measured.")
         }
@@ -162,42 +192,82 @@ fn of_pair(pair: &PairAssessment) -> String {
             format!("No difference in consistency can be told between {first} and {second}{by}.")
         }
         Conclusion::DecisivenessAlone => {
-            let changes = &[Change::FartherByDecisiveness, Change::LessFarByDecisiveness];
+            let row = strongest(with(&[
+                Change::FartherByDecisiveness,
+                Change::LessFarByDecisiveness,
+            ]));
+            let farther = row.is_some_and(|row| row.change == Change::FartherByDecisiveness);
             format!(
                 "No difference in consistency can be told beyond decisiveness{by}: {}, as its {} decisive answers would.",
-                moves(second, first, strongest(changes)),
-                if with(&[Change::FartherByDecisiveness]).next().is_some() {
-                    "more"
-                } else {
-                    "less"
-                },
+                moves(second, first, row),
+                if farther { "more" } else { "less" },
             )
         }
+        Conclusion::NotSettled => format!(
+            "Not settled{by}: {}, but not by every way of taking its decisiveness out.",
+            moves(second, first, strongest(with(&[Change::NotSettled]))),
+        ),
         Conclusion::Mixed => format!(
             "Mixed{by}: for its decisiveness {second} is less consistent than {first} {}, and more consistent {}.",
             places(with(&[Change::LessConsistent])),
             places(with(&[Change::MoreConsistent])),
         ),
         Conclusion::LessConsistent | Conclusion::MoreConsistent => {
-            let (word, changes): (_, &'static [Change]) =
-                if pair.conclusion == Conclusion::LessConsistent {
-                    ("Less", &[Change::LessConsistent])
-                } else {
-                    ("More", &[Change::MoreConsistent])
-                };
-            let moves = moves(second, first, strongest(changes));
-            let others = rows().filter(|row| !changes.contains(&row.change)).count();
-            let rest = if others > 0 {
-                format!(
-                    " It is so {}; elsewhere no difference can be told.",
-                    places(with(changes))
-                )
+            let less = conclusion == Conclusion::LessConsistent;
+            let (word, changes): (_, &'static [Change]) = if less {
+                ("Less", &[Change::LessConsistent])
             } else {
-                format!(" It is so {}.", places(with(changes)))
+                ("More", &[Change::MoreConsistent])
             };
-            format!("{word} consistent{by}: {moves}; decisiveness does not explain it.{rest}")
+            let told: Vec<&Changed> = with(changes).collect();
+            let not_told = with(&[Change::NotTold]).count();
+            consistent(word, pair, &told, not_told, &by, assessment)
         }
     }
+}
+
+/// A difference that stays without decisiveness, in shares of what shuffled answers do.
+fn consistent(
+    word: &str,
+    pair: &PairAssessment,
+    rows: &[&Changed],
+    not_told: usize,
+    by: &str,
+    assessment: &Assessment,
+) -> String {
+    let size = |row: &&&Changed| row.of_shuffled.estimate.value.abs();
+    let strongest = rows.iter().max_by(|a, b| size(a).total_cmp(&size(b)));
+    let share = |name: &str, row: &Changed| {
+        let mut all = assessment.checkpoints.iter();
+        let one = all.find(|one| one.name == name)?;
+        let moved = one.moved.iter().find(|moved| moved.row == row.row)?;
+        Some(100.0 * moved.of_shuffled.value)
+    };
+    let (first, second) = (&pair.first, &pair.second);
+    let shares = strongest.and_then(|row| {
+        let (a, b) = (share(first, row)?, share(second, row)?);
+        let place = places(std::iter::once(*row));
+        Some(format!(
+            "{second} moves by {b:.0} % of what shuffled answers do {place}, {first} by {a:.0} %"
+        ))
+    });
+    let shares = shares.unwrap_or_else(|| format!("{second} against {first}"));
+    let rest = if not_told > 0 {
+        "; elsewhere no difference can be told"
+    } else {
+        ""
+    };
+    let all = places(rows.iter().copied());
+    format!(
+        "{word} consistent{by}, beyond what decisiveness explains: {shares}. It is so {all}{rest}."
+    )
+}
+
+/// The row whose distances differ most.
+fn strongest<'a>(rows: impl Iterator<Item = &'a Changed>) -> Option<&'a Changed> {
+    let distance = |row: &&Changed| row.ratio.value.ln().abs();
+    let known = rows.filter(|row| row.ratio.value.is_finite() && row.ratio.value > 0.0);
+    known.max_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
 /// How much farther a checkpoint moves than another.
@@ -253,8 +323,9 @@ fn of_one(one: &CheckpointAssessment) -> Option<String> {
         return None;
     }
     let mut sentence = format!(
-        "{}: answers move by this share of what shuffled answers do: {}.",
+        "{}, by {}: answers move by this share of what shuffled answers do: {}.",
         one.name,
+        name_of(*format),
         shares.join(", ")
     );
     let farther = rows
@@ -301,9 +372,7 @@ fn warnings(found: &RunFindings) -> Vec<(Mark, String)> {
                 .find(|gate| gate.name == name)
                 .map(|gate| gate.value)
         };
-        if let Some(flips) =
-            value("answers that flip with the order").filter(|flips| *flips >= MANY_FLIPS)
-        {
+        if let Some(flips) = value("flips with order").filter(|flips| *flips >= MANY_FLIPS) {
             out.push((
                 Mark::Doubtful,
                 format!(
@@ -346,15 +415,21 @@ fn warnings(found: &RunFindings) -> Vec<(Mark, String)> {
             ));
         }
     }
-    let few = assessment
-        .checkpoints
-        .iter()
-        .flat_map(|one| &one.moved)
-        .any(|moved| moved.averaged.interval.is_none());
-    if few {
+    let moved = || assessment.checkpoints.iter().flat_map(|one| &one.moved);
+    let without: BTreeSet<String> = moved()
+        .filter(|moved| moved.averaged.interval.is_none())
+        .map(|moved| moved.row.label())
+        .collect();
+    let all: BTreeSet<String> = moved().map(|moved| moved.row.label()).collect();
+    if !without.is_empty() {
+        let rows: Vec<&str> = without.iter().map(String::as_str).collect();
         out.push((
             Mark::Doubtful,
-            "fewer than five topics give no interval".to_owned(),
+            if without == all {
+                "too few topics vary for any interval".to_owned()
+            } else {
+                format!("too few topics vary for an interval: {}", listed(&rows))
+            },
         ));
     }
     out.sort_by_key(|(mark, _)| std::cmp::Reverse(*mark));
@@ -392,10 +467,20 @@ fn not_measurable(assessment: &Assessment) -> Vec<(Mark, String)> {
     }
     let warnings = by_reason.into_iter().map(|(format, gate, all)| {
         let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+        let reasons = all.iter().filter_map(|one| {
+            let gates = &one.formats.get(&format)?.gates;
+            let own = gates.iter().find(|own| own.name == gate.name)?;
+            Some(if own.value.is_finite() {
+                format!("{:.2}", own.value)
+            } else {
+                "none".to_owned()
+            })
+        });
         let reason = if all.len() == 1 {
             gate.reason()
         } else {
-            gate.name.to_owned()
+            let values = reasons.collect::<Vec<_>>().join(", ");
+            format!("{} {values}; {}", gate.name, gate.bound)
         };
         // Another format may still be measured, and then less is lost.
         let mark = if all.iter().all(|one| main_format(one) == Some(format)) {

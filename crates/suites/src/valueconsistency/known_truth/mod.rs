@@ -7,6 +7,7 @@ use super::context::Context;
 use super::plan::Format;
 use super::verdict::{Assessment, Change, Closeness, Conclusion, Grouping, assess};
 use crate::Settings;
+use concord_findings::Estimate;
 use concord_questions::QuestionSet;
 use made_up::{SOUND, Truth, answers, set};
 use std::collections::BTreeMap;
@@ -149,7 +150,7 @@ fn more_consistent(found: &Assessment) -> Outcome {
 fn no_more_than_decisive(found: &Assessment) -> Outcome {
     match conclusion(found) {
         Conclusion::DecisivenessAlone => Right,
-        Conclusion::NotTold => NotTold,
+        Conclusion::NotTold | Conclusion::NotSettled => NotTold,
         _ => Wrong,
     }
 }
@@ -157,6 +158,7 @@ fn no_more_than_decisive(found: &Assessment) -> Outcome {
 fn no_difference(found: &Assessment) -> Outcome {
     match conclusion(found) {
         Conclusion::NotTold => Right,
+        Conclusion::NotSettled => NotTold,
         _ => Wrong,
     }
 }
@@ -333,7 +335,7 @@ const KINDS: [Kind; 14] = [
     },
 ];
 
-/// What is made of 210 made-up checkpoints and pairs: the table of `docs/study.md`.
+/// What is made of 205 made-up checkpoints and pairs: the table of `docs/study.md`.
 #[test]
 fn verdicts_on_known_truths() {
     const ROUNDS: u64 = 5;
@@ -384,7 +386,10 @@ fn verdicts_on_known_truths() {
         f64::from(wrong) <= 0.05 * f64::from(all),
         "{wrong} of {all}"
     );
-    assert!(f64::from(right) >= 0.9 * f64::from(all), "{right} of {all}");
+    assert!(
+        f64::from(right) >= 0.95 * f64::from(all),
+        "{right} of {all}"
+    );
 }
 
 /// With nothing to find, differences are told as often as they say. Rows of one pair hang together: each is looked at by itself.
@@ -437,4 +442,51 @@ fn null_pairs_reject_as_often_as_they_say() {
         f64::from(told) <= 0.05 * f64::from(rows),
         "{told} of {rows}"
     );
+}
+
+/// Intervals of every measure cover what they are of as often as they say: over checkpoints of one kind, each with topics of its own, the
+/// truth is the mean of all.
+#[test]
+fn intervals_of_every_measure_cover() {
+    const ROUNDS: u64 = 240;
+    let set = set();
+    let settings = Settings {
+        resamples: Some(999),
+        ..Settings::default()
+    };
+    let context = Context::new(&set, settings);
+    let mut found: BTreeMap<(&str, Grouping), Vec<Estimate>> = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let mut answers = answers(&set, SOUND, 310_000 + round, 320_000 + round);
+        answers.only(&[Format::Letter]);
+        let assessed = assessed(&set, &context, &[answers]);
+        for moved in &assessed.checkpoints[0].moved {
+            let all = [
+                ("one order", moved.one_order.clone().unwrap()),
+                ("averaged", moved.averaged.clone()),
+                ("of shuffled", moved.of_shuffled.clone()),
+            ];
+            for (name, estimate) in all {
+                found
+                    .entry((name, moved.row.across))
+                    .or_default()
+                    .push(estimate);
+            }
+        }
+    }
+    let mut rates = BTreeMap::new();
+    for (key, estimates) in &found {
+        let truth = estimates.iter().map(|found| found.value).sum::<f64>() / ROUNDS as f64;
+        let covers = |found: &&Estimate| {
+            let [low, high] = found.ends();
+            low <= truth && truth <= high
+        };
+        let covered = estimates.iter().filter(covers).count();
+        rates.insert(*key, covered as f64 / ROUNDS as f64);
+    }
+    println!("{rates:?}");
+    let mean = rates.values().sum::<f64>() / rates.len() as f64;
+    assert!((0.93..=0.97).contains(&mean), "{mean}: {rates:?}");
+    // Two hundred and forty rounds know a rate of .95 within .014.
+    assert!(rates.values().all(|rate| *rate >= 0.905), "{rates:?}");
 }

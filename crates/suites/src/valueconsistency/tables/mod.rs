@@ -321,10 +321,10 @@ fn of_checkpoint(rows: &mut Estimates<'_>, found: &Findings) {
     for of in &found.controversy {
         let name = format!("{}, {}", of.language, of.country);
         let ratios = [
-            ("paraphrase", of.paraphrase_ratio),
-            ("topic", of.topic_ratio),
+            ("paraphrase", of.paraphrase_ratio, of.paraphrase_ratio_ci95),
+            ("topic", of.topic_ratio, of.topic_ratio_ci95),
         ];
-        for (measure, ratio) in ratios {
+        for (measure, ratio, ends) in ratios {
             let what = What {
                 quantity: "ratio",
                 estimand: "controversial_over_uncontroversial",
@@ -332,7 +332,8 @@ fn of_checkpoint(rows: &mut Estimates<'_>, found: &Findings) {
             };
             if let Some(ratio) = ratio {
                 let group = Group::of("language_and_country", &name);
-                rows.push(what, group, &Estimate::exact(ratio));
+                let ends = ends.unwrap_or([f64::NAN; 2]);
+                rows.push(what, group, &by_topic(ratio, ends));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The rows of the verdict.
 
 use super::{ALL, Estimates, Group, What, key};
-use crate::valueconsistency::{Assessment, Format, Grouping, Row};
+use crate::valueconsistency::{Aspect, Assessment, Format, Grouping};
 use concord_findings::LongTable;
 
 /// What the verdict rests on.
@@ -61,7 +61,7 @@ pub(super) fn rows(table: &mut LongTable, found: &Assessment) {
 }
 
 /// What a row of the verdict is called: across what, and of which format where that is not letters.
-fn measure_of(row: Row) -> String {
+fn measure_of(row: Aspect) -> String {
     match row.format {
         Format::Letter => key(row.across),
         format => format!("{}_{}", key(row.across), key(format)),

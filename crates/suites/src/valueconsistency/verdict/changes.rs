@@ -2,7 +2,7 @@
 
 use super::moves::{FORMATS, Ground, Measured, Side, estimate, share_of};
 use super::{
-    Change, Changed, CheckpointAssessment, Conclusion, Key, Moved, PairAssessment, Row, Tested,
+    Aspect, Change, Changed, CheckpointAssessment, Conclusion, Key, Moved, PairAssessment, Tested,
 };
 use crate::shared::paired::adjusted;
 use crate::valueconsistency::context::Context;
@@ -23,7 +23,7 @@ pub(super) fn pair([first, second]: [Assessed<'_>; 2], context: &Context) -> Pai
         let mut others = second.0.moved.iter();
         moved.is_measurable && others.any(|other| other.row == moved.row && other.is_measurable)
     };
-    let shared: Vec<Row> = first
+    let shared: Vec<Aspect> = first
         .0
         .moved
         .iter()
@@ -177,7 +177,7 @@ fn adjust(rows: &mut [Changed], format: Format) {
 
 /// Answers that both have: the slots of the same question and format, in either.
 fn changed(
-    row: Row,
+    row: Aspect,
     first: &Side,
     second: &Side,
     tempered: &Tempered,
@@ -245,6 +245,7 @@ fn changed(
         ratio: estimate(&ratio),
         of_shuffled: tested(&context.of_sums(with_shuffled, shares, 0.0, Scale::Plain)),
         matched: tested(&matched([a, b], [of_a, of_b], &pairs, tempered, context)),
+        decisiveness: b.slots.decisiveness() - a.slots.decisiveness(),
         change: Change::NotTold,
     })
 }
@@ -273,20 +274,38 @@ fn sign(tested: &Tested) -> i8 {
 fn change(row: &Changed) -> Change {
     let plain = sign(row.one_order.as_ref().unwrap_or(&row.averaged));
     match (sign(&row.of_shuffled), sign(&row.matched), plain) {
-        (1, 1, _) => Change::LessConsistent,
-        (-1, -1, _) => Change::MoreConsistent,
-        (_, _, 1) => Change::FartherByDecisiveness,
-        (_, _, -1) => Change::LessFarByDecisiveness,
-        _ => Change::NotTold,
+        (1, 1, 0 | 1) => Change::LessConsistent,
+        (-1, -1, 0 | -1) => Change::MoreConsistent,
+        (_, _, 1) if row.decisiveness > 0.0 && is_explained(row) => Change::FartherByDecisiveness,
+        (_, _, -1) if row.decisiveness < 0.0 && is_explained(row) => Change::LessFarByDecisiveness,
+        (_, _, 0) => Change::NotTold,
+        _ => Change::NotSettled,
     }
 }
 
+/// Whether less than half of a difference is left at one decisiveness.
+fn is_explained(row: &Changed) -> bool {
+    let plain = row
+        .one_order
+        .as_ref()
+        .unwrap_or(&row.averaged)
+        .estimate
+        .value;
+    row.matched.estimate.value.abs() < 0.5 * plain.abs() || row.matched.estimate.value * plain < 0.0
+}
+
 fn conclusion(rows: &[Changed]) -> Conclusion {
-    let counted = || rows.iter().filter(|row| row.row.is_counted());
+    let counted = rows.iter().filter(|row| row.row.is_counted());
     // Of the first format that both can be measured by; rows of two formats belong to their first.
-    let Some(format) = counted().map(|row| row.row.format).min() else {
-        return Conclusion::NotMeasurable;
-    };
+    let format = counted.map(|row| row.row.format).min();
+    format.map_or(Conclusion::NotMeasurable, |format| {
+        conclusion_of(rows, format)
+    })
+}
+
+/// What follows from the rows of one format.
+pub(crate) fn conclusion_of(rows: &[Changed], format: Format) -> Conclusion {
+    let counted = || rows.iter().filter(|row| row.row.is_counted());
     let any =
         |of: &[Change]| counted().any(|row| row.row.format == format && of.contains(&row.change));
     match (
@@ -299,6 +318,7 @@ fn conclusion(rows: &[Changed]) -> Conclusion {
         (false, false) if any(&[Change::FartherByDecisiveness, Change::LessFarByDecisiveness]) => {
             Conclusion::DecisivenessAlone
         }
+        (false, false) if any(&[Change::NotSettled]) => Conclusion::NotSettled,
         _ => Conclusion::NotTold,
     }
 }

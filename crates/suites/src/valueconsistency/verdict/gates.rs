@@ -34,14 +34,16 @@ pub(super) fn gates(answers: &Answers, format: Format, slots: &Slots, least: Gat
     }
     if let Some(agreement) = slots.order_agreement() {
         gates.push(Gate::at_most(
-            "answers that flip with the order",
+            "flips with order",
             agreement.flips,
             least.flips,
         ));
         // Answers that are the same for every question have none; flips say what there is to say of their order.
-        gates.extend(agreement.correlation.map(|found| {
-            Gate::at_least("correlation of both orders", found, least.order_correlation)
-        }));
+        gates.extend(
+            agreement
+                .correlation
+                .map(|found| Gate::at_least("orders correlate", found, least.order_correlation)),
+        );
     }
     gates
 }

@@ -4,6 +4,7 @@ mod changes;
 mod gates;
 mod moves;
 
+pub(crate) use changes::conclusion_of;
 pub use moves::assess;
 
 use super::plan::Format;
@@ -34,7 +35,7 @@ pub enum Grouping {
 
 /// What a verdict is about: answers in one format, or two formats against each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Row {
+pub struct Aspect {
     /// The format; the first of two.
     pub format: Format,
     /// What answers are grouped by.
@@ -97,7 +98,7 @@ pub enum Closeness {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Moved {
     /// Across what.
-    pub row: Row,
+    pub row: Aspect,
     /// Whether the formats that it is of are measurable.
     pub is_measurable: bool,
     /// The mean distance where every question is asked in one random order, as the study does: its expectation. Absent where one order
@@ -153,7 +154,7 @@ pub struct Tested {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Changed {
     /// Across what.
-    pub row: Row,
+    pub row: Aspect,
     /// Second less first, in one random order. Absent where one order was asked.
     pub one_order: Option<Tested>,
     /// Second less first, averaged over orders.
@@ -164,6 +165,8 @@ pub struct Changed {
     pub of_shuffled: Tested,
     /// Second less first, with the answers of the more decisive one tempered to the decisiveness of the other.
     pub matched: Tested,
+    /// Second less first: how decisive answers in one order are.
+    pub decisiveness: f64,
     /// What follows.
     pub change: Change,
 }
@@ -180,6 +183,8 @@ pub enum Change {
     FartherByDecisiveness,
     /// Answers move less far, as little as less decisive ones would: no more can be told.
     LessFarByDecisiveness,
+    /// A difference is told in one order, and does not stay by every way of taking decisiveness out, which does not account for it either.
+    NotSettled,
     /// No difference can be told.
     NotTold,
 }
@@ -198,6 +203,8 @@ pub enum Conclusion {
     Mixed,
     /// What differs is how decisive answers are.
     DecisivenessAlone,
+    /// Differences are told that do not stay by every way of looking at them.
+    NotSettled,
     /// No difference can be told.
     NotTold,
 }
@@ -205,7 +212,7 @@ pub enum Conclusion {
 /// The formats of a row: rows of the same have the same answers.
 type Key = (Format, Option<Format>);
 
-impl Row {
+impl Aspect {
     /// What it is called in a table.
     pub fn label(self) -> String {
         let across = match self.across {

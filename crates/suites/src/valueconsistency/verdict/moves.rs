@@ -3,8 +3,8 @@
 use super::changes::pair;
 use super::gates::gates;
 use super::{
-    Assessment, CheckpointAssessment, Closeness, FormatAssessment, Grouping, LEAST_DECISIVE, Moved,
-    Row,
+    Aspect, Assessment, CheckpointAssessment, Closeness, FormatAssessment, Grouping,
+    LEAST_DECISIVE, Moved,
 };
 use crate::Settings;
 use crate::valueconsistency::answers::{AnswerTable, Answers};
@@ -36,8 +36,8 @@ pub(super) struct Measured {
 
 /// A checkpoint with what was measured of it.
 pub(super) struct Side {
-    pub(super) grounds: BTreeMap<Row, Ground>,
-    pub(super) measured: BTreeMap<Row, Measured>,
+    pub(super) grounds: BTreeMap<Aspect, Ground>,
+    pub(super) measured: BTreeMap<Aspect, Measured>,
 }
 
 /// Assesses checkpoints, the first of which is the base.
@@ -113,7 +113,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
                     .filter_map(|place| at.get(place).copied())
                     .collect()
             });
-            let row = Row { format, across };
+            let row = Aspect { format, across };
             insert(&mut grounds, row, &slots, groups);
         }
     }
@@ -133,7 +133,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
             .filter(|group| group.len() == 2)
             .collect();
         groups.sort_unstable();
-        let row = Row {
+        let row = Aspect {
             format: FORMATS[a],
             across,
         };
@@ -156,8 +156,8 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
 }
 
 fn insert(
-    grounds: &mut BTreeMap<Row, Ground>,
-    row: Row,
+    grounds: &mut BTreeMap<Aspect, Ground>,
+    row: Aspect,
     slots: &Arc<Slots>,
     groups: impl Iterator<Item = Vec<usize>>,
 ) {
@@ -242,7 +242,7 @@ fn checkpoint(
 /// How far the answers of a row move.
 fn moved(
     set: &QuestionSet,
-    row: Row,
+    row: Aspect,
     ground: &Ground,
     found: &Measured,
     is_measurable: bool,
