@@ -477,6 +477,12 @@ fn for_people(report: &Value, rows: &[Checked]) -> String {
         let _ = writeln!(text, "\nchecks: concord doctor --device {device}");
         return text;
     }
+    checks_for_people(rows, &mut text);
+    text
+}
+
+/// The verdict, and the checks that it rests on, the worst first.
+fn checks_for_people(rows: &[Checked], text: &mut String) {
     let passed = rows.iter().filter(|row| row.passed).count();
     let verdict = if passed == rows.len() {
         "computes what it should"
@@ -517,7 +523,6 @@ fn for_people(report: &Value, rows: &[Checked]) -> String {
             of_bound(row.worst)
         );
     }
-    text
 }
 
 #[cfg(test)]

@@ -244,6 +244,11 @@ impl Slots {
 
     /// The distance of each slot in one random order of every question's options, in expectation.
     pub fn one_order(&self, groups: &Groups, seed: u64) -> Spread {
+        self.one_order_by(groups, seed, DRAWS)
+    }
+
+    /// The same, from so many draws at most where a group is large.
+    pub fn one_order_by(&self, groups: &Groups, seed: u64, draws: u64) -> Spread {
         if !self.has_orders() {
             return self.as_they_are(groups);
         }
@@ -260,7 +265,7 @@ impl Slots {
             found.add(group, &distances);
         }
         if !drawn.is_empty() {
-            found.merge(&self.over_draws(&drawn, seed, false));
+            found.merge(&self.over_draws(&drawn, seed, draws, false));
         }
         found
     }
@@ -281,7 +286,7 @@ impl Slots {
     /// An answer moves not only its own distance but those of all that it is dealt together with: each is given what it adds to the mean of
     /// all (that of its groups, less the mean, times their size), which sums up to the same and whose spread over topics is the error.
     pub fn shuffled(&self, groups: &Groups, seed: u64) -> Spread {
-        let mut found = self.over_draws(groups, seed, true);
+        let mut found = self.over_draws(groups, seed, SHUFFLES, true);
         let (total, count): (f64, f64) = (found.sums.iter().sum(), found.counts.iter().sum());
         if count <= 0.0 {
             return found;
@@ -315,11 +320,11 @@ impl Slots {
         sums.iter().map(|sum| sum / all as f64).collect()
     }
 
-    fn over_draws(&self, groups: &Groups, seed: u64, shuffle: bool) -> Spread {
-        let draws = match (self.stances, shuffle) {
-            (2, false) => DRAWS,
-            (2, true) => SHUFFLES,
-            _ => FEW_DRAWS,
+    fn over_draws(&self, groups: &Groups, seed: u64, draws: u64, shuffle: bool) -> Spread {
+        let draws = if self.stances == 2 {
+            draws
+        } else {
+            draws.min(FEW_DRAWS)
         };
         let pools = if shuffle {
             self.pools_of(groups)

@@ -67,6 +67,8 @@ struct Tempered {
     nudge: f64,
 }
 
+/// Draws of orders that say how far distances move with decisiveness.
+const DRAWS_OF_SLOPE: u64 = 16;
 /// By how much a decisiveness is made less to see what that does.
 const NUDGE: f64 = 0.05;
 
@@ -108,8 +110,9 @@ fn matched(
     } = tempered;
     let (other, seed) = (1 - which, context.settings.seed);
     let groups = &grounds[*which].groups;
+    // The same draws as of the other, so that what is alike differs in nothing.
     let at_one = matched.one_order(groups, seed);
-    let below = nudged.one_order(groups, seed);
+    let nearby = [matched, nudged].map(|slots| slots.one_order_by(groups, seed, DRAWS_OF_SLOPE));
     let (mine, theirs) = (
         matched.decisiveness_by_slot(),
         grounds[other].slots.decisiveness_by_slot(),
@@ -127,7 +130,7 @@ fn matched(
     };
     let count: f64 = shared.iter().map(|pair| at_one.counts[slots(pair).0]).sum();
     let slope = if *nudge > 0.0 {
-        (total(&at_one) - total(&below)) / (count * nudge)
+        (total(&nearby[0]) - total(&nearby[1])) / (count * nudge)
     } else {
         0.0
     };
