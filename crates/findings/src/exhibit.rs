@@ -221,6 +221,14 @@ pub struct Topic {
     pub support: Vec<Option<f64>>,
 }
 
+impl Topic {
+    /// The facets that it has.
+    pub fn facets_shown(&self) -> Vec<&str> {
+        let facets = self.facets.iter().map(String::as_str);
+        facets.filter(|facet| !facet.is_empty()).collect()
+    }
+}
+
 /// Every answer of every checkpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AnswerBook {

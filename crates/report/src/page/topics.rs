@@ -168,12 +168,7 @@ fn row(topic: &Topic, members: &[&Member], compared: &[usize], most: f64) -> Top
                 fine: String::new(),
             },
         });
-    let facets: Vec<&str> = topic
-        .facets
-        .iter()
-        .map(String::as_str)
-        .filter(|facet| !facet.is_empty())
-        .collect();
+    let facets = topic.facets_shown();
     TopicRow {
         name: topic.name.clone(),
         facets: facets.join(" · "),

@@ -286,12 +286,7 @@ impl Screen {
             line.push(Ink::Strong, format!("{value:>6}  "));
             let room = self.width.saturating_sub(line.width());
             let name = visible(&topic.name).replace('\n', " ");
-            let facets: Vec<&str> = topic
-                .facets
-                .iter()
-                .map(String::as_str)
-                .filter(|facet| !facet.is_empty())
-                .collect();
+            let facets = topic.facets_shown();
             // As many facets as leave the name whole, or at least some of it.
             let facets = (0..=facets.len())
                 .rev()

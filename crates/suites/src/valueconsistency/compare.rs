@@ -3,16 +3,15 @@
 use super::answers::{AnswerTable, Answers};
 use super::axis::Axis;
 use super::consistency::{Cell, Cells, MeasureError};
-use super::context::{CONFIDENCE, Context, ends};
+use super::context::{Context, ends};
 use super::findings::Measured;
 use super::open::LOW_MASS;
 use super::plan::Place;
 use super::robustness::RowTrust;
 use super::topics::{by_original, pooled_ends};
-use crate::Settings;
 use crate::shared::paired::adjusted;
 use concord_questions::{QuestionFile, QuestionSet};
-use concord_stats::{Distance, GroupMean, Scale, bca_mean, mean, paired_effect_size, pooled};
+use concord_stats::{Distance, GroupMean, Scale, mean, paired_effect_size, pooled};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -226,13 +225,7 @@ fn of_cells(
     let ratio = has_ratio
         .then(|| context.of_sums(sums(), |[first, second, _]| second / first, 1.0, Scale::Log));
     let differences: Vec<f64> = pairs.iter().map(Pair::difference).collect();
-    let study_ci95 = context.settings.study_intervals.then(|| {
-        let Settings {
-            resamples, seed, ..
-        } = context.settings;
-        let interval = bca_mean(&differences, CONFIDENCE, resamples, seed);
-        [interval.low, interval.high]
-    });
+    let study_ci95 = context.study_interval(&differences);
     let within_topics = matches!(measure, Axis::Paraphrases | Axis::Topics | Axis::Support);
     let of_groups = means_of_groups(&pairs);
     Some(Comparison {

@@ -1,12 +1,11 @@
 //! Distances of answers within their groups, and means over them.
 
 use super::answers::AnswerTable;
-use super::context::{CONFIDENCE, Context, ends};
+use super::context::{Context, ends};
 use super::groups::{Group, of_file};
 use super::plan::Place;
-use crate::Settings;
 use concord_questions::QuestionSet;
-use concord_stats::{CentroidDiverged, Distance, bca_mean, maximum_distance, mean};
+use concord_stats::{CentroidDiverged, Distance, maximum_distance, mean};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,13 +216,7 @@ impl Cells {
             };
         }
         let clustered = context.mean(self.cells.iter().map(|cell| (cell.place, cell.distance)));
-        let study_ci95 = context.settings.study_intervals.then(|| {
-            let Settings {
-                resamples, seed, ..
-            } = context.settings;
-            let interval = bca_mean(&distances, CONFIDENCE, resamples, seed);
-            [interval.low, interval.high]
-        });
+        let study_ci95 = context.study_interval(&distances);
         let groups: BTreeSet<usize> = self.cells.iter().map(|cell| cell.group).collect();
         let mean = mean(&distances);
         Consistency {

@@ -3,7 +3,7 @@
 use super::plan::Place;
 use crate::Settings;
 use concord_questions::QuestionSet;
-use concord_stats::{ClusterResamples, Clustered, Scale, clustered};
+use concord_stats::{ClusterResamples, Clustered, Scale, bca_mean, clustered};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -94,6 +94,17 @@ impl Context {
             .into_iter()
             .map(|(place, value)| (place, [value, 1.0]));
         self.of_sums(rows, |[sum, count]| sum / count, 0.0, scale)
+    }
+
+    /// The interval that the study gives, where it is asked for: every value is taken for a draw of its own.
+    pub(crate) fn study_interval(&self, values: &[f64]) -> Option<[f64; 2]> {
+        let Settings {
+            resamples, seed, ..
+        } = self.settings;
+        self.settings.study_intervals.then(|| {
+            let interval = bca_mean(values, CONFIDENCE, resamples, seed);
+            [interval.low, interval.high]
+        })
     }
 
     /// Resamples are drawn outside of the lock: drawing takes turns with other work of the pool, which may want them too.

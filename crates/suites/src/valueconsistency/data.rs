@@ -129,10 +129,7 @@ impl RunFindings {
             .collect();
         let others = sides.get(1..).unwrap_or_default();
         // What cannot be measured is compared with nothing.
-        let is_measurable = |at: usize| {
-            let format = assessment.checkpoints[at].formats.values().next();
-            format.is_some_and(|format| format.verdict.is_measurable())
-        };
+        let is_measurable = |at: usize| assessment.checkpoints[at].is_measurable();
         let comparisons = others
             .par_iter()
             .enumerate()

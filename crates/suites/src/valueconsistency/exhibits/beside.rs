@@ -118,9 +118,9 @@ pub(super) fn one_order<'a>(
     across: Grouping,
     part: &str,
 ) -> Option<&'a Estimate> {
-    let format = model.assessed.formats.keys().next()?;
+    let (format, _) = model.assessed.main()?;
     let mut moved = model.assessed.moved.iter();
-    let moved = moved.find(|moved| moved.row.format == *format && moved.row.across == across)?;
+    let moved = moved.find(|moved| moved.row.format == format && moved.row.across == across)?;
     moved.by_part.get(part).filter(|_| moved.is_measurable)
 }
 

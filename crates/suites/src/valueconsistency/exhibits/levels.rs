@@ -92,8 +92,7 @@ fn level_row(found: &RunFindings, row: Aspect) -> LevelRow {
     };
     let differences = changes().map(|changed| {
         let changed = changed?;
-        let tested = changed.one_order.as_ref().unwrap_or(&changed.averaged);
-        Some(tested.estimate.clone())
+        Some(changed.plain().estimate.clone())
     });
     let words = changes().map(|changed| {
         let word = match changed?.change {
@@ -174,7 +173,7 @@ pub(super) fn checks(found: &RunFindings) -> Checks {
         ));
     }
     let decided = checkpoints.iter().map(|one| {
-        let letters = one.formats.values().next()?;
+        let (_, letters) = one.main()?;
         let mark = if letters.takes_sides {
             Mark::Good
         } else {
@@ -350,13 +349,7 @@ pub(super) fn topics(found: &RunFindings) -> Option<Topics> {
             }
         }
     }
-    let is_measurable = |at: usize| {
-        let one: &CheckpointAssessment = &found.assessment.checkpoints[at];
-        one.formats
-            .values()
-            .next()
-            .is_some_and(|format| format.verdict.is_measurable())
-    };
+    let is_measurable = |at: usize| found.assessment.checkpoints[at].is_measurable();
     for (at, comparisons) in found
         .comparisons
         .iter()

@@ -349,9 +349,7 @@ pub(super) fn support(models: &[Model<'_>]) -> Vec<Exhibit> {
     let mut out = Vec::new();
     for model in models {
         let support = &model.findings.support;
-        let main = model.assessed.formats.values().next();
-        let is_measurable = main.is_some_and(|format| format.verdict.is_measurable());
-        if support.most_consistent.is_empty() || !is_measurable {
+        if support.most_consistent.is_empty() || !model.assessed.is_measurable() {
             continue;
         }
         let list = |topics: &[TopicRank]| -> String {

@@ -42,23 +42,17 @@ pub(super) fn summary(found: &RunFindings) -> Summary {
     }
 }
 
-/// The first format of a checkpoint, in the order letters, texts, passages.
-fn main_format(one: &CheckpointAssessment) -> Option<Format> {
-    one.formats.keys().next().copied()
-}
-
 /// Whether a checkpoint can be measured by the first format that was asked.
 fn main_verdict(one: &CheckpointAssessment) -> Verdict {
-    let format = main_format(one).and_then(|format| one.formats.get(&format));
-    format.map_or_else(
-        || Verdict::NotMeasurable("nothing was asked".to_owned()),
-        |found| match (&found.verdict, main_format(one)) {
-            (Verdict::NotMeasurable(reason), Some(format)) => {
+    match one.main() {
+        None => Verdict::NotMeasurable("nothing was asked".to_owned()),
+        Some((format, found)) => match &found.verdict {
+            Verdict::NotMeasurable(reason) => {
                 Verdict::NotMeasurable(format!("by {}: {reason}", name_of(format)))
             }
-            (verdict, _) => verdict.clone(),
+            Verdict::Measurable => Verdict::Measurable,
         },
-    )
+    }
 }
 
 pub(super) fn name_of(format: Format) -> &'static str {
@@ -483,7 +477,10 @@ fn not_measurable(assessment: &Assessment) -> Vec<(Mark, String)> {
             format!("{} {values}; {}", gate.name, gate.bound)
         };
         // Another format may still be measured, and then less is lost.
-        let mark = if all.iter().all(|one| main_format(one) == Some(format)) {
+        let mark = if all
+            .iter()
+            .all(|one| one.main().is_some_and(|(main, _)| main == format))
+        {
             Mark::Bad
         } else {
             Mark::Doubtful

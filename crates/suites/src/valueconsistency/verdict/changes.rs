@@ -275,7 +275,7 @@ fn sign(tested: &Tested) -> i8 {
 
 /// A difference counts only where it stays without what decisiveness adds, by both ways of taking that out.
 fn change(row: &Changed) -> Change {
-    let plain = sign(row.one_order.as_ref().unwrap_or(&row.averaged));
+    let plain = sign(row.plain());
     match (sign(&row.of_shuffled), sign(&row.matched), plain) {
         (1, 1, 0 | 1) => Change::LessConsistent,
         (-1, -1, 0 | -1) => Change::MoreConsistent,
@@ -288,12 +288,7 @@ fn change(row: &Changed) -> Change {
 
 /// Whether less than half of a difference is left at one decisiveness.
 fn is_explained(row: &Changed) -> bool {
-    let plain = row
-        .one_order
-        .as_ref()
-        .unwrap_or(&row.averaged)
-        .estimate
-        .value;
+    let plain = row.plain().estimate.value;
     row.matched.estimate.value.abs() < 0.5 * plain.abs() || row.matched.estimate.value * plain < 0.0
 }
 

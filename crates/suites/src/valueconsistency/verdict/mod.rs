@@ -250,3 +250,23 @@ impl Aspect {
         self.across != Grouping::Languages
     }
 }
+
+impl CheckpointAssessment {
+    /// The first format of those that were asked, in the order letters, texts, passages.
+    pub fn main(&self) -> Option<(Format, &FormatAssessment)> {
+        self.formats.iter().next().map(|(format, of)| (*format, of))
+    }
+
+    /// Whether it can be measured by that.
+    pub fn is_measurable(&self) -> bool {
+        self.main()
+            .is_some_and(|(_, of)| of.verdict.is_measurable())
+    }
+}
+
+impl Changed {
+    /// The plain difference: in one order, or in the only one that was asked.
+    pub fn plain(&self) -> &Tested {
+        self.one_order.as_ref().unwrap_or(&self.averaged)
+    }
+}

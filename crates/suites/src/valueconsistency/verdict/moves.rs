@@ -6,7 +6,6 @@ use super::{
     Aspect, Assessment, CheckpointAssessment, Closeness, FormatAssessment, Grouping,
     LEAST_DECISIVE, Moved,
 };
-use crate::Settings;
 use crate::valueconsistency::answers::{AnswerTable, Answers};
 use crate::valueconsistency::consistency::MeasureError;
 use crate::valueconsistency::context::{CONFIDENCE, Context};
@@ -15,7 +14,7 @@ use crate::valueconsistency::plan::{Format, Place};
 use crate::valueconsistency::spread::{Groups, Slots, Spread};
 use concord_findings::{Estimate, Gate, Interval, Method};
 use concord_questions::QuestionSet;
-use concord_stats::{Clustered, Scale, bca_mean};
+use concord_stats::{Clustered, Scale};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,6 +35,7 @@ pub(super) struct Measured {
 
 /// A checkpoint with what was measured of it.
 pub(super) struct Side {
+    formats: BTreeMap<Format, Arc<Slots>>,
     pub(super) grounds: BTreeMap<Aspect, Ground>,
     pub(super) measured: BTreeMap<Aspect, Measured>,
 }
@@ -96,7 +96,7 @@ fn tables(answers: &Answers, format: Format) -> Vec<&AnswerTable> {
 pub(super) const FORMATS: [Format; 3] = [Format::Letter, Format::Cloze, Format::Open];
 
 fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side, MeasureError> {
-    let mut grounds = BTreeMap::new();
+    let (mut grounds, mut formats) = (BTreeMap::new(), BTreeMap::new());
     let of_format = FORMATS.map(|format| tables(answers, format));
     for (format, tables) in FORMATS.into_iter().zip(&of_format) {
         let Some(first) = tables.first() else {
@@ -116,6 +116,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
             let row = Aspect { format, across };
             insert(&mut grounds, row, &slots, groups);
         }
+        formats.insert(format, slots);
     }
     let pairs = [
         (Grouping::LettersAndTexts, 0, 1),
@@ -152,6 +153,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
     Ok(Side {
         measured: measured.collect(),
         grounds,
+        formats,
     })
 }
 
@@ -206,13 +208,8 @@ fn checkpoint(
     context: &Context,
 ) -> CheckpointAssessment {
     let mut formats = BTreeMap::new();
-    for format in FORMATS {
-        let tables = tables(answers, format);
-        if tables.is_empty() {
-            continue;
-        }
-        let slots = Slots::new(set, &[&tables]);
-        let gates = gates(answers, format, &slots, context.settings.gates);
+    for (format, slots) in &side.formats {
+        let gates = gates(answers, *format, slots, context.settings.gates);
         let averaged_decisiveness = slots.averaged().decisiveness();
         let assessment = FormatAssessment {
             verdict: Gate::verdict(&gates),
@@ -221,7 +218,7 @@ fn checkpoint(
             averaged_decisiveness,
             takes_sides: averaged_decisiveness >= LEAST_DECISIVE,
         };
-        formats.insert(format, assessment);
+        formats.insert(*format, assessment);
     }
     let is_measurable = |format: Format| {
         formats
@@ -268,17 +265,10 @@ fn moved(
         let found = context.of_sums(rows, |[sum, count]| sum / count, 0.0, Scale::Log);
         (part.to_owned(), estimate(&found))
     });
-    let study_ci95 = context.settings.study_intervals.then(|| {
-        let distances: Vec<f64> = one_order
-            .iter()
-            .map(|(_, [sum, count])| sum / count)
-            .collect();
-        let Settings {
-            resamples, seed, ..
-        } = context.settings;
-        let interval = bca_mean(&distances, CONFIDENCE, resamples, seed);
-        [interval.low, interval.high]
-    });
+    let distances: Vec<f64> = one_order
+        .iter()
+        .map(|(_, [sum, count])| sum / count)
+        .collect();
     Moved {
         row,
         is_measurable,
@@ -291,7 +281,7 @@ fn moved(
             _ => Closeness::NotTold,
         },
         by_part: by_part.collect(),
-        study_ci95,
+        study_ci95: context.study_interval(&distances),
         groups: ground.groups.len(),
         answers: ground.groups.iter().map(Vec::len).sum(),
         alone: ground.alone,
