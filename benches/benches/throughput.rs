@@ -13,7 +13,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
-use concord_questions::QuestionSet;
+use concord_benches::questions;
 use concord_scorer::SchedulePreference;
 use concord_session::bench::{Bench, Record, measure};
 use concord_session::{DeviceChoice, MachineOptions, Unseen};
@@ -104,7 +104,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Vec<String>, String> {
     let arguments = Arguments::read(std::env::args().skip(1))?;
-    let mut set = questions()?;
+    let (mut set, which) = questions()?;
+    println!("questions: {which}");
     if let Some(limit) = arguments.limit {
         println!("partial: the first {limit} originals of each file");
         set.keep_first_originals(limit);
@@ -147,20 +148,6 @@ fn run() -> Result<Vec<String>, String> {
         println!("record           {}\n", path.display());
     }
     Ok(worse)
-}
-
-fn questions() -> Result<QuestionSet, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let named = std::env::var_os("CONCORD_QUESTIONS").map(PathBuf::from);
-    let folder = named.unwrap_or_else(|| root.join("../shared/valueconsistency"));
-    let set = if folder.exists() {
-        println!("questions: VALUECONSISTENCY");
-        concord_questions::load(&folder)
-    } else {
-        println!("questions: the demo set (the study's files are not at hand)");
-        concord_questions::demo()
-    };
-    set.map_err(|error| error.to_string())
 }
 
 fn file(name: &str, preset: &str) -> PathBuf {

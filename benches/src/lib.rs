@@ -1,12 +1,13 @@
 //! Benches of the workspace: `cargo bench -p concord-benches`.
 //!
 //! `throughput` runs the question set through made-up checkpoints of known shapes, `extent` long prompts and many, `loading` reads a
-//! checkpoint; `kernels` and `measures` time the parts with criterion.
+//! checkpoint; `kernels` and `measures` time the parts with criterion, `measures` also what is found of whole checkpoints.
 
 use concord_checkpoint::DecoderSpec;
+use concord_questions::QuestionSet;
 use safetensors::{Dtype, tensor::TensorView};
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a checkpoint of a config into a folder, in `bf16`: norms of one, the other weights small and different, and the tokenizer of
 /// one of the golden checkpoints, whose tokens are the words `w0`, `w1` and so on.
@@ -43,4 +44,22 @@ pub fn write_checkpoint(folder: &Path, config: &str) -> Result<(), Box<dyn Error
     let views = views.collect::<Result<Vec<_>, _>>()?;
     safetensors::serialize_to_file(views, None, &folder.join("model.safetensors"))?;
     Ok(())
+}
+
+/// The study's questions where they are at hand (`../shared/valueconsistency`, or the folder that `CONCORD_QUESTIONS` names), else the
+/// demo questions; and which they are.
+///
+/// # Errors
+/// Where files are at hand and cannot be read.
+pub fn questions() -> Result<(QuestionSet, &'static str), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let named = std::env::var_os("CONCORD_QUESTIONS").map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| root.join("../shared/valueconsistency"));
+    let (set, which) = if folder.exists() {
+        (concord_questions::load(&folder), "VALUECONSISTENCY")
+    } else {
+        let which = "the demo set (the study's files are not at hand)";
+        (concord_questions::demo(), which)
+    };
+    Ok((set.map_err(|error| error.to_string())?, which))
 }

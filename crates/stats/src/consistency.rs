@@ -117,34 +117,65 @@ pub fn centroid<D: AsRef<[f64]>>(group: &[D]) -> Result<Vec<f64>, CentroidDiverg
             *total += p / members;
         }
     }
+    // Written over in each step.
+    let (mut gradient, mut middle) = (vec![0.0; free], vec![0.0; free]);
     for _ in 0..CENTROID_STEPS {
-        let mut gradient = vec![0.0; free];
-        for member in group {
-            let middle: Vec<f64> = theta
-                .iter()
-                .zip(member.as_ref())
-                .map(|(a, b)| f64::midpoint(*a, *b))
-                .collect();
-            let rest = (1.0 - middle.iter().sum::<f64>()).max(1e-8);
-            for (total, m) in gradient.iter_mut().zip(&middle) {
-                *total += (m / rest).ln() / members;
-            }
+        gradient.fill(0.0);
+        match (&mut gradient[..], &theta[..]) {
+            ([eta], [theta]) => *eta = mean_log_odds(group, *theta),
+            _ => add_log_odds(group, &theta, &mut middle, &mut gradient),
         }
-        let norm = 1.0 + gradient.iter().map(|eta| eta.exp()).sum::<f64>();
-        let next: Vec<f64> = gradient.iter().map(|eta| eta.exp() / norm).collect();
-        let change: f64 = theta.iter().zip(&next).map(|(a, b)| (a - b).abs()).sum();
+        for eta in &mut gradient {
+            *eta = eta.exp();
+        }
+        let norm = 1.0 + gradient.iter().sum::<f64>();
+        let mut change = 0.0;
+        for (a, odds) in theta.iter().zip(&mut gradient) {
+            *odds /= norm;
+            change += (a - *odds).abs();
+        }
         if change < CENTROID_STOP {
             let rest = 1.0 - theta.iter().sum::<f64>();
             theta.push(rest);
             return Ok(theta);
         }
-        theta = next;
+        std::mem::swap(&mut theta, &mut gradient);
     }
     Err(CentroidDiverged {
         members: group.len(),
         answers,
     })
 }
+
+/// The least that is left for the last answer.
+const REST: f64 = 1e-8;
+
+/// The mean over members of `ln (m / rest)` at each answer but the last, where `m` lies half way from `theta`.
+fn add_log_odds<D: AsRef<[f64]>>(group: &[D], theta: &[f64], middle: &mut [f64], mean: &mut [f64]) {
+    let members = group.len() as f64;
+    for member in group {
+        for ((middle, a), b) in middle.iter_mut().zip(theta).zip(member.as_ref()) {
+            *middle = f64::midpoint(*a, *b);
+        }
+        let rest = (1.0 - middle.iter().sum::<f64>()).max(REST);
+        for (mean, m) in mean.iter_mut().zip(&*middle) {
+            *mean += (m / rest).ln() / members;
+        }
+    }
+}
+
+/// The same over two answers, with one logarithm for as many odds as a double holds.
+fn mean_log_odds<D: AsRef<[f64]>>(group: &[D], theta: f64) -> f64 {
+    let odds = |member: &D| {
+        let m = f64::midpoint(theta, member.as_ref().first().copied().unwrap_or_default());
+        m / (1.0 - m).max(REST)
+    };
+    let of_part = |part: &[D]| part.iter().map(odds).product::<f64>().ln();
+    group.chunks(ODDS).map(of_part).sum::<f64>() / group.len() as f64
+}
+
+/// As many odds as are multiplied before their logarithm is taken: each lies between 1e-11 and 1e8.
+const ODDS: usize = 16;
 
 /// The *d-dimensional distance*: the Jensen–Shannon distance of each member to the group's centroid.
 ///

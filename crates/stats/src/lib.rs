@@ -36,7 +36,7 @@ pub use pooling::{GroupMean, Pooled, pooled};
 pub use repeats::{
     adjacent_repeats_under_uniform, distinct_under_uniform, repeats, repeats_under_uniform,
 };
-pub use spread::binary_centroid_distances;
+pub use spread::{BinaryAnswer, BinaryLanes, binary_centroid_distances};
 pub use uniformity::{
     chi_squared_per_count, expected_chi_squared, share_of_excess, uniform_divergence_bits,
     uniform_effect_size, uniform_total_variation,

@@ -4,8 +4,8 @@ use super::answers::AnswerTable;
 use super::context::{Context, ends};
 use super::groups::{Group, of_file};
 use super::plan::Place;
-use concord_questions::QuestionSet;
-use concord_stats::{CentroidDiverged, Distance, maximum_distance, mean};
+use concord_questions::{QuestionFile, QuestionSet};
+use concord_stats::{CentroidDiverged, Distance, Distribution, maximum_distance, mean};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,14 +98,14 @@ impl Cells {
     ) -> Result<Self, MeasureError> {
         let (groups, alone): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|(_, places)| places.len() > 1);
+        let rows = rows_by_file(table, set);
         let measured: Vec<Vec<f64>> = groups
             .par_iter()
             .map(|(topic, places)| {
                 let answers: Vec<&[f64]> = places
                     .iter()
                     .filter_map(|(file, row)| {
-                        let rows = table.get(&set.files[*file].name)?;
-                        Some(rows.get(*row)?.as_ref()?.probabilities())
+                        Some(rows[*file].get(*row)?.as_ref()?.probabilities())
                     })
                     .collect();
                 distance
@@ -232,6 +232,12 @@ impl Cells {
     }
 }
 
+/// The answers of a table by number of file, none where it has no answers of it.
+fn rows_by_file<'a>(table: &'a AnswerTable, set: &QuestionSet) -> Vec<&'a [Option<Distribution>]> {
+    let of_file = |file: &QuestionFile| table.get(&file.name).map_or(&[][..], Vec::as_slice);
+    set.files.iter().map(of_file).collect()
+}
+
 /// How many stances the answers of a table are over.
 fn stances(table: &AnswerTable) -> usize {
     let mut answers = table.values().flatten().flatten();
@@ -256,26 +262,26 @@ pub(crate) fn by_grouping(
 /// The distances of each question's answers in several tables to their centroid: a group a question that all have answered.
 /// Each question counts once for each table.
 pub(crate) fn across(tables: &[&AnswerTable], set: &QuestionSet) -> Result<Cells, MeasureError> {
+    let tables_by_file: Vec<Vec<&[Option<Distribution>]>> = tables
+        .iter()
+        .map(|table| rows_by_file(table, set))
+        .collect();
+    let is_answered = |rows: &[&[Option<Distribution>]], (file, row): Place| {
+        rows[file].get(row).is_some_and(Option::is_some)
+    };
     let mut places: Vec<Place> = Vec::new();
     for (number, file) in set.files.iter().enumerate() {
-        for row in 0..file.questions.len() {
-            let answered = |table: &&AnswerTable| {
-                table
-                    .get(&file.name)
-                    .is_some_and(|rows| rows[row].is_some())
-            };
-            if tables.iter().all(answered) {
-                places.push((number, row));
-            }
-        }
+        let of_file = (0..file.questions.len()).map(|row| (number, row));
+        places.extend(
+            of_file.filter(|place| tables_by_file.iter().all(|rows| is_answered(rows, *place))),
+        );
     }
     let measured: Vec<Vec<f64>> = places
         .par_iter()
         .map(|(file, row)| {
-            let name = &set.files[*file].name;
-            let answers: Vec<&[f64]> = tables
+            let answers: Vec<&[f64]> = tables_by_file
                 .iter()
-                .filter_map(|table| Some(table[name][*row].as_ref()?.probabilities()))
+                .filter_map(|rows| Some(rows[*file][*row].as_ref()?.probabilities()))
                 .collect();
             Distance::Centroid
                 .of_group(&answers)

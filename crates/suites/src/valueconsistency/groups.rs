@@ -23,6 +23,8 @@ pub(crate) fn of_file(
 ) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    // What belongs together mostly stands together.
+    let mut last: Option<((&str, &str), usize)> = None;
     for (row, question) in file.questions.iter().enumerate() {
         if answers.get(row).is_none_or(Option::is_none) {
             continue;
@@ -32,15 +34,18 @@ pub(crate) fn of_file(
         } else {
             ""
         };
-        let place = *places
-            .entry((&question.topic, original))
-            .or_insert_with(|| {
+        let key = (question.topic.as_str(), original);
+        let place = match last {
+            Some((known, place)) if known == key => place,
+            _ => *places.entry(key).or_insert_with(|| {
                 groups.push(Group {
                     topic: question.topic.clone(),
                     places: Vec::new(),
                 });
                 groups.len() - 1
-            });
+            }),
+        };
+        last = Some((key, place));
         groups[place].places.push((number, row));
     }
     groups

@@ -8,7 +8,7 @@
 use super::answers::AnswerTable;
 use super::plan::Place;
 use concord_questions::QuestionSet;
-use concord_stats::{Distance, binary_centroid_distances};
+use concord_stats::{BinaryAnswer, BinaryLanes, Distance, binary_centroid_distances};
 use rand::Rng;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
@@ -19,8 +19,8 @@ const DRAWS: u64 = 200;
 const SHUFFLES: u64 = 32;
 /// Draws over more than two stances, whose centroids take a hundred times as long.
 const FEW_DRAWS: u64 = 20;
-/// Draws of one block.
-const BLOCK: u64 = 8;
+/// Draws that are measured at once, one lane each.
+const LANES: usize = 8;
 /// Groups of at most so many answers are gone through in all of their orders.
 const EXACT: usize = 6;
 
@@ -35,6 +35,8 @@ pub(crate) struct Slots {
     pools: Vec<usize>,
     /// Answers by order of the options: the last stance of two, all of them of more.
     orders: Vec<Vec<f64>>,
+    /// The same of two stances, ready to be measured.
+    binary: Vec<Vec<BinaryAnswer>>,
 }
 
 /// Slots of each group.
@@ -51,12 +53,12 @@ pub(crate) struct Spread {
     groups: Vec<[f64; 2]>,
 }
 
-/// Which answer each slot has in one draw.
-struct Draw {
-    /// The slot whose answer stands there.
-    content: Vec<usize>,
-    /// The order in which each answer is read.
-    order: Vec<usize>,
+/// Which answer each slot has in each of a block of draws.
+struct Draws {
+    /// The slot whose answer stands there; empty where each has its own.
+    contents: Vec<[u32; LANES]>,
+    /// The order in which each slot's answer is read.
+    orders: Vec<[u8; LANES]>,
 }
 
 impl Slots {
@@ -71,35 +73,58 @@ impl Slots {
             .unwrap_or(2);
         let width = Self::width_of(stances);
         let orders = formats.iter().map(|orders| orders.len()).max().unwrap_or(0);
-        let mut slots = Self {
-            stances,
-            places: Vec::new(),
-            pools: Vec::new(),
-            orders: vec![Vec::new(); orders],
-        };
+        let (mut places, mut pools, mut values) =
+            (Vec::new(), Vec::new(), vec![Vec::new(); orders]);
         for (format, tables) in formats.iter().enumerate() {
             for (number, file) in set.files.iter().enumerate() {
+                let of_file: Option<Vec<_>> =
+                    tables.iter().map(|table| table.get(&file.name)).collect();
+                let Some(of_file) = of_file.filter(|rows| !rows.is_empty()) else {
+                    continue;
+                };
                 for row in 0..file.questions.len() {
-                    let answers: Option<Vec<&[f64]>> = tables
-                        .iter()
-                        .map(|table| {
-                            Some(table.get(&file.name)?.get(row)?.as_ref()?.probabilities())
-                        })
-                        .collect();
-                    let Some(answers) = answers.filter(|answers| !answers.is_empty()) else {
+                    let answer =
+                        |order: usize| Some(of_file[order].get(row)?.as_ref()?.probabilities());
+                    if (0..of_file.len()).any(|order| answer(order).is_none()) {
                         continue;
-                    };
-                    slots.places.push((number, row));
-                    slots.pools.push(format * set.files.len() + number);
-                    for (order, values) in slots.orders.iter_mut().enumerate() {
+                    }
+                    places.push((number, row));
+                    pools.push(format * set.files.len() + number);
+                    for (order, values) in values.iter_mut().enumerate() {
                         // A format that was asked in one order has the same answer in both.
-                        let answer = answers[order.min(answers.len() - 1)];
+                        let answer = answer(order.min(of_file.len() - 1)).unwrap_or_default();
                         values.extend(&answer[stances - width..]);
                     }
                 }
             }
         }
-        slots
+        Self::of(stances, places, pools, values)
+    }
+
+    fn of(stances: usize, places: Vec<Place>, pools: Vec<usize>, orders: Vec<Vec<f64>>) -> Self {
+        let binary = if stances == 2 {
+            let ready = |values: &Vec<f64>| values.iter().copied().map(BinaryAnswer::new).collect();
+            orders.iter().map(ready).collect()
+        } else {
+            Vec::new()
+        };
+        Self {
+            stances,
+            places,
+            pools,
+            orders,
+            binary,
+        }
+    }
+
+    /// The same questions with other answers.
+    fn with(&self, orders: Vec<Vec<f64>>) -> Self {
+        Self::of(
+            self.stances,
+            self.places.clone(),
+            self.pools.clone(),
+            orders,
+        )
     }
 
     fn width_of(stances: usize) -> usize {
@@ -134,10 +159,7 @@ impl Slots {
         let count = self.orders.len().max(1) as f64;
         let values = self.orders.first().map_or(0, Vec::len);
         let mean = |at: usize| self.orders.iter().map(|order| order[at]).sum::<f64>() / count;
-        Self {
-            orders: vec![(0..values).map(mean).collect()],
-            ..self.clone()
-        }
+        self.with(vec![(0..values).map(mean).collect()])
     }
 
     /// Whether both orders were asked.
@@ -147,10 +169,14 @@ impl Slots {
 
     /// How far answers in one order are from saying nothing: the mean total variation from all stances alike, ½ at most for two.
     pub fn decisiveness(&self) -> f64 {
+        self.decisiveness_of(&self.orders)
+    }
+
+    fn decisiveness_of(&self, orders: &[Vec<f64>]) -> f64 {
         let even = 1.0 / self.stances as f64;
-        let values = self.orders.iter().flatten();
+        let values = orders.iter().flatten();
         let off: f64 = values.map(|p| (p - even).abs()).sum();
-        let answers = self.orders.iter().map(Vec::len).sum::<usize>() / self.width();
+        let answers = orders.iter().map(Vec::len).sum::<usize>() / self.width();
         let twice = if self.width() == 1 { 1.0 } else { 2.0 };
         off / (twice * answers.max(1) as f64)
     }
@@ -189,23 +215,22 @@ impl Slots {
         let logs: Vec<Vec<f64>> = orders
             .map(|values| values.iter().map(log).collect())
             .collect();
-        let at = |power: f64| Self {
-            orders: logs
-                .iter()
+        let at = |power: f64| -> Vec<Vec<f64>> {
+            let orders = logs.iter();
+            orders
                 .map(|logs| tempered(logs, self.width(), power))
-                .collect(),
-            ..self.clone()
+                .collect()
         };
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..STEPS {
             let middle = f64::midpoint(low, high);
-            if at(middle).decisiveness() < decisiveness {
+            if self.decisiveness_of(&at(middle)) < decisiveness {
                 low = middle;
             } else {
                 high = middle;
             }
         }
-        at(low)
+        self.with(at(low))
     }
 
     /// The correlation over questions of the last stance in both orders, and how often the favourite changes with the order.
@@ -259,7 +284,9 @@ impl Slots {
         let mut found = Spread::new(self.len());
         let of_exact: Vec<Vec<f64>> = exact
             .par_iter()
-            .map(|group| self.expectation(group))
+            .map_init(Scratch::default, |scratch, group| {
+                self.expectation(group, scratch)
+            })
             .collect();
         for (group, distances) in exact.iter().zip(of_exact) {
             found.add(group, &distances);
@@ -270,14 +297,28 @@ impl Slots {
         found
     }
 
-    /// The distance of each slot, as its answer stands.
+    /// Whether groups are small enough for nothing to be drawn.
+    pub fn is_exact(groups: &Groups) -> bool {
+        groups.iter().all(|group| group.len() <= EXACT)
+    }
+
+    /// The distance of each slot, as its answer stands in the first order.
     pub fn as_they_are(&self, groups: &Groups) -> Spread {
-        let draw = Draw {
-            content: (0..self.len()).collect(),
-            order: vec![0; self.len()],
-        };
         let mut found = Spread::new(self.len());
-        self.add_draw(groups, &draw, &mut found);
+        let (mut lanes, mut out) = (Vec::new(), Vec::new());
+        for group in groups {
+            if self.stances == 2 {
+                lanes.clear();
+                let answers = group.iter().map(|slot| self.binary[0][*slot]);
+                lanes.extend(answers.map(|answer| BinaryLanes::new([answer])));
+                binary_centroid_distances(&lanes, &mut out);
+            } else {
+                let of_group = self.of_many(group.iter().map(|slot| (*slot, 0)));
+                out.clear();
+                out.extend(of_group.into_iter().map(|distance| [distance]));
+            }
+            found.add(group, out.as_flattened());
+        }
         found
     }
 
@@ -304,17 +345,18 @@ impl Slots {
     }
 
     /// The exact expectation over all orders of a small group's answers.
-    fn expectation(&self, group: &[usize]) -> Vec<f64> {
+    fn expectation(&self, group: &[usize], scratch: &mut Scratch) -> Vec<f64> {
         let mut sums = vec![0.0; group.len()];
         let all = 1usize << group.len();
-        let mut scratch = Scratch::default();
-        for orders in 0..all {
-            let answers = group
-                .iter()
-                .enumerate()
-                .map(|(at, slot)| (*slot, orders >> at & 1));
-            for (sum, distance) in sums.iter_mut().zip(self.distances(answers, &mut scratch)) {
-                *sum += distance;
+        for first in (0..all).step_by(LANES) {
+            // Lanes beyond the last hold it again and are not counted.
+            let orders = |lane: usize| (first + lane).min(all - 1);
+            let answers = group.iter().enumerate();
+            let answers = answers
+                .map(|(at, slot)| std::array::from_fn(|lane| (*slot, orders(lane) >> at & 1)));
+            let counted = LANES.min(all - first);
+            for (sum, distances) in sums.iter_mut().zip(self.distances(answers, scratch)) {
+                *sum += distances[..counted].iter().sum::<f64>();
             }
         }
         sums.iter().map(|sum| sum / all as f64).collect()
@@ -332,15 +374,13 @@ impl Slots {
             Vec::new()
         };
         // Draws are summed in blocks of a fixed size, so that no number depends on how threads share them.
-        let blocks: Vec<u64> = (0..draws.div_ceil(BLOCK)).collect();
+        let blocks: Vec<u64> = (0..draws).step_by(LANES).collect();
         let parts: Vec<Spread> = blocks
             .into_par_iter()
-            .map(|block| {
-                let mut found = Spread::new(self.len());
-                for number in block * BLOCK..draws.min((block + 1) * BLOCK) {
-                    self.add_draw(groups, &self.draw(seed, number, &pools), &mut found);
-                }
-                found
+            .map(|first| {
+                let drawn = self.draw(seed, first, &pools);
+                let counted = usize::try_from(draws - first).unwrap_or(LANES).min(LANES);
+                self.of_block(groups, &drawn, counted)
             })
             .collect();
         let mut found = Spread::new(self.len());
@@ -374,66 +414,123 @@ impl Slots {
         pools
     }
 
-    fn draw(&self, seed: u64, number: u64, pools: &[Vec<usize>]) -> Draw {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(number);
-        let mut below = |count: usize| {
-            let at = (u64::from(random.next_u32()) * count as u64) >> 32;
-            usize::try_from(at).unwrap_or(0)
-        };
+    /// A block of draws, each from a stream of random numbers of its own.
+    fn draw(&self, seed: u64, first: u64, pools: &[Vec<usize>]) -> Draws {
         let orders = self.orders.len();
-        let order = (0..self.len())
-            .map(|_| if orders > 1 { below(orders) } else { 0 })
-            .collect();
-        let mut content: Vec<usize> = (0..self.len()).collect();
-        for pool in pools {
-            for at in (1..pool.len()).rev() {
-                content.swap(pool[at], pool[below(at + 1)]);
+        let mut drawn = Draws {
+            contents: Vec::new(),
+            orders: vec![[0; LANES]; self.len()],
+        };
+        if !pools.is_empty() {
+            let slots = 0..u32::try_from(self.len()).unwrap_or(u32::MAX);
+            drawn.contents = slots.map(|slot| [slot; LANES]).collect();
+        }
+        for (lane, number) in (first..).take(LANES).enumerate() {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            random.set_stream(number);
+            let mut below = |count: usize| {
+                let at = (u64::from(random.next_u32()) * count as u64) >> 32;
+                usize::try_from(at).unwrap_or(0)
+            };
+            if orders > 1 {
+                for of_slot in &mut drawn.orders {
+                    of_slot[lane] = u8::try_from(below(orders)).unwrap_or(0);
+                }
+            }
+            for pool in pools {
+                for at in (1..pool.len()).rev() {
+                    let (here, there) = (pool[at], pool[below(at + 1)]);
+                    let other = drawn.contents[there][lane];
+                    drawn.contents[there][lane] = drawn.contents[here][lane];
+                    drawn.contents[here][lane] = other;
+                }
             }
         }
-        Draw { content, order }
+        drawn
     }
 
-    /// Adds the distances of one draw, each to the slot whose answer it is of.
-    fn add_draw(&self, groups: &Groups, draw: &Draw, found: &mut Spread) {
+    /// The distances of the first draws of a block, each added to the slot whose answer it is of.
+    fn of_block(&self, groups: &Groups, drawn: &Draws, counted: usize) -> Spread {
+        let mut found = Spread::new(self.len());
         let mut scratch = Scratch::default();
+        let shuffled = !drawn.contents.is_empty();
+        let content = |slot: usize, lane: usize| {
+            if shuffled {
+                drawn.contents[slot][lane] as usize
+            } else {
+                slot
+            }
+        };
         for group in groups {
-            let contents = group.iter().map(|slot| draw.content[*slot]);
-            let answers = contents.clone().map(|slot| (slot, draw.order[slot]));
+            let answers = group.iter().map(|slot| {
+                std::array::from_fn(|lane| {
+                    let content = content(*slot, lane);
+                    (content, usize::from(drawn.orders[content][lane]))
+                })
+            });
             let distances = self.distances(answers, &mut scratch);
-            let all: f64 = distances.iter().sum();
-            for (slot, distance) in contents.zip(distances) {
-                found.sums[slot] += distance;
-                found.counts[slot] += 1.0;
-                found.groups[slot][0] += all;
-                found.groups[slot][1] += group.len() as f64;
+            if !shuffled {
+                for (slot, distances) in group.iter().zip(distances) {
+                    found.sums[*slot] += distances[..counted].iter().sum::<f64>();
+                    found.counts[*slot] += counted as f64;
+                }
+                continue;
+            }
+            let mut all = [0.0; LANES];
+            for distances in distances {
+                for (all, distance) in all.iter_mut().zip(distances) {
+                    *all += distance;
+                }
+            }
+            for (slot, distances) in group.iter().zip(distances) {
+                for lane in 0..counted {
+                    let slot = content(*slot, lane);
+                    found.sums[slot] += distances[lane];
+                    found.counts[slot] += 1.0;
+                    found.groups[slot][0] += all[lane];
+                    found.groups[slot][1] += group.len() as f64;
+                }
             }
         }
+        found
     }
 
+    /// The distances of a group in a block of draws, from the slot and order of each answer.
     fn distances<'s>(
         &self,
-        answers: impl Iterator<Item = (usize, usize)>,
+        answers: impl Iterator<Item = [(usize, usize); LANES]> + Clone,
         scratch: &'s mut Scratch,
-    ) -> &'s [f64] {
-        let width = self.width();
-        if width == 1 {
+    ) -> &'s [[f64; LANES]] {
+        if self.stances == 2 {
             scratch.group.clear();
-            scratch
-                .group
-                .extend(answers.map(|(slot, order)| self.orders[order][slot]));
+            scratch.group.extend(answers.map(|lanes| {
+                BinaryLanes::new(lanes.map(|(slot, order)| self.binary[order][slot]))
+            }));
             binary_centroid_distances(&scratch.group, &mut scratch.found);
         } else {
-            let group: Vec<&[f64]> = answers
-                .map(|(slot, order)| &self.orders[order][slot * width..][..width])
-                .collect();
-            // Where no centroid settles the distances to the mean stand in: nothing is drawn by itself there.
-            scratch.found = Distance::Centroid
-                .of_group(&group)
-                .or_else(|_| Distance::Mean.of_group(&group))
-                .unwrap_or_default();
+            scratch.found.clear();
+            for lane in 0..LANES {
+                let of_lane = self.of_many(answers.clone().map(|lanes| lanes[lane]));
+                scratch.found.resize(of_lane.len(), [0.0; LANES]);
+                for (found, distance) in scratch.found.iter_mut().zip(of_lane) {
+                    found[lane] = distance;
+                }
+            }
         }
         &scratch.found
+    }
+
+    /// The distances of a group over more than two stances.
+    fn of_many(&self, answers: impl Iterator<Item = (usize, usize)>) -> Vec<f64> {
+        let width = self.width();
+        let group: Vec<&[f64]> = answers
+            .map(|(slot, order)| &self.orders[order][slot * width..][..width])
+            .collect();
+        // Where no centroid settles the distances to the mean stand in: nothing is drawn by itself there.
+        Distance::Centroid
+            .of_group(&group)
+            .or_else(|_| Distance::Mean.of_group(&group))
+            .unwrap_or_default()
     }
 }
 
@@ -451,8 +548,8 @@ pub(crate) struct OrderAgreement {
 
 #[derive(Default)]
 struct Scratch {
-    group: Vec<f64>,
-    found: Vec<f64>,
+    group: Vec<BinaryLanes<LANES>>,
+    found: Vec<[f64; LANES]>,
 }
 
 /// The least that a probability is taken for before its logarithm is.
@@ -530,12 +627,8 @@ mod tests {
     use concord_stats::Distribution;
 
     fn slots(orders: &[Vec<f64>], pools: Vec<usize>) -> Slots {
-        Slots {
-            stances: 2,
-            places: (0..orders[0].len()).map(|row| (0, row)).collect(),
-            pools,
-            orders: orders.to_vec(),
-        }
+        let places = (0..orders[0].len()).map(|row| (0, row)).collect();
+        Slots::of(2, places, pools, orders.to_vec())
     }
 
     fn of_group(group: &[f64]) -> Vec<f64> {

@@ -112,7 +112,12 @@ fn matched(
     let groups = &grounds[*which].groups;
     // The same draws as of the other, so that what is alike differs in nothing.
     let at_one = matched.one_order(groups, seed);
-    let nearby = [matched, nudged].map(|slots| slots.one_order_by(groups, seed, DRAWS_OF_SLOPE));
+    let by_few = |slots: &Slots| slots.one_order_by(groups, seed, DRAWS_OF_SLOPE);
+    let nearby = if Slots::is_exact(groups) {
+        [at_one.clone(), by_few(nudged)]
+    } else {
+        [by_few(matched), by_few(nudged)]
+    };
     let (mine, theirs) = (
         matched.decisiveness_by_slot(),
         grounds[other].slots.decisiveness_by_slot(),

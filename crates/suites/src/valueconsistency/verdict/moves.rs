@@ -22,6 +22,8 @@ use std::sync::Arc;
 /// One checkpoint's answers of a row, and how they are grouped.
 pub(super) struct Ground {
     pub(super) slots: Arc<Slots>,
+    /// Both orders averaged.
+    averaged: Arc<Slots>,
     pub(super) groups: Groups,
     alone: usize,
 }
@@ -103,6 +105,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
             continue;
         };
         let slots = Arc::new(Slots::new(set, &[tables]));
+        let averaged = Arc::new(slots.averaged());
         let at: HashMap<Place, usize> = (0..slots.len())
             .map(|slot| (slots.place(slot), slot))
             .collect();
@@ -114,7 +117,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
                     .collect()
             });
             let row = Aspect { format, across };
-            insert(&mut grounds, row, &slots, groups);
+            insert(&mut grounds, row, [&slots, &averaged], groups);
         }
         formats.insert(format, slots);
     }
@@ -138,14 +141,20 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
             format: FORMATS[a],
             across,
         };
-        insert(&mut grounds, row, &slots, groups.into_iter());
+        let averaged = Arc::new(slots.averaged());
+        insert(&mut grounds, row, [&slots, &averaged], groups.into_iter());
     }
     let seed = context.settings.seed;
     let measured = grounds.par_iter().map(|(row, ground)| {
-        let Ground { slots, groups, .. } = ground;
+        let Ground {
+            slots,
+            averaged,
+            groups,
+            ..
+        } = ground;
         let found = Measured {
             one_order: slots.one_order(groups, seed),
-            averaged: slots.averaged().as_they_are(groups),
+            averaged: averaged.as_they_are(groups),
             shuffled: slots.shuffled(groups, seed),
         };
         (*row, found)
@@ -160,7 +169,7 @@ fn side(set: &QuestionSet, answers: &Answers, context: &Context) -> Result<Side,
 fn insert(
     grounds: &mut BTreeMap<Aspect, Ground>,
     row: Aspect,
-    slots: &Arc<Slots>,
+    [slots, averaged]: [&Arc<Slots>; 2],
     groups: impl Iterator<Item = Vec<usize>>,
 ) {
     let (groups, alone): (Groups, Groups) = groups.partition(|group| group.len() > 1);
@@ -170,6 +179,7 @@ fn insert(
             row,
             Ground {
                 slots: Arc::clone(slots),
+                averaged: Arc::clone(averaged),
                 groups,
                 alone,
             },
