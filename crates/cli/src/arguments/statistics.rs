@@ -89,7 +89,8 @@ pub(crate) struct MeasureArguments {
     /// The questions that the answers are to
     #[arg(short = 'Q', long, value_name = "PATH", requires = "answers")]
     pub questions: Option<String>,
-    /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one
+    /// `{"answers": {file: [p(supports) of every row]}}`, and `second_format` likewise where there is one; or `people:FILE.csv`, what
+    /// respondents answered: columns respondent, question, answer, and file where several files have a question
     #[arg(long, value_name = "FILE", requires = "questions")]
     pub answers: Option<PathBuf>,
     #[command(flatten)]

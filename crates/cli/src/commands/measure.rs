@@ -9,7 +9,8 @@ use concord_questions::{QuestionSet, object_of};
 use concord_report::terminal;
 use concord_runs::Manifest;
 use concord_suites::valueconsistency::{
-    AnswerTable, Answers, Data, RunFindings, ValueConsistency, from_given,
+    AnswerTable, Answers, Data, PersonAnswer, RunFindings, ValueConsistency, from_given, people,
+    respondents,
 };
 use concord_suites::{Show, Suite};
 use std::collections::BTreeMap;
@@ -63,15 +64,22 @@ fn measure_given(
 ) -> Result<(), Failure> {
     let how = &arguments.how;
     let set = inputs::questions(Some(questions))?;
-    let mut answers = given(&set, answers)?;
+    let of_respondents = answers
+        .to_str()
+        .and_then(|name| name.strip_prefix("people:"));
+    let (set, mut answers, name) = if let Some(file) = of_respondents {
+        of_people(&set, Path::new(file))?
+    } else {
+        let answers = given(&set, answers)?;
+        (set, answers, "answers".to_owned())
+    };
     let data = Data::of(set);
     let chosen = data.choose(&how.selection)?;
     let mut set = data.set;
     set.keep(&chosen);
     answers.keep(&set, &chosen);
     let settings = settings_of(&Manifest::default(), how.seed, &how.statistics);
-    let names = vec!["answers".to_owned()];
-    let found = RunFindings::of_answers(set, names, vec![answers], settings)?;
+    let found = RunFindings::of_answers(set, vec![name], vec![answers], settings)?;
     write_tables(&ValueConsistency.tables(&found), how.tables.as_deref())?;
     match how.format {
         OutputFormat::Json => output::json(&found.measured[0].findings),
@@ -87,6 +95,55 @@ fn measure_given(
             output::data(&terminal(&shown))
         }
     }
+}
+
+/// Respondents' answers from a file, with a question set of which each has a file, and what they are called together.
+fn of_people(set: &QuestionSet, path: &Path) -> Result<(QuestionSet, Answers, String), Failure> {
+    let bad = |problem: String| {
+        let help = "expected: a CSV with the columns respondent, question and answer, and file where several files have a question";
+        let message = format!("{}: {problem}", path.display());
+        Failure::new(ExitStatus::QuestionData, message, help)
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let header = reader.headers().map_err(|error| bad(error.to_string()))?;
+    let names: Vec<String> = header
+        .iter()
+        .map(|name| name.trim_start_matches('\u{feff}').to_lowercase())
+        .collect();
+    let column = |name: &str| names.iter().position(|known| known == name);
+    let needed =
+        |name: &str| column(name).ok_or_else(|| bad(format!("there is no column `{name}`")));
+    let (respondent, question, answer) = (
+        needed("respondent")?,
+        needed("question")?,
+        needed("answer")?,
+    );
+    let file = column("file");
+    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    for record in reader.records() {
+        let record = record.map_err(|error| bad(error.to_string()))?;
+        let text = |at: usize| record.get(at).unwrap_or_default().to_owned();
+        lines.push(record.position().map_or(0, csv::Position::line));
+        rows.push(PersonAnswer {
+            respondent: text(respondent),
+            file: file.map(text),
+            question: text(question),
+            answer: text(answer),
+        });
+    }
+    if rows.is_empty() {
+        return Err(bad("it has no rows".to_owned()));
+    }
+    let (set, answers) =
+        people(set, &rows).map_err(|(row, error)| bad(format!("line {}: {error}", lines[row])))?;
+    let name = match respondents(&rows) {
+        1 => "1 respondent".to_owned(),
+        count => format!("{count} respondents"),
+    };
+    Ok((set, answers, name))
 }
 
 /// Answers from a file: probabilities of support by file and row, in one or two formats.

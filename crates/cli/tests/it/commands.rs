@@ -273,3 +273,57 @@ fn fingerprints_are_remembered_and_follow_the_files() {
     assert_ne!(second["whole"], first["whole"]);
     assert_eq!(second["tokenizer"], first["tokenizer"]);
 }
+
+#[test]
+fn what_people_answered_is_measured() {
+    use std::fmt::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../questions/demo");
+    let set = concord_questions::load(&demo).unwrap();
+    let mut csv = "Respondent,file,question,answer\n".to_owned();
+    for respondent in 0..3usize {
+        for (row, question) in set.files[0].questions.iter().enumerate() {
+            // The first is firm; of the others' answers every third or fourth is the other one.
+            let option = usize::from(respondent > 0 && row % (respondent + 2) == 0);
+            let (name, text) = (&set.files[0].name, question.question.replace('"', "\"\""));
+            let answer = &question.options[option].0;
+            writeln!(csv, "person {respondent},{name},\"{text}\",\"{answer}\"").unwrap();
+        }
+    }
+    std::fs::write(folder.path().join("people.csv"), &csv).unwrap();
+    let measure = |file: &str, more: &[&str]| {
+        let questions = demo.to_str().unwrap();
+        let first = ["measure", "-Q", questions, "--answers", file];
+        concord(folder.path(), &[&first[..], more].concat())
+    };
+    let found = measure("people:people.csv", &["--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(found["files"].as_object().unwrap().len(), 3);
+    assert!(found["overall"]["paraphrase"]["mean"].as_f64().unwrap() > 0.01);
+    let text = measure("people:people.csv", &[]).ok().stdout;
+    assert!(text.contains("3 respondents"), "{text}");
+
+    std::fs::write(
+        folder.path().join("bad.csv"),
+        "respondent,question,answer\na,Is it?,yes\n",
+    )
+    .unwrap();
+    let failed = measure("people:bad.csv", &[]);
+    assert!(
+        failed.stderr.contains("line 2: no question reads `Is it?`"),
+        "{}",
+        failed.stderr
+    );
+    std::fs::write(
+        folder.path().join("bad.csv"),
+        "who,question,answer\na,b,c\n",
+    )
+    .unwrap();
+    let failed = measure("people:bad.csv", &[]);
+    assert!(
+        failed.stderr.contains("no column `respondent`"),
+        "{}",
+        failed.stderr
+    );
+}

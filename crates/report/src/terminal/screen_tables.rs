@@ -11,6 +11,8 @@ use concord_findings::{Checks, LevelRow, Levels, Mark};
 
 /// Rows of levels and of checks at most.
 const ROWS: usize = 5;
+/// The columns that a name takes at most above a column where there is room.
+const WIDEST_NAME: usize = 32;
 /// The columns that a name takes at most before a row.
 const ROW_NAME: usize = 22;
 
@@ -19,6 +21,8 @@ const ROW_NAME: usize = 22;
 struct Table {
     lines: Vec<Inked>,
     left_out: usize,
+    /// Whether all labels stand whole.
+    is_whole: bool,
     /// Whether one of them was more than the numbers of groups.
     misses_numbers: bool,
 }
@@ -43,6 +47,7 @@ impl Screen {
         match levels {
             Some(levels) if !fits(&beside) || !fits(&below) => {
                 parts.levels = self.levels_by_checkpoint(levels, checks);
+                parts.levels.extend(self.differences(levels));
                 parts.levels.extend(legend(levels));
             }
             _ => {
@@ -131,6 +136,26 @@ impl Screen {
         let mut table = self.table(&header, &rows.collect::<Vec<_>>(), 1);
         table.misses_numbers = table.left_out > usize::from(names.len() <= 2);
         table
+    }
+
+    /// A row a measure: the difference of two checkpoints, where levels had no room beside it.
+    fn differences(&self, levels: &Levels) -> Vec<Inked> {
+        if levels.checkpoints.len() != 2 {
+            return Vec::new();
+        }
+        let fades =
+            |row: &LevelRow, at: usize| is_faded_in(row, at, self.fades(&levels.checkpoints[at]));
+        let rows = levels.rows.iter().take(ROWS).filter_map(|row| {
+            let found = found(&row.differences, 1).filter(|_| !fades(row, 0) && !fades(row, 1))?;
+            let word = row.words.get(1).and_then(Option::as_deref).unwrap_or("");
+            let text = format!("{} {word}", with_ends(found, true));
+            Some(vec![
+                (Ink::Plain, row.label.clone()),
+                (Ink::Strong, text.trim_end().to_owned()),
+            ])
+        });
+        let header = [String::new(), format!("difference{}", level_of(levels))];
+        self.table(&header, &rows.collect::<Vec<_>>(), 1).lines
     }
 
     /// A row a checkpoint: its levels, and the signs of its checks.
@@ -235,7 +260,7 @@ impl Screen {
             .map(|(at, head)| {
                 let words = head
                     .split(' ')
-                    .map(|word| width_of(word).min(NAME))
+                    .map(|word| width_of(word).min(WIDEST_NAME))
                     .max()
                     .unwrap_or(0);
                 // What stands in place of all numbers of a row takes their room and makes none.
@@ -256,7 +281,8 @@ impl Screen {
             .collect();
         // Labels take what numbers leave them, and at least a third.
         let rest: usize = widths[1..].iter().map(|width| width + 2).sum();
-        widths[0] = widths[0].min(self.width.saturating_sub(rest).max(self.width / 3));
+        let labels = widths[0];
+        widths[0] = labels.min(self.width.saturating_sub(rest).max(self.width / 3));
         let mut kept = header.len();
         let total = |kept: usize| widths[..kept].iter().sum::<usize>() + 2 * kept.saturating_sub(1);
         while kept > 2 && total(kept) > self.width {
@@ -283,6 +309,7 @@ impl Screen {
         Table {
             lines: out,
             left_out: header.len() - kept,
+            is_whole: widths[0] == labels,
             misses_numbers: false,
         }
     }
@@ -315,13 +342,18 @@ impl Screen {
 }
 
 /// A table with names as long as leave room for all of it; nothing where no length does. Of one or two checkpoints the last column, which
-/// says how many groups there are, may be left out.
+/// says how many groups there are, may be left out for short names.
 fn narrowing(names: &[String], table: impl Fn(&[String]) -> Table) -> Option<Table> {
     if names.len() > BESIDE {
         return None;
     }
-    let tables = [NAME, NAME - 3, NAME - 6].map(|width| table(&told_apart(names, width)));
-    tables.into_iter().find(|table| !table.misses_numbers)
+    let of = |width: &usize| table(&told_apart(names, *width));
+    // Whole names where there is room for them beside everything.
+    let wide = [WIDEST_NAME, 24, 18].iter().map(of);
+    let narrow = [NAME, NAME - 3, NAME - 6];
+    let mut tables = wide.filter(|table| table.left_out == 0 && table.is_whole);
+    let widest = tables.next();
+    widest.or_else(|| narrow.iter().map(of).find(|table| !table.misses_numbers))
 }
 
 /// The signs of all checks of a checkpoint, in the ink of the worst.

@@ -154,3 +154,14 @@ fn a_heading_does_not_say_what_a_title_says() {
     let exhibits = [Exhibit::Heading("Checks".to_owned()), measured(1).remove(1)];
     assert_eq!(terminal(&exhibits).matches("Checks").count(), 1);
 }
+
+#[test]
+fn a_pair_has_its_differences_at_any_width_and_whole_names_where_there_is_room() {
+    for width in [60, 80, 160] {
+        let text = brief(&measured(2), &[], width, false);
+        assert_eq!(text.matches("-0.046 [").count(), 2, "{width}:\n{text}");
+        assert!(text.lines().all(|line| width_of(line) <= width), "{text}");
+    }
+    let text = brief(&measured(2), &[], 160, false);
+    assert!(text.contains("namenamenamename"), "{text}");
+}

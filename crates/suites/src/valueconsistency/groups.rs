@@ -5,7 +5,7 @@ use super::consistency::MeasureError;
 use super::plan::Place;
 use concord_questions::{QuestionFile, QuestionSet};
 use concord_stats::Distribution;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Answered questions that belong together.
 pub(crate) struct Group {
@@ -81,7 +81,14 @@ pub(crate) fn countries<'a>(set: &'a QuestionSet, table: &AnswerTable) -> Vec<Co
             }),
         }
     }
-    countries.retain(|country| country.files.len() > 1);
+    // Where one language has several files, which is so of respondents, nothing says which belong together.
+    countries.retain(|country| {
+        let languages = country.files.iter();
+        let languages: BTreeSet<&str> = languages
+            .map(|(_, file)| file.origin.language.as_str())
+            .collect();
+        languages.len() > 1 && languages.len() == country.files.len()
+    });
     countries
 }
 

@@ -26,6 +26,7 @@ mod languages;
 pub mod name;
 mod open;
 mod options;
+mod people;
 mod plan;
 mod portraits;
 mod published;
@@ -60,6 +61,7 @@ pub use findings::{
 };
 pub use languages::Multilingual;
 pub use open::{Mark, OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
+pub use people::{PersonAnswer, PersonAnswerError, people, respondents};
 pub use plan::{Abstention, Format, Options, Orders, Passages, plan, plan_stances, plan_texts};
 pub use portraits::{
     PortraitAnswer, PortraitAnswers, RankSummary, Steering, ValueSteering, steering,

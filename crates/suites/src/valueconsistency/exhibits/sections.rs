@@ -142,6 +142,13 @@ pub(super) fn abstention(models: &[Model<'_>]) -> Option<Exhibit> {
         rows.push(row(format!("{kind}, not allowed"), move |f| {
             Some(with_share(read(&f.abstention.as_ref()?.not_allowed)))
         }));
+        rows.push(row(format!("{kind}, whether it declines"), move |f| {
+            Some(with_share(read(&f.abstention.as_ref()?.declining)))
+        }));
+        rows.push(row(
+            format!("{kind}, among what it does not decline"),
+            move |f| Some(with_share(read(&f.abstention.as_ref()?.among_the_rest))),
+        ));
     }
     let title = "With an option that declines (the same orders with and without it):";
     by_model(title, models, rows)

@@ -510,6 +510,8 @@ fn declining(rows: &mut Estimates<'_>, found: &AbstentionFindings) {
     }
     rows.groupings("declining_allowed", ALL, &found.allowed);
     rows.groupings("declining_not_allowed", ALL, &found.not_allowed);
+    rows.groupings("declining", ALL, &found.declining);
+    rows.groupings("not_declined", ALL, &found.among_the_rest);
 }
 
 fn raters(rows: &mut Estimates<'_>, found: &OpenFindings) {
