@@ -45,7 +45,7 @@ fn a_run_of_the_first_form_is_measured_as_it_was() {
                 "{key}"
             );
         }
-        let (before, after) = (&stored["open"]["readers"], &again["open"]["readers"]);
+        let (before, after) = (&stored["open"]["readers"], &again["open"]["raters"]);
         for (rater, of_before) in before.as_object().unwrap() {
             assert_eq!(after[rater]["trust"], of_before["trust"]);
             let mean = |of: &Value| of["consistency"]["topic"]["mean"].clone();

@@ -52,8 +52,8 @@ fn passages_are_written_read_and_read_again_by_another() {
     let findings = &outcome["findings"]["models"]["demo-aligned"];
     let open = &findings["open"];
     assert_eq!(open["passages"]["asked"], 20);
-    assert_eq!(open["readers"]["itself"]["trust"]["passages"], 20);
-    assert_eq!(open["readers"]["itself"]["trust"]["argued"], 8);
+    assert_eq!(open["raters"]["itself"]["trust"]["passages"], 20);
+    assert_eq!(open["raters"]["itself"]["trust"]["argued"], 8);
     assert_eq!(open["agreement"], Value::Null);
     for measure in [
         "task_format",
@@ -88,12 +88,12 @@ fn passages_are_written_read_and_read_again_by_another() {
     let stored = read(&at("r/findings.json"));
     let agreement = &stored["models"]["demo-aligned"]["open"]["agreement"];
     assert_eq!(agreement["passages"], 20);
-    assert_eq!(agreement["pairs"][0]["readers"], json!(["base", "itself"]));
+    assert_eq!(agreement["pairs"][0]["raters"], json!(["base", "itself"]));
     // The checkpoint itself, under another name, is no second rater of its own passages.
     let own = &stored["models"]["demo-base"]["open"];
     assert_eq!(own["agreement"]["duplicates"], json!([["base", "itself"]]));
     assert!(own["agreement"]["kappa"].is_null() && own["agreement"]["pairs"] == json!([]));
-    assert_eq!(own["readers"].as_object().unwrap().len(), 2);
+    assert_eq!(own["raters"].as_object().unwrap().len(), 2);
     assert_eq!(read(&at("r/manifest.json"))["raters"][1]["name"], "base");
     let measured = concord(folder.path(), &["measure", "r", "--format", "json"])
         .ok()
@@ -122,7 +122,7 @@ fn passages_are_written_read_and_read_again_by_another() {
     );
     let stored = read(&at("r/findings.json"));
     let trust =
-        &stored["models"]["demo-aligned"]["open"]["readers"]["multi-query-wide-heads"]["trust"];
+        &stored["models"]["demo-aligned"]["open"]["raters"]["multi-query-wide-heads"]["trust"];
     assert_eq!(
         trust["left_out"].as_u64().unwrap() + trust["passages"].as_u64().unwrap(),
         20

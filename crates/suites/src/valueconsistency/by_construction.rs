@@ -243,8 +243,8 @@ fn passages_that_say_something_else_than_letters() {
         ..SyntheticCheckpoint::default()
     };
     let options = everything();
-    let readers = [("itself", &writer), ("other", &contrary)];
-    let stored = readings_by(&set, &options, &writer, &readers);
+    let raters = [("itself", &writer), ("other", &contrary)];
+    let stored = readings_by(&set, &options, &writer, &raters);
     let answers = from_readings(&set, &options, &stored, &Chosen::all()).unwrap();
     let found = measure(&set, &answers, &context(&set)).unwrap().findings;
     let open = found.open.unwrap();
@@ -259,9 +259,9 @@ fn passages_that_say_something_else_than_letters() {
         (350..=360).contains(&passages.other_language),
         "{passages:?}"
     );
-    let own = &open.readers["itself"];
-    assert!(!own.doubtful && open.readers["other"].doubtful);
-    assert_eq!(open.readers["other"].trust.doubtful_passages, 478);
+    let own = &open.raters["itself"];
+    assert!(!own.doubtful && open.raters["other"].doubtful);
+    assert_eq!(open.raters["other"].trust.doubtful_passages, 478);
     assert_eq!(own.trust.argued, 40);
     // Each question is argued for both ways: read as support both times, .85 on average where .5 would be without bias.
     close(own.trust.argued_right.unwrap(), 0.5);
@@ -270,15 +270,15 @@ fn passages_that_say_something_else_than_letters() {
         open.marked.values().flatten().count(),
         2 + 2 + 476 + passages.other_language
     );
-    assert_eq!(open.readers["other"].doubtful_passages.len(), 478);
+    assert_eq!(open.raters["other"].doubtful_passages.len(), 478);
     assert_eq!((own.trust.argued_asked, own.trust.bias_questions), (40, 20));
-    assert_eq!(open.main_reader.as_deref(), Some("itself"));
+    assert_eq!(open.main_rater.as_deref(), Some("itself"));
     let agreement = open.agreement.unwrap();
     assert_eq!(agreement.passages, 478);
     assert!(agreement.kappa.unwrap() < 0.0);
     close(agreement.pairs[0].same_stance, 0.0);
     close(agreement.distance.mean, TWO_OPTION_MAXIMUM);
-    // Letters, texts and (by the first reader) passages all support.
+    // Letters, texts and (by the first rater) passages all support.
     for measure in [
         Axis::Formats,
         Axis::LettersAndPassages,
@@ -550,8 +550,8 @@ fn answers_follow_their_questions_into_another_order() {
         expected.abstaining.unwrap().allowed
     );
     assert_eq!(
-        found.open.unwrap().readers["itself"].table,
-        expected.open.unwrap().readers["itself"].table
+        found.open.unwrap().raters["itself"].table,
+        expected.open.unwrap().raters["itself"].table
     );
 }
 

@@ -10,7 +10,7 @@ use super::languages::{Multilingual, across_languages};
 use super::open::OpenAnswers;
 use super::plan::Place;
 use super::portraits::{Steering, steering};
-use super::readers::{OpenFindings, open_findings};
+use super::raters::{OpenFindings, open_findings};
 use super::robustness::Robustness;
 use super::support::{Support, support, support_by_topic};
 use concord_questions::{QuestionFile, QuestionSet};

@@ -30,7 +30,7 @@ mod people;
 mod plan;
 mod portraits;
 mod published;
-mod readers;
+mod raters;
 mod robustness;
 mod rows;
 mod shown;
@@ -60,14 +60,14 @@ pub use findings::{
     Controversy, FileFindings, Findings, Measured, QuestionCounts, TaskFormat, Validated, measure,
 };
 pub use languages::Multilingual;
-pub use open::{Mark, OpenAnswers, PassageCounts, ReaderAnswers, ReaderTrust};
+pub use open::{Mark, OpenAnswers, PassageCounts, RaterAnswers, RaterTrust};
 pub use people::{PersonAnswer, PersonAnswerError, people, respondents};
 pub use plan::{Abstention, Format, Options, Orders, Passages, plan, plan_stances, plan_texts};
 pub use portraits::{
     PortraitAnswer, PortraitAnswers, RankSummary, Steering, ValueSteering, steering,
 };
 pub use published::{Published, PublishedRow, PublishedSelection, PublishedTable, published};
-pub use readers::{Agreement, OpenFindings, PairAgreement, ReaderFindings};
+pub use raters::{Agreement, OpenFindings, PairAgreement, RaterFindings};
 pub use robustness::{Followed, Robustness, RowTrust, SpellingShare, TopFive, WordingEffect};
 pub use suite::ValueConsistency;
 pub use support::{FirstOption, Support, TopicRank, TopicSupport};

@@ -1,4 +1,4 @@
-//! The open format: passages that the checkpoint writes, and the stance that readers read in them.
+//! The open format: passages that the checkpoint writes, and the stance that raters read in them.
 
 use super::answers::{AnswerTable, AnswersError, Source, reading, with_neutral};
 use super::language::seems_to_be;
@@ -13,15 +13,15 @@ use concord_stats::{Distribution, mean};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
-/// What was written on the questions, and what each reader made of it.
+/// What was written on the questions, and what each rater made of it.
 #[derive(Clone, Debug, Default)]
 pub struct OpenAnswers {
     /// How the writing went.
     pub passages: PassageCounts,
     /// Passages that something is to be said about, by name.
     pub marked: BTreeMap<String, Vec<Mark>>,
-    /// What was read, by reader.
-    pub readers: BTreeMap<String, ReaderAnswers>,
+    /// What was read, by rater.
+    pub raters: BTreeMap<String, RaterAnswers>,
 }
 
 /// What is to be said about a passage.
@@ -55,22 +55,22 @@ pub struct PassageCounts {
     pub other_language: usize,
 }
 
-/// What one reader made of the passages.
+/// What one rater made of the passages.
 #[derive(Clone, Debug, Default)]
-pub struct ReaderAnswers {
+pub struct RaterAnswers {
     /// Stances, over the set's.
     pub table: AnswerTable,
     /// The same with an option that declines, over the set's stances and neutral.
     pub allowed: Option<AnswerTable>,
     /// How far it can be trusted.
-    pub trust: ReaderTrust,
+    pub trust: RaterTrust,
     /// Passages that it read with a label mass below one half, by name: what it says of them says little.
     pub doubtful: Vec<String>,
 }
 
-/// How far a reader can be trusted.
+/// How far a rater can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct ReaderTrust {
+pub struct RaterTrust {
     /// Passages read.
     pub passages: usize,
     /// Passages with text in them that it did not read, being too long for it.
@@ -87,7 +87,7 @@ pub struct ReaderTrust {
     pub argued: usize,
     /// Share of those whose stance is read as what they argue for. Absent without any.
     pub argued_right: Option<f64>,
-    /// Probability of support over passages that argue for each option alike, less what an unbiased reader would give.
+    /// Probability of support over passages that argue for each option alike, less what an unbiased rater would give.
     /// Absent without any.
     pub bias: Option<f64>,
     /// Questions that it is the mean over: those whose passages were all read.
@@ -141,32 +141,32 @@ pub(crate) fn open_answers(source: Source<'_>) -> Result<Option<OpenAnswers>, An
             }
         }
     }
-    let readers = source.stances().map(|(reader, stances)| {
-        let answers = reader_answers(source, stances)?;
-        Ok::<_, AnswersError>((reader.clone(), answers))
+    let raters = source.stances().map(|(rater, stances)| {
+        let answers = rater_answers(source, stances)?;
+        Ok::<_, AnswersError>((rater.clone(), answers))
     });
     Ok(Some(OpenAnswers {
         passages,
         marked,
-        readers: readers.collect::<Result<_, _>>()?,
+        raters: raters.collect::<Result<_, _>>()?,
     }))
 }
 
-/// One passage as one reader read it.
+/// One passage as one rater read it.
 struct StanceRead {
     answer: Distribution,
     mass: f64,
     flips: Option<bool>,
 }
 
-/// What one reader's readings are read with.
-struct Reader<'a> {
+/// What one rater's readings are read with.
+struct Rater<'a> {
     options: &'a Options,
     texts: &'a HashMap<String, Reading>,
     stances: &'a HashMap<String, Reading>,
 }
 
-impl Reader<'_> {
+impl Rater<'_> {
     /// The stance of a text; `None` where nothing was written.
     fn stance(
         &self,
@@ -182,7 +182,7 @@ impl Reader<'_> {
         }
         let orders = self.options.orders_of(file, &question.question);
         let id = |reversed| name::stance(text, reversed, abstention);
-        // A passage too long for the reader was not asked about in any order.
+        // A passage too long for the rater was not asked about in any order.
         if !orders
             .iter()
             .any(|reversed| self.stances.contains_key(&id(*reversed)))
@@ -219,10 +219,10 @@ impl Reader<'_> {
     }
 }
 
-fn reader_answers(
+fn rater_answers(
     source: Source<'_>,
     stances: &HashMap<String, Reading>,
-) -> Result<ReaderAnswers, AnswersError> {
+) -> Result<RaterAnswers, AnswersError> {
     let Source {
         set,
         options,
@@ -231,7 +231,7 @@ fn reader_answers(
         ..
     } = source;
     let texts = source.texts();
-    let reader = Reader {
+    let rater = Rater {
         options,
         texts,
         stances,
@@ -250,7 +250,7 @@ fn reader_answers(
                 continue;
             }
             let id = name::passage(&file.name, row);
-            let stance = reader.stance(&id, question, &file.name, layout, false)?;
+            let stance = rater.stance(&id, question, &file.name, layout, false)?;
             let written = texts.get(&id).and_then(Reading::generation);
             if stance.is_none() && written.is_some_and(|text| !text.text.trim().is_empty()) {
                 left_out += 1;
@@ -264,7 +264,7 @@ fn reader_answers(
             }
             rows.push(stance.map(|stance| stance.answer));
             if declining {
-                let stance = reader.stance(&id, question, &file.name, &wide, true)?;
+                let stance = rater.stance(&id, question, &file.name, &wide, true)?;
                 wide_rows.push(stance.map(|stance| stance.answer));
             }
         }
@@ -283,7 +283,7 @@ fn reader_answers(
         for (option, (_, known)) in question.options.iter().enumerate() {
             argued_asked += 1;
             let id = name::argued(&file.name, row, option);
-            let stance = reader.stance(&id, question, &file.name, layout, false)?;
+            let stance = rater.stance(&id, question, &file.name, layout, false)?;
             let Some(stance) = stance else { continue };
             let at = layout.iter().position(|stance| stance == known);
             let mode = stance.answer.mode();
@@ -300,8 +300,8 @@ fn reader_answers(
             bias.push(mean(&support) - mean(&expected));
         }
     }
-    Ok(ReaderAnswers {
-        trust: ReaderTrust {
+    Ok(RaterAnswers {
+        trust: RaterTrust {
             passages: mass.len(),
             left_out,
             label_mass: mean(&mass),

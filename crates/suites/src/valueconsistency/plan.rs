@@ -1,7 +1,7 @@
 //! What is asked.
 //!
 //! In three goes: what is read from logits at once ([`plan`]), texts that the checkpoint writes ([`plan_texts`]), and what a
-//! reader makes of those texts ([`plan_stances`]).
+//! rater makes of those texts ([`plan_stances`]).
 
 use super::name;
 use crate::shared::orders::draw;
@@ -22,7 +22,7 @@ pub enum Format {
     Letter,
     /// From the likelihood of an option's text.
     Cloze,
-    /// From a paragraph that the checkpoint writes, whose stance a reader reads.
+    /// From a paragraph that the checkpoint writes, whose stance a rater reads.
     Open,
 }
 
@@ -60,7 +60,7 @@ pub struct Passages {
     pub temperature: f64,
     /// The share of the probability that is drawn from.
     pub top_p: f64,
-    /// Questions for which a passage is written for each option as well, to see how a reader reads what is known.
+    /// Questions for which a passage is written for each option as well, to see how a rater reads what is known.
     pub argued: usize,
 }
 
@@ -319,7 +319,7 @@ pub fn plan_texts(
     Ok(prompts)
 }
 
-/// What a reader is asked about written passages: which option each leans to, in every order, and with an option that
+/// What a rater is asked about written passages: which option each leans to, in every order, and with an option that
 /// declines where the study asks with one. Empty passages are not asked about.
 ///
 /// # Errors

@@ -178,7 +178,7 @@ impl Suite for ValueConsistency {
         let compared = findings.compared.iter().flat_map(|all| &all.differences);
         let mut warnings: Vec<String> = compared.map(|found| format!("note: {found}")).collect();
         for (name, measured) in findings.names.iter().zip(&findings.measured) {
-            let raters = measured.findings.open.iter().flat_map(|open| &open.readers);
+            let raters = measured.findings.open.iter().flat_map(|open| &open.raters);
             for (rater, found) in raters.filter(|(_, found)| found.doubtful) {
                 warnings.push(format!(
                     "{name}: rater {rater}: label mass {:.2} < 0.5: its ratings are unreliable",

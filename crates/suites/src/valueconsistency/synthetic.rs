@@ -174,17 +174,17 @@ impl SyntheticCheckpoint {
     }
 }
 
-/// Everything that a made-up checkpoint answers to a study, itself as reader.
+/// Everything that a made-up checkpoint answers to a study, itself as rater.
 pub fn readings(set: &QuestionSet, options: &Options, made_up: &SyntheticCheckpoint) -> Readings {
     readings_by(set, options, made_up, &[("itself", made_up)])
 }
 
-/// The same with other readers.
+/// The same with other raters.
 pub fn readings_by(
     set: &QuestionSet,
     options: &Options,
     made_up: &SyntheticCheckpoint,
-    readers: &[(&str, &SyntheticCheckpoint)],
+    raters: &[(&str, &SyntheticCheckpoint)],
 ) -> Readings {
     let stimuli = Stimuli::own().unwrap();
     let style = PromptStyle {
@@ -200,10 +200,10 @@ pub fn readings_by(
     let others = [Stimuli::paraphrased().unwrap()];
     let texts = of(made_up, plan_texts(set, &stimuli, style, options).unwrap());
     let mut stances = BTreeMap::new();
-    for (name, reader) in readers {
+    for (name, rater) in raters {
         let asked = plan_stances(set, &stimuli, style, options, &texts).unwrap();
         if !asked.is_empty() {
-            stances.insert((*name).to_owned(), of(reader, asked));
+            stances.insert((*name).to_owned(), of(rater, asked));
         }
     }
     let prompts = plan(set, &stimuli, &others, style, options).unwrap();

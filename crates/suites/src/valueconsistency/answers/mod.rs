@@ -84,7 +84,7 @@ pub struct Answers {
     pub cloze_per_byte: Option<AnswerTable>,
     /// From letters with an option that declines, and without it in the same orders.
     pub abstaining: Option<Abstaining>,
-    /// From written passages, by reader.
+    /// From written passages, by rater.
     pub open: Option<OpenAnswers>,
     /// Of the portraits.
     pub portraits: Vec<PortraitAnswers>,
@@ -181,12 +181,12 @@ impl Answers {
         ];
         let abstaining = self.abstaining.iter_mut();
         let abstaining = abstaining.flat_map(|both| [&mut both.allowed, &mut both.not_allowed]);
-        let readers = self
+        let raters = self
             .open
             .iter_mut()
-            .flat_map(|open| open.readers.values_mut());
-        let readers = readers
-            .flat_map(|reader| std::iter::once(&mut reader.table).chain(&mut reader.allowed));
+            .flat_map(|open| open.raters.values_mut());
+        let raters =
+            raters.flat_map(|rater| std::iter::once(&mut rater.table).chain(&mut rater.allowed));
         let by_order = [&mut self.letter_by_order, &mut self.cloze_by_order];
         let by_order = by_order.into_iter().flatten();
         tables
@@ -194,7 +194,7 @@ impl Answers {
             .flatten()
             .chain(by_order.flat_map(|orders| orders.iter_mut()))
             .chain(abstaining)
-            .chain(readers)
+            .chain(raters)
     }
 }
 

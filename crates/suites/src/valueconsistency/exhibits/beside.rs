@@ -220,8 +220,8 @@ fn of_the_one_file(table: &PublishedTable, column: &str, model: &Model<'_>) -> O
     match table.name.as_str() {
         "formats" if column.ends_with("open") => {
             let open = findings.open.as_ref()?;
-            let reader = open.readers.get(open.main_reader.as_ref()?)?;
-            Some(cell(kind(column, &reader.consistency)))
+            let rater = open.raters.get(open.main_rater.as_ref()?)?;
+            Some(cell(kind(column, &rater.consistency)))
         }
         "formats" => {
             let across = if column.starts_with("topics") {

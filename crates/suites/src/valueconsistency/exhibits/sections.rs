@@ -169,13 +169,13 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
             ))
         }),
     ];
-    let readers: BTreeSet<&String> = models
+    let raters: BTreeSet<&String> = models
         .iter()
         .filter_map(|model| model.findings.open.as_ref())
-        .flat_map(|open| open.readers.keys())
+        .flat_map(|open| open.raters.keys())
         .collect();
-    for reader in readers {
-        rows.extend(of_reader(reader));
+    for rater in raters {
+        rows.extend(of_rater(rater));
     }
     rows.push(row("one rater under two names", |f| {
         let agreement = f.open.as_ref()?.agreement.as_ref()?;
@@ -207,14 +207,14 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
     let pairs: BTreeSet<[String; 2]> = models
         .iter()
         .filter_map(|model| model.findings.open.as_ref()?.agreement.as_ref())
-        .flat_map(|agreement| agreement.pairs.iter().map(|pair| pair.readers.clone()))
+        .flat_map(|agreement| agreement.pairs.iter().map(|pair| pair.raters.clone()))
         .collect();
     for pair in pairs {
         rows.push(row(
             format!("{} and {} rate alike", pair[0], pair[1]),
             move |f| {
                 let all = &f.open.as_ref()?.agreement.as_ref()?.pairs;
-                let found = all.iter().find(|found| found.readers == pair)?;
+                let found = all.iter().find(|found| found.raters == pair)?;
                 let same = percent(found.same_stance);
                 Some(format!(
                     "{same} of {}, {:.4} apart",
@@ -233,24 +233,24 @@ pub(super) fn open(models: &[Model<'_>]) -> Option<Exhibit> {
     )
 }
 
-/// What one reader made of the passages.
-fn of_reader(reader: &String) -> Vec<Row<'_>> {
+/// What one rater made of the passages.
+fn of_rater(rater: &String) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    let find = move |f: &Findings| f.open.as_ref()?.readers.get(reader).cloned();
-    rows.push(row(format!("rated by {reader}: topics"), move |f| {
+    let find = move |f: &Findings| f.open.as_ref()?.raters.get(rater).cloned();
+    rows.push(row(format!("rated by {rater}: topics"), move |f| {
         Some(mean(find(f)?.consistency.topic))
     }));
-    rows.push(row(format!("rated by {reader}: paraphrases"), move |f| {
+    rows.push(row(format!("rated by {rater}: paraphrases"), move |f| {
         Some(mean(find(f)?.consistency.paraphrase))
     }));
     rows.push(row(
-        format!("rated by {reader}: passages, left out"),
+        format!("rated by {rater}: passages, left out"),
         move |f| {
             let trust = find(f)?.trust;
             Some(format!("{}, {}", trust.passages, trust.left_out))
         },
     ));
-    rows.push(row(format!("rated by {reader}: label mass"), move |f| {
+    rows.push(row(format!("rated by {rater}: label mass"), move |f| {
         let found = find(f)?;
         let doubt = if found.doubtful { " (unreliable)" } else { "" };
         let low = found.trust.doubtful_passages;
@@ -260,11 +260,11 @@ fn of_reader(reader: &String) -> Vec<Row<'_>> {
         ))
     }));
     rows.push(row(
-        format!("rated by {reader}: flips with order"),
+        format!("rated by {rater}: flips with order"),
         move |f| find(f)?.trust.flip_rate.map(percent),
     ));
     rows.push(row(
-        format!("rated by {reader}: known stances read right"),
+        format!("rated by {rater}: known stances read right"),
         move |f| {
             let trust = find(f)?.trust;
             Some(format!(
@@ -275,7 +275,7 @@ fn of_reader(reader: &String) -> Vec<Row<'_>> {
         },
     ));
     rows.push(row(
-        format!("rated by {reader}: bias to support"),
+        format!("rated by {rater}: bias to support"),
         move |f| Some(format!("{:+.3}", find(f)?.trust.bias?)),
     ));
     rows

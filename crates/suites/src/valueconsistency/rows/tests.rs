@@ -174,7 +174,7 @@ fn rows_put_together_are_the_answers_that_are_measured() {
         for (means, table) in tables {
             same(&means, name, table.as_ref().unwrap(), last);
         }
-        for (rater, found) in &open.readers {
+        for (rater, found) in &open.raters {
             let means = mean_of("p_supports", "passages", rater);
             same(&means, name, &found.table, last);
         }

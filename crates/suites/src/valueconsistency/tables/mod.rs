@@ -515,7 +515,7 @@ fn declining(rows: &mut Estimates<'_>, found: &AbstentionFindings) {
 }
 
 fn raters(rows: &mut Estimates<'_>, found: &OpenFindings) {
-    for (rater, of) in &found.readers {
+    for (rater, of) in &found.raters {
         let group = Group::of("rater", rater);
         rows.groupings("passages", group, &of.consistency);
         let trust = &of.trust;

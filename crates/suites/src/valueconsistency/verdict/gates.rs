@@ -2,7 +2,7 @@
 
 use crate::Gates;
 use crate::valueconsistency::answers::Answers;
-use crate::valueconsistency::open::ReaderTrust;
+use crate::valueconsistency::open::RaterTrust;
 use crate::valueconsistency::plan::Format;
 use crate::valueconsistency::spread::Slots;
 use concord_findings::Gate;
@@ -12,7 +12,7 @@ pub(super) fn gates(answers: &Answers, format: Format, slots: &Slots, least: Gat
     let mut gates = Vec::new();
     if format == Format::Open {
         let open = answers.open.as_ref();
-        let trust = open.and_then(|open| Some(open.readers.get(open.main_reader()?)?.trust));
+        let trust = open.and_then(|open| Some(open.raters.get(open.main_rater()?)?.trust));
         gates.extend(
             trust
                 .map(|trust| known_sides(trust, least))
@@ -50,7 +50,7 @@ pub(super) fn gates(answers: &Answers, format: Format, slots: &Slots, least: Gat
 
 /// Raters are measured by passages of known stance: better than chance beyond doubt, and good enough to use. Without such passages
 /// there is no knowing, and nothing is measured.
-fn known_sides(trust: ReaderTrust, least: Gates) -> Vec<Gate> {
+fn known_sides(trust: RaterTrust, least: Gates) -> Vec<Gate> {
     let right = trust.argued_right.unwrap_or(f64::NAN);
     let mut gates = vec![
         Gate::at_least(

@@ -1,9 +1,9 @@
-//! What readers make of passages, and how far they agree.
+//! What raters make of passages, and how far they agree.
 
 use super::answers::AnswerTable;
 use super::consistency::{ByGrouping, Consistency, MeasureError, across, by_grouping};
 use super::context::Context;
-use super::open::{LOW_MASS, Mark, OpenAnswers, PassageCounts, ReaderTrust};
+use super::open::{LOW_MASS, Mark, OpenAnswers, PassageCounts, RaterTrust};
 use crate::SELF_RATER;
 use concord_questions::QuestionSet;
 use concord_stats::{Distribution, fleiss_kappa, mean, median};
@@ -17,19 +17,19 @@ pub struct OpenFindings {
     pub passages: PassageCounts,
     /// Passages that something is to be said about, by name.
     pub marked: BTreeMap<String, Vec<Mark>>,
-    /// The reader whose stances stand for the open format beside the others: the checkpoint itself where it is among them.
-    pub main_reader: Option<String>,
-    /// By reader.
-    pub readers: BTreeMap<String, ReaderFindings>,
-    /// How far readers agree, where there are several.
+    /// The rater whose stances stand for the open format beside the others: the checkpoint itself where it is among them.
+    pub main_rater: Option<String>,
+    /// By rater.
+    pub raters: BTreeMap<String, RaterFindings>,
+    /// How far raters agree, where there are several.
     pub agreement: Option<Agreement>,
 }
 
-/// What one reader read.
+/// What one rater read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ReaderFindings {
+pub struct RaterFindings {
     /// How far it can be trusted.
-    pub trust: ReaderTrust,
+    pub trust: RaterTrust,
     /// Whether it should not be: its mean label mass is below one half.
     pub doubtful: bool,
     /// Passages that it read with a label mass below one half, by name.
@@ -40,7 +40,7 @@ pub struct ReaderFindings {
     pub declined: Option<f64>,
 }
 
-/// How far readers agree.
+/// How far raters agree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
     /// Passages that all of them read.
@@ -62,17 +62,17 @@ pub struct Agreement {
     pub topics: usize,
     /// Topics without one: every rater gives every passage the same stance, which is agreement that κ cannot count.
     pub unanimous_topics: usize,
-    /// By two readers.
+    /// By two raters.
     pub pairs: Vec<PairAgreement>,
-    /// Mean distance of all readers' stances to their centroid.
+    /// Mean distance of all raters' stances to their centroid.
     pub distance: Consistency,
 }
 
-/// How far two readers agree.
+/// How far two raters agree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairAgreement {
-    /// The readers.
-    pub readers: [String; 2],
+    /// The raters.
+    pub raters: [String; 2],
     /// Passages that both of them read.
     pub passages: usize,
     /// Share of passages whose most probable stance is the same.
@@ -82,16 +82,16 @@ pub struct PairAgreement {
 }
 
 impl OpenAnswers {
-    /// The checkpoint itself, where it is among the readers, else the first by name.
-    pub(crate) fn main_reader(&self) -> Option<&str> {
-        let own = self.readers.contains_key(SELF_RATER).then_some(SELF_RATER);
-        own.or_else(|| self.readers.keys().next().map(String::as_str))
+    /// The checkpoint itself, where it is among the raters, else the first by name.
+    pub(crate) fn main_rater(&self) -> Option<&str> {
+        let own = self.raters.contains_key(SELF_RATER).then_some(SELF_RATER);
+        own.or_else(|| self.raters.keys().next().map(String::as_str))
     }
 
-    /// The stances of the main reader.
+    /// The stances of the main rater.
     pub(crate) fn main_stances(&self) -> Option<&AnswerTable> {
-        let reader = self.readers.get(self.main_reader()?)?;
-        Some(&reader.table)
+        let rater = self.raters.get(self.main_rater()?)?;
+        Some(&rater.table)
     }
 }
 
@@ -100,8 +100,8 @@ pub(crate) fn open_findings(
     open: &OpenAnswers,
     context: &Context,
 ) -> Result<OpenFindings, MeasureError> {
-    let mut readers = BTreeMap::new();
-    for (name, answers) in &open.readers {
+    let mut raters = BTreeMap::new();
+    for (name, answers) in &open.raters {
         let declined = answers.allowed.as_ref().map(|table| {
             let answers = table.values().flatten().flatten();
             mean(
@@ -110,9 +110,9 @@ pub(crate) fn open_findings(
                     .collect::<Vec<_>>(),
             )
         });
-        readers.insert(
+        raters.insert(
             name.clone(),
-            ReaderFindings {
+            RaterFindings {
                 trust: answers.trust,
                 doubtful: answers.trust.label_mass < LOW_MASS,
                 doubtful_passages: answers.doubtful.clone(),
@@ -124,9 +124,9 @@ pub(crate) fn open_findings(
     Ok(OpenFindings {
         passages: open.passages,
         marked: open.marked.clone(),
-        main_reader: open.main_reader().map(str::to_owned),
+        main_rater: open.main_rater().map(str::to_owned),
         agreement: agreement(set, open, context)?,
-        readers,
+        raters,
     })
 }
 
@@ -137,13 +137,12 @@ fn agreement(
 ) -> Result<Option<Agreement>, MeasureError> {
     let mut tables: Vec<(&String, &AnswerTable)> = Vec::new();
     let mut duplicates = Vec::new();
-    for (name, reader) in &open.readers {
-        let has_answers = reader.table.values().flatten().any(Option::is_some);
-        let is_same =
-            |(_, table): &&(&String, &AnswerTable)| has_answers && **table == reader.table;
+    for (name, rater) in &open.raters {
+        let has_answers = rater.table.values().flatten().any(Option::is_some);
+        let is_same = |(_, table): &&(&String, &AnswerTable)| has_answers && **table == rater.table;
         match tables.iter().find(is_same) {
             Some((known, _)) => duplicates.push([(*known).clone(), name.clone()]),
-            None => tables.push((name, &reader.table)),
+            None => tables.push((name, &rater.table)),
         }
     }
     if tables.len() < 2 && duplicates.is_empty() {
@@ -151,10 +150,10 @@ fn agreement(
     }
     let counted = counts(set, &tables);
     let with_declining: Option<Vec<(&String, &AnswerTable)>> = open
-        .readers
+        .raters
         .iter()
         .filter(|(name, _)| tables.iter().any(|(known, _)| known == name))
-        .map(|(name, reader)| Some((name, reader.allowed.as_ref()?)))
+        .map(|(name, rater)| Some((name, rater.allowed.as_ref()?)))
         .collect();
     // As the study's judges, where its raters could abstain too.
     let of_files = with_declining.map(|tables| counts(set, &tables));
@@ -173,7 +172,7 @@ fn agreement(
                 .map(|(a, b)| if mode(a) == mode(b) { 1.0 } else { 0.0 })
                 .collect();
             pairs.push(PairAgreement {
-                readers: [(*first).clone(), (*second).clone()],
+                raters: [(*first).clone(), (*second).clone()],
                 passages: same.len(),
                 same_stance: mean(&same),
                 distance: across(&[a, b], set)?.consistency(context),
