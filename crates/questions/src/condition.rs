@@ -7,6 +7,8 @@ use crate::{Question, QuestionFile, Stance};
 pub struct Condition {
     key: ConditionKey,
     value: String,
+    /// Whether it chooses what has another value.
+    is_not: bool,
     /// As it was given.
     pub text: String,
 }
@@ -24,7 +26,7 @@ enum ConditionKey {
 }
 
 impl Condition {
-    /// Parses `KEY=VALUE`.
+    /// Parses `KEY=VALUE` or `KEY!=VALUE`.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -32,7 +34,11 @@ impl Condition {
         let keys = "language, country, controversy, topic, question, file, phrasing or yes";
         let (key, value) = text
             .split_once('=')
-            .ok_or_else(|| format!("`{text}` is not KEY=VALUE, KEY being {keys}"))?;
+            .ok_or_else(|| format!("`{text}` is not KEY=VALUE or KEY!=VALUE, KEY being {keys}"))?;
+        let (key, is_not) = match key.strip_suffix('!') {
+            Some(key) => (key, true),
+            None => (key, false),
+        };
         let key = match key {
             "file" => ConditionKey::File,
             "language" => ConditionKey::Language,
@@ -56,12 +62,17 @@ impl Condition {
         Ok(Self {
             key,
             value: value.to_owned(),
+            is_not,
             text: text.to_owned(),
         })
     }
 
     /// Whether a question is chosen. Topics and originals are known by their own and their English text.
     pub fn chooses(&self, file: &QuestionFile, question: &Question) -> bool {
+        self.has_value(file, question) != self.is_not
+    }
+
+    fn has_value(&self, file: &QuestionFile, question: &Question) -> bool {
         let is = |text: &str| text == self.value;
         match self.key {
             ConditionKey::File => is(&file.name),
@@ -105,6 +116,11 @@ mod tests {
             set.len()
         );
         assert!(chosen("phrasing=original") < chosen("phrasing=paraphrase"));
+        assert_eq!(chosen("phrasing!=original"), chosen("phrasing=paraphrase"));
+        assert_eq!(
+            chosen("language!=german") + chosen("language=german"),
+            set.len()
+        );
         let (supports, opposes) = (chosen("yes=supports"), chosen("yes=opposes"));
         assert!(
             supports > 0 && opposes > 0 && supports + opposes == set.len(),

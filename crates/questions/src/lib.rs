@@ -48,5 +48,5 @@ pub use object::object_of;
 pub use question::{
     Chosen, Origin, PvqFile, PvqItem, PvqValue, Question, QuestionFile, QuestionSet, Stance,
 };
-pub use reader::{QuestionError, demo, load};
+pub use reader::{QuestionError, demo, load, load_all};
 pub use stimuli::{Stimuli, StimuliError};

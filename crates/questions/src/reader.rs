@@ -91,6 +91,25 @@ pub enum QuestionError {
 /// # Errors
 /// [`QuestionError`] with path and line; nothing is skipped silently.
 pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
+    let mut set = QuestionSet::default();
+    add(&mut set, path)?;
+    Ok(set)
+}
+
+/// Reads several files or folders as one set, in the order in which they are named.
+///
+/// # Errors
+/// As [`load`]; [`QuestionError::OriginTwice`] where two of them have questions of one origin.
+pub fn load_all(paths: &[impl AsRef<Path>]) -> Result<QuestionSet, QuestionError> {
+    let mut set = QuestionSet::default();
+    for path in paths {
+        add(&mut set, path.as_ref())?;
+    }
+    Ok(set)
+}
+
+fn add(set: &mut QuestionSet, path: &Path) -> Result<(), QuestionError> {
+    let before = (set.files.len(), set.pvq.len());
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| QuestionError::Unreadable { path, source }
@@ -121,21 +140,17 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
     } else {
         files.push(path.to_owned());
     }
-    let mut set = QuestionSet {
-        unread,
-        ..QuestionSet::default()
-    };
+    set.unread.extend(unread);
     for file in files {
         let text = read_text(&file)?;
-        add_file(&mut set, &file, &text)?;
+        add_file(set, &file, &text)?;
     }
-    if set.files.is_empty() && set.pvq.is_empty() {
+    if (set.files.len(), set.pvq.len()) == before {
         return Err(QuestionError::NoQuestions {
             path: path.to_owned(),
         });
     }
-    add_validated(&mut set, &path.join("validate").join("paraphrase"))?;
-    Ok(set)
+    add_validated(set, &path.join("validate").join("paraphrase"))
 }
 
 /// Endings of files that are not read, though they may hold questions.

@@ -1,7 +1,7 @@
 //! A run that is being written, from its first file to its name.
 
-use crate::folder::{Folder, LONGEST_NAME, What, sync_folder};
-use crate::journal::Lines;
+use crate::folder::{Folder, LONGEST_NAME, What, is_round, sync_folder, write_bytes};
+use crate::journal::{Lines, has_readings, in_order};
 use crate::lock::{Lock, Taken};
 use crate::manifest::{Attempt, Manifest, SCHEMA};
 use crate::seal::{digest, is_whole, sealed};
@@ -22,13 +22,56 @@ pub struct RunDirectory {
     lock: Lock,
     /// Digests of what is asked.
     files: Map<String, Value>,
+    /// Whether a finished run of the same name gives way to it.
+    replaces: bool,
     notes: Vec<String>,
+}
+
+/// What stands where a run is to be.
+pub enum Standing {
+    /// Nothing, or an empty folder.
+    Nothing,
+    /// A finished run.
+    Run(Box<Manifest>),
+    /// Something else.
+    Else,
+}
+
+/// What stands where a run is to be.
+///
+/// # Errors
+/// [`RunError::File`]; [`RunError::Damaged`], [`RunError::Changed`] and [`RunError::Newer`] of a run's manifest.
+pub fn standing(out: &Path) -> Result<Standing, RunError> {
+    let Ok(found) = std::fs::symlink_metadata(out) else {
+        return Ok(Standing::Nothing);
+    };
+    if !found.is_dir() {
+        return Ok(Standing::Else);
+    }
+    if is_empty(out) {
+        return Ok(Standing::Nothing);
+    }
+    let Some(text) = Folder(out.to_owned()).read("manifest.json")? else {
+        return Ok(Standing::Else);
+    };
+    let manifest = manifest_of(&out.join("manifest.json"), &text)?;
+    Ok(Standing::Run(Box::new(manifest)))
+}
+
+/// Whether a folder has nothing in it.
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Whether something stands there that is no empty folder.
+fn is_taken(out: &Path) -> bool {
+    std::fs::symlink_metadata(out).is_ok_and(|found| !found.is_dir() || !is_empty(out))
 }
 
 /// Refuses what can be no name of a run, before anything is done.
 ///
 /// # Errors
-/// [`RunError::NoName`], [`RunError::Exists`].
+/// [`RunError::NoName`]; [`RunError::Exists`] where something stands there that is no run.
 pub fn check_name(out: &Path) -> Result<(), RunError> {
     let bad = |problem| {
         Err(RunError::NoName {
@@ -45,12 +88,13 @@ pub fn check_name(out: &Path) -> Result<(), RunError> {
     if name.len() + PARTIAL.len() > LONGEST_NAME {
         return bad("is too long for the name of a folder");
     }
-    if std::fs::symlink_metadata(out).is_ok() {
-        return Err(RunError::Exists {
+    match standing(out) {
+        Ok(Standing::Else) => Err(RunError::Exists {
             path: out.to_owned(),
-        });
+        }),
+        // What it is a run of is known later.
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 impl RunDirectory {
@@ -58,12 +102,43 @@ impl RunDirectory {
     /// to those before. Nobody else writes there until this is dropped.
     ///
     /// # Errors
-    /// Those of [`check_name`]; [`RunError::InUse`], [`RunError::OtherSettings`], [`RunError::NoManifest`], [`RunError::Changed`],
-    /// [`RunError::NotPlain`], [`RunError::File`].
+    /// Those of [`check_name`]; [`RunError::Exists`] where a finished run is there; [`RunError::InUse`], [`RunError::OtherSettings`],
+    /// [`RunError::NoManifest`], [`RunError::Changed`], [`RunError::NotPlain`], [`RunError::File`].
     pub fn begin(
         out: &Path,
         manifest: &Manifest,
         files: &[(&str, Value)],
+    ) -> Result<Self, RunError> {
+        Self::begin_at(out, manifest, files, false)
+    }
+
+    /// Begins a run anew: what was read before under this name is gone, and a finished run gives way when this one is whole.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::begin`].
+    pub fn begin_anew(
+        out: &Path,
+        manifest: &Manifest,
+        files: &[(&str, Value)],
+    ) -> Result<Self, RunError> {
+        let out: PathBuf = out.components().collect();
+        check_name(&out)?;
+        let partial = Self::partial_of(&out);
+        let is_run = Folder(partial.clone()).read("manifest.json")?.is_some();
+        if is_run && let Taken::Held(_lock) = Lock::take(&partial)? {
+            std::fs::remove_dir_all(&partial).map_err(|source| RunError::File {
+                path: partial,
+                source,
+            })?;
+        }
+        Self::begin_at(&out, manifest, files, true)
+    }
+
+    fn begin_at(
+        out: &Path,
+        manifest: &Manifest,
+        files: &[(&str, Value)],
+        replaces: bool,
     ) -> Result<Self, RunError> {
         // Components drop a trailing slash, which would put `.partial` inside the folder.
         let out: PathBuf = out.components().collect();
@@ -81,7 +156,7 @@ impl RunDirectory {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(source) => return Err(failed(source)),
         }
-        Self::go_on(out, partial, manifest, files)
+        Self::go_on(out, partial, manifest, files, replaces)
     }
 
     /// Begins a run under a name that is not taken: `name`, or `name-2` and so on.
@@ -107,12 +182,12 @@ impl RunDirectory {
                 _ => runs.join(format!("{name}-{number}")),
             };
             let partial = Self::partial_of(&out);
-            if std::fs::symlink_metadata(&out).is_ok() {
+            if is_taken(&out) {
                 continue;
             }
             match std::fs::create_dir(&partial) {
                 // Whoever made the folder has it, unless its run has got its name meanwhile.
-                Ok(()) => match Self::go_on(out, partial, manifest, files) {
+                Ok(()) => match Self::go_on(out, partial, manifest, files, false) {
                     Err(RunError::Exists { .. } | RunError::InUse { .. }) => {}
                     outcome => return outcome,
                 },
@@ -135,10 +210,11 @@ impl RunDirectory {
         partial: PathBuf,
         manifest: &Manifest,
         files: &[(&str, Value)],
+        replaces: bool,
     ) -> Result<Self, RunError> {
         let is_folder = std::fs::symlink_metadata(&partial).is_ok_and(|found| found.is_dir());
         if !is_folder {
-            return Err(if std::fs::symlink_metadata(&out).is_ok() {
+            return Err(if is_taken(&out) {
                 RunError::Exists { path: out }
             } else {
                 RunError::NotPlain {
@@ -151,7 +227,7 @@ impl RunDirectory {
             // Another run of this name finished between two looks.
             return Err(RunError::Exists { path: out });
         };
-        if std::fs::symlink_metadata(&out).is_ok() {
+        if is_taken(&out) && !replaces {
             return Err(RunError::Exists { path: out });
         }
         let folder = Folder(partial);
@@ -162,6 +238,7 @@ impl RunDirectory {
             folder,
             lock,
             files: Map::new(),
+            replaces,
         };
         let before = run.folder.read("manifest.json")?;
         match &before {
@@ -258,6 +335,39 @@ impl RunDirectory {
         Journal::open(&self.folder, &what.file(model)?, &identity)
     }
 
+    /// Whether nothing was read yet, in this attempt or one before: then there is nothing to keep.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn is_blank(&self) -> Result<bool, RunError> {
+        for place in self.folder.journals()? {
+            let Some((path, file)) = self.folder.open(&place)? else {
+                continue;
+            };
+            if has_readings(&path, &file)? {
+                return Ok(false);
+            }
+        }
+        let known = |name: &str| {
+            let ending = Path::new(name).extension();
+            ending.is_some_and(|ending| ending == "json") || is_round(name)
+        };
+        let names = self.folder.names(Path::new(""))?;
+        Ok(names.iter().all(|name| known(name)))
+    }
+
+    /// Leaves nothing of a run of which nothing was read, unless somebody worked on it before.
+    ///
+    /// # Errors
+    /// [`RunError::File`]; [`RunError::Exists`] where there was an attempt before.
+    pub fn discard_if_new(&self) -> Result<(), RunError> {
+        let path = self.folder.0.clone();
+        if self.manifest.attempts.len() > 1 {
+            return Err(RunError::Exists { path });
+        }
+        std::fs::remove_dir_all(&path).map_err(|source| RunError::File { path, source })
+    }
+
     /// What is stored of the run so far.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -284,6 +394,35 @@ impl RunDirectory {
         }
     }
 
+    /// Frees the run's name: an empty folder goes, a run that is replaced steps aside. Returns where to.
+    fn make_way(&self) -> Result<Option<PathBuf>, RunError> {
+        let failed = |source| RunError::File {
+            path: self.out.clone(),
+            source,
+        };
+        match standing(&self.out)? {
+            Standing::Nothing => {
+                if self.out.is_dir() {
+                    std::fs::remove_dir(&self.out).map_err(failed)?;
+                }
+                Ok(None)
+            }
+            Standing::Run(_) if self.replaces => {
+                let mut name = self.out.file_name().unwrap_or_default().to_owned();
+                name.push(".replaced");
+                let aside = self.out.with_file_name(name);
+                if Folder(aside.clone()).read("manifest.json")?.is_some() {
+                    std::fs::remove_dir_all(&aside).map_err(failed)?;
+                }
+                std::fs::rename(&self.out, &aside).map_err(failed)?;
+                Ok(Some(aside))
+            }
+            _ => Err(RunError::Exists {
+                path: self.out.clone(),
+            }),
+        }
+    }
+
     /// Writes findings and the finished manifest, and gives the folder its name. Returns the manifest and where the run is.
     ///
     /// # Errors
@@ -306,6 +445,13 @@ impl RunDirectory {
             }
             files.insert(name.clone(), stated.clone());
         }
+        for place in self.folder.journals()? {
+            if let Some((path, file)) = self.folder.open(&place)?
+                && let Some(ordered) = in_order(&path, &file)?
+            {
+                write_bytes(&path, &ordered)?;
+            }
+        }
         add_journals(&self.folder, &mut files)?;
         let text = pretty(&self.folder.0.join("findings.json"), findings)?;
         files.insert("findings.json".to_owned(), digest(&text).into());
@@ -316,11 +462,12 @@ impl RunDirectory {
             source,
         };
         sync_folder(&self.folder.0).map_err(failed)?;
-        if std::fs::symlink_metadata(&self.out).is_ok() {
-            return Err(RunError::Exists { path: self.out });
-        }
+        let replaced = self.make_way()?;
         std::fs::rename(&self.folder.0, &self.out).map_err(failed)?;
         self.lock.leave(&self.out)?;
+        if let Some(replaced) = replaced {
+            std::fs::remove_dir_all(&replaced).map_err(failed)?;
+        }
         let parent = self.out.parent().filter(|parent| *parent != Path::new(""));
         sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed)?;
         Ok((self.manifest, self.out))
@@ -455,6 +602,114 @@ mod tests {
         journal.append([reading("a")]).unwrap();
         journal.close().unwrap();
         (out, run.partial().to_owned())
+    }
+
+    #[test]
+    fn what_stands_there_is_an_empty_folder_a_run_or_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let is_nothing = |out: &Path| matches!(standing(out).unwrap(), Standing::Nothing);
+        assert!(is_nothing(&out));
+        std::fs::create_dir(&out).unwrap();
+        assert!(is_nothing(&out));
+        // An empty folder becomes the run.
+        begin(&out, 1)
+            .unwrap()
+            .finish(Map::new(), &json!({}), "now")
+            .unwrap();
+        let Standing::Run(manifest) = standing(&out).unwrap() else {
+            panic!();
+        };
+        assert_eq!(manifest.identity.difference(&settings(1).identity), None);
+        assert!(matches!(begin(&out, 1), Err(RunError::Exists { .. })));
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        for other in [folder.path(), &folder.path().join("file")] {
+            assert!(matches!(standing(other).unwrap(), Standing::Else));
+            assert!(matches!(check_name(other), Err(RunError::Exists { .. })));
+        }
+    }
+
+    #[test]
+    fn a_run_that_begins_anew_takes_the_place_of_another_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        begin(&out, 1)
+            .unwrap()
+            .finish(Map::new(), &json!({}), "now")
+            .unwrap();
+        let anew =
+            || RunDirectory::begin_anew(&out, &settings(2), &[("questions.json", json!([]))]);
+        // One that is cut off leaves the other where it is, and is begun anew in its turn.
+        let mut journal = anew()
+            .unwrap()
+            .journal(What::round("readings"), "m")
+            .unwrap();
+        journal.append([reading("a")]).unwrap();
+        drop(journal);
+        assert_eq!(
+            StoredRun::open(&out).unwrap().manifest.identity,
+            settings(1).identity
+        );
+        let run = anew().unwrap();
+        assert!(run.is_blank().unwrap());
+        run.finish(Map::new(), &json!({}), "now").unwrap();
+        assert_eq!(
+            StoredRun::open(&out).unwrap().manifest.identity,
+            settings(2).identity
+        );
+        let names = Folder(folder.path().to_owned())
+            .names(Path::new(""))
+            .unwrap();
+        assert_eq!(names, ["run"]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_run_of_which_nothing_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let run = begin(&out, 1).unwrap();
+        run.journal(What::round("readings"), "m")
+            .unwrap()
+            .close()
+            .unwrap();
+        assert!(run.is_blank().unwrap());
+        run.discard_if_new().unwrap();
+        drop(run);
+        assert!(
+            Folder(folder.path().to_owned())
+                .names(Path::new(""))
+                .unwrap()
+                .is_empty()
+        );
+        let (_, _) = cut_off(folder.path());
+        assert!(!begin(&out, 1).unwrap().is_blank().unwrap());
+    }
+
+    #[test]
+    fn a_finished_journal_has_the_same_bytes_however_it_came_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = |name: &str, order: &[&[&str]]| {
+            let out = folder.path().join(name);
+            for part in order {
+                let run = begin(&out, 1).unwrap();
+                let mut journal = run.journal(What::round("readings"), "m").unwrap();
+                journal.append(part.iter().map(|id| reading(id))).unwrap();
+                journal.close().unwrap();
+            }
+            begin(&out, 1)
+                .unwrap()
+                .finish(Map::new(), &json!({}), "now")
+                .unwrap();
+            let stored = StoredRun::open(&out).unwrap();
+            let found = stored.readings(What::round("readings"), "m").unwrap();
+            assert_eq!(found.len(), 4);
+            std::fs::read(out.join("readings/m.jsonl")).unwrap()
+        };
+        let (a, b) = ("a\"x", "a\\");
+        assert_eq!(
+            bytes("one", &[&[b, "c", a, "b"]]),
+            bytes("two", &[&["b"], &[a, "c"], &[b]])
+        );
     }
 
     #[test]

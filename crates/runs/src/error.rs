@@ -35,6 +35,22 @@ pub enum RunError {
         /// The first key of the manifest that differs.
         key: String,
     },
+    /// A finished run of other settings is at the output path.
+    #[error("{path}: a finished run of something else is there (`{key}` differs)")]
+    OtherRun {
+        /// The path.
+        path: PathBuf,
+        /// The first key of the manifest that differs.
+        key: String,
+    },
+    /// Shards that are not those of one run.
+    #[error("{path}: {problem}")]
+    Shards {
+        /// The shard, or the folder of all.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A partial run has readings, and nothing says what they are of.
     #[error("{path}: it has readings, but no manifest.json that says what they are of")]
     NoManifest {

@@ -319,6 +319,108 @@ impl Lines {
     }
 }
 
+/// Whether a journal has a reading, or something that is not known to be none.
+///
+/// # Errors
+/// [`RunError::File`].
+pub(crate) fn has_readings(path: &Path, file: &File) -> Result<bool, RunError> {
+    let failed = |source| RunError::File {
+        path: path.to_owned(),
+        source,
+    };
+    for (number, line) in BufReader::new(file).split(b'\n').enumerate().take(3) {
+        let line = line.map_err(failed)?;
+        let is_none = number == 0 || line.is_empty() || passes_of_line(&line).is_some();
+        if !is_none {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A journal whose readings stand in the order of their names, those of passes of one length together: however it came about, a finished
+/// journal has the same bytes. `None` where it stands so.
+///
+/// # Errors
+/// [`RunError::File`].
+pub(crate) fn in_order(path: &Path, file: &File) -> Result<Option<Vec<u8>>, RunError> {
+    let failed = |source| RunError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let mut reader = BufReader::new(file);
+    reader.read_to_end(&mut bytes).map_err(failed)?;
+    let Some(head) = bytes.split_inclusive(|byte| *byte == b'\n').next() else {
+        return Ok(None);
+    };
+    let ordered = ordered(path, head, &[&bytes])?;
+    Ok((ordered != bytes).then_some(ordered))
+}
+
+/// Journals as one, with a first line of its own.
+///
+/// # Errors
+/// [`RunError::Encode`].
+pub(crate) fn merged(path: &Path, settings: &str, parts: &[Vec<u8>]) -> Result<Vec<u8>, RunError> {
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    ordered(path, &head(path, settings)?, &parts)
+}
+
+/// The readings of journals in order, behind a first line.
+fn ordered(path: &Path, head: &[u8], journals: &[&[u8]]) -> Result<Vec<u8>, RunError> {
+    let mut parts: BTreeMap<Option<u64>, Vec<&[u8]>> = BTreeMap::new();
+    for journal in journals {
+        let mut rows = None;
+        for line in journal.split_inclusive(|byte| *byte == b'\n').skip(1) {
+            match passes_of_line(line) {
+                Some(found) => rows = Some(found),
+                None => parts.entry(rows).or_default().push(line),
+            }
+        }
+    }
+    let mut ordered = head.to_vec();
+    ordered.reserve(journals.iter().map(|journal| journal.len()).sum());
+    for (rows, mut lines) in parts {
+        lines.sort_by_key(|line| name_of_line(line));
+        if let Some(rows_per_pass) = rows {
+            let passes = encoded(path, &Passes { rows_per_pass })?;
+            ordered.extend_from_slice(&sealed_line(&passes));
+        }
+        ordered.extend(lines.into_iter().flatten());
+    }
+    Ok(ordered)
+}
+
+/// What stands in a line behind its checksum.
+fn behind_sum(line: &[u8]) -> &[u8] {
+    let at = line.iter().position(|byte| *byte == b',');
+    at.and_then(|at| line.get(at + 1..)).unwrap_or_default()
+}
+
+/// Of how many rows passes are, where a line says that.
+fn passes_of_line(line: &[u8]) -> Option<u64> {
+    let rest = behind_sum(line).strip_prefix(b"\"rows_per_pass\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    let digits: Vec<u8> = digits.copied().collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+/// The name in a reading's line, as it is written there.
+fn name_of_line(line: &[u8]) -> &[u8] {
+    let rest = behind_sum(line);
+    let Some(name) = rest.strip_prefix(b"\"id\":\"") else {
+        return rest;
+    };
+    let mut escaped = false;
+    let end = name.iter().position(|byte| {
+        let is_end = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        is_end
+    });
+    &name[..end.unwrap_or(name.len())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,15 +24,17 @@ mod folder;
 mod journal;
 mod lock;
 mod manifest;
+mod merge;
 mod seal;
 mod stored;
 
-pub use directory::{PARTIAL, RunDirectory, check_name};
+pub use directory::{PARTIAL, RunDirectory, Standing, check_name, standing};
 pub use error::RunError;
 pub use folder::{What, write_bytes, write_with};
 pub use journal::Journal;
 pub use lock::Lock;
-pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics};
+pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics, Shard};
+pub use merge::Shards;
 pub use stored::StoredRun;
 
 /// What is in a run's directory: its files, and the JSON Schemas of what they hold.

@@ -33,6 +33,24 @@ pub struct Identity {
     pub raters: Vec<Checkpoint>,
     /// By what numbers are computed.
     pub numerics: Numerics,
+    /// Which part of it this is, where it is read in parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// One of several parts that are read apart and merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which, from 1.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}/{}", self.index, self.of)
+    }
 }
 
 /// A checkpoint, as far as it decides what is read.
@@ -122,7 +140,7 @@ impl Identity {
     }
 
     /// The first place where it is another, as keys with points between them.
-    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+    pub fn difference(&self, other: &Self) -> Option<String> {
         first_difference(&json!(self), &json!(other)).map(|keys| {
             let known: Vec<String> = keys.into_iter().rev().collect();
             known.join(".")
@@ -203,6 +221,7 @@ impl Manifest {
                 products: text(&value("kernels"), "products").unwrap_or_default(),
                 ..Numerics::default()
             },
+            shard: None,
         };
         let mut machine = object("machine");
         machine.insert("threads".to_owned(), value("threads"));

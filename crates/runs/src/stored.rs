@@ -87,6 +87,15 @@ impl StoredRun {
         })
     }
 
+    /// A run that is not whole yet, of which everything was read.
+    pub fn begun(folder: &Path, manifest: Manifest, files: BTreeMap<String, Vec<u8>>) -> Self {
+        Self {
+            manifest,
+            files,
+            folder: Folder(folder.to_owned()),
+        }
+    }
+
     /// Everything that was read of a checkpoint.
     ///
     /// # Errors
@@ -141,6 +150,12 @@ impl StoredRun {
     /// Whether its files have digests, which versions of before did not store.
     pub fn is_sealed(&self) -> bool {
         self.manifest.files.is_some()
+    }
+
+    /// Whether a file is what the manifest says, by its digest.
+    pub(crate) fn is_listed(&self, place: &Path, digest: &str) -> bool {
+        self.listed(place)
+            .is_none_or(|listed| is_one_of(listed, digest))
     }
 
     /// What the manifest says of a file.

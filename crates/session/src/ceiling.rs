@@ -2,7 +2,7 @@
 
 use crate::SessionError;
 use candle_core::{DType, Device, Tensor};
-use concord_checkpoint::Mlp;
+use concord_checkpoint::{DecoderSpec, Mlp};
 use concord_decoder::{Decoder, DecoderError};
 use concord_kernels::{Engine, Matrix, Operands};
 use std::time::Instant;
@@ -12,8 +12,19 @@ const REPEATS: usize = 5;
 
 /// Operations a second of a layer's four products over one pass, each at its best.
 pub fn product_rate(decoder: &Decoder) -> Result<f64, SessionError> {
-    let (engine, config) = (decoder.engine(), decoder.engine().config());
-    let spec = decoder.spec();
+    product_rate_of(decoder.engine(), decoder.spec(), decoder.dtype())
+}
+
+/// The same of a checkpoint that is not loaded.
+///
+/// # Errors
+/// [`SessionError`] where the device fails.
+pub fn product_rate_of(
+    engine: &Engine,
+    spec: &DecoderSpec,
+    dtype: DType,
+) -> Result<f64, SessionError> {
+    let config = engine.config();
     let mlp = match spec.layers[0].mlp {
         Mlp::Dense { size } | Mlp::Experts { size, .. } => size,
     };
@@ -33,14 +44,14 @@ pub fn product_rate(decoder: &Decoder) -> Result<f64, SessionError> {
     let (mut flops, mut seconds) = (0.0, 0.0);
     for (inner, outer) in shapes {
         flops += (2 * config.rows_per_pass * inner * outer) as f64;
-        let weight = tensor(outer, inner, decoder.dtype()).map_err(failed)?;
+        let weight = tensor(outer, inner, dtype).map_err(failed)?;
         let Engine::Cpu(path, _) = engine else {
             let rows = tensor(config.rows_per_pass, inner, DType::F32).map_err(failed)?;
-            let took = engine.product_seconds(&weight, &rows, decoder.dtype(), REPEATS);
+            let took = engine.product_seconds(&weight, &rows, dtype, REPEATS);
             seconds += took.map_err(|error| SessionError::from(DecoderError::from(error)))?;
             continue;
         };
-        let operands = operands(decoder.dtype());
+        let operands = operands(dtype);
         let x = tensor(config.rows_per_pass, inner, operands.dtype()).map_err(failed)?;
         let weight = weight.to_dtype(operands.dtype()).map_err(failed)?;
         let matrix = Matrix::pack(&weight, false, operands, *path).map_err(failed)?;

@@ -275,14 +275,13 @@ pub fn has_room(
     allowed: &Allowed,
     snapshot: &Snapshot,
     asks: impl Iterator<Item = Asks>,
-) -> Result<(), SessionError> {
+) -> Result<MemoryPlan, SessionError> {
     let config = machine.config();
     let sizes = Decoder::weight_sizes(snapshot, machine.dtype(snapshot), machine.first(), false);
     let asks: Vec<Asks> = asks.collect();
     let asks: Vec<&Asks> = asks.iter().collect();
     let demands = demands(machine, snapshot, &sizes, &config, &asks);
-    machine.plan(allowed, &snapshot.name, &demands)?;
-    Ok(())
+    machine.plan(allowed, &snapshot.name, &demands)
 }
 
 /// What decides the memory of each of several rounds, whose readings are all kept.

@@ -12,7 +12,7 @@ mod memory;
 mod options;
 pub mod rounds;
 
-pub use ceiling::{peak_flops, product_rate};
+pub use ceiling::{peak_flops, product_rate, product_rate_of};
 pub use decoders::{Asks, Base, OnDemand, has_room, spill_of};
 pub use error::SessionError;
 pub use event::{Event, Events, silent};

@@ -1,6 +1,7 @@
 //! All suites, and a suite of any kind with what it is asked about.
 
 use crate::randomness::Randomness;
+use crate::shared::draw;
 use crate::valueconsistency::ValueConsistency;
 use crate::{
     About, Asked, CheckpointReadings, Comparing, Given, OptionSpec, Part, Rating, Readings,
@@ -110,6 +111,8 @@ pub trait Study: Send + Sync {
     /// # Errors
     /// As [`Suite::rate`].
     fn rate(&self, rater: PromptStyle, so_far: &Readings) -> Result<Vec<Rating>, SuiteError>;
+    /// The shard of a prompt, from 1, of so many; `None` where the suite cannot be read in shards. See [`Suite::unit`].
+    fn shard(&self, id: &str, of: u32) -> Option<u32>;
     /// Measures what was read.
     ///
     /// # Errors
@@ -261,6 +264,12 @@ impl<S: Suite> Study for Bound<S> {
 
     fn rate(&self, rater: PromptStyle, so_far: &Readings) -> Result<Vec<Rating>, SuiteError> {
         self.suite.rate(&self.data, &self.options, rater, so_far)
+    }
+
+    fn shard(&self, id: &str, of: u32) -> Option<u32> {
+        let unit = self.suite.unit(&self.data, id)?;
+        let drawn = draw::below(of as usize, draw::unit(0, &["shard", &unit]));
+        Some(1 + u32::try_from(drawn).unwrap_or(0))
     }
 
     fn measure(

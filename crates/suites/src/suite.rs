@@ -75,6 +75,12 @@ pub trait Suite: Copy + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// What a prompt is about, as far as that has to stay together where a run is read in shards: prompts of one unit go to one shard.
+    /// `None` where rounds build on what was read before, so that no shard can be read by itself.
+    fn unit(&self, _data: &Self::Data, _id: &str) -> Option<String> {
+        None
+    }
+
     /// Measures what was read of every checkpoint, in the order in which they were named.
     ///
     /// # Errors
@@ -271,8 +277,8 @@ pub enum Takes {
     Many,
     /// Several with commas between them.
     List,
-    /// A folder or file, or a data set of the hub, which is brought before the suite sees it.
-    Path,
+    /// Folders or files, or data sets of the hub, one each time that it is given; they are brought before the suite sees them.
+    Paths,
 }
 
 impl OptionSpec {

@@ -1,8 +1,12 @@
 //! What the user may type.
 
+mod run;
+mod shard;
 mod statistics;
 mod suite_options;
 
+pub(crate) use run::{MergeArguments, RunArguments};
+pub(crate) use shard::ShardChoice;
 pub(crate) use statistics::{CompareArguments, MeasureArguments, Statistics};
 pub(crate) use suite_options::SuiteOptions;
 
@@ -59,6 +63,8 @@ pub(crate) enum Command {
     Measure(MeasureArguments),
     /// Compare checkpoints of stored runs, the first as base: differences by measure and topic, tests, effect sizes
     Compare(CompareArguments),
+    /// Put the shards of a run together: what comes of it has the same bytes as if it had been read at once
+    Merge(MergeArguments),
     /// Let one more rater rate the texts of a stored run
     #[command(alias = "read")]
     Rate(RateArguments),
@@ -235,54 +241,6 @@ fn top_p(text: &str) -> Result<f64, String> {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
         _ => Err("not a number above 0 and at most 1".to_owned()),
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RunArguments {
-    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf]); give the base first and the aligned one second. Without any, the demo pair is run
-    #[arg(short = 'M', long = "model", value_name = "DIR|FILE|ID")]
-    pub models: Vec<String>,
-    /// A PEFT adapter of the one --model, a folder or a hub id; may be given many times. The base is run as well, and read once
-    #[arg(
-        short = 'A',
-        long = "adapter",
-        value_name = "DIR|ID",
-        requires = "models"
-    )]
-    pub adapters: Vec<String>,
-    /// A known pair of base and aligned checkpoints instead of --model (`concord models` lists them)
-    #[arg(long, value_name = "NAME", conflicts_with = "models")]
-    pub pair: Option<String>,
-    /// What is asked and measured (`concord suites` lists them)
-    #[arg(long, value_name = "NAME", default_value = DEFAULT)]
-    pub suite: String,
-    /// Who rates written texts: a checkpoint, or `itself` for each its own; may be given many times
-    #[arg(long = "rater", alias = "reader", value_name = "DIR|FILE|ID|itself")]
-    pub raters: Vec<String>,
-    /// Put published values beside the results
-    #[arg(long)]
-    pub with_published: bool,
-    /// Seed of everything that is drawn: orders, texts, histories, tests and resampled intervals
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub seed: u64,
-    /// Show all tables at the end, not the verdict alone
-    #[arg(short, long)]
-    pub verbose: bool,
-    #[command(flatten)]
-    pub statistics: Statistics,
-    #[command(flatten)]
-    pub options: SuiteOptions,
-    #[command(flatten)]
-    pub machine: MachineArguments,
-    /// When the chat template is used
-    #[arg(long, value_enum, num_args = 0..=1, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
-    pub apply_chat_template: ChatTemplateUse,
-    /// The run directory; must not exist yet. A run that was cut off goes on when the same command names it again
-    #[arg(short = 'o', long, value_name = "DIR", alias = "output_path")]
-    pub out: Option<PathBuf>,
-    /// How results are printed
-    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
-    pub format: OutputFormat,
 }
 
 #[derive(Debug, Args)]

@@ -64,8 +64,8 @@ fn flag(spec: &'static OptionSpec, of: &[&'static str]) -> Arg {
     }
     match spec.takes {
         Takes::List => arg.value_delimiter(','),
-        Takes::Many => arg,
-        Takes::One | Takes::Path => arg.action(ArgAction::Set),
+        Takes::Many | Takes::Paths => arg,
+        Takes::One => arg.action(ArgAction::Set),
     }
 }
 

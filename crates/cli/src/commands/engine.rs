@@ -3,19 +3,24 @@
 //! The first step of every checkpoint is laid out before any is asked anything, so that what is wrong is found first. Each round goes on
 //! where its journal ends, and a decoder is loaded only where something is left to do.
 
+mod first;
+
+pub(super) use first::FirstStep;
+
 use super::inputs;
 use crate::arguments::ChatTemplateUse;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{Terminal, expect_rows};
 use concord_checkpoint::Snapshot;
-use concord_readings::{ById, Form, Prompt, PromptDigest, PromptStyle, Read, Readings};
-use concord_runs::{Journal, RunDirectory, What};
-use concord_scorer::{LabelTable, Plan, ScorerError, digest_of_all, lengths, prompt_digests};
+use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
+use concord_runs::{Journal, RunDirectory, Shard, What};
+use concord_scorer::{MemoryPlan, ScorerError, lengths};
 use concord_session::{Allowed, Asks, Base, Machine, OnDemand, has_room, rounds};
 use concord_suites::{
     CheckpointReadings, Excluded, Rating, Round, SELF_RATER, Step, Study, Subject,
 };
+use first::{Laid, Planned};
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,47 +36,8 @@ pub(super) struct Engine<'a> {
     pub adapted: bool,
     pub machine: Machine,
     pub allowed: Allowed,
-}
-
-/// A round, laid out.
-struct Planned {
-    name: String,
-    prompts: Vec<Prompt>,
-    what: Laid,
-}
-
-/// What a round does, and what is known of it beforehand.
-enum Laid {
-    Reads(Plan),
-    Writes {
-        lengths: Vec<usize>,
-        digests: Vec<PromptDigest>,
-    },
-}
-
-/// What checkpoints that read text alike are asked first.
-pub(super) struct FirstStep {
-    table: Arc<LabelTable>,
-    rounds: Vec<Planned>,
-    /// Why it cannot be asked, where its vocabulary does not spell what is asked for; nothing is laid out then.
-    not_spelled: Option<String>,
-    /// Of all that is asked, in tokens, and of what is read: a program that asks something else does not go on with a run.
-    pub digest: String,
-}
-
-/// One digest of all rounds, made from that of each prompt.
-fn digest(rounds: &[Planned]) -> String {
-    let rounds = rounds.iter().map(|round| {
-        let of_round = match &round.what {
-            Laid::Reads(plan) => digest_of_all(plan.digests()),
-            Laid::Writes { digests, .. } => {
-                let ids = round.prompts.iter().map(|prompt| prompt.id.as_str());
-                digest_of_all(ids.zip(digests.iter().copied()))
-            }
-        };
-        (round.name.as_str(), of_round)
-    });
-    digest_of_all(rounds).to_string()
+    /// The part of what is asked that is asked here.
+    pub shard: Option<Shard>,
 }
 
 /// What was read of a checkpoint, and what that cost.
@@ -114,71 +80,6 @@ pub(super) struct Outcome {
 }
 
 impl Engine<'_> {
-    /// What each checkpoint is asked first. Adapters that leave tokenizer and template alone share it with their base.
-    pub fn first_steps(&self) -> Result<Vec<Rc<FirstStep>>, Failure> {
-        let mut all: Vec<Rc<FirstStep>> = Vec::new();
-        for (index, (snapshot, form)) in self.snapshots.iter().zip(self.forms).enumerate() {
-            let alike = |(other, other_form): (&Snapshot, &Form)| {
-                form == other_form && snapshot.reads_text_as(other)
-            };
-            let mut before = self.snapshots[..index].iter().zip(self.forms);
-            if let Some(before) = before.position(alike) {
-                all.push(Rc::clone(&all[before]));
-                continue;
-            }
-            let style = style(snapshot, *form);
-            let step = self.study.next(Subject { style }, &Readings::default())?;
-            let Step::Ask(asked) = step else {
-                return Err(self.asks_nothing_new());
-            };
-            if asked.iter().all(|round| round.prompts.is_empty()) {
-                let message = format!("the suite `{}` has nothing to ask", self.study.about().name);
-                return Err(Failure::usage(message, "give it something to ask"));
-            }
-            all.push(Rc::new(self.first_step(snapshot, asked)?));
-        }
-        self.are_enough(&all)?;
-        Ok(all)
-    }
-
-    /// Lays out what a checkpoint is asked first, or says what its vocabulary cannot spell.
-    fn first_step(&self, snapshot: &Snapshot, asked: Vec<Round>) -> Result<FirstStep, Failure> {
-        let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
-        let asked = asked.into_iter().map(|round| {
-            let (name, prompts) = (round.name, round.prompts);
-            let what = if writes(&prompts) {
-                let digests = prompt_digests(snapshot, &table, &prompts);
-                Laid::Writes {
-                    lengths: checked_lengths(snapshot, &prompts)?,
-                    digests: digests.map_err(|error| Failure::from(error).of(&snapshot.name))?,
-                }
-            } else {
-                Laid::Reads(self.lay_out(snapshot, &table, &prompts)?)
-            };
-            Ok(Planned {
-                name,
-                prompts,
-                what,
-            })
-        });
-        let (rounds, not_spelled) = match asked.collect::<Result<Vec<_>, Failure>>() {
-            Ok(rounds) => (rounds, None),
-            Err(failure) => match failure.not_spelled {
-                Some(not_spelled) => (Vec::new(), Some(not_spelled)),
-                None => return Err(failure),
-            },
-        };
-        Ok(FirstStep {
-            digest: match &not_spelled {
-                None => digest(&rounds),
-                Some(reason) => format!("not measurable: {reason}"),
-            },
-            table,
-            rounds,
-            not_spelled,
-        })
-    }
-
     /// Refuses a run of which too few checkpoints can be asked.
     fn are_enough(&self, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
         let reasons = steps.iter().map(|step| step.not_spelled.clone());
@@ -213,13 +114,14 @@ impl Engine<'_> {
     }
 
     /// Refuses checkpoints and raters for which there is too little memory, before anything is run.
-    pub fn has_room(&self, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
+    pub fn has_room(&self, steps: &[Rc<FirstStep>]) -> Result<Vec<Option<MemoryPlan>>, Failure> {
         let (machine, allowed) = (&self.machine, &self.allowed);
+        let mut plans = Vec::new();
         for (snapshot, step) in self.snapshots.iter().zip(steps) {
             // An adapter shares what its base takes, and who cannot be asked is not loaded.
-            if snapshot.adapter.is_none() && step.not_spelled.is_none() {
-                has_room(machine, allowed, snapshot, step.rounds.iter().map(asks))?;
-            }
+            let is_loaded = snapshot.adapter.is_none() && step.not_spelled.is_none();
+            let plan = || has_room(machine, allowed, snapshot, step.rounds.iter().map(asks));
+            plans.push(is_loaded.then(plan).transpose()?);
         }
         let written = steps.iter().flat_map(|step| &step.rounds);
         let longest = written.flat_map(|round| &round.prompts).filter_map(most);
@@ -234,7 +136,7 @@ impl Engine<'_> {
             };
             has_room(machine, allowed, rater, std::iter::once(least))?;
         }
-        Ok(())
+        Ok(plans)
     }
 
     /// Asks every checkpoint everything, and lets every rater read what they wrote.
@@ -372,7 +274,8 @@ impl Engine<'_> {
                     for round in rounds {
                         let journal = journal(What::round(&round.name))?;
                         let name = self.shown(index, &round.name, told);
-                        let read = ask_round(&name, &round.prompts, None, journal, decoder)?;
+                        let prompts = self.kept(&round.prompts)?;
+                        let read = ask_round(&name, &prompts, None, journal, decoder)?;
                         told.add(&round.name, read);
                     }
                 }
@@ -480,26 +383,6 @@ impl Engine<'_> {
         );
         Failure::new(ExitStatus::Unexpected, message, "please report this")
     }
-
-    /// Tokenises prompts and lays out their trie.
-    fn lay_out(
-        &self,
-        snapshot: &Snapshot,
-        table: &LabelTable,
-        prompts: &[Prompt],
-    ) -> Result<Plan, Failure> {
-        Plan::new(snapshot, table, prompts).map_err(|error| {
-            let advice = match &error {
-                ScorerError::TooLong { id, .. } => self.study.advice(id),
-                _ => None,
-            };
-            let failure = Failure::from(error).of(&snapshot.name);
-            match advice {
-                Some(advice) => failure.and_help(advice),
-                None => failure,
-            }
-        })
-    }
 }
 
 /// Whether prompts of a round are written after.
@@ -548,22 +431,6 @@ pub(super) fn style(snapshot: &Snapshot, form: Form) -> PromptStyle {
         _ => "",
     };
     PromptStyle { form, lead }
-}
-
-/// Refuses texts whose prompt leaves no room to write.
-fn checked_lengths(snapshot: &Snapshot, texts: &[Prompt]) -> Result<Vec<usize>, Failure> {
-    let failed = |error: ScorerError| Failure::from(error).of(&snapshot.name);
-    let limit = snapshot.spec.context_length();
-    let lengths = lengths(snapshot, texts).map_err(failed)?;
-    let mut known = texts.iter().zip(&lengths);
-    match known.find(|(_, length)| **length > limit) {
-        Some((prompt, tokens)) => Err(failed(ScorerError::TooLong {
-            id: prompt.id.clone(),
-            tokens: *tokens,
-            limit,
-        })),
-        None => Ok(lengths),
-    }
 }
 
 #[cfg(test)]

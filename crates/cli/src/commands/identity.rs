@@ -62,6 +62,7 @@ pub(super) fn manifest(
         checkpoints: described.iter().map(of_described).collect(),
         raters: raters.iter().map(of_described).collect(),
         numerics: numerics(machine),
+        shard: engine.shard,
     };
     let snapshots = engine.snapshots.iter();
     let mut paths = paths(study.about().name, arguments);
@@ -88,14 +89,16 @@ fn paths(name: &str, arguments: &RunArguments) -> Map<String, Value> {
     let specs = suite(name).map_or(&[][..], |suite| suite.options());
     let paths = specs.iter().filter(|spec| {
         let is_file = spec.value == Some("FILE") && spec.takes == Takes::One;
-        is_file || spec.takes == Takes::Path
+        is_file || spec.takes == Takes::Paths
     });
     let paths = paths.map(|spec| {
         let typed = arguments.options.typed.get(spec.name);
-        (
-            spec.name.to_owned(),
-            json!(typed.and_then(|all| all.first())),
-        )
+        // Several are listed, one stands by itself.
+        let typed = match typed.map_or(&[][..], Vec::as_slice) {
+            several @ [_, _, ..] => json!(several),
+            one => json!(one.first()),
+        };
+        (spec.name.to_owned(), typed)
     });
     paths.collect()
 }

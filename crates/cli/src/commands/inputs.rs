@@ -78,15 +78,63 @@ pub(super) fn checkpoints(
     Ok(snapshots)
 }
 
+/// Calls checkpoints what the user calls them.
+pub(super) fn call(snapshots: &mut [Snapshot], names: &[String]) -> Result<(), Failure> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    if names.len() != snapshots.len() {
+        let message = format!(
+            "--name is given {} times for {} checkpoints",
+            names.len(),
+            snapshots.len()
+        );
+        return Err(Failure::usage(
+            message,
+            "name each of them, adapters too, or none",
+        ));
+    }
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            let message = format!("two checkpoints are called `{name}`");
+            return Err(Failure::usage(message, "give each --name once"));
+        }
+        snapshots[at].name.clone_from(name);
+    }
+    Ok(())
+}
+
+/// What of a path tells it from another of the same last part: `step-100_final` of `runs/step-100/final`.
+fn told_by_path(snapshot: &Snapshot, others: &[Snapshot]) -> Option<String> {
+    let parts = |snapshot: &Snapshot| -> Vec<String> {
+        let path = snapshot.path.canonicalize().ok();
+        let path = path.unwrap_or_else(|| snapshot.path.clone());
+        let parts = path.components().rev().skip(1);
+        parts
+            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .collect()
+    };
+    let own = parts(snapshot);
+    let other = parts(others.iter().find(|other| other.name == snapshot.name)?);
+    let at = own.iter().zip(&other).position(|(a, b)| a != b)?;
+    Some(format!("{}_{}", own[at], snapshot.name))
+}
+
 /// Adds a checkpoint under a name that no other has.
 fn push(snapshots: &mut Vec<Snapshot>, mut snapshot: Snapshot) {
     let keep = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    let name: String = snapshot
-        .name
-        .chars()
-        .map(|c| if keep(c) { c } else { '_' })
-        .collect();
-    snapshot.name.clone_from(&name);
+    let plain = |name: &str| -> String {
+        name.chars()
+            .map(|c| if keep(c) { c } else { '_' })
+            .collect()
+    };
+    snapshot.name = plain(&snapshot.name);
+    if snapshot.origin.is_none()
+        && let Some(name) = told_by_path(&snapshot, snapshots)
+    {
+        snapshot.name = plain(&name);
+    }
+    let name = snapshot.name.clone();
     for number in 2.. {
         if snapshots.iter().all(|known| known.name != snapshot.name) {
             break;

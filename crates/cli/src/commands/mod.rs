@@ -11,6 +11,7 @@ mod identity;
 mod inputs;
 mod lines;
 pub mod measure;
+pub mod merge;
 mod model_list;
 pub mod models;
 pub mod prompts;

@@ -47,6 +47,7 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
         adapted: false,
         machine,
         allowed: Allowed::by(&arguments.machine.options(), &arguments.run),
+        shard: None,
     };
     stop_on_interrupt();
     let mut manifest = opened.run.manifest.clone();

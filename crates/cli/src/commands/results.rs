@@ -13,7 +13,7 @@ use concord_suites::{
     with_excluded,
 };
 use rayon::prelude::*;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,38 @@ impl Opened {
     /// Opens a run directory.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         let run = StoredRun::open(folder)?;
+        if let Some(shard) = run.manifest.identity.shard {
+            let shards = folder.parent().unwrap_or(folder).display();
+            return Err(Failure::usage(
+                format!("{}: is shard {shard} of a run", folder.display()),
+                format!("put all of them together: concord merge {shards}"),
+            ));
+        }
+        Self::of(folder, run)
+    }
+
+    /// A run whose shards are together, and which is not measured yet.
+    pub fn of_shards(
+        folder: &Path,
+        manifest: &Manifest,
+        costs: &Map<String, Value>,
+        files: &[(&str, Value)],
+    ) -> Result<Self, Failure> {
+        let bytes = |(name, value): &(&str, Value)| {
+            (
+                (*name).to_owned(),
+                serde_json::to_vec(value).unwrap_or_default(),
+            )
+        };
+        let manifest = Manifest {
+            progress: costs.clone(),
+            ..manifest.clone()
+        };
+        let files = files.iter().map(bytes).collect();
+        Self::of(folder, StoredRun::begun(folder, manifest, files))
+    }
+
+    fn of(folder: &Path, run: StoredRun) -> Result<Self, Failure> {
         let identity = &run.manifest.identity;
         // The first forms knew one suite, and did not all name it.
         let name = match identity.suite.as_str() {
@@ -141,7 +173,7 @@ impl Opened {
         let is_measured = |name: &&str| excluded.iter().all(|one| one.checkpoint != **name);
         let names = run.manifest.names().filter(is_measured).map(str::to_owned);
         let names: Vec<String> = names.collect();
-        if !run.is_sealed() {
+        if !run.is_sealed() && run.manifest.schema > 0 {
             output::message(&format!(
                 "{}: of an earlier version, which stored no digests: what was changed in it since is not found",
                 folder.display()

@@ -424,7 +424,7 @@ fn wrong_flags_and_folders() {
     );
     fails(&["measure"], 2, "required");
     fails(&["measure", "."], 2, "not a run directory");
-    std::fs::create_dir_all(folder.path().join("taken")).unwrap();
+    std::fs::create_dir_all(folder.path().join("taken/by-something")).unwrap();
     fails(
         &["run", "--out", "taken", "--limit", "1"],
         2,

@@ -16,6 +16,7 @@ mod machine;
 mod not_measurable;
 mod randomness;
 mod runs;
+mod scripts;
 mod snapshots;
 mod strangers;
 mod study;

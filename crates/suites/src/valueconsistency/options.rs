@@ -2,17 +2,17 @@
 
 use super::plan::{Abstention, Format, Options, Orders, Passages};
 use crate::{Given, OptionSpec, Takes};
-use concord_questions::QuestionSet;
+use concord_questions::{Condition, QuestionSet};
 
 /// The options, as they are typed.
-pub(super) const OPTIONS: [OptionSpec; 15] = [
+pub(super) const OPTIONS: [OptionSpec; 16] = [
     OptionSpec {
         short: Some('Q'),
-        takes: Takes::Path,
+        takes: Takes::Paths,
         ..OptionSpec::new(
             "questions",
             "PATH|hf:ID",
-            "A question file (.jsonl, .csv), a folder of them or a data set of the hub (hf:owner/name[@revision]); without it, the demo questions",
+            "A question file (.jsonl, .csv), a folder of them or a data set of the hub (hf:owner/name[@revision]); may be given many times; without it, the demo questions",
         )
     },
     OptionSpec::new(
@@ -120,6 +120,15 @@ pub(super) const OPTIONS: [OptionSpec; 15] = [
             "languages",
             "LANGUAGES",
             "Only these languages, for example english,german",
+        )
+    },
+    OptionSpec {
+        takes: Takes::Many,
+        check: |text| Condition::parse(text).map(drop),
+        ..OptionSpec::new(
+            "where",
+            "KEY=VALUE",
+            "Only questions with this value, or without it (KEY!=VALUE): language, country, controversy, topic, question, file, phrasing, yes; may be given many times, and all must hold",
         )
     },
     OptionSpec {

@@ -15,7 +15,7 @@ use crate::{
 };
 use concord_findings::{Exhibit, LongTable, TableSpec};
 use concord_questions::{Chosen, QuestionSet, Stimuli};
-use concord_readings::PromptStyle;
+use concord_readings::{PromptKey, PromptStyle};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -121,6 +121,23 @@ impl Suite for ValueConsistency {
         };
         let prompts = plan_stances(&data.set, data.stimuli()?, rater, options, texts)?;
         Ok(by_text(prompts, name::text_of))
+    }
+
+    /// The original in English, so that phrasings, orders and translations stay together.
+    fn unit(&self, data: &Data, id: &str) -> Option<String> {
+        let key: PromptKey = id.parse().ok()?;
+        let (file, row) = key.item.rsplit_once('/')?;
+        let row: usize = row.parse().ok()?;
+        let found = data.set.files.iter().find(|known| known.name == file);
+        let question = found.and_then(|file| file.questions.get(row));
+        Some(match question {
+            Some(question) => {
+                let original = question.original_english.as_ref();
+                original.unwrap_or(&question.original).clone()
+            }
+            // A portrait.
+            None => key.item,
+        })
     }
 
     fn measure(
@@ -279,9 +296,9 @@ impl Suite for ValueConsistency {
 
 /// The questions that are asked.
 fn selected(given: &Given) -> Result<QuestionSet, SuiteError> {
-    let mut set = match given.text("questions") {
-        Some(path) => concord_questions::load(Path::new(path))?,
-        None => concord_questions::demo()?,
+    let mut set = match given.all("questions") {
+        [] => concord_questions::demo()?,
+        paths => concord_questions::load_all(paths)?,
     };
     let languages = given.all("languages");
     if !languages.is_empty() {
@@ -293,6 +310,13 @@ fn selected(given: &Given) -> Result<QuestionSet, SuiteError> {
             return Err(SuiteError::usage(message, help));
         }
         set.keep_languages(&languages);
+    }
+    let conditions = given.all("where");
+    if !conditions.is_empty() {
+        let data = Data::of(set);
+        let chosen = data.choose(conditions)?;
+        set = data.set;
+        set.keep(&chosen);
     }
     if given.text("limit").is_some() {
         set.keep_first_originals(given.number("limit"));

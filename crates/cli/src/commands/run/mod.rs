@@ -1,5 +1,8 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
+mod place;
+mod plan;
+
 use super::engine::{Engine, Outcome};
 use super::identity::manifest;
 use super::inputs;
@@ -10,20 +13,47 @@ use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_checkpoint::Snapshot;
 use concord_readings::Form;
-use concord_runs::{Manifest, RunDirectory, RunError, check_name};
+use concord_runs::{Manifest, RunDirectory, RunError, Shard, StoredRun};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine, spill_of};
 use concord_suites::{
-    About, AnySuite, Given, SELF_RATER, Settings, Show, Study, Takes, suite, with_excluded,
+    About, AnySuite, Found, Given, SELF_RATER, Settings, Show, Study, Takes, suite, with_excluded,
 };
+use place::Place;
+pub(super) use place::SHARDS;
+use plan::Planned;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runs a study.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    if let Some(out) = &arguments.out {
-        check_name(out)?;
-    }
+    let done = execute(arguments)?;
+    show(&done, arguments)
+}
+
+/// What came of a run.
+pub(super) enum Done {
+    /// It is stored, and this was found.
+    Stored(Box<Stored>),
+    /// One shard of it is stored.
+    Shard { shard: Shard, out: PathBuf },
+    /// It was there already.
+    Already { out: PathBuf },
+    /// It was only looked at.
+    Dry(Vec<Planned>),
+}
+
+/// A run that is stored, and what was found.
+pub(super) struct Stored {
+    pub out: PathBuf,
+    pub manifest: Manifest,
+    pub study: Box<dyn Study>,
+    pub found: Box<dyn Found>,
+}
+
+/// Asks what is not stored yet, and stores it.
+pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
+    let place = Place::of(arguments)?;
     let suite = suite(&arguments.suite)?;
     let (study, mut notes) = begin_study(suite, arguments)?;
     let snapshots = checkpoints(arguments, suite.about())?;
@@ -38,11 +68,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         ..Settings::default()
     });
     let started = jiff::Timestamp::now();
-    let name = default_name(started, &snapshots);
-    let planned = match &arguments.out {
-        Some(out) => out.clone(),
-        None => Path::new(RUNS).join(&name),
-    };
+    let name = place::default_name(started, suite.about().name, &snapshots);
     let machine = arguments.machine.options();
     let mut engine = Engine {
         study: &*study,
@@ -54,13 +80,20 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
             let all = snapshots.iter().chain(raters.iter().flatten());
             Machine::open(&machine, all, output::events())?
         },
-        allowed: Allowed::by(&machine, &RunDirectory::partial_of(&planned)),
+        allowed: Allowed::by(&machine, &RunDirectory::partial_of(&place.or(&name))),
+        shard: place.shard,
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let steps = engine.first_steps()?;
-    engine.has_room(&steps)?;
+    let plans = engine.has_room(&steps)?;
+    if arguments.dry_run {
+        return Ok(Done::Dry(plan::planned(&engine, &steps, plans)?));
+    }
     let manifest = manifest(&engine, &steps, arguments, settings, &started.to_string())?;
-    let mut directory = begin(arguments, &name, &manifest, &*study)?;
+    if let Some(out) = place.finished(&manifest)? {
+        return Ok(Done::Already { out });
+    }
+    let directory = place.begin(&name, &manifest, &*study)?;
     engine.allowed.spill = Spill {
         folder: match &arguments.machine.spill {
             Some(folder) => folder.clone(),
@@ -69,6 +102,27 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         keep: Some(Keep(directory.identity()?)),
     };
     stop_on_interrupt();
+    let outcome = match engine.run(&directory, &steps) {
+        Ok(outcome) => outcome,
+        Err(failure) => return Err(stopped(failure, directory)),
+    };
+    for snapshot in snapshots.iter().chain(raters.iter().flatten()) {
+        let (partial, out) = (directory.partial(), directory.out());
+        remove_rows(&engine.allowed, snapshot).map_err(|failure| kept(failure, partial, out))?;
+    }
+    drop(engine);
+    let base = snapshots.first().map(|first| first.name.as_str());
+    store(directory, study, settings, outcome, base)
+}
+
+/// Measures what was read, and stores it.
+fn store(
+    directory: RunDirectory,
+    study: Box<dyn Study>,
+    settings: Settings,
+    outcome: Outcome,
+    base: Option<&str>,
+) -> Result<Done, Failure> {
     let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
     let kept = |failure| kept(failure, &partial, &out);
     let now = || jiff::Timestamp::now().to_string();
@@ -76,46 +130,119 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         read,
         excluded,
         costs,
-    } = match engine.run(&directory, &steps) {
-        Ok(outcome) => outcome,
-        Err(failure) => {
-            // How it ended is good to know, and no reason to say anything else.
-            let _ = directory.end(&failure.message, &now());
-            return Err(kept(failure));
-        }
-    };
+    } = outcome;
+    if let Some(shard) = directory.manifest().identity.shard {
+        let findings = json!({ "shard": shard });
+        let finished = directory.finish(costs, &findings, &now());
+        let (_, out) = finished.map_err(|error| kept(error.into()))?;
+        return Ok(Done::Shard { shard, out });
+    }
     let found = study.measure(settings, &read);
     let found = found.map_err(|error| kept(error.into()))?;
-    let base = snapshots.first().map(|first| first.name.as_str());
     let found = with_excluded(found, excluded, base);
     warn(&*found);
-    for snapshot in snapshots.iter().chain(raters.iter().flatten()) {
-        remove_rows(&engine.allowed, snapshot).map_err(kept)?;
-    }
-    let findings = found.json();
-    let finished = directory.finish(costs, &findings, &now());
+    let finished = directory.finish(costs, &found.json(), &now());
     let (manifest, out) = finished.map_err(|error| kept(error.into()))?;
-    let printed = match arguments.format {
+    Ok(Done::Stored(Box::new(Stored {
+        out,
+        manifest,
+        study,
+        found,
+    })))
+}
+
+/// Shows what came of a run.
+fn show(done: &Done, arguments: &RunArguments) -> Result<(), Failure> {
+    let is_json = arguments.format == OutputFormat::Json;
+    match done {
+        Done::Stored(stored) => {
+            let all = arguments.verbose || arguments.with_published;
+            show_stored(stored, arguments.format, arguments.with_published, all)
+        }
+        Done::Already { out } => {
+            output::message(&format!(
+                "{}: is finished already; nothing to do.",
+                out.display()
+            ));
+            if is_json { show_again(out) } else { Ok(()) }
+        }
+        Done::Shard { shard, out } => {
+            if is_json {
+                return output::json(&json!({ "run": out, "shard": shard }));
+            }
+            let folder = quoted(&out.parent().unwrap_or(out).to_string_lossy());
+            output::data(&format!(
+                "shard {shard} is stored in {}\nwhen all of them are: concord merge {folder}",
+                out.display()
+            ))
+        }
+        Done::Dry(planned) if is_json => output::json(planned),
+        Done::Dry(planned) => output::data(&plan::text(planned)),
+    }
+}
+
+/// Shows a run that is stored.
+pub(super) fn show_stored(
+    stored: &Stored,
+    format: OutputFormat,
+    published: bool,
+    all: bool,
+) -> Result<(), Failure> {
+    let Stored {
+        out,
+        manifest,
+        study,
+        found,
+    } = stored;
+    let printed = match format {
         OutputFormat::Json => {
-            output::json(&json!({ "run": out, "manifest": manifest, "findings": findings }))
+            output::json(&json!({ "run": out, "manifest": manifest, "findings": found.json() }))
         }
         OutputFormat::Human => {
             let show = Show {
-                published: arguments.with_published,
+                published,
                 ..Show::default()
             };
-            let shown = exhibits(&*found, &*study, &manifest, Some(&out), show);
+            let shown = exhibits(&**found, &**study, manifest, Some(out), show);
             let run = quoted(&out.to_string_lossy());
             let tail = [
-                cost(&manifest),
+                cost(manifest),
                 format!("stored      {}", out.display()),
                 format!("page        concord report {run} --open"),
                 format!("all tables  concord measure {run}"),
             ];
-            show_end(&shown, &tail, arguments.verbose || arguments.with_published)
+            show_end(&shown, &tail, all)
         }
     };
-    printed.map_err(|failure| failure.printing(&out))
+    printed.map_err(|failure| failure.printing(out))
+}
+
+/// What a program gets of a run that was there already: the same as of one that has just been read.
+fn show_again(out: &Path) -> Result<(), Failure> {
+    let opened = StoredRun::open(out)?;
+    let path = out.join("findings.json");
+    let text = std::fs::read(&path).map_err(|source| RunError::File {
+        path: path.clone(),
+        source,
+    })?;
+    let findings: Value = serde_json::from_slice(&text).map_err(|source| RunError::Damaged {
+        path,
+        line: 0,
+        source,
+    })?;
+    output::json(&json!({ "run": out, "manifest": opened.manifest, "findings": findings }))
+}
+
+/// What a run that was stopped leaves: what was read, and nothing where nothing was.
+fn stopped(failure: Failure, mut directory: RunDirectory) -> Failure {
+    let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
+    if directory.is_blank().is_ok_and(|is_blank| is_blank) && directory.discard_if_new().is_ok() {
+        return failure.and_help("nothing was read, and nothing is kept");
+    }
+    // How it ended is good to know, and no reason to say anything else.
+    let now = jiff::Timestamp::now().to_string();
+    let _ = directory.end(&failure.message, &now);
+    kept(failure, &partial, &out)
 }
 
 /// What the run cost, in a line.
@@ -161,7 +288,7 @@ pub(super) fn begin_suite(
                 let message = format!("--{}: {problem}", spec.name);
                 Failure::usage(message, "see `concord run --help`")
             })?;
-            if spec.takes == Takes::Path {
+            if spec.takes == Takes::Paths {
                 let path = inputs::question_path(value)?;
                 *value = path.to_string_lossy().into_owned();
             }
@@ -187,24 +314,6 @@ fn forms_that_differ(snapshots: &[Snapshot], forms: &[Form]) -> Vec<String> {
         }
     }
     notes
-}
-
-/// Begins a run where it was told to, or under a name of its own, and says what was found there.
-fn begin(
-    arguments: &RunArguments,
-    name: &str,
-    manifest: &Manifest,
-    study: &dyn Study,
-) -> Result<RunDirectory, Failure> {
-    let files = study.files();
-    let directory = match &arguments.out {
-        Some(out) => RunDirectory::begin(out, manifest, &files)?,
-        None => RunDirectory::begin_new(Path::new(RUNS), name, manifest, &files)?,
-    };
-    for note in directory.notes() {
-        output::message(note);
-    }
-    Ok(directory)
 }
 
 /// Removes rows between layers that an attempt on another schedule left.
@@ -233,7 +342,9 @@ fn checkpoints(arguments: &RunArguments, about: &About) -> Result<Vec<Snapshot>,
              say nothing about any real model.",
         );
     }
-    inputs::checkpoints(&names, &arguments.adapters)
+    let mut snapshots = inputs::checkpoints(&names, &arguments.adapters)?;
+    inputs::call(&mut snapshots, &arguments.names)?;
+    Ok(snapshots)
 }
 
 /// Checkpoints that are asked where none are named.
@@ -285,15 +396,6 @@ fn raters(arguments: &RunArguments, study: &dyn Study) -> Result<Vec<Option<Snap
         raters.extend(others.into_iter().map(Some));
     }
     Ok(raters)
-}
-
-/// Where runs go that are given no place.
-const RUNS: &str = "runs";
-
-/// `<time>-<last checkpoint>`.
-fn default_name(started: jiff::Timestamp, snapshots: &[Snapshot]) -> String {
-    let name = snapshots.last().map_or("run", |last| last.name.as_str());
-    format!("{}-{name}", started.strftime("%Y%m%d-%H%M%S"))
 }
 
 /// Says what is left of a run that did not finish, and how to go on.

@@ -1,12 +1,13 @@
 //! What the program says when it cannot go on, and the code it leaves with.
 
+mod of_runs;
+
 use crate::output::visible;
 use concord_checkpoint::CheckpointError;
 use concord_checkpoint::hub::{HubError, RepositoryKind};
 use concord_decoder::DecoderError;
 use concord_kernels::GpuError;
 use concord_questions::{QuestionError, StimuliError};
-use concord_runs::RunError;
 use concord_scorer::ScorerError;
 use concord_session::SessionError;
 use concord_suites::SuiteError;
@@ -499,70 +500,6 @@ impl From<SessionError> for Failure {
                 Self::new(ExitStatus::Unexpected, "no decoder is loaded", "")
             }
         }
-    }
-}
-
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
-        let (status, help) = match &error {
-            RunError::Exists { .. } => (
-                ExitStatus::Usage,
-                "name another folder with --out, or remove this one",
-            ),
-            RunError::OtherSettings { key, .. } if key == "schema" => (
-                ExitStatus::Usage,
-                "another version of the program began it: finish it with that one, or name another folder with --out",
-            ),
-            RunError::OtherSettings { .. } => (
-                ExitStatus::Usage,
-                "name another folder with --out, or give the flags that it was begun with",
-            ),
-            RunError::NoName { .. } => (
-                ExitStatus::Usage,
-                "name a new folder with --out; to go on with NAME.partial, give the same command with --out NAME",
-            ),
-            RunError::InUse { .. } => (
-                ExitStatus::Usage,
-                "wait for it, or name another folder with --out",
-            ),
-            RunError::NoManifest { .. } => (
-                ExitStatus::Usage,
-                "put its manifest.json back, or name another folder with --out",
-            ),
-            RunError::NotARun { .. } => (
-                ExitStatus::Usage,
-                "name the folder that `concord run` printed",
-            ),
-            RunError::Checkpoints { .. } => (
-                ExitStatus::QuestionData,
-                "copy the run again from where it was written, or repeat it in another folder",
-            ),
-            RunError::Newer { .. } => (
-                ExitStatus::Usage,
-                "use the version of the program that wrote it, or a later one",
-            ),
-            RunError::Incomplete { .. } => (
-                ExitStatus::Incomplete,
-                "start it again with the same flags and --out to finish it",
-            ),
-            RunError::NotPlain { .. } => (
-                ExitStatus::Usage,
-                "a run that came from elsewhere may be made to harm: copy its plain files only",
-            ),
-            RunError::Damaged { .. } | RunError::Changed { .. } => (
-                ExitStatus::Unexpected,
-                "copy the run again from where it was written, or repeat it in another folder",
-            ),
-            RunError::Encode { .. } => (ExitStatus::Unexpected, "please report this"),
-            RunError::File { source, .. } if is_full(source) => {
-                (ExitStatus::Incomplete, "make room there")
-            }
-            RunError::File { .. } => (
-                ExitStatus::Unexpected,
-                "make room or choose another place; a run keeps what it read in its .partial folder",
-            ),
-        };
-        Self::new(status, error.to_string(), help)
     }
 }
 

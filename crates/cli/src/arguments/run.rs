@@ -1,0 +1,107 @@
+//! `concord run` and `concord merge`, as they are typed.
+
+use super::{
+    ChatTemplateUse, MachineArguments, OutputFormat, ShardChoice, Statistics, SuiteOptions,
+};
+use clap::Args;
+use concord_suites::DEFAULT;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub(crate) struct RunArguments {
+    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf]); give the base first and the aligned one second. Without any, the demo pair is run
+    #[arg(short = 'M', long = "model", value_name = "DIR|FILE|ID")]
+    pub models: Vec<String>,
+    /// A PEFT adapter of the one --model, a folder or a hub id; may be given many times. The base is run as well, and read once
+    #[arg(
+        short = 'A',
+        long = "adapter",
+        value_name = "DIR|ID",
+        requires = "models"
+    )]
+    pub adapters: Vec<String>,
+    /// A known pair of base and aligned checkpoints instead of --model (`concord models` lists them)
+    #[arg(long, value_name = "NAME", conflicts_with = "models")]
+    pub pair: Option<String>,
+    /// What is asked and measured (`concord suites` lists them)
+    #[arg(long, value_name = "NAME", default_value = DEFAULT)]
+    pub suite: String,
+    /// Who rates written texts: a checkpoint, or `itself` for each its own; may be given many times
+    #[arg(long = "rater", alias = "reader", value_name = "DIR|FILE|ID|itself")]
+    pub raters: Vec<String>,
+    /// Put published values beside the results
+    #[arg(long)]
+    pub with_published: bool,
+    /// Seed of everything that is drawn: orders, texts, histories, tests and resampled intervals
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Show all tables at the end, not the verdict alone
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub statistics: Statistics,
+    #[command(flatten)]
+    pub options: SuiteOptions,
+    #[command(flatten)]
+    pub machine: MachineArguments,
+    /// When the chat template is used
+    #[arg(long, value_enum, num_args = 0..=1, default_value = "auto", default_missing_value = "always", alias = "apply_chat_template")]
+    pub apply_chat_template: ChatTemplateUse,
+    /// What a checkpoint is called, in the order of checkpoints and adapters; may be given many times. Without it, what tells one from
+    /// another in its path
+    #[arg(long = "name", value_name = "NAME", value_parser = checkpoint_name)]
+    pub names: Vec<String>,
+    /// The run directory. A run that was cut off goes on when the same command names it again; where it is finished already there is
+    /// nothing to do; a run of something else is refused
+    #[arg(short = 'o', long, value_name = "DIR", alias = "output_path")]
+    pub out: Option<PathBuf>,
+    /// Begin anew where --out has a run, which gives way when the new one is whole
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// Read one part of several alone, to be put together by `concord merge`: I/N, the I-th of N, or `auto`, what the job scheduler says
+    /// (Slurm's array task, `NEL_SHARD_IDX`, `RANK`), or `auto/N` where it does not say of how many (`JOB_COMPLETION_INDEX`). Stored in
+    /// OUT.shards
+    #[arg(long, value_name = "I/N", value_parser = ShardChoice::from_str, requires = "out")]
+    pub shard: Option<ShardChoice>,
+    /// Say what would be asked and what it would take, and stop before anything is asked
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArguments {
+    /// The folder of all shards (OUT.shards), or each shard's own
+    #[arg(value_name = "SHARDS", required = true)]
+    pub shards: Vec<PathBuf>,
+    /// The run directory; without it, the folder's name without `.shards`
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Begin anew where there is a run of that name
+    #[arg(long)]
+    pub force: bool,
+    /// Show all tables at the end, not the verdict alone
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+/// A name of a checkpoint: a plain file name.
+fn checkpoint_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
+    if text.is_empty() || text.starts_with('.') || !text.chars().all(fits) {
+        return Err(
+            "a name has letters, digits and -_.@+, and does not begin with a point".to_owned(),
+        );
+    }
+    if text.chars().count() > 120 {
+        return Err("a name has at most 120 characters".to_owned());
+    }
+    Ok(text.to_owned())
+}

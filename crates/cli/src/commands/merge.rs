@@ -1,0 +1,123 @@
+//! `concord merge`: the shards of a run, put together.
+
+use super::results::{Opened, settings_of, warn};
+use super::run::{SHARDS, Stored, show_stored};
+use crate::arguments::{MergeArguments, Statistics};
+use crate::failure::{ExitStatus, Failure};
+use crate::output;
+use concord_runs::{PARTIAL, RunDirectory, RunError, Shards, Standing, check_name, standing};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Puts shards together, and measures what they read.
+pub fn merge(arguments: &MergeArguments) -> Result<(), Failure> {
+    let folders = folders(&arguments.shards)?;
+    let out = out(arguments)?;
+    check_name(&out)?;
+    let shards = Shards::open(&folders)?;
+    let manifest = shards.manifest();
+    if !arguments.force
+        && let Standing::Run(stored) = standing(&out)?
+    {
+        return match stored.identity.difference(&manifest.identity) {
+            None => {
+                let done = "is merged already; nothing to do.";
+                output::message(&format!("{}: {done}", out.display()));
+                Ok(())
+            }
+            Some(key) => Err(RunError::OtherRun { path: out, key }.into()),
+        };
+    }
+    let files = shards.files()?;
+    let files = files
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()));
+    let files: Vec<(&str, Value)> = files.collect();
+    let directory = if arguments.force {
+        RunDirectory::begin_anew(&out, &manifest, &files)?
+    } else {
+        RunDirectory::begin(&out, &manifest, &files)?
+    };
+    shards.write(&directory)?;
+    let costs = shards.costs();
+    let opened = Opened::of_shards(directory.partial(), &manifest, &costs, &files)?;
+    let settings = settings_of(&manifest, None, &Statistics::default());
+    let found = opened.measure(settings)?;
+    warn(&*found);
+    let now = jiff::Timestamp::now().to_string();
+    let (manifest, out) = directory.finish(costs, &found.json(), &now)?;
+    let stored = Stored {
+        out,
+        manifest,
+        study: opened.study,
+        found,
+    };
+    show_stored(&stored, arguments.format, false, arguments.verbose)
+}
+
+/// The folders of shards: those that are named, or all in one that is.
+fn folders(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let [one] = named else {
+        return Ok(named.to_vec());
+    };
+    if one.join("manifest.json").exists() {
+        return Ok(vec![one.clone()]);
+    }
+    let bad = |problem: String| {
+        let help = "name the folder that `concord run --shard` made (OUT.shards), or each shard";
+        Failure::new(
+            ExitStatus::Usage,
+            format!("{}: {problem}", one.display()),
+            help,
+        )
+    };
+    let entries = std::fs::read_dir(one).map_err(|error| bad(error.to_string()))?;
+    let (mut found, mut begun) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let path = entry.map_err(|error| bad(error.to_string()))?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.ends_with(PARTIAL) {
+            begun.push(name.trim_end_matches(PARTIAL).to_owned());
+        } else if path.join("manifest.json").exists() {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        return Err(bad("there is no finished shard in it".to_owned()));
+    }
+    if !begun.is_empty() {
+        begun.sort();
+        return Err(bad(format!(
+            "shards are not finished: {}",
+            begun.join(", ")
+        )));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Where the run goes.
+fn out(arguments: &MergeArguments) -> Result<PathBuf, Failure> {
+    if let Some(out) = &arguments.out {
+        return Ok(out.clone());
+    }
+    let name = match &arguments.shards[..] {
+        [one] => one
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        _ => String::new(),
+    };
+    match name.strip_suffix(SHARDS) {
+        Some(name) if !name.is_empty() => {
+            let folder: &Path = arguments.shards[0].parent().unwrap_or(Path::new(""));
+            Ok(folder.join(name))
+        }
+        _ => Err(Failure::usage("the run has no name", "name it with --out")),
+    }
+}
