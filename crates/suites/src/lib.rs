@@ -16,7 +16,7 @@ pub mod valueconsistency;
 pub use concord_readings::{ById, Readings};
 pub use excluded::{Excluded, with_excluded};
 pub use needs::Needs;
-pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, suite, suites};
+pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, nearest, suite, suites};
 pub use shared::{Gates, ReadingError};
 pub use suite::{
     About, Asked, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,

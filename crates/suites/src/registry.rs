@@ -33,14 +33,18 @@ pub fn suite(name: &str) -> Result<&'static dyn AnySuite, SuiteError> {
     let known = SUITES.iter().find(|suite| suite.about().name == name);
     known.copied().ok_or_else(|| {
         let names = SUITES.iter().map(|suite| suite.about().name);
-        let nearest = names.clone().min_by_key(|known| edits(known, name));
-        let near = nearest.filter(|near| edits(near, name) <= near.len() / 2);
-        let help = match near {
+        let help = match nearest(name, names.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
         };
         SuiteError::usage(format!("no suite `{name}`"), help)
     })
+}
+
+/// The name that is nearest to one that is not known, where one is near.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let nearest = known.min_by_key(|known| edits(known, name));
+    nearest.filter(|near| edits(near, name) <= near.len() / 2)
 }
 
 /// How many letters have to be changed, added or left out to make one word of another (Levenshtein).

@@ -1,11 +1,13 @@
 //! What the user may type.
 
+mod file;
 mod run;
 mod shard;
 mod statistics;
 mod suite_options;
 
-pub(crate) use run::{MergeArguments, RunArguments};
+pub(crate) use file::{Flag, flags, read as read_file, scalar, unknown, words};
+pub(crate) use run::{MergeArguments, RunArguments, SweepArguments};
 pub(crate) use shard::ShardChoice;
 pub(crate) use statistics::{CompareArguments, MeasureArguments, Statistics};
 pub(crate) use suite_options::SuiteOptions;
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     Compare(CompareArguments),
     /// Put the shards of a run together: what comes of it has the same bytes as if it had been read at once
     Merge(MergeArguments),
+    /// Run many checkpoints, suites and settings, each as a run of its own: what is there already is left alone, and what fails does not
+    /// stop the rest
+    Sweep(SweepArguments),
     /// Let one more rater rate the texts of a stored run
     #[command(alias = "read")]
     Rate(RateArguments),
@@ -198,9 +203,39 @@ pub(crate) enum ChatTemplateUse {
 /// The flags of the command that were given, by the names of their fields.
 static GIVEN: OnceLock<BTreeSet<String>> = OnceLock::new();
 
-/// Parses the arguments of the process.
+/// Every flag of the run with its value and where that comes from, where that is asked for.
+static CONFIG: OnceLock<String> = OnceLock::new();
+
+/// What `--print-config` prints.
+pub(crate) fn config() -> &'static str {
+    CONFIG.get().map_or("", String::as_str)
+}
+
+/// Parses the arguments of the process. Where a file of flags is named, what is neither typed nor in the environment is taken from there.
 pub(crate) fn parse() -> Cli {
-    let matches = Cli::command().get_matches();
+    let mut matches = Cli::command().get_matches();
+    let of_run = matches.subcommand_matches("run").cloned();
+    let mut of_file = BTreeSet::new();
+    if let Some(typed) = &of_run
+        && let Some(path) = typed.get_one::<PathBuf>("config")
+    {
+        let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        let table = file::read(path).and_then(|table| {
+            of_file = file::not_typed(&table, typed);
+            file::with_file(words.collect(), path, typed)
+        });
+        matches = match table {
+            Ok(words) => Cli::command().get_matches_from(words),
+            Err(problem) => Cli::command()
+                .error(clap::error::ErrorKind::InvalidValue, problem)
+                .exit(),
+        };
+    }
+    if let Some(of_run) = matches.subcommand_matches("run")
+        && of_run.get_flag("print_config")
+    {
+        let _ = CONFIG.set(file::origins(of_run, &of_file));
+    }
     if let Some((_, of_command)) = matches.subcommand() {
         let given = of_command.ids().map(clap::Id::as_str).filter(|id| {
             let is_argument = of_command.try_contains_id(id).unwrap_or(false);

@@ -65,9 +65,37 @@ pub(crate) struct RunArguments {
     /// OUT.shards
     #[arg(long, value_name = "I/N", value_parser = ShardChoice::from_str, requires = "out")]
     pub shard: Option<ShardChoice>,
+    /// A file of flags (`out = "runs/a"`, `formats = ["letter"]`), for what is neither typed nor in the environment
+    #[arg(short = 'C', long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Print every flag with its value and where that comes from (flag, environment, file, default), and stop
+    #[arg(long)]
+    pub print_config: bool,
     /// Say what would be asked and what it would take, and stop before anything is asked
     #[arg(long)]
     pub dry_run: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArguments {
+    /// What is swept over (docs/sweeps.md)
+    #[arg(value_name = "FILE.toml")]
+    pub file: PathBuf,
+    /// The folder of all cells, instead of the file's `out`
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// List the cells and what each would run, and stop
+    #[arg(long, conflicts_with = "status")]
+    pub plan: bool,
+    /// Show how far each cell is and what was found so far, and stop
+    #[arg(long)]
+    pub status: bool,
+    /// Run some cells alone: I/N, every N-th from the I-th on, or `auto`, what the job scheduler says
+    #[arg(long, value_name = "I/N", value_parser = ShardChoice::from_str)]
+    pub shard: Option<ShardChoice>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,

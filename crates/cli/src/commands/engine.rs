@@ -22,6 +22,7 @@ use concord_suites::{
 };
 use first::{Laid, Planned};
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub(super) struct Engine<'a> {
     pub adapted: bool,
     pub machine: Machine,
     pub allowed: Allowed,
+    /// The same for each checkpoint that has a run of its own.
+    pub allowed_apart: Vec<(String, Allowed)>,
     /// The part of what is asked that is asked here.
     pub shard: Option<Shard>,
 }
@@ -79,6 +82,57 @@ pub(super) struct Outcome {
     pub costs: Map<String, Value>,
 }
 
+/// Where what is read goes.
+pub(super) enum Places<'a> {
+    /// All of it to one run.
+    One(&'a RunDirectory),
+    /// Each checkpoint's to a run of its own.
+    Apart(&'a Apart<'a>),
+}
+
+/// A run for each checkpoint, and what is done with one that is read or has failed. The others go on.
+pub(super) struct Apart<'a> {
+    /// By checkpoint; `None` where there is nothing to do.
+    pub directories: RefCell<Vec<Option<RunDirectory>>>,
+    /// Takes a run that is read, or why it could not be.
+    pub done: &'a dyn Fn(usize, RunDirectory, Result<Outcome, Failure>),
+}
+
+impl Apart<'_> {
+    fn done(&self, index: usize, outcome: Result<Outcome, Failure>) {
+        let directory = self.directories.borrow_mut()[index].take();
+        if let Some(directory) = directory {
+            (self.done)(index, directory, outcome);
+        }
+    }
+}
+
+impl Places<'_> {
+    /// The journal of a checkpoint; `None` where nothing is asked of it.
+    fn journal(
+        &self,
+        index: usize,
+        what: What<'_>,
+        name: &str,
+    ) -> Result<Option<Journal>, Failure> {
+        Ok(match self {
+            Self::One(directory) => Some(directory.journal(what, name)?),
+            Self::Apart(apart) => match &apart.directories.borrow()[index] {
+                Some(directory) => Some(directory.journal(what, name)?),
+                None => None,
+            },
+        })
+    }
+
+    /// Whether a checkpoint is asked.
+    fn has(&self, index: usize) -> bool {
+        match self {
+            Self::One(_) => true,
+            Self::Apart(apart) => apart.directories.borrow()[index].is_some(),
+        }
+    }
+}
+
 impl Engine<'_> {
     /// Refuses a run of which too few checkpoints can be asked.
     fn are_enough(&self, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
@@ -103,6 +157,12 @@ impl Engine<'_> {
         if excluded.is_empty() || about.needs.enough(about.name, left).is_ok() {
             return Ok(());
         }
+        Err(self.none_left(excluded, left))
+    }
+
+    /// That too few checkpoints can be asked.
+    #[expect(clippy::unused_self, reason = "beside what it is said of")]
+    fn none_left(&self, excluded: &[Excluded], left: usize) -> Failure {
         let sentences: Vec<String> = excluded.iter().map(Excluded::sentence).collect();
         let help =
             "use checkpoints whose vocabulary has it, or ask for something else (`concord suites`)";
@@ -110,7 +170,7 @@ impl Engine<'_> {
             0 => sentences.join("; "),
             _ => format!("too few are left to compare: {}", sentences.join("; ")),
         };
-        Err(Failure::new(ExitStatus::Checkpoint, message, help))
+        Failure::new(ExitStatus::Checkpoint, message, help)
     }
 
     /// Refuses checkpoints and raters for which there is too little memory, before anything is run.
@@ -145,33 +205,7 @@ impl Engine<'_> {
         directory: &RunDirectory,
         steps: &[Rc<FirstStep>],
     ) -> Result<Outcome, Failure> {
-        let mut told: Vec<Told> = Vec::new();
-        told.resize_with(self.snapshots.len(), Told::default);
-        let rounds = steps.iter().flat_map(|step| &step.rounds);
-        let rows = rounds.map(|round| match &round.what {
-            Laid::Reads(plan) => plan.trie.len() as u64,
-            Laid::Writes { .. } => 0,
-        });
-        expect_rows(rows.sum());
-        for (index, step) in steps.iter().enumerate() {
-            if let Some(reason) = &step.not_spelled {
-                self.exclude(index, &mut told[index], reason.clone());
-            }
-        }
-        loop {
-            self.ask(directory, steps, &mut told)?;
-            if told.iter().all(|told| told.waits_for.is_none()) {
-                break;
-            }
-            for rater in self.raters.iter().flatten() {
-                self.let_rate(directory, rater, &mut told)?;
-            }
-            for told in &mut told {
-                if let Some(round) = told.waits_for.take() {
-                    told.readings.ratings.entry(round.to_owned()).or_default();
-                }
-            }
-        }
+        let mut told = self.ask_all(&Places::One(directory), steps)?;
         let reasons = told.iter_mut().map(|told| told.not_spelled.take());
         let excluded = self.excluded(reasons);
         self.enough(&excluded)?;
@@ -197,6 +231,76 @@ impl Engine<'_> {
         Ok(outcome)
     }
 
+    /// Asks every checkpoint everything, each for a run of its own. One that fails does not stop the others.
+    ///
+    /// # Errors
+    /// Where it was stopped: what was read so far is in the journals.
+    pub fn run_apart(&self, apart: &Apart<'_>, steps: &[Rc<FirstStep>]) -> Result<(), Failure> {
+        self.ask_all(&Places::Apart(apart), steps).map(drop)
+    }
+
+    /// Asks every checkpoint, and lets raters read what it wrote, until all are done.
+    fn ask_all(&self, places: &Places<'_>, steps: &[Rc<FirstStep>]) -> Result<Vec<Told>, Failure> {
+        let mut told: Vec<Told> = Vec::new();
+        told.resize_with(self.snapshots.len(), Told::default);
+        let asked = steps.iter().enumerate();
+        let rounds = asked
+            .filter(|(index, _)| places.has(*index))
+            .flat_map(|(_, step)| &step.rounds);
+        let rows = rounds.map(|round| match &round.what {
+            Laid::Reads(plan) => plan.trie.len() as u64,
+            Laid::Writes { .. } => 0,
+        });
+        expect_rows(rows.sum());
+        for (index, step) in steps.iter().enumerate() {
+            if let Some(reason) = &step.not_spelled
+                && places.has(index)
+            {
+                self.leave_out(places, index, &mut told[index], reason.clone());
+            }
+        }
+        loop {
+            self.ask(places, steps, &mut told)?;
+            if told.iter().all(|told| told.waits_for.is_none()) {
+                return Ok(told);
+            }
+            for rater in self.raters.iter().flatten() {
+                self.let_rate(places, rater, &mut told)?;
+            }
+            for told in &mut told {
+                if let Some(round) = told.waits_for.take() {
+                    told.readings.ratings.entry(round.to_owned()).or_default();
+                }
+            }
+        }
+    }
+
+    /// Leaves a checkpoint out from now on; where it is asked for a run of its own, that has failed.
+    fn leave_out(&self, places: &Places<'_>, index: usize, told: &mut Told, reason: String) {
+        self.exclude(index, told, reason);
+        if let (Places::Apart(apart), Some(reason)) = (places, &told.not_spelled) {
+            let checkpoint = self.snapshots[index].name.clone();
+            let reason = reason.clone();
+            let excluded = [Excluded { checkpoint, reason }];
+            let failure = self.none_left(&excluded, 0);
+            apart.done(index, Err(failure));
+        }
+    }
+
+    /// What came of a checkpoint that was asked for a run of its own.
+    fn outcome_of(&self, index: usize, told: &mut Told) -> Outcome {
+        let name = self.snapshots[index].name.clone();
+        let cost = Value::Object(std::mem::take(&mut told.cost));
+        Outcome {
+            read: vec![CheckpointReadings {
+                name: name.clone(),
+                readings: std::mem::take(&mut told.readings),
+            }],
+            excluded: Vec::new(),
+            costs: Map::from_iter([(name, cost)]),
+        }
+    }
+
     /// Leaves a checkpoint out from now on, and says why.
     fn exclude(&self, index: usize, told: &mut Told, reason: String) {
         let excluded = Excluded {
@@ -211,29 +315,40 @@ impl Engine<'_> {
     /// Asks every checkpoint until it is done or raters have to read. One that cannot spell what is asked for is left out.
     fn ask(
         &self,
-        directory: &RunDirectory,
+        places: &Places<'_>,
         steps: &[Rc<FirstStep>],
         told: &mut [Told],
     ) -> Result<(), Failure> {
         let mut base = Base::new(&self.snapshots[0], self.adapted);
         for index in 0..self.snapshots.len() {
-            if told[index].not_spelled.is_some() {
+            if told[index].not_spelled.is_some() || !places.has(index) {
                 continue;
             }
             // Adapters are put on the base that is loaded.
             let mut later = (index + 1..self.snapshots.len()).filter(|_| !self.adapted);
-            let next = later.find(|later| told[*later].not_spelled.is_none());
+            let next = later.find(|later| told[*later].not_spelled.is_none() && places.has(*later));
             let next = next.map(|next| &self.snapshots[next]);
             let mut decoder = self
                 .on_demand(&mut base, &self.snapshots[index])
                 .before(next);
             let told = &mut told[index];
-            let asked = self.ask_one(index, directory, &steps[index], told, &mut decoder);
-            if let Err(failure) = asked {
-                match failure.not_spelled {
-                    Some(reason) => self.exclude(index, told, reason),
-                    None => return Err(failure),
+            let asked = self.ask_one(index, places, &steps[index], told, &mut decoder);
+            match (asked, places) {
+                (Ok(()), Places::Apart(apart)) if told.waits_for.is_none() => {
+                    apart.done(index, Ok(self.outcome_of(index, told)));
                 }
+                (Ok(()), _) => {}
+                (Err(failure), _) if failure.not_spelled.is_some() => {
+                    let reason = failure.not_spelled.unwrap_or_default();
+                    self.leave_out(places, index, told, reason);
+                }
+                (Err(failure), Places::Apart(apart))
+                    if failure.status != ExitStatus::Incomplete =>
+                {
+                    told.waits_for = None;
+                    apart.done(index, Err(failure));
+                }
+                (Err(failure), _) => return Err(failure),
             }
         }
         Ok(())
@@ -243,14 +358,17 @@ impl Engine<'_> {
     fn ask_one(
         &self,
         index: usize,
-        directory: &RunDirectory,
+        places: &Places<'_>,
         step: &FirstStep,
         told: &mut Told,
         decoder: &mut OnDemand<'_, '_>,
     ) -> Result<(), Failure> {
         let snapshot = &self.snapshots[index];
         let style = style(snapshot, self.forms[index]);
-        let journal = |what: What<'_>| directory.journal(what, &snapshot.name);
+        let journal = |what: What<'_>| {
+            let journal = places.journal(index, what, &snapshot.name)?;
+            journal.ok_or_else(|| self.asks_nothing_new())
+        };
         if told.readings.rounds.is_empty() {
             decoder.table = Some(Arc::clone(&step.table));
             // What is asked later is planned for now.
@@ -296,18 +414,21 @@ impl Engine<'_> {
     /// Lets a rater read what every checkpoint that waits for it wrote.
     fn let_rate(
         &self,
-        directory: &RunDirectory,
+        places: &Places<'_>,
         rater: &Snapshot,
         told: &mut [Told],
     ) -> Result<(), Failure> {
         let style = style(rater, inputs::form(rater, ChatTemplateUse::Auto)?);
         let mut base = Base::new(rater, false);
         let mut decoder = self.on_demand(&mut base, rater);
-        for (snapshot, told) in self.snapshots.iter().zip(told) {
+        for (index, (snapshot, told)) in self.snapshots.iter().zip(told).enumerate() {
             let Some(round) = told.waits_for else {
                 continue;
             };
-            let journal = directory.journal(What::rated(round, &rater.name), &snapshot.name)?;
+            let what = What::rated(round, &rater.name);
+            let Some(journal) = places.journal(index, what, &snapshot.name)? else {
+                continue;
+            };
             let read = self.rate(rater, style, &told.readings, journal, &mut decoder)?;
             told.add_rated(round, &rater.name, read);
         }
@@ -358,7 +479,10 @@ impl Engine<'_> {
         base: &'b mut Base<'a>,
         snapshot: &'a Snapshot,
     ) -> OnDemand<'b, 'a> {
-        OnDemand::new(base, snapshot, &self.machine, &self.allowed)
+        let mut apart = self.allowed_apart.iter();
+        let own = apart.find(|(name, _)| *name == snapshot.name);
+        let allowed = own.map_or(&self.allowed, |(_, allowed)| allowed);
+        OnDemand::new(base, snapshot, &self.machine, allowed)
     }
 
     /// What a round of a checkpoint is called while it goes on.

@@ -10,6 +10,7 @@ use concord_session::{Machine, processor};
 use concord_suites::{SELF_RATER, Settings, Takes, suite};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Variables that the program, or what it runs on, obeys. What may be secret is none of them.
@@ -36,8 +37,28 @@ pub(super) fn manifest(
     settings: Settings,
     started: &str,
 ) -> Result<Manifest, Failure> {
+    manifest_of(
+        engine,
+        steps,
+        0..engine.snapshots.len(),
+        arguments,
+        settings,
+        started,
+    )
+}
+
+/// The same of some of the checkpoints, which have a run of their own.
+pub(super) fn manifest_of(
+    engine: &Engine<'_>,
+    steps: &[Rc<FirstStep>],
+    which: Range<usize>,
+    arguments: &RunArguments,
+    settings: Settings,
+    started: &str,
+) -> Result<Manifest, Failure> {
     let (machine, study) = (&engine.machine, engine.study);
-    let described = engine.snapshots.iter().zip(engine.forms);
+    let snapshots = &engine.snapshots[which.clone()];
+    let described = snapshots.iter().zip(&engine.forms[which.clone()]);
     let described: Vec<Value> = described
         .map(|(snapshot, form)| inputs::described(snapshot, *form, machine))
         .collect::<Result<_, Failure>>()?;
@@ -50,7 +71,7 @@ pub(super) fn manifest(
     });
     let raters: Vec<Value> = raters.collect::<Result<_, Failure>>()?;
     let mut asked = study.asked();
-    let prompts = engine.snapshots.iter().zip(steps);
+    let prompts = snapshots.iter().zip(&steps[which]);
     let prompts = prompts.map(|(snapshot, step)| (snapshot.name.clone(), json!(step.digest)));
     let prompts: Map<String, Value> = prompts.collect();
     asked.digests.insert("prompts".to_owned(), json!(prompts));
@@ -64,9 +85,8 @@ pub(super) fn manifest(
         numerics: numerics(machine),
         shard: engine.shard,
     };
-    let snapshots = engine.snapshots.iter();
     let mut paths = paths(study.about().name, arguments);
-    let checkpoints = snapshots.map(|snapshot| json!(snapshot.path));
+    let checkpoints = snapshots.iter().map(|snapshot| json!(snapshot.path));
     paths.insert("checkpoints".to_owned(), checkpoints.collect());
     let statistics = json!({
         "resamples": settings.resamples.map_or(json!("default"), |count| json!(count)),

@@ -25,3 +25,4 @@ pub mod schema;
 pub mod score;
 mod suite_prompts;
 pub mod suites;
+pub mod sweep;

@@ -47,8 +47,10 @@ pub struct Failure {
     /// The exit code.
     pub status: ExitStatus,
     pub(crate) message: String,
-    help: Option<String>,
+    pub(crate) help: Option<String>,
     closed_pipe: bool,
+    /// Whether somebody else is at it.
+    in_use: bool,
     /// What a checkpoint's vocabulary cannot spell, where others may be asked all the same.
     pub(crate) not_spelled: Option<String>,
 }
@@ -62,8 +64,14 @@ impl Failure {
             message,
             help: (!help.is_empty()).then_some(help),
             closed_pipe: false,
+            in_use: false,
             not_spelled: None,
         }
+    }
+
+    /// Whether another process is at what was to be done.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.in_use
     }
 
     /// The same failure, with the checkpoint that it is about in front.

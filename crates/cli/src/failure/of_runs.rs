@@ -71,6 +71,9 @@ impl From<RunError> for Failure {
                 "make room or choose another place; a run keeps what it read in its .partial folder",
             ),
         };
-        Self::new(status, error.to_string(), help)
+        Self {
+            in_use: matches!(error, RunError::InUse { .. }),
+            ..Self::new(status, error.to_string(), help)
+        }
     }
 }

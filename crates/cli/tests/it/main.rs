@@ -20,6 +20,7 @@ mod scripts;
 mod snapshots;
 mod strangers;
 mod study;
+mod sweeps;
 
 use serde_json::Value;
 use std::ffi::OsStr;

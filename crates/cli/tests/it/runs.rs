@@ -334,7 +334,7 @@ fn an_interrupted_run_can_be_finished() {
 }
 
 /// An adapter of a golden checkpoint whose queries it changes.
-fn write_adapter(folder: &Path, gain: f32) {
+pub(crate) fn write_adapter(folder: &Path, gain: f32) {
     std::fs::create_dir_all(folder).unwrap();
     let config = r#"{"peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["q_proj"], "bias": "none"}"#;
     std::fs::write(folder.join("adapter_config.json"), config).unwrap();

@@ -1,5 +1,6 @@
 //! `concord run`: from questions to a comparison of checkpoints.
 
+mod apart;
 mod place;
 mod plan;
 
@@ -7,10 +8,11 @@ use super::engine::{Engine, Outcome};
 use super::identity::manifest;
 use super::inputs;
 use super::results::{exhibits, quoted, show_end, warn};
-use crate::arguments::{OutputFormat, RunArguments, SuiteOptions, given};
+use crate::arguments::{OutputFormat, RunArguments, SuiteOptions, config, given};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
+pub(super) use apart::{Ended, execute_apart};
 use concord_checkpoint::Snapshot;
 use concord_readings::Form;
 use concord_runs::{Manifest, RunDirectory, RunError, Shard, StoredRun};
@@ -27,6 +29,9 @@ use std::path::{Path, PathBuf};
 
 /// Runs a study.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    if arguments.print_config {
+        return output::data(config());
+    }
     let done = execute(arguments)?;
     show(&done, arguments)
 }
@@ -41,6 +46,13 @@ pub(super) enum Done {
     Already { out: PathBuf },
     /// It was only looked at.
     Dry(Vec<Planned>),
+}
+
+impl Done {
+    /// Whether there was nothing to do.
+    pub fn is_already(&self) -> bool {
+        matches!(self, Self::Already { .. })
+    }
 }
 
 /// A run that is stored, and what was found.
@@ -81,6 +93,7 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
             Machine::open(&machine, all, output::events())?
         },
         allowed: Allowed::by(&machine, &RunDirectory::partial_of(&place.or(&name))),
+        allowed_apart: Vec::new(),
         shard: place.shard,
     };
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
@@ -112,17 +125,41 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
     }
     drop(engine);
     let base = snapshots.first().map(|first| first.name.as_str());
-    store(directory, study, settings, outcome, base)
+    Ok(match store(directory, &*study, settings, outcome, base)? {
+        Kept::Shard { shard, out } => Done::Shard { shard, out },
+        Kept::Found {
+            out,
+            manifest,
+            found,
+        } => Done::Stored(Box::new(Stored {
+            out,
+            manifest: *manifest,
+            study,
+            found,
+        })),
+    })
+}
+
+/// What was stored of a run.
+enum Kept {
+    /// All of it, with what was found.
+    Found {
+        out: PathBuf,
+        manifest: Box<Manifest>,
+        found: Box<dyn Found>,
+    },
+    /// A shard.
+    Shard { shard: Shard, out: PathBuf },
 }
 
 /// Measures what was read, and stores it.
 fn store(
     directory: RunDirectory,
-    study: Box<dyn Study>,
+    study: &dyn Study,
     settings: Settings,
     outcome: Outcome,
     base: Option<&str>,
-) -> Result<Done, Failure> {
+) -> Result<Kept, Failure> {
     let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
     let kept = |failure| kept(failure, &partial, &out);
     let now = || jiff::Timestamp::now().to_string();
@@ -135,7 +172,7 @@ fn store(
         let findings = json!({ "shard": shard });
         let finished = directory.finish(costs, &findings, &now());
         let (_, out) = finished.map_err(|error| kept(error.into()))?;
-        return Ok(Done::Shard { shard, out });
+        return Ok(Kept::Shard { shard, out });
     }
     let found = study.measure(settings, &read);
     let found = found.map_err(|error| kept(error.into()))?;
@@ -143,12 +180,11 @@ fn store(
     warn(&*found);
     let finished = directory.finish(costs, &found.json(), &now());
     let (manifest, out) = finished.map_err(|error| kept(error.into()))?;
-    Ok(Done::Stored(Box::new(Stored {
+    Ok(Kept::Found {
         out,
-        manifest,
-        study,
+        manifest: Box::new(manifest),
         found,
-    })))
+    })
 }
 
 /// Shows what came of a run.
