@@ -69,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Questions(arguments) => commands::questions::questions(&arguments),
         Command::Export(arguments) => commands::export::export(&arguments),
         Command::Schema(arguments) => commands::schema::schema(&arguments),
+        Command::Cache(arguments) => commands::cache::cache(&arguments),
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),

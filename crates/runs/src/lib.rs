@@ -18,6 +18,7 @@
 //! the run's identity. **Invariant: one writer.** A folder is locked before anything in it is read or written. **Invariant: nothing
 //! outside.** Names inside a run are plain, and no link in it is followed.
 
+mod cache;
 mod directory;
 mod error;
 mod folder;
@@ -28,6 +29,7 @@ mod merge;
 mod seal;
 mod stored;
 
+pub use cache::{CacheError, CacheKey, CacheSize, ReadingCache};
 pub use directory::{PARTIAL, RunDirectory, Standing, check_name, standing};
 pub use error::RunError;
 pub use folder::{What, write_bytes, write_with};

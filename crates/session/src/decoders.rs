@@ -1,6 +1,6 @@
 //! The decoders of a run's checkpoints: loaded when they are first needed, or while the one before computes.
 
-use crate::{Allowed, Event, Machine, SessionError, sharing};
+use crate::{Allowed, Cached, Event, Machine, SessionError, sharing};
 use candle_core::DType;
 use concord_checkpoint::Snapshot;
 use concord_decoder::{Decoder, DecoderError, WeightSizes};
@@ -93,6 +93,8 @@ pub struct OnDemand<'b, 'a> {
     next: Option<&'a Snapshot>,
     /// What loading took.
     pub seconds: f64,
+    /// Where what was read is kept, and looked for before it is read again.
+    pub cached: Option<Cached>,
 }
 
 impl<'b, 'a> OnDemand<'b, 'a> {
@@ -114,6 +116,7 @@ impl<'b, 'a> OnDemand<'b, 'a> {
             later: Vec::new(),
             next: None,
             seconds: 0.0,
+            cached: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What happens in a session, for whoever wants to know.
 
 use concord_kernels::GpuError;
+use concord_runs::CacheError;
 use concord_scorer::MemoryPlan;
 use std::fmt;
 use std::path::Path;
@@ -49,6 +50,20 @@ pub enum Event<'a> {
         name: &'a str,
         /// The plan.
         plan: &'a MemoryPlan,
+    },
+    /// Some of what is asked was read before.
+    FromCache {
+        /// The checkpoint.
+        name: &'a str,
+        /// How much of it.
+        found: usize,
+        /// Of how much.
+        of: usize,
+    },
+    /// The cache of readings cannot be used, and nothing is lost by it.
+    NoCache {
+        /// Why.
+        error: &'a CacheError,
     },
     /// A checkpoint was loaded while the one before it ran.
     LoadedAhead {
@@ -110,6 +125,13 @@ impl fmt::Display for Event<'_> {
             Self::Gpu { gpu, name } => write!(out, "cuda:{gpu}: {name}"),
             Self::Processor => out.write_str("computing on the processor"),
             Self::Planned { name, plan } => write!(out, "{name}: {plan}"),
+            Self::FromCache { name, found, of } => write!(
+                out,
+                "{name}: {found} of {of} were read before, and are taken from the cache"
+            ),
+            Self::NoCache { error } => {
+                write!(out, "{error}: the cache of readings is not used")
+            }
             Self::LoadedAhead { name } => {
                 write!(out, "{name}: loaded while the one before it ran")
             }

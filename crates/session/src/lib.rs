@@ -3,6 +3,7 @@
 //! **Invariant: no flag, no study, no terminal.** Options are plain types; what happens is told as [`Event`]s, which the program prints.
 
 pub mod bench;
+mod cached;
 mod ceiling;
 mod decoders;
 mod error;
@@ -12,6 +13,7 @@ mod memory;
 mod options;
 pub mod rounds;
 
+pub use cached::Cached;
 pub use ceiling::{peak_flops, product_rate, product_rate_of};
 pub use decoders::{Asks, Base, OnDemand, has_room, spill_of};
 pub use error::SessionError;

@@ -1,11 +1,15 @@
 //! Rounds: what is left of some prompts is read or written, and what comes of it goes to a journal at once.
 
+use crate::cached::Digests;
 use crate::decoders::Asks;
 use crate::{Event, OnDemand, SessionError};
 use concord_decoder::{Times, Work};
 use concord_readings::{Prompt, Reading};
 use concord_runs::{Journal, RunError};
-use concord_scorer::{Counts, GenerationProgress, Plan, Progress, Schedule, ScorerError, lengths};
+use concord_scorer::{
+    Counts, GenerationProgress, MemoryPlan, Plan, Progress, Schedule, ScorerError, lengths,
+    prompt_digests,
+};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -76,16 +80,33 @@ pub fn read(
         let cost = json!({ "prompts": count, "resumed": resumed });
         return Ok((journal.close()?, cost));
     }
-    let rest;
-    let planned = match plan {
+    let lay_out = |decoder: &mut OnDemand<'_, '_>, prompts: &[Prompt]| {
+        let table = decoder.table();
+        let laid_out = Plan::new(decoder.snapshot, &table, prompts);
+        laid_out.map_err(|source| of(&decoder.snapshot.name, source))
+    };
+    let mut rest;
+    let mut planned = match plan {
         Some(plan) if resumed == 0 || goes_on => plan,
         _ => {
-            let table = decoder.table();
-            let laid_out = Plan::new(decoder.snapshot, &table, &left);
-            rest = laid_out.map_err(|source| of(&decoder.snapshot.name, source))?;
+            rest = lay_out(decoder, &left)?;
             &rest
         }
     };
+    let digests = digests_of(planned, decoder);
+    let cached = if goes_on {
+        0
+    } else {
+        take_cached(&digests, &mut left, &mut journal, decoder)?
+    };
+    if left.is_empty() {
+        let cost = json!({ "prompts": count, "resumed": resumed, "cached": cached });
+        return Ok((journal.close()?, cost));
+    }
+    if cached > 0 {
+        rest = lay_out(decoder, &left)?;
+        planned = &rest;
+    }
     let checkpoint = decoder.snapshot.name.clone();
     let machine = decoder.machine().clone();
     let (scorer, memory) = decoder.scorer(&Asks::of(planned))?;
@@ -129,22 +150,82 @@ pub fn read(
     let (counts, times) = outcome.map_err(|source| of(&checkpoint, source))?;
     let seconds = begun.elapsed().as_secs_f64();
     let mut cost = cost(&counts, count, resumed, decoder.seconds, seconds);
-    if times.are_known() {
-        cost["seconds_of"] = seconds_of(&times);
-    }
-    cost["schedule"] = json!(memory.schedule.name());
-    cost["memory_planned"] = json!(memory.peak());
-    cost["rows_per_pass"] = json!(memory.rows_per_pass);
-    if !journal.by_pass.is_empty() {
-        cost["readings_by_rows_per_pass"] = json!(journal.by_pass);
-    }
+    add_ways(&mut cost, &times, &memory, &journal);
     if journal.by_pass.len() > 1 {
         machine.tell(&Event::SeveralPassLengths {
             name: &checkpoint,
             lengths: journal.by_pass.len(),
         });
     }
-    Ok((journal.close()?, cost))
+    if cached > 0 {
+        cost["cached"] = json!(cached);
+    }
+    let is_alike = journal.by_pass.len() <= 1 && counts.shortened == 0;
+    let readings = journal.close()?;
+    // On a GPU passes of another length may give other bits than the key says.
+    if is_alike || !on_gpu {
+        keep_cached(&digests, &readings, decoder);
+    }
+    Ok((readings, cost))
+}
+
+/// The digests of prompts, where there is a cache.
+fn digests_of(plan: &Plan, decoder: &OnDemand<'_, '_>) -> Digests {
+    if decoder.cached.is_none() {
+        return Digests::new();
+    }
+    let digests = plan.digests();
+    digests
+        .map(|(name, digest)| (name.to_owned(), digest))
+        .collect()
+}
+
+/// Moves what was read before from the cache to the journal. Returns how much that is.
+fn take_cached(
+    digests: &Digests,
+    left: &mut Vec<Prompt>,
+    journal: &mut Journal,
+    decoder: &mut OnDemand<'_, '_>,
+) -> Result<usize, SessionError> {
+    let Some(cached) = &decoder.cached else {
+        return Ok(0);
+    };
+    match cached.take(digests, left) {
+        Ok(found) if found.is_empty() => Ok(0),
+        Ok(found) => {
+            let (count, of) = (found.len(), left.len());
+            let name = &decoder.snapshot.name;
+            decoder.machine().tell(&Event::FromCache {
+                name,
+                found: count,
+                of,
+            });
+            journal.append(found)?;
+            left.retain(|prompt| !journal.readings.contains_key(&prompt.id));
+            Ok(count)
+        }
+        Err(error) => {
+            decoder.machine().tell(&Event::NoCache { error: &error });
+            decoder.cached = None;
+            Ok(0)
+        }
+    }
+}
+
+/// Keeps what was read in the cache; one that cannot be written is no cache, and nothing worse.
+fn keep_cached(
+    digests: &Digests,
+    readings: &HashMap<String, Reading>,
+    decoder: &mut OnDemand<'_, '_>,
+) {
+    let kept = decoder
+        .cached
+        .as_ref()
+        .map_or(Ok(0), |cached| cached.keep(digests, readings));
+    if let Err(error) = kept {
+        decoder.machine().tell(&Event::NoCache { error: &error });
+        decoder.cached = None;
+    }
 }
 
 /// Writes every text that the journal does not have yet.
@@ -158,13 +239,26 @@ pub fn write(
     meter: &dyn Meter,
 ) -> Result<Round, SessionError> {
     say_damaged(&journal, decoder);
-    let left: Vec<Prompt> = left(texts, &journal);
+    let mut left: Vec<Prompt> = left(texts, &journal);
     let resumed = texts.len() - left.len();
     if left.is_empty() {
         let cost = json!({ "texts": texts.len(), "resumed": resumed });
         return Ok((journal.close()?, cost));
     }
     let name = decoder.snapshot.name.clone();
+    let mut digests = Digests::new();
+    if decoder.cached.is_some() {
+        let table = decoder.table();
+        let found = prompt_digests(decoder.snapshot, &table, &left);
+        let found = found.map_err(|source| of(&name, source))?;
+        let names = left.iter().map(|prompt| prompt.id.clone());
+        digests.extend(names.zip(found));
+    }
+    let cached = take_cached(&digests, &mut left, &mut journal, decoder)?;
+    if left.is_empty() {
+        let cost = json!({ "texts": texts.len(), "resumed": resumed, "cached": cached });
+        return Ok((journal.close()?, cost));
+    }
     let lengths = lengths(decoder.snapshot, &left).map_err(|source| of(&name, source))?;
     let asks = Asks::of_texts(&left, &lengths);
     let machine = decoder.machine().clone();
@@ -192,7 +286,7 @@ pub fn write(
     }
     let counts = outcome.map_err(|source| of(&name, source))?;
     let seconds = begun.elapsed().as_secs_f64();
-    let cost = json!({
+    let mut cost = json!({
         "texts": texts.len(),
         "resumed": resumed,
         "tokens": counts.tokens,
@@ -201,7 +295,12 @@ pub fn write(
         "seconds": seconds,
         "tokens_per_s": counts.tokens as f64 / seconds,
     });
-    Ok((journal.close()?, cost))
+    if cached > 0 {
+        cost["cached"] = json!(cached);
+    }
+    let readings = journal.close()?;
+    keep_cached(&digests, &readings, decoder);
+    Ok((readings, cost))
 }
 
 /// Tells which lines of a journal were damaged.
@@ -248,6 +347,19 @@ fn seconds_of(times: &Times) -> Value {
         "rope": times.seconds(Work::Rope),
         "head": times.seconds(Work::Head),
     })
+}
+
+/// Adds how it was computed to what it cost.
+fn add_ways(cost: &mut Value, times: &Times, memory: &MemoryPlan, journal: &Journal) {
+    if times.are_known() {
+        cost["seconds_of"] = seconds_of(times);
+    }
+    cost["schedule"] = json!(memory.schedule.name());
+    cost["memory_planned"] = json!(memory.peak());
+    cost["rows_per_pass"] = json!(memory.rows_per_pass);
+    if !journal.by_pass.is_empty() {
+        cost["readings_by_rows_per_pass"] = json!(journal.by_pass);
+    }
 }
 
 fn cost(counts: &Counts, asked: usize, resumed: usize, loaded: f64, seconds: f64) -> Value {

@@ -7,13 +7,13 @@ mod statistics;
 mod suite_options;
 
 pub(crate) use file::{Flag, flags, read as read_file, scalar, unknown, words};
-pub(crate) use run::{MergeArguments, RunArguments, SweepArguments};
+pub(crate) use run::{CacheArguments, CacheCommand, MergeArguments, RunArguments, SweepArguments};
 pub(crate) use shard::ShardChoice;
 pub(crate) use statistics::{CompareArguments, MeasureArguments, Statistics};
 pub(crate) use suite_options::SuiteOptions;
 
 use crate::memory::size;
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use concord_scorer::SchedulePreference;
@@ -89,6 +89,8 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
         format: OutputFormat,
     },
+    /// What was read and is kept, so that nothing is read twice: how much that is, and what to do about it
+    Cache(CacheArguments),
     /// What can be run, and what a checkpoint is
     Models(ModelsArguments),
     /// Measure the speed of a checkpoint shape with made-up weights
@@ -338,6 +340,9 @@ pub(crate) struct RateArguments {
     /// The checkpoint that rates: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
     #[arg(long, alias = "reader", value_name = "DIR|FILE|ID")]
     pub rater: String,
+    /// Read everything again, and keep nothing of it for other runs (`concord cache`)
+    #[arg(long, env = "CONCORD_NO_CACHE", value_parser = FalseyValueParser::new())]
+    pub no_cache: bool,
     #[command(flatten)]
     pub machine: MachineArguments,
     /// How results are printed

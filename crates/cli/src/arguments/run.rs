@@ -3,10 +3,13 @@
 use super::{
     ChatTemplateUse, MachineArguments, OutputFormat, ShardChoice, Statistics, SuiteOptions,
 };
-use clap::Args;
+use crate::memory::size;
+use clap::builder::FalseyValueParser;
+use clap::{Args, Subcommand};
 use concord_suites::DEFAULT;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -71,12 +74,65 @@ pub(crate) struct RunArguments {
     /// Print every flag with its value and where that comes from (flag, environment, file, default), and stop
     #[arg(long)]
     pub print_config: bool,
+    /// Read everything again, and keep nothing of it for other runs (`concord cache`)
+    #[arg(long, env = "CONCORD_NO_CACHE", value_parser = FalseyValueParser::new())]
+    pub no_cache: bool,
     /// Say what would be asked and what it would take, and stop before anything is asked
     #[arg(long)]
     pub dry_run: bool,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheArguments {
+    #[command(subcommand)]
+    pub what: Option<CacheCommand>,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Check every reading against its digest, and remove what is damaged
+    Verify,
+    /// Remove readings: those kept longer ago than --age, then the oldest until --size are left
+    Prune {
+        /// How much may stay, for example 2GiB; 0 for nothing
+        #[arg(long, value_name = "SIZE", value_parser = size_or_nothing, required_unless_present = "age")]
+        size: Option<u64>,
+        /// How long ago readings may have been kept, for example 30d, 12h
+        #[arg(long, value_name = "AGE", value_parser = age)]
+        age: Option<Duration>,
+    },
+}
+
+/// A size, or 0.
+fn size_or_nothing(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { size(text) }
+}
+
+/// A time in days, hours, minutes or seconds.
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no age: a number with d, h, m or s");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        'd' => 86_400,
+        'h' => 3_600,
+        'm' => 60,
+        's' => 1,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text
+        .strip_suffix(unit)
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(wrong)?;
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
 }
 
 #[derive(Debug, Args)]

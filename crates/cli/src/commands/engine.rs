@@ -7,6 +7,7 @@ mod first;
 
 pub(super) use first::FirstStep;
 
+use super::identity::numerics;
 use super::inputs;
 use crate::arguments::ChatTemplateUse;
 use crate::failure::{ExitStatus, Failure};
@@ -14,9 +15,9 @@ use crate::output;
 use crate::progress::{Terminal, expect_rows};
 use concord_checkpoint::Snapshot;
 use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
-use concord_runs::{Journal, RunDirectory, Shard, What};
+use concord_runs::{Journal, ReadingCache, RunDirectory, Shard, What};
 use concord_scorer::{MemoryPlan, ScorerError, lengths};
-use concord_session::{Allowed, Asks, Base, Machine, OnDemand, has_room, rounds};
+use concord_session::{Allowed, Asks, Base, Cached, Machine, OnDemand, has_room, rounds};
 use concord_suites::{
     CheckpointReadings, Excluded, Rating, Round, SELF_RATER, Step, Study, Subject,
 };
@@ -37,6 +38,8 @@ pub(super) struct Engine<'a> {
     pub adapted: bool,
     pub machine: Machine,
     pub allowed: Allowed,
+    /// Where what was read is kept for other runs.
+    pub cache: Option<ReadingCache>,
     /// The same for each checkpoint that has a run of its own.
     pub allowed_apart: Vec<(String, Allowed)>,
     /// The part of what is asked that is asked here.
@@ -482,7 +485,26 @@ impl Engine<'_> {
         let mut apart = self.allowed_apart.iter();
         let own = apart.find(|(name, _)| *name == snapshot.name);
         let allowed = own.map_or(&self.allowed, |(_, allowed)| allowed);
-        OnDemand::new(base, snapshot, &self.machine, allowed)
+        let mut decoder = OnDemand::new(base, snapshot, &self.machine, allowed);
+        decoder.cached = self.cached(snapshot);
+        decoder
+    }
+
+    /// The readings of a checkpoint in the cache.
+    fn cached(&self, snapshot: &Snapshot) -> Option<Cached> {
+        let cache = self.cache.clone()?;
+        let fingerprint = snapshot.fingerprint().ok()?;
+        // Templates and special tokens are in the tokens of prompts.
+        let decides = json!([
+            fingerprint.config,
+            fingerprint.tokenizer,
+            fingerprint.weights,
+            fingerprint.adapter,
+            self.machine.dtype_name(snapshot),
+            numerics(&self.machine),
+        ]);
+        let context = *blake3::hash(decides.to_string().as_bytes()).as_bytes();
+        Some(Cached { cache, context })
     }
 
     /// What a round of a checkpoint is called while it goes on.

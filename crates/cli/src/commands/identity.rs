@@ -14,9 +14,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Variables that the program, or what it runs on, obeys. What may be secret is none of them.
-const ENVIRONMENT: [&str; 12] = [
+const ENVIRONMENT: [&str; 13] = [
     "CONCORD_CACHE",
     "CONCORD_DEVICE",
+    "CONCORD_NO_CACHE",
     "CUDA_VISIBLE_DEVICES",
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -142,7 +143,7 @@ pub(super) fn of_described(described: &Value) -> Checkpoint {
 }
 
 /// By what numbers are computed: two GPUs of one model compute the same bits, and a processor does with any number of threads.
-fn numerics(machine: &Machine) -> Numerics {
+pub(super) fn numerics(machine: &Machine) -> Numerics {
     let mut gpus: Vec<Map<String, Value>> = Vec::new();
     for gpu in machine.described().as_array().into_iter().flatten() {
         let mut gpu = object(gpu.clone());

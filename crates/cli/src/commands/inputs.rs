@@ -8,6 +8,7 @@ use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, Reposi
 use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
 use concord_questions::{QuestionSet, Stimuli};
 use concord_readings::Form;
+use concord_runs::ReadingCache;
 use concord_session::Machine;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
@@ -264,6 +265,12 @@ pub(super) fn fetch(name: &HubName) -> Result<Fetched, Failure> {
         ));
     }
     Ok(fetched)
+}
+
+/// Where what was read is kept for other runs, unless that is not wanted or there is no place for it.
+pub(super) fn cache(no_cache: bool) -> Option<ReadingCache> {
+    let folder = concord_checkpoint::cache_folder()?;
+    (!no_cache).then(|| ReadingCache::in_folder(&folder))
 }
 
 /// Bytes from which reading weights for their digest takes a while.

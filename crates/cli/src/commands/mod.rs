@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod bench;
+pub mod cache;
 pub mod compare;
 pub mod doctor;
 mod engine;

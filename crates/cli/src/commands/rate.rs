@@ -47,6 +47,7 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
         adapted: false,
         machine,
         allowed: Allowed::by(&arguments.machine.options(), &arguments.run),
+        cache: inputs::cache(arguments.no_cache),
         allowed_apart: Vec::new(),
         shard: None,
     };

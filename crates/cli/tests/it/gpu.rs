@@ -27,6 +27,7 @@ fn on_gpu(folder: &Path, knobs: &[(&str, &str)], arguments: &[&str]) -> Option<O
     let output = Command::new(env!("CARGO_BIN_EXE_concord"))
         .args(arguments)
         .current_dir(folder)
+        .env("CONCORD_NO_CACHE", "1")
         .env("CONCORD_CACHE", folder.join(".cache"))
         .env("HF_HUB_OFFLINE", "1")
         .env("CONCORD_CUDA_LIBRARIES", libraries)

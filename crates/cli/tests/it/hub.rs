@@ -47,6 +47,7 @@ impl Home {
             .current_dir(self.folder.path())
             .env_remove("HF_TOKEN")
             .env_remove("HF_HUB_OFFLINE")
+            .env("CONCORD_NO_CACHE", "1")
             .env("CONCORD_CACHE", self.folder.path().join("own"))
             .env("HF_HOME", self.folder.path())
             .env("HF_HUB_CACHE", self.cache())

@@ -74,6 +74,7 @@ fn concord_on(
         .envs(threads.map(|threads| ("RAYON_NUM_THREADS", threads.to_string())))
         .current_dir(folder)
         .env("COLUMNS", "80")
+        .env("CONCORD_NO_CACHE", "1")
         .env("CONCORD_CACHE", folder.join(".cache"))
         .env("HF_HUB_CACHE", folder.join(".hub"))
         .env("HF_HUB_OFFLINE", "1")

@@ -297,6 +297,7 @@ fn an_interrupted_run_can_be_finished() {
     let arguments = ["run", "--out", "r", "--format", "json"];
     let child = std::process::Command::new(env!("CARGO_BIN_EXE_concord"))
         .args(arguments)
+        .env("CONCORD_NO_CACHE", "1")
         .current_dir(folder.path())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())

@@ -3,6 +3,7 @@
 use crate::concord;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Little is asked, by letters alone.
 const LITTLE: [&str; 8] = [
@@ -237,4 +238,136 @@ fn files(run: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// The program with a cache of readings, in the folder.
+fn cached(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_concord"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("CONCORD_CACHE", folder.join(".cache"))
+        .env_remove("CONCORD_NO_CACHE")
+        .env("CONCORD_DEVICE", "cpu");
+    command
+}
+
+fn output_of(folder: &Path, arguments: &[&str]) -> (String, String) {
+    let output = cached(folder, arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    (stdout, stderr)
+}
+
+#[test]
+fn what_was_read_once_is_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let run = |more: &[&str]| {
+        let first = [
+            "run",
+            "--limit",
+            "2",
+            "--no-steering",
+            "--robustness-sample",
+            "5",
+        ];
+        output_of(here, &[&first[..], more].concat())
+    };
+    let stored = |run: &str, file: &str| std::fs::read(here.join(run).join(file)).unwrap();
+    let rows = |run: &str| {
+        let manifest: Value = serde_json::from_slice(&stored(run, "manifest.json")).unwrap();
+        manifest["progress"]["demo-aligned"].clone()
+    };
+    run(&["-o", "first"]);
+    assert!(rows("first")["rows_computed"].as_u64().unwrap() > 0);
+    // Everything is known: no checkpoint is loaded, and the bytes are the same.
+    let (_, said) = run(&["-o", "again"]);
+    assert!(
+        said.contains("were read before") && !said.contains("memory plan"),
+        "{said}"
+    );
+    assert!(rows("again").get("rows_computed").is_none());
+    for file in [
+        "findings.json",
+        "readings/demo-aligned.jsonl",
+        "texts/demo-base.jsonl",
+    ] {
+        assert!(stored("first", file) == stored("again", file), "{file}");
+    }
+    // Of more questions the new ones alone are computed, to the bytes of a run without a cache.
+    let more = |more: &[&str]| {
+        let first = [
+            "run",
+            "--limit",
+            "3",
+            "--no-steering",
+            "--robustness-sample",
+            "5",
+        ];
+        output_of(here, &[&first[..], more].concat())
+    };
+    more(&["-o", "more"]);
+    more(&["-o", "without", "--no-cache"]);
+    let computed = |run: &str| rows(run)["rows_computed"].as_u64().unwrap();
+    assert!(
+        computed("more") < computed("without") / 2,
+        "{} {}",
+        computed("more"),
+        computed("without")
+    );
+    assert!(rows("more")["cached"].as_u64().unwrap() > 0);
+    assert!(stored("more", "findings.json") == stored("without", "findings.json"));
+    let (shown, _) = output_of(here, &["cache", "--format", "json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown["entries"].as_u64().unwrap() > 100);
+    let (verified, _) = output_of(here, &["cache", "verify"]);
+    assert!(verified.contains("0 were not"), "{verified}");
+    output_of(here, &["cache", "prune", "--size", "0"]);
+    assert!(output_of(here, &["cache"]).0.contains("empty"));
+    // Another dtype is another checkpoint, as far as numbers go.
+    run(&["-o", "f32", "--dtype", "f32"]);
+    assert!(rows("f32").get("cached").is_none());
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_said_and_done_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::create_dir(here.join(".cache")).unwrap();
+    std::fs::write(here.join(".cache/readings.redb"), "something else entirely").unwrap();
+    let (_, said) = output_of(here, &little(&["-o", "run"]));
+    assert_eq!(
+        said.matches("the cache of readings is not used").count(),
+        2,
+        "{said}"
+    );
+    assert!(here.join("run/findings.json").is_file());
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_a_cache_that_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let arguments = ["run", "--limit", "4", "-o", "killed"];
+    for milliseconds in [150, 400, 900, 1800] {
+        let mut child = cached(here, &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    output_of(here, &arguments);
+    output_of(here, &["run", "--limit", "4", "-o", "plain", "--no-cache"]);
+    let findings = |run: &str| std::fs::read(here.join(run).join("findings.json")).unwrap();
+    assert!(findings("killed") == findings("plain"));
+    assert!(
+        output_of(here, &["cache", "verify"])
+            .0
+            .contains("0 were not")
+    );
 }

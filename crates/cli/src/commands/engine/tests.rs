@@ -155,6 +155,7 @@ fn run(folder: &Path, forms: [Form; 2]) -> Result<(Outcome, Box<dyn Study>), Fai
         adapted: false,
         machine: Machine::open(&options, &snapshots, output::events())?,
         allowed: Allowed::by(&options, folder),
+        cache: None,
         allowed_apart: Vec::new(),
         shard: None,
     };

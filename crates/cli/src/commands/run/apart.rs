@@ -5,6 +5,7 @@ use super::{Kept, begin_study, checkpoints, forms, raters, remove_rows, stopped,
 use crate::arguments::RunArguments;
 use crate::commands::engine::{Apart, Engine};
 use crate::commands::identity::manifest_of;
+use crate::commands::inputs;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::stop_on_interrupt;
@@ -57,6 +58,7 @@ pub(in crate::commands) fn execute_apart(
         adapted: !arguments.adapters.is_empty(),
         machine: Machine::open(&options, all, output::events())?,
         allowed: Allowed::by(&options, folder.unwrap_or(Path::new("."))),
+        cache: inputs::cache(arguments.no_cache),
         allowed_apart: Vec::new(),
         shard: None,
     };

@@ -93,6 +93,7 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
             Machine::open(&machine, all, output::events())?
         },
         allowed: Allowed::by(&machine, &RunDirectory::partial_of(&place.or(&name))),
+        cache: inputs::cache(arguments.no_cache),
         allowed_apart: Vec::new(),
         shard: place.shard,
     };
