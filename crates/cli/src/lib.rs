@@ -72,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Cache(arguments) => commands::cache::cache(&arguments),
         Command::Models(arguments) => commands::models::models(&arguments),
         Command::Bench(arguments) => commands::bench::bench(&arguments),
+        Command::Completions { shell } => commands::shells::completions(shell),
+        Command::Man { folder } => commands::shells::manual(&folder),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
     };
     match outcome {

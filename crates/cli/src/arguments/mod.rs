@@ -95,6 +95,18 @@ pub(crate) enum Command {
     Models(ModelsArguments),
     /// Measure the speed of a checkpoint shape with made-up weights
     Bench(BenchArguments),
+    /// Completions for a shell, to be read by it
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one a command
+    Man {
+        /// The folder that is written to; it is made where it is not there
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Show what the machine has, and check that a device computes what it should
     Doctor(DoctorArguments),
 }
@@ -383,6 +395,37 @@ pub(crate) enum TableFormat {
     Both,
 }
 
+/// For what a run is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// Answers and estimates as tables in long form
+    Tables,
+    /// What lm-evaluation-harness writes: results and samples
+    LmEval,
+    /// A file store of `MLflow`
+    Mlflow,
+    /// Results for a checkpoint's repository on the hub
+    Hub,
+    /// The estimates as a table of Markdown
+    Markdown,
+    /// The estimates as a table of LaTeX
+    Latex,
+}
+
+impl ExportForm {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tables => "tables",
+            Self::LmEval => "lm-eval",
+            Self::Mlflow => "mlflow",
+            Self::Hub => "hub",
+            Self::Markdown => "markdown",
+            Self::Latex => "latex",
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ExportArguments {
     /// A run directory
@@ -394,6 +437,12 @@ pub(crate) struct ExportArguments {
     /// How tables are written
     #[arg(long, value_enum, default_value_t = TableFormat::Both)]
     pub format: TableFormat,
+    /// For what: tables of its own, or the form of another tool
+    #[arg(long = "as", value_enum, value_name = "FORM", default_value_t = ExportForm::Tables)]
+    pub form: ExportForm,
+    /// The data set that results on the hub belong to (--as hub)
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub dataset: Option<String>,
     /// Only what has KEY=VALUE, as for `concord measure`; may be given many times, and all must hold
     #[arg(long = "where", value_name = "KEY=VALUE")]
     pub selection: Vec<String>,

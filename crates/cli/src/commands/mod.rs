@@ -24,6 +24,7 @@ mod results;
 pub mod run;
 pub mod schema;
 pub mod score;
+pub mod shells;
 mod suite_prompts;
 pub mod suites;
 pub mod sweep;

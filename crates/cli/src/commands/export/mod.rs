@@ -1,13 +1,16 @@
 //! `concord export`: a stored run as data.
 
+mod foreign;
+
 use super::results::{Opened, settings_of, warn, write_csv};
-use crate::arguments::{ExportArguments, Statistics, TableFormat};
+use crate::arguments::{ExportArguments, ExportForm, Statistics, TableFormat};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::parquet_file::write_parquet;
 use concord_findings::{LongTable, TABLES_SCHEMA};
 use concord_runs::{write_bytes, write_with};
 use concord_suites::suite;
+use foreign::Foreign;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -44,6 +47,9 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Failure> {
         Some(out) => out.clone(),
         None => arguments.run.join("export"),
     };
+    if arguments.form != ExportForm::Tables {
+        return export_as(&mut opened, arguments, &folder);
+    }
     let endings = endings(arguments.format);
     let mut record = record(&mut opened, arguments)?;
     let before = if arguments.force {
@@ -83,6 +89,36 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     write_bytes(&folder.join(RECORD), &text)
         .map_err(|error| unwritten(&folder, &error.to_string()))?;
     for what in [&record.partial, &record.selected].into_iter().flatten() {
+        output::message(what);
+    }
+    let paths = written.iter().map(|path| format!("{}\n", path.display()));
+    output::data(&paths.collect::<String>())
+}
+
+/// Writes a run in the form of another tool.
+fn export_as(
+    opened: &mut Opened,
+    arguments: &ExportArguments,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let selected = opened.study.select(&arguments.selection)?;
+    let read = opened.everything()?;
+    let mut tables = opened.study.answers(&read)?;
+    let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
+    let found = opened.study.measure(settings, &read)?;
+    drop(read);
+    warn(&*found);
+    tables.extend(found.tables());
+    let folder = match arguments.out {
+        Some(_) => folder.to_owned(),
+        None => folder.join(arguments.form.name()),
+    };
+    let foreign = Foreign::of(opened, &tables);
+    let written = foreign.write(arguments.form, &folder, arguments.dataset.as_deref())?;
+    let limit = opened.run.manifest.identity.limit;
+    let partial = limit.map(|limit| format!("partial: {}", opened.study.partial(limit)));
+    let selected = selected.map(|selected| format!("selected: {selected}"));
+    for what in partial.iter().chain(&selected) {
         output::message(what);
     }
     let paths = written.iter().map(|path| format!("{}\n", path.display()));
