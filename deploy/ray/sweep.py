@@ -1,6 +1,6 @@
 """Some cells of a sweep in each of several Ray tasks.
 
-    ray job submit -- python deploy/ray/sweep.py sweep.toml --parts 8 [--gpus 1] [--program concord] [-- FLAGS OF THE SWEEP]
+    ray job submit -- python deploy/ray/sweep.py --parts 8 [--gpus 1] [--program concord] sweep.toml [-- FLAGS OF THE SWEEP]
 
 The sweep's folder has to be one that all nodes share. A task that was stopped (exit code 6) is started again, and goes on where it was.
 """
@@ -32,13 +32,14 @@ def main():
     arguments.add_argument("--gpus", type=float, default=1)
     arguments.add_argument("--cpus", type=float, default=1)
     arguments.add_argument("--program", default="concord")
-    arguments.add_argument("flags", nargs="*")
+    arguments.add_argument("flags", nargs=argparse.REMAINDER)
     given = arguments.parse_args()
+    flags = given.flags[1:] if given.flags[:1] == ["--"] else given.flags
     ray.init()
     # A node that goes takes its task with it; Ray starts it again elsewhere.
     task = ray.remote(num_gpus=given.gpus, num_cpus=given.cpus, max_retries=ATTEMPTS)(part)
     parts = range(1, given.parts + 1)
-    left = [task.remote(given.program, given.file, index, given.parts, given.flags) for index in parts]
+    left = [task.remote(given.program, given.file, index, given.parts, flags) for index in parts]
     worst = 0
     while left:
         done, left = ray.wait(left)

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 fn say_panics_but_guarded() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !concord_checkpoint::is_guarded() {
+        if !concord_checkpoint::is_guarded() && !concord_runs::is_guarded() {
             usual(panic);
         }
     }));

@@ -8,6 +8,8 @@ use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     TableDefinition, TableError,
 };
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -83,6 +85,15 @@ const LARGEST: u64 = 8 << 30;
 const TIME: usize = 8;
 const SUM: usize = 16;
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic in this thread is one of the store at a damaged file, which becomes an error.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
 /// A cache of readings.
 #[derive(Clone, Debug)]
 pub struct ReadingCache {
@@ -107,6 +118,21 @@ impl ReadingCache {
     /// # Errors
     /// [`CacheError`].
     pub fn take(&self, wanted: &[(CacheKey, &str)]) -> Result<Vec<Option<Reading>>, CacheError> {
+        self.guarded(|| self.take_plainly(wanted))
+    }
+
+    /// Does something with the store, which may panic at a damaged file.
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T, CacheError>) -> Result<T, CacheError> {
+        let before = GUARDED.replace(true);
+        let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+        GUARDED.set(before);
+        done.unwrap_or_else(|_| Err(self.unusable(&"it is damaged")))
+    }
+
+    fn take_plainly(
+        &self,
+        wanted: &[(CacheKey, &str)],
+    ) -> Result<Vec<Option<Reading>>, CacheError> {
         let none = || wanted.iter().map(|_| None).collect();
         if wanted.is_empty() || !self.path.exists() {
             return Ok(none());
@@ -135,6 +161,13 @@ impl ReadingCache {
     /// # Errors
     /// [`CacheError`]; nothing is kept then.
     pub fn keep<'r>(
+        &self,
+        readings: impl IntoIterator<Item = (CacheKey, &'r Reading)>,
+    ) -> Result<usize, CacheError> {
+        self.guarded(|| self.keep_plainly(readings))
+    }
+
+    fn keep_plainly<'r>(
         &self,
         readings: impl IntoIterator<Item = (CacheKey, &'r Reading)>,
     ) -> Result<usize, CacheError> {
@@ -245,9 +278,10 @@ impl ReadingCache {
             }
         }
         self.remove(&gone)?;
-        let unusable = |error: &dyn std::fmt::Display| self.unusable(error);
-        let mut store = self.open()?;
-        store.compact().map_err(|error| unusable(&error))?;
+        self.guarded(|| {
+            let mut store = self.open()?;
+            store.compact().map_err(|error| self.unusable(&error))
+        })?;
         Ok(gone.len() as u64)
     }
 
@@ -255,6 +289,10 @@ impl ReadingCache {
         if keys.is_empty() {
             return Ok(());
         }
+        self.guarded(|| self.remove_plainly(keys))
+    }
+
+    fn remove_plainly(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
         let unusable = |error: &dyn std::fmt::Display| self.unusable(error);
         let store = self.open()?;
         let write = store.begin_write().map_err(|error| unusable(&error))?;
@@ -270,7 +308,11 @@ impl ReadingCache {
     }
 
     /// Goes through all entries.
-    fn each(&self, mut look: impl FnMut(CacheKey, &[u8])) -> Result<(), CacheError> {
+    fn each(&self, look: impl FnMut(CacheKey, &[u8])) -> Result<(), CacheError> {
+        self.guarded(|| self.each_plainly(look))
+    }
+
+    fn each_plainly(&self, mut look: impl FnMut(CacheKey, &[u8])) -> Result<(), CacheError> {
         let store = self.open()?;
         let read = store.begin_read().map_err(|error| self.unusable(&error))?;
         let table = match read.open_table(READINGS) {
@@ -497,6 +539,36 @@ mod tests {
             cache.keep([(key(1), &reading("x", 1))]),
             Err(CacheError::Newer { .. })
         ));
+    }
+
+    #[test]
+    fn a_file_with_a_changed_byte_gives_what_was_kept_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ReadingCache::in_folder(folder.path());
+        let own = reading("x", 7);
+        cache
+            .keep((0..40).map(|number| (key(number), &own)))
+            .unwrap();
+        let whole = std::fs::read(cache.path()).unwrap();
+        let wanted: Vec<(CacheKey, &str)> = (0..40).map(|number| (key(number), "x")).collect();
+        // Where something is written, and some of the rest.
+        let places = (0..whole.len()).filter(|at| whole[*at] != 0 || at % 4096 == 0);
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let mut lost = 0;
+        for at in places.step_by(23) {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x55;
+            std::fs::write(cache.path(), changed).unwrap();
+            match cache.take(&wanted) {
+                Ok(found) => assert!(found.iter().flatten().all(|found| *found == own), "{at}"),
+                Err(_) => lost += 1,
+            }
+            let _ = cache.keep([(key(99), &own)]);
+            let _ = cache.verify();
+        }
+        std::panic::set_hook(usual);
+        assert!(lost > 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A run that is being written, from its first file to its name.
 
-use crate::folder::{Folder, LONGEST_NAME, What, is_round, sync_folder, write_bytes};
+use crate::folder::{Folder, LONGEST_NAME, UNNAMED, What, is_round, sync_folder, write_bytes};
 use crate::journal::{Lines, has_readings, in_order};
 use crate::lock::{Lock, Taken};
 use crate::manifest::{Attempt, Manifest, SCHEMA};
@@ -8,6 +8,7 @@ use crate::seal::{digest, is_whole, sealed};
 use crate::{Journal, RunError};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -82,19 +83,42 @@ pub fn check_name(out: &Path) -> Result<(), RunError> {
     let Some(name) = out.file_name() else {
         return bad("names no folder of its own");
     };
+    if name.to_string_lossy().starts_with(UNNAMED) {
+        return bad("begins as files do that have no name yet");
+    }
     if name.to_string_lossy().ends_with(PARTIAL) {
         return bad("ends in .partial, as runs do that did not finish");
     }
     if name.len() + PARTIAL.len() > LONGEST_NAME {
         return bad("is too long for the name of a folder");
     }
-    match standing(out) {
-        Ok(Standing::Else) => Err(RunError::Exists {
+    match standing(out)? {
+        Standing::Else => Err(RunError::Exists {
             path: out.to_owned(),
         }),
         // What it is a run of is known later.
-        _ => Ok(()),
+        Standing::Run(_) | Standing::Nothing => Ok(()),
     }
+}
+
+/// Removes what is in a run's folder, its manifest last: cut off, it is still known for what it was.
+fn clear(folder: &Path) -> Result<(), RunError> {
+    let failed = |source| RunError::File {
+        path: folder.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.ends_with("manifest.json") {
+            continue;
+        }
+        if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir_all(&path).map_err(failed)?;
+        } else {
+            std::fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    std::fs::remove_file(folder.join("manifest.json")).map_err(failed)
 }
 
 impl RunDirectory {
@@ -112,7 +136,8 @@ impl RunDirectory {
         Self::begin_at(out, manifest, files, false)
     }
 
-    /// Begins a run anew: what was read before under this name is gone, and a finished run gives way when this one is whole.
+    /// Begins a run in the place of another: what was begun of something else under this name is gone, and a finished run gives way when this
+    /// one is whole. What was begun of the same is gone on with.
     ///
     /// # Errors
     /// As [`RunDirectory::begin`].
@@ -124,12 +149,13 @@ impl RunDirectory {
         let out: PathBuf = out.components().collect();
         check_name(&out)?;
         let partial = Self::partial_of(&out);
-        let is_run = Folder(partial.clone()).read("manifest.json")?.is_some();
-        if is_run && let Taken::Held(_lock) = Lock::take(&partial)? {
-            std::fs::remove_dir_all(&partial).map_err(|source| RunError::File {
-                path: partial,
-                source,
-            })?;
+        if let Some(text) = Folder(partial.clone()).read("manifest.json")? {
+            let before = manifest_of(&partial.join("manifest.json"), &text)?;
+            let is_other =
+                before.schema != SCHEMA || before.identity.difference(&manifest.identity).is_some();
+            if is_other && let Taken::Held(_lock) = Lock::take(&partial)? {
+                clear(&partial)?;
+            }
         }
         Self::begin_at(&out, manifest, files, true)
     }
@@ -227,7 +253,10 @@ impl RunDirectory {
             // Another run of this name finished between two looks.
             return Err(RunError::Exists { path: out });
         };
-        if is_taken(&out) && !replaces {
+        let gives_way = || matches!(standing(&out), Ok(Standing::Run(_))) && replaces;
+        if is_taken(&out) && !gives_way() {
+            // What was made for nothing goes again; it is empty, or stays.
+            let _ = std::fs::remove_dir(&partial);
             return Err(RunError::Exists { path: out });
         }
         let folder = Folder(partial);
@@ -408,10 +437,12 @@ impl RunDirectory {
                 Ok(None)
             }
             Standing::Run(_) if self.replaces => {
-                let mut name = self.out.file_name().unwrap_or_default().to_owned();
-                name.push(".replaced");
+                // A name that no run can be given.
+                let mut name = OsString::from(UNNAMED);
+                name.push("replaced-");
+                name.push(self.out.file_name().unwrap_or_default());
                 let aside = self.out.with_file_name(name);
-                if Folder(aside.clone()).read("manifest.json")?.is_some() {
+                if aside.is_dir() {
                     std::fs::remove_dir_all(&aside).map_err(failed)?;
                 }
                 std::fs::rename(&self.out, &aside).map_err(failed)?;
@@ -650,6 +681,12 @@ mod tests {
             StoredRun::open(&out).unwrap().manifest.identity,
             settings(1).identity
         );
+        // What was begun of the same goes on, what was begun of something else is gone.
+        assert!(!anew().unwrap().is_blank().unwrap());
+        let files = [("questions.json", json!([]))];
+        let other = RunDirectory::begin_anew(&out, &settings(3), &files).unwrap();
+        assert!(other.is_blank().unwrap());
+        drop(other);
         let run = anew().unwrap();
         assert!(run.is_blank().unwrap());
         run.finish(Map::new(), &json!({}), "now").unwrap();

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 /// The longest file name that file systems take, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
 /// What files begin with that did not get their name.
-const UNNAMED: &str = ".unnamed-";
+pub(crate) const UNNAMED: &str = ".unnamed-";
 /// The largest file that is read whole.
 const LARGEST: u64 = 1 << 31;
 

@@ -29,7 +29,7 @@ mod merge;
 mod seal;
 mod stored;
 
-pub use cache::{CacheError, CacheKey, CacheSize, ReadingCache};
+pub use cache::{CacheError, CacheKey, CacheSize, ReadingCache, is_guarded};
 pub use directory::{PARTIAL, RunDirectory, Standing, check_name, standing};
 pub use error::RunError;
 pub use folder::{What, write_bytes, write_with};

@@ -54,6 +54,13 @@ impl Shards {
                 );
             }
         }
+        for (path, run) in &shards {
+            if shards[0].1.manifest.statistics != run.manifest.statistics {
+                let other = shards[0].0.display();
+                let problem = format!("is measured otherwise than {other} (`statistics` differs)");
+                return wrong(path, problem);
+            }
+        }
         let of = count.unwrap_or_default();
         let missing = (1..=of).filter(|index| !known.contains_key(index));
         let missing: Vec<String> = missing.map(|index| format!("{index}/{of}")).collect();
@@ -180,7 +187,14 @@ fn add(sum: &mut Value, more: &Value) {
     match (sum, more) {
         (Value::Object(sum), Value::Object(more)) => {
             for (key, value) in more {
+                // What is planned for each is no sum.
+                let is_plan = ["memory_planned", "rows_per_pass"].contains(&key.as_str());
                 match sum.get_mut(key) {
+                    Some(known) if is_plan => {
+                        if known.as_u64() < value.as_u64() {
+                            *known = value.clone();
+                        }
+                    }
                     Some(known) => add(known, value),
                     None => drop(sum.insert(key.clone(), value.clone())),
                 }

@@ -160,10 +160,14 @@ pub fn prompt_digests(
     let strings = strings_plans(&snapshot.vocabulary, table, prompts);
     let written = written(snapshot, table, prompts, strings, true)?;
     let ends = Ends::new(&written.alphabet);
+    let end_tokens = snapshot.end_tokens();
     let digests = prompts.par_iter().map(|prompt| {
         if is_written(prompt) {
             let (_, tokens) = tokens_of(snapshot, prompt)?;
-            return Ok(of_prompt(prompt, &tokens).end());
+            let mut hash = of_prompt(prompt, &tokens);
+            // What ends a text is written nowhere in its prompt.
+            hash.tokens(&end_tokens);
+            return Ok(hash.end());
         }
         let tokenised = tokenise(snapshot, prompt, &written.strings)?;
         let (_, branches) = branch(prompt, &tokenised, &written);

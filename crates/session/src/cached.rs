@@ -2,7 +2,7 @@
 
 use concord_readings::{Prompt, PromptDigest, Reading};
 use concord_runs::{CacheError, CacheKey, ReadingCache};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The readings of one checkpoint in the cache.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct Cached {
     pub cache: ReadingCache,
     /// Of everything that decides the checkpoint's numbers.
     pub context: [u8; 32],
+    /// The rows of a pass that the context is of, where they move bits: what was read by others is not kept.
+    pub rows_per_pass: Option<u64>,
 }
 
 /// Digests of prompts, by their names.
@@ -36,12 +38,17 @@ impl Cached {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Keeps what was read of prompts.
+    /// Keeps what was read of prompts by passes of these lengths, where that is known.
     pub(crate) fn keep(
         &self,
         digests: &Digests,
         readings: &HashMap<String, Reading>,
+        by_pass: &BTreeMap<u64, usize>,
     ) -> Result<usize, CacheError> {
+        let of_key = |rows: u64| by_pass.keys().eq([&rows]);
+        if !self.rows_per_pass.is_none_or(of_key) {
+            return Ok(0);
+        }
         let known = digests.iter().filter_map(|(name, digest)| {
             let reading = readings.get(name)?;
             Some((self.key(digest), reading))

@@ -11,7 +11,7 @@ use concord_scorer::{
     prompt_digests,
 };
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -93,7 +93,8 @@ pub fn read(
             &rest
         }
     };
-    let digests = digests_of(planned, decoder);
+    // What an earlier attempt read is kept as well.
+    let digests = digests_of(plan.unwrap_or(planned), decoder);
     let cached = if goes_on {
         0
     } else {
@@ -160,12 +161,9 @@ pub fn read(
     if cached > 0 {
         cost["cached"] = json!(cached);
     }
-    let is_alike = journal.by_pass.len() <= 1 && counts.shortened == 0;
+    let by_pass = journal.by_pass.clone();
     let readings = journal.close()?;
-    // On a GPU passes of another length may give other bits than the key says.
-    if is_alike || !on_gpu {
-        keep_cached(&digests, &readings, decoder);
-    }
+    keep_cached(&digests, &readings, &by_pass, decoder);
     Ok((readings, cost))
 }
 
@@ -216,12 +214,13 @@ fn take_cached(
 fn keep_cached(
     digests: &Digests,
     readings: &HashMap<String, Reading>,
+    by_pass: &BTreeMap<u64, usize>,
     decoder: &mut OnDemand<'_, '_>,
 ) {
     let kept = decoder
         .cached
         .as_ref()
-        .map_or(Ok(0), |cached| cached.keep(digests, readings));
+        .map_or(Ok(0), |cached| cached.keep(digests, readings, by_pass));
     if let Err(error) = kept {
         decoder.machine().tell(&Event::NoCache { error: &error });
         decoder.cached = None;
@@ -298,8 +297,10 @@ pub fn write(
     if cached > 0 {
         cost["cached"] = json!(cached);
     }
+    // Of how many rows the passes were is not known of texts, which are kept where that moves no bits.
+    let by_pass = journal.by_pass.clone();
     let readings = journal.close()?;
-    keep_cached(&digests, &readings, decoder);
+    keep_cached(&digests, &readings, &by_pass, decoder);
     Ok((readings, cost))
 }
 

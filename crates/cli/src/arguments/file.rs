@@ -150,7 +150,11 @@ pub(super) fn with_file(
             source(typed, &command, &name),
             Some(ValueSource::CommandLine | ValueSource::EnvVariable)
         );
-        if !is_given {
+        let is_typed = |name: &str| source(typed, &command, name) == Some(ValueSource::CommandLine);
+        // Who is asked is typed whole, or not at all.
+        let is_else =
+            (name == "pair" && is_typed("model")) || (name == "model" && is_typed("pair"));
+        if !is_given && !is_else {
             added.extend(of_file);
         }
     }

@@ -7,7 +7,9 @@ mod statistics;
 mod suite_options;
 
 pub(crate) use file::{Flag, flags, read as read_file, scalar, unknown, words};
-pub(crate) use run::{CacheArguments, CacheCommand, MergeArguments, RunArguments, SweepArguments};
+pub(crate) use run::{
+    CacheArguments, CacheCommand, MergeArguments, RunArguments, SweepArguments, checkpoint_name,
+};
 pub(crate) use shard::ShardChoice;
 pub(crate) use statistics::{CompareArguments, MeasureArguments, Statistics};
 pub(crate) use suite_options::SuiteOptions;

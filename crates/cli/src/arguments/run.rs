@@ -18,12 +18,7 @@ pub(crate) struct RunArguments {
     #[arg(short = 'M', long = "model", value_name = "DIR|FILE|ID")]
     pub models: Vec<String>,
     /// A PEFT adapter of the one --model, a folder or a hub id; may be given many times. The base is run as well, and read once
-    #[arg(
-        short = 'A',
-        long = "adapter",
-        value_name = "DIR|ID",
-        requires = "models"
-    )]
+    #[arg(short = 'A', long = "adapter", value_name = "DIR|ID")]
     pub adapters: Vec<String>,
     /// A known pair of base and aligned checkpoints instead of --model (`concord models` lists them)
     #[arg(long, value_name = "NAME", conflicts_with = "models")]
@@ -61,12 +56,12 @@ pub(crate) struct RunArguments {
     #[arg(short = 'o', long, value_name = "DIR", alias = "output_path")]
     pub out: Option<PathBuf>,
     /// Begin anew where --out has a run, which gives way when the new one is whole
-    #[arg(long, requires = "out")]
+    #[arg(long)]
     pub force: bool,
     /// Read one part of several alone, to be put together by `concord merge`: I/N, the I-th of N, or `auto`, what the job scheduler says
     /// (Slurm's array task, `NEL_SHARD_IDX`, `RANK`), or `auto/N` where it does not say of how many (`JOB_COMPLETION_INDEX`). Stored in
     /// OUT.shards
-    #[arg(long, value_name = "I/N", value_parser = ShardChoice::from_str, requires = "out")]
+    #[arg(long, value_name = "I/N", value_parser = ShardChoice::from_str)]
     pub shard: Option<ShardChoice>,
     /// A file of flags (`out = "runs/a"`, `formats = ["letter"]`), for what is neither typed nor in the environment
     #[arg(short = 'C', long, value_name = "FILE.toml")]
@@ -177,7 +172,7 @@ pub(crate) struct MergeArguments {
 }
 
 /// A name of a checkpoint: a plain file name.
-fn checkpoint_name(text: &str) -> Result<String, String> {
+pub(crate) fn checkpoint_name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
     if text.is_empty() || text.starts_with('.') || !text.chars().all(fits) {
         return Err(

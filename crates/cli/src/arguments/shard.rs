@@ -57,10 +57,25 @@ impl ShardChoice {
             let Some(task) = number("SLURM_ARRAY_TASK_ID")? else {
                 return Ok(None);
             };
-            let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
-            let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
-            let index = task.saturating_sub(first) / step;
-            Ok(Some((index, number("SLURM_ARRAY_TASK_COUNT")?)))
+            // A part of an array that is submitted again has the numbers of the whole, which it does not know.
+            if of.is_some() {
+                return Ok(Some((task, None)));
+            }
+            let (first, last) = (
+                number("SLURM_ARRAY_TASK_MIN")?,
+                number("SLURM_ARRAY_TASK_MAX")?,
+            );
+            let (Some(first), Some(last), Some(count)) =
+                (first, last, number("SLURM_ARRAY_TASK_COUNT")?)
+            else {
+                return Ok(Some((task, None)));
+            };
+            if first > 1 || last - first + 1 != count {
+                return Err(format!(
+                    "the array's tasks are {count} from {first} to {last}, and not all from 0 or 1 on; give --shard auto/N, tasks counted from 0"
+                ));
+            }
+            Ok(Some((task.saturating_sub(first), Some(count))))
         };
         let pair = |index: &str, of: &str| -> Result<Option<(u32, Option<u32>)>, String> {
             let Some(at) = number(index)? else {
@@ -116,13 +131,20 @@ mod tests {
             assert_eq!(resolved(text, set).as_deref(), Ok(shard), "{text} {set:?}");
         };
         is("3/8", &[("RANK", "0")], "3/8");
-        let array = [
-            ("SLURM_ARRAY_TASK_ID", "7"),
-            ("SLURM_ARRAY_TASK_MIN", "1"),
-            ("SLURM_ARRAY_TASK_STEP", "2"),
-            ("SLURM_ARRAY_TASK_COUNT", "4"),
-        ];
-        is("auto", &array, "4/4");
+        let array = |task, first, last, count| {
+            [
+                ("SLURM_ARRAY_TASK_ID", task),
+                ("SLURM_ARRAY_TASK_MIN", first),
+                ("SLURM_ARRAY_TASK_MAX", last),
+                ("SLURM_ARRAY_TASK_COUNT", count),
+            ]
+        };
+        is("auto", &array("7", "0", "7", "8"), "8/8");
+        is("auto", &array("8", "1", "8", "8"), "8/8");
+        // One task that is submitted again.
+        is("auto/8", &array("3", "3", "3", "1"), "4/8");
+        assert!(resolved("auto", &array("3", "3", "3", "1")).is_err());
+        assert!(resolved("auto", &array("2", "0", "4", "3")).is_err());
         is(
             "auto",
             &[("NEL_SHARD_IDX", "0"), ("NEL_TOTAL_SHARDS", "2")],

@@ -51,7 +51,14 @@ pub fn cache(arguments: &CacheArguments) -> Result<(), Failure> {
             ))
         }
         Some(CacheCommand::Prune { size, age }) => {
-            let gone = cache.prune(*age, *size)?;
+            let gone = match cache.prune(*age, *size) {
+                // Nothing is to stay, of what cannot be read either.
+                Err(CacheError::Unusable { .. }) if *size == Some(0) => {
+                    std::fs::remove_file(cache.path())?;
+                    0
+                }
+                outcome => outcome?,
+            };
             if is_json {
                 return output::json(&json!({ "removed": gone }));
             }

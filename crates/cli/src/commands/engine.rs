@@ -12,12 +12,14 @@ use super::inputs;
 use crate::arguments::ChatTemplateUse;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use crate::progress::{Terminal, expect_rows};
+use crate::progress::{Terminal, expect_rows, was_interrupted};
 use concord_checkpoint::Snapshot;
 use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
 use concord_runs::{Journal, ReadingCache, RunDirectory, Shard, What};
 use concord_scorer::{MemoryPlan, ScorerError, lengths};
-use concord_session::{Allowed, Asks, Base, Cached, Machine, OnDemand, has_room, rounds};
+use concord_session::{
+    Allowed, Asks, Base, Cached, Machine, OnDemand, SessionError, has_room, rounds,
+};
 use concord_suites::{
     CheckpointReadings, Excluded, Rating, Round, SELF_RATER, Step, Study, Subject,
 };
@@ -327,6 +329,9 @@ impl Engine<'_> {
             if told[index].not_spelled.is_some() || !places.has(index) {
                 continue;
             }
+            if index > 0 && was_interrupted() {
+                return Err(SessionError::Stopped.into());
+            }
             // Adapters are put on the base that is loaded.
             let mut later = (index + 1..self.snapshots.len()).filter(|_| !self.adapted);
             let next = later.find(|later| told[*later].not_spelled.is_none() && places.has(*later));
@@ -345,9 +350,7 @@ impl Engine<'_> {
                     let reason = failure.not_spelled.unwrap_or_default();
                     self.leave_out(places, index, told, reason);
                 }
-                (Err(failure), Places::Apart(apart))
-                    if failure.status != ExitStatus::Incomplete =>
-                {
+                (Err(failure), Places::Apart(apart)) if !failure.stops_all() => {
                     told.waits_for = None;
                     apart.done(index, Err(failure));
                 }
@@ -493,18 +496,27 @@ impl Engine<'_> {
     /// The readings of a checkpoint in the cache.
     fn cached(&self, snapshot: &Snapshot) -> Option<Cached> {
         let cache = self.cache.clone()?;
+        // Sizes of one's own move bits, and stand in no key.
+        if std::env::var_os("CONCORD_CUDA_CONFIG").is_some() {
+            return None;
+        }
         let fingerprint = snapshot.fingerprint().ok()?;
-        // Templates and special tokens are in the tokens of prompts.
+        let numerics = numerics(&self.machine);
+        // Templates are in the tokens of prompts.
         let decides = json!([
             fingerprint.config,
             fingerprint.tokenizer,
             fingerprint.weights,
             fingerprint.adapter,
             self.machine.dtype_name(snapshot),
-            numerics(&self.machine),
+            numerics,
+            self.machine.name(),
         ]);
-        let context = *blake3::hash(decides.to_string().as_bytes()).as_bytes();
-        Some(Cached { cache, context })
+        Some(Cached {
+            cache,
+            context: *blake3::hash(decides.to_string().as_bytes()).as_bytes(),
+            rows_per_pass: numerics.rows_per_pass,
+        })
     }
 
     /// What a round of a checkpoint is called while it goes on.

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 /// Puts shards together, and measures what they read.
 pub fn merge(arguments: &MergeArguments) -> Result<(), Failure> {
     let folders = folders(&arguments.shards)?;
+    let shards = Shards::open(&folders)?;
     let out = out(arguments)?;
     check_name(&out)?;
-    let shards = Shards::open(&folders)?;
     let manifest = shards.manifest();
     if !arguments.force
         && let Standing::Run(stored) = standing(&out)?
@@ -80,8 +80,11 @@ fn folders(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if name.ends_with(PARTIAL) {
-            begun.push(name.trim_end_matches(PARTIAL).to_owned());
+        if let Some(name) = name.strip_suffix(PARTIAL) {
+            // One that was finished meanwhile may have left its beginning.
+            if !one.join(name).join("manifest.json").exists() {
+                begun.push(name.to_owned());
+            }
         } else if path.join("manifest.json").exists() {
             found.push(path);
         }
@@ -105,18 +108,27 @@ fn out(arguments: &MergeArguments) -> Result<PathBuf, Failure> {
     if let Some(out) = &arguments.out {
         return Ok(out.clone());
     }
-    let name = match &arguments.shards[..] {
-        [one] => one
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        _ => String::new(),
+    // The folder of all shards, or the one that all of them stand in.
+    let first = arguments
+        .shards
+        .first()
+        .map_or(Path::new(""), PathBuf::as_path);
+    let is_of_all = |folder: &Path| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(SHARDS)
+            && arguments
+                .shards
+                .iter()
+                .all(|shard| shard.starts_with(folder))
     };
-    match name.strip_suffix(SHARDS) {
+    let folder = first.ancestors().take(2).find(|folder| is_of_all(folder));
+    let name = folder
+        .and_then(|folder| folder.file_name())
+        .unwrap_or_default();
+    match name.to_string_lossy().strip_suffix(SHARDS) {
         Some(name) if !name.is_empty() => {
-            let folder: &Path = arguments.shards[0].parent().unwrap_or(Path::new(""));
-            Ok(folder.join(name))
+            let parent = folder.and_then(Path::parent).unwrap_or(Path::new(""));
+            Ok(parent.join(name))
         }
         _ => Err(Failure::usage("the run has no name", "name it with --out")),
     }

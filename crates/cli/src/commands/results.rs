@@ -140,6 +140,7 @@ impl Opened {
             )
         };
         let manifest = Manifest {
+            schema: 0,
             progress: costs.clone(),
             ..manifest.clone()
         };

@@ -41,6 +41,19 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
+/// What somebody else, or the machine, has to do with a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Another process is at it.
+    InUse,
+    /// There is no more room.
+    Full,
+    /// Something is there already.
+    Exists,
+    /// Anything else.
+    Else,
+}
+
 /// A message, what to do, and an exit code.
 #[derive(Debug)]
 pub struct Failure {
@@ -49,8 +62,8 @@ pub struct Failure {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     closed_pipe: bool,
-    /// Whether somebody else is at it.
-    in_use: bool,
+    /// What others have to do with it.
+    why: Why,
     /// What a checkpoint's vocabulary cannot spell, where others may be asked all the same.
     pub(crate) not_spelled: Option<String>,
 }
@@ -64,14 +77,24 @@ impl Failure {
             message,
             help: (!help.is_empty()).then_some(help),
             closed_pipe: false,
-            in_use: false,
+            why: Why::Else,
             not_spelled: None,
         }
     }
 
+    /// Whether it stops everything: the user, a scheduler, or a disk without room.
+    pub(crate) fn stops_all(&self) -> bool {
+        self.why == Why::Full || crate::progress::was_interrupted()
+    }
+
+    /// Whether something is there already.
+    pub(crate) fn is_there(&self) -> bool {
+        self.why == Why::Exists
+    }
+
     /// Whether another process is at what was to be done.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.in_use
+        self.why == Why::InUse
     }
 
     /// The same failure, with the checkpoint that it is about in front.

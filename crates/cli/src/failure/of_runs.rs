@@ -1,6 +1,6 @@
 //! Runs that cannot be stored or read back.
 
-use super::{ExitStatus, Failure, is_full};
+use super::{ExitStatus, Failure, Why, is_full};
 use concord_runs::RunError;
 
 impl From<RunError> for Failure {
@@ -31,8 +31,8 @@ impl From<RunError> for Failure {
                 "name a new folder with --out; to go on with NAME.partial, give the same command with --out NAME",
             ),
             RunError::InUse { .. } => (
-                ExitStatus::Usage,
-                "wait for it, or name another folder with --out",
+                ExitStatus::Incomplete,
+                "start it again when that has ended, or name another folder with --out",
             ),
             RunError::NoManifest { .. } => (
                 ExitStatus::Usage,
@@ -72,7 +72,12 @@ impl From<RunError> for Failure {
             ),
         };
         Self {
-            in_use: matches!(error, RunError::InUse { .. }),
+            why: match &error {
+                RunError::InUse { .. } => Why::InUse,
+                RunError::Exists { .. } => Why::Exists,
+                RunError::File { source, .. } if is_full(source) => Why::Full,
+                _ => Why::Else,
+            },
             ..Self::new(status, error.to_string(), help)
         }
     }

@@ -40,6 +40,10 @@ fn states(status: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one sweep, from plan to summary and on"
+)]
 fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
@@ -50,7 +54,7 @@ fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
     assert!(plan.contains("10 cells in s"), "{plan}");
     assert!(
         plan.contains(
-            "one--orders=given\n  concord run --model=multi-query-wide-heads --adapter=adapters/one"
+            "plain+one--orders=given\n  concord run --model=multi-query-wide-heads --adapter=adapters/one"
         ),
         "{plan}"
     );
@@ -79,7 +83,7 @@ fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
         assert!(here.join("s").join(file).is_file(), "{file}");
     }
     let csv = std::fs::read_to_string(here.join("s/measures-valueconsistency.csv")).unwrap();
-    assert!(csv.starts_with("cell,") && csv.contains("\ntwo--orders=both,"));
+    assert!(csv.starts_with("cell,") && csv.contains("\nplain+two--orders=both,"));
 
     // A cell is the run that the same flags make, to the byte.
     let alone = [
@@ -112,7 +116,7 @@ fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
     }
 
     // Once more: nothing is read again, a cell that is added is run alone, and one that was mended is tried again.
-    let before = bytes("s/two--orders=both/manifest.json");
+    let before = bytes("s/plain+two--orders=both/manifest.json");
     write_adapter(&here.join("adapters/four"), 0.2);
     std::fs::remove_dir(here.join("broken")).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
@@ -120,12 +124,16 @@ fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
     std::fs::rename(mended, here.join("broken")).unwrap();
     let again = concord(here, &["sweep", "s.toml"]).ok();
     assert!(
-        again.stderr.contains("cell two--orders=both: done already"),
+        again
+            .stderr
+            .contains("cell plain+two--orders=both: done already"),
         "{}",
         again.stderr
     );
     assert!(
-        again.stderr.contains("cell four--orders=given: done\n"),
+        again
+            .stderr
+            .contains("cell plain+four--orders=given: done\n"),
         "{}",
         again.stderr
     );
@@ -134,7 +142,7 @@ fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
         "{}",
         again.stderr
     );
-    assert_eq!(bytes("s/two--orders=both/manifest.json"), before);
+    assert_eq!(bytes("s/plain+two--orders=both/manifest.json"), before);
     assert!(
         again.stdout.contains("12 cells: 12 done"),
         "{}",
@@ -147,12 +155,84 @@ fn cells_are_run_once_and_what_fails_does_not_stop_the_rest() {
 }
 
 #[test]
+fn one_broken_adapter_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    copy_of_golden("multi-query-wide-heads", here);
+    write_sweep(here, "");
+    std::fs::write(here.join("adapters/one/adapter_config.json"), "{").unwrap();
+    let run = concord(here, &["sweep", "s.toml"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("2 of 8 cells failed, `plain+one--orders=both` first"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stdout.contains("8 cells: 6 done, 2 failed"),
+        "{}",
+        run.stdout
+    );
+    assert!(here.join("s/plain+one--orders=both.failed.json").is_file());
+}
+
+#[test]
+fn cells_of_other_flags_and_damaged_ones_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    copy_of_golden("multi-query-wide-heads", here);
+    let text = |limit: usize| {
+        format!(
+            "out = \"s\"\n[run]\nlimit = {limit}\nno-steering = true\nrobustness-sample = 0\nformats = [\"letter\"]\nlanguages = \"english\"\n\
+             [[checkpoints]]\nname = \"one\"\nmodel = \"multi-query-wide-heads\"\n[matrix]\nseed = [1, 2]\n"
+        )
+    };
+    std::fs::write(here.join("s.toml"), text(1)).unwrap();
+    concord(here, &["sweep", "s.toml"]).ok();
+    // A value that is added to a flag renames nothing.
+    std::fs::write(here.join("s.toml"), text(1).replace("[1, 2]", "[1, 2, 3]")).unwrap();
+    let plan = concord(here, &["sweep", "s.toml", "--status"]).ok().stdout;
+    assert!(plan.contains("3 cells: 2 done, 1 waiting"), "{plan}");
+    std::fs::write(here.join("s.toml"), text(2)).unwrap();
+    let status = concord(here, &["sweep", "s.toml", "--status"]).ok().stdout;
+    assert!(status.contains("2 cells: 2 of other flags"), "{status}");
+    let run = concord(here, &["sweep", "s.toml"]);
+    assert!(
+        run.code == 2 && run.stderr.contains("`limit` differs"),
+        "{}",
+        run.stderr
+    );
+    std::fs::write(here.join("s.toml"), text(1)).unwrap();
+    std::fs::write(here.join("s/one--seed=2/findings.json"), "{").unwrap();
+    let status = concord(here, &["sweep", "s.toml", "--status"]);
+    assert_eq!(status.code, 1, "{}", status.stderr);
+    assert!(
+        status.stdout.contains("1 damaged, 1 done"),
+        "{}",
+        status.stdout
+    );
+    assert!(
+        status.stderr.contains("`one--seed=2` first"),
+        "{}",
+        status.stderr
+    );
+}
+
+#[test]
 fn cells_are_shared_out_among_processes() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     copy_of_golden("multi-query-wide-heads", here);
     write_sweep(here, "");
     for shard in ["1/3", "2/3", "3/3"] {
+        let plan = concord(here, &["sweep", "s.toml", "--shard", shard, "--plan"]).ok();
+        assert!(
+            plan.stdout
+                .contains(if shard == "3/3" { "2 cells" } else { "3 cells" }),
+            "{}",
+            plan.stdout
+        );
         concord(here, &["sweep", "s.toml", "--shard", shard]).ok();
     }
     let status = concord(here, &["sweep", "s.toml", "--status"]).ok().stdout;
@@ -229,11 +309,11 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_run() {
         ),
         (
             "[[checkpoints]]\nmodel = \"a\"\n[matrix]\ndtype = [\"f31\"]",
-            "cell `a`: ",
+            "cell `a",
         ),
         (
             "[[checkpoints]]\nmodel = \"a\"\n[run]\nlimit = -1",
-            "cell `a`: ",
+            "cell `a",
         ),
         ("checkpoints = 3", "is a list of tables"),
     ] {

@@ -66,34 +66,27 @@ pub(in crate::commands) fn execute_apart(
     engine.has_room(&steps)?;
     let mut directories: Vec<Option<RunDirectory>> = Vec::new();
     for (index, out) in outs.iter().enumerate() {
-        let Some(out) = out else {
-            directories.push(None);
-            continue;
-        };
-        let manifest = manifest_of(
-            &engine,
-            &steps,
-            index..index + 1,
-            arguments,
-            settings,
-            &started,
-        );
-        let begun = manifest.and_then(|manifest| begin(out, &manifest, &study.files()));
+        let begun = out.as_ref().map(|out| {
+            let which = index..index + 1;
+            let manifest = manifest_of(&engine, &steps, which, arguments, settings, &started)?;
+            begin_or_know(out, &manifest, &study.files())
+        });
         directories.push(match begun {
-            Ok(Some(directory)) => {
+            Some(Ok(Some(directory))) => {
                 let allowed = own_allowed(&engine.allowed, arguments, &directory)?;
                 let name = snapshots[index].name.clone();
                 engine.allowed_apart.push((name, allowed));
                 Some(directory)
             }
-            Ok(None) => {
+            Some(Ok(None)) => {
                 ended(index, Ok(Ended::Already));
                 None
             }
-            Err(failure) => {
+            Some(Err(failure)) => {
                 ended(index, Err(failure));
                 None
             }
+            None => None,
         });
     }
     stop_on_interrupt();
@@ -131,6 +124,18 @@ pub(in crate::commands) fn execute_apart(
         let _ = stopped(one, directory);
     }
     Err(failure)
+}
+
+/// As [`begin`], where another process may have finished the run between two looks.
+fn begin_or_know(
+    out: &Path,
+    manifest: &Manifest,
+    files: &[(&'static str, serde_json::Value)],
+) -> Result<Option<RunDirectory>, Failure> {
+    match begin(out, manifest, files) {
+        Err(failure) if failure.is_there() => begin(out, manifest, files),
+        begun => begun,
+    }
 }
 
 /// Begins a run, or goes on with one; nothing where it is finished already.

@@ -368,6 +368,10 @@ fn checkpoints(arguments: &RunArguments, about: &About) -> Result<Vec<Snapshot>,
         Some(name) => inputs::pair(name)?,
         None => arguments.models.clone(),
     };
+    if names.is_empty() && !arguments.adapters.is_empty() {
+        let message = "an adapter needs the checkpoint that it is put on";
+        return Err(Failure::usage(message, "name it with --model"));
+    }
     let named = match names.len() {
         0 => DEMO_PAIR,
         count => count + arguments.adapters.len(),

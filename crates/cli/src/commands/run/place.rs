@@ -33,6 +33,15 @@ impl Place {
                 .map_err(|problem| Failure::usage(format!("--shard: {problem}"), help))
         });
         let shard = shard.transpose()?;
+        if arguments.out.is_none() && (arguments.force || shard.is_some()) {
+            let flag = if arguments.force {
+                "--force"
+            } else {
+                "--shard"
+            };
+            let message = format!("{flag} needs a place");
+            return Err(Failure::usage(message, "name the run with --out"));
+        }
         let out = arguments.out.as_ref().map(|out| match shard {
             Some(shard) => shard_folder(out, shard),
             None => out.clone(),

@@ -1,6 +1,6 @@
 //! What is swept over: a file of checkpoints, flags that all cells have, and flags with several values.
 
-use crate::arguments::{Flag, flags, read_file, scalar, unknown, words};
+use crate::arguments::{Flag, checkpoint_name, flags, read_file, scalar, unknown, words};
 use crate::failure::Failure;
 use concord_suites::{DEFAULT, suite};
 use glob::{MatchOptions, Pattern};
@@ -11,6 +11,8 @@ use toml::{Table, Value};
 /// Keys of the file, of a checkpoint and of what is left out.
 const KEYS: [&str; 5] = ["out", "run", "checkpoints", "matrix", "exclude"];
 const OF_CHECKPOINTS: [&str; 5] = ["name", "model", "models", "adapters", "pair"];
+/// The longest name of a cell, in bytes: file systems take 255, of which endings need some.
+const LONGEST: usize = 200;
 /// Flags that a sweep sets itself.
 const OWN: [&str; 9] = [
     "model", "adapter", "pair", "name", "out", "force", "shard", "dry-run", "format",
@@ -117,17 +119,23 @@ fn cells(table: &Table) -> Result<Vec<Cell>, String> {
             }
             let mut name = vec![entry.name.clone()];
             for (key, value) in chosen.iter().filter(|(key, _)| has(key)) {
-                let axis = axes.iter().find(|(known, _)| known == key);
-                if axis.is_some_and(|(_, values)| values.len() > 1) {
-                    name.push(match *key {
-                        "suite" => value.label.clone(),
-                        key => format!("{key}={}", value.label),
-                    });
-                }
+                // Also of one value: another that is added renames nothing.
+                name.push(match *key {
+                    "suite" => value.label.clone(),
+                    key => format!("{key}={}", value.label),
+                });
             }
             let kept = all.iter().filter(|(key, _)| has(key));
+            let name = plain(&name.join("--"));
+            if name.len() > LONGEST {
+                let start: String = name.chars().take(40).collect();
+                return Err(format!(
+                    "the cell `{start}…` has a name of {} bytes, and {LONGEST} are the most; give its checkpoint a shorter `name`",
+                    name.len()
+                ));
+            }
             let cell = Cell {
-                name: plain(&name.join("--")),
+                name,
                 entry: entry.clone(),
                 words: kept.flat_map(|(_, words)| (*words).clone()).collect(),
             };
@@ -285,13 +293,12 @@ fn tables<'a>(table: &'a Table, name: &str) -> Result<Vec<&'a Table>, String> {
     }
 }
 
-/// The checkpoints, each with a name that no other has.
+/// The checkpoints, each with a name that no other has. A name does not depend on what else is swept over: a cell that is there stays what
+/// it is.
 fn entries(table: &Table) -> Result<Vec<Entry>, String> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut named: Vec<bool> = Vec::new();
     for given in tables(table, "checkpoints")? {
         let new = of_checkpoint(given).map_err(|problem| format!("[[checkpoints]]: {problem}"))?;
-        named.extend(new.iter().map(|_| given.contains_key("name")));
         entries.extend(new);
     }
     if entries.is_empty() {
@@ -299,41 +306,15 @@ fn entries(table: &Table) -> Result<Vec<Entry>, String> {
             "there are no checkpoints: [[checkpoints]] with `model`, `models` or `pair`".to_owned(),
         );
     }
-    distinguish(&mut entries, &named);
     for (at, entry) in entries.iter().enumerate() {
         if entries[..at].iter().any(|known| known.name == entry.name) {
             return Err(format!(
-                "two checkpoints are called `{}`; give them a `name`",
+                "two checkpoints are called `{}`; give each a [[checkpoints]] with a `name`",
                 entry.name
             ));
         }
     }
     Ok(entries)
-}
-
-/// Puts what tells their paths apart before names that several have.
-fn distinguish(entries: &mut [Entry], named: &[bool]) {
-    let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
-    for at in 0..entries.len() {
-        let same = |other: &usize| *other != at && names[*other] == names[at];
-        let Some(other) = (0..names.len()).find(same).filter(|_| !named[at]) else {
-            continue;
-        };
-        let (own, its) = (parts(&entries[at]), parts(&entries[other]));
-        let differing = own.iter().zip(&its).find(|(a, b)| a != b);
-        if let Some((part, _)) = differing {
-            entries[at].name = plain(&format!("{part}_{}", names[at]));
-        }
-    }
-}
-
-/// The parts of an entry's path, the last but one first.
-fn parts(entry: &Entry) -> Vec<String> {
-    let path = entry.adapter.as_ref().or(entry.models.last());
-    let path = path
-        .map(|path| path.trim_end_matches('/'))
-        .unwrap_or_default();
-    path.rsplit('/').skip(1).map(str::to_owned).collect()
 }
 
 fn of_checkpoint(given: &Table) -> Result<Vec<Entry>, String> {
@@ -345,7 +326,7 @@ fn of_checkpoint(given: &Table) -> Result<Vec<Entry>, String> {
     }
     let name = match given.get("name") {
         None => None,
-        Some(Value::String(name)) => Some(plain(name)),
+        Some(Value::String(name)) => Some(checked(name)?),
         Some(_) => return Err("`name` is a text".to_owned()),
     };
     let texts = |key: &str| -> Result<Vec<String>, String> {
@@ -373,14 +354,23 @@ fn of_checkpoint(given: &Table) -> Result<Vec<Entry>, String> {
         adapter: None,
     };
     let mut entries = Vec::new();
-    if let [pair, ..] = &pair[..] {
-        entries.push(Entry {
+    match &pair[..] {
+        [] => {}
+        [pair] => entries.push(Entry {
             pair: Some(pair.clone()),
             ..entry(name.clone().unwrap_or_else(|| plain(pair)), Vec::new())
-        });
+        }),
+        _ => return Err("`pair` is the name of one".to_owned()),
     }
-    for model in &models {
-        entries.push(entry(short(model), vec![model.clone()]));
+    for (own, model) in &models {
+        let name = name.clone().filter(|_| models.len() == 1);
+        entries.push(entry(
+            name.unwrap_or_else(|| own.clone()),
+            vec![model.clone()],
+        ));
+    }
+    if name.is_some() && models.len() > 1 {
+        return Err("one `name` for several checkpoints".to_owned());
     }
     if let [first, ..] = &model[..] {
         let last = model.last().unwrap_or(first);
@@ -395,25 +385,41 @@ fn of_checkpoint(given: &Table) -> Result<Vec<Entry>, String> {
         let [base] = &model[..] else {
             return Err("`adapters` are put on one `model`".to_owned());
         };
-        for adapter in &adapters {
+        for (own, adapter) in &adapters {
+            // Adapters of one name on two bases are told apart by what the bases are called.
+            let name = match &name {
+                Some(name) => format!("{name}+{own}"),
+                None => own.clone(),
+            };
             entries.push(Entry {
                 adapter: Some(adapter.clone()),
-                ..entry(short(adapter), vec![base.clone()])
+                ..entry(name, vec![base.clone()])
             });
         }
-    }
-    if name.is_some() && entries.len() > 1 && adapters.is_empty() {
-        return Err("one `name` for several checkpoints".to_owned());
     }
     Ok(entries)
 }
 
-/// What names stand for: folders and files that fit a pattern, in the order of their names.
-fn expanded(names: &[String]) -> Result<Vec<String>, String> {
+/// A name that was given, which is taken as it is or not at all.
+fn checked(name: &str) -> Result<String, String> {
+    let name = checkpoint_name(name)?;
+    let ends = [".partial", ".shards", ".json", ".csv", ".parquet", ".html"];
+    match ends.iter().find(|end| name.ends_with(*end)) {
+        Some(end) => Err(format!(
+            "`{name}` ends in {end}, as other files of a sweep do"
+        )),
+        None => Ok(name),
+    }
+}
+
+/// What names stand for: themselves, or the folders and files that fit a pattern, in the order of their names. Each with what it is called:
+/// its last part, and of what fits a pattern everything from the first part on that the pattern leaves open.
+fn expanded(names: &[String]) -> Result<Vec<(String, String)>, String> {
+    let is_open = |text: &str| text.contains(['*', '?', '[']);
     let mut all = Vec::new();
     for name in names {
-        if !name.contains(['*', '?', '[']) {
-            all.push(name.clone());
+        if !is_open(name) {
+            all.push((short(name), name.clone()));
             continue;
         }
         let found = glob::glob(name).map_err(|error| format!("`{name}`: {error}"))?;
@@ -425,7 +431,15 @@ fn expanded(names: &[String]) -> Result<Vec<String>, String> {
             return Err(format!("nothing fits `{name}`"));
         }
         found.sort();
-        all.extend(found);
+        let parts = |path: &str| path.trim_end_matches('/').split('/').count();
+        let mut pattern = name.trim_end_matches('/').split('/');
+        let open = pattern.position(is_open).unwrap_or(0);
+        let kept = parts(name) - open;
+        for path in found {
+            let path_parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+            let own = path_parts[path_parts.len().saturating_sub(kept)..].join("_");
+            all.push((short(&own), path));
+        }
     }
     Ok(all)
 }
@@ -447,7 +461,7 @@ fn plain(name: &str) -> String {
         .chars()
         .map(|c| if keep(c) { c } else { '_' })
         .collect();
-    name.trim_start_matches('.').chars().take(180).collect()
+    name.trim_start_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -493,7 +507,7 @@ mod tests {
             "--dtype=f32--orders=given--valueconsistency",
             "--dtype=bf16--randomness",
         ];
-        for name in ["base", "one", "chain"] {
+        for name in ["base", "chain", "one"] {
             let mut own = of(name);
             own.sort_unstable();
             let mut expected = expected.to_vec();
@@ -518,19 +532,34 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_of_one_name_are_told_apart_by_their_paths() {
-        let text = |more: &str| {
+    fn what_fits_a_pattern_is_called_by_what_the_pattern_leaves_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for step in ["step-1", "step-2"] {
+            std::fs::create_dir_all(path(&format!("{step}/final"))).unwrap();
+        }
+        let sweep = |pattern: &str| {
             format!(
-                "[[checkpoints]]\nmodels = [\"runs/step-1/final\", \"runs/step-2/final\"]\n{more}"
+                "[[checkpoints]]\nmodels = [{:?}]\n[matrix]\nseed = [0]",
+                path(pattern)
             )
         };
-        assert_eq!(names(&text("")).unwrap(), ["step-1_final", "step-2_final"]);
-        let twice = "[[checkpoints]]\nmodels = [\"a/x\", \"a/x\"]";
-        assert!(
-            names(twice)
-                .unwrap_err()
-                .contains("two checkpoints are called `x`")
+        assert_eq!(
+            names(&sweep("step-*/final")).unwrap(),
+            ["step-1_final--seed=0", "step-2_final--seed=0"]
         );
+        assert_eq!(
+            names(&sweep("*-1/final")).unwrap(),
+            ["step-1_final--seed=0"]
+        );
+        let twice = "[[checkpoints]]\nmodels = [\"a/x\", \"b/x\"]";
+        let problem = names(twice).unwrap_err();
+        assert!(
+            problem.contains("two checkpoints are called `x`"),
+            "{problem}"
+        );
+        let named = "[[checkpoints]]\nname = \"p\"\nmodel = \"a/x\"\nadapters = [\"l/x\"]";
+        assert_eq!(names(named).unwrap(), ["p", "p+x"]);
     }
 
     #[test]
@@ -585,6 +614,18 @@ mod tests {
             (
                 "[[checkpoints]]\nmodel = \"a\"\n[[exclude]]\ncheckpoint = \"*\"",
                 "everything is excluded",
+            ),
+            (
+                "[[checkpoints]]\nmodel = \"a\"\nname = \"..\"",
+                "a name has letters",
+            ),
+            (
+                "[[checkpoints]]\nmodel = \"a\"\nname = \"x.partial\"",
+                "ends in .partial",
+            ),
+            (
+                "[[checkpoints]]\nmodels = [\"a\", \"b\"]\nname = \"x\"",
+                "one `name` for several",
             ),
             (
                 "[[checkpoints]]\nmodel = \"a\"\n[run]\nsuite = \"none\"",

@@ -18,10 +18,13 @@ use file::{Cell, Sweep};
 use serde_json::json;
 use std::cell::RefCell;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use summary::Summary;
 
-/// What the file of a failed cell ends with.
+/// What the file ends with that says why a cell failed.
 const FAILED: &str = ".failed.json";
+/// What the file ends with that says what a cell that is done was run with.
+const CELL: &str = ".cell.json";
 /// Checkpoints without adapters that are asked together: one computes, and the next is loaded meanwhile.
 const TOGETHER: usize = 4;
 
@@ -34,6 +37,8 @@ enum State {
     Begun,
     /// It failed, and why.
     Failed(String),
+    /// It is stored, and was run with other flags than the file has now.
+    Other,
     /// Nothing was done yet.
     Waiting,
 }
@@ -44,6 +49,7 @@ impl State {
             Self::Done => "done",
             Self::Begun => "begun",
             Self::Failed(_) => "failed",
+            Self::Other => "of other flags",
             Self::Waiting => "waiting",
         }
     }
@@ -55,64 +61,46 @@ pub fn sweep(arguments: &SweepArguments) -> Result<(), Failure> {
     // What is wrong with any cell is found before the first is run.
     let parsed = sweep.cells.iter().map(|cell| typed(&sweep, &[cell]));
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+    let mine = mine(&sweep, arguments)?;
     if arguments.plan {
-        return plan(&sweep, arguments.format);
+        return plan(&sweep, &mine, arguments.format);
     }
     if arguments.status {
-        return summary::show(&sweep, arguments.format);
+        let summary = Summary::of(&sweep);
+        summary.show(arguments.format)?;
+        return summary.is_whole();
     }
-    let mine = mine(&sweep, arguments)?;
     std::fs::create_dir_all(&sweep.out).map_err(|source| RunError::File {
         path: sweep.out.clone(),
         source,
     })?;
     stop_on_interrupt();
-    let failures = RefCell::new(Vec::new());
-    let ended = |cell: &Cell, how: Result<Ended, Failure>| note(&sweep, cell, how, &failures);
+    let course = Course {
+        sweep: &sweep,
+        parsed: &parsed,
+        failures: RefCell::default(),
+        in_use: RefCell::default(),
+    };
     for group in groups(&mine) {
-        if was_interrupted() {
-            return Err(interrupted(arguments));
-        }
         let outcome = match &group[..] {
-            [one] => {
-                let index = sweep.cells.iter().position(|cell| cell == *one);
-                alone(one, &parsed[index.unwrap_or_default()], &ended)
-            }
-            several => together(&sweep, several, &ended),
+            _ if was_interrupted() => Err(Failure::new(ExitStatus::Incomplete, "stopped", "")),
+            [one] => course.alone(one),
+            several => course.together(several),
         };
-        match outcome {
-            Ok(()) => {}
-            Err(failure) if failure.status == ExitStatus::Incomplete => {
-                return Err(failure.and_help(&again(arguments)));
-            }
-            // What concerns all of them may be the fault of one.
-            Err(_) if group.len() > 1 => {
-                for cell in &group {
-                    let index = sweep.cells.iter().position(|known| known == *cell);
-                    alone(cell, &parsed[index.unwrap_or_default()], &ended)?;
-                }
-            }
-            Err(failure) => ended(group[0], Err(failure)),
+        if let Err(failure) = outcome {
+            let message = failure.message.split("; ").next().unwrap_or("stopped");
+            return Err(Failure::new(
+                ExitStatus::Incomplete,
+                format!("{message}; what was read is kept"),
+                format!("to go on from here: {}", again()),
+            ));
         }
     }
-    summary::write(&sweep)?;
-    summary::show(&sweep, arguments.format)?;
-    let failures = failures.into_inner();
-    let Some((first, status)) = failures.first() else {
-        return Ok(());
-    };
-    let one = failures.iter().all(|(_, other)| other == status);
-    let status = if one { *status } else { ExitStatus::Unexpected };
-    let message = format!(
-        "{} of {} cells failed, `{first}` first",
-        failures.len(),
-        mine.len()
-    );
-    Err(Failure::new(
-        status,
-        message,
-        "the same command tries them again",
-    ))
+    let summary = Summary::of(&sweep);
+    summary.write()?;
+    summary.show(arguments.format)?;
+    course.outcome(mine.len())?;
+    summary.is_whole()
 }
 
 /// The cells of this process.
@@ -220,106 +208,169 @@ fn names(cells: &[&Cell], has_adapters: bool) -> Vec<String> {
     names
 }
 
-/// Runs one cell.
-fn alone(
-    cell: &Cell,
-    arguments: &RunArguments,
-    ended: &dyn Fn(&Cell, Result<Ended, Failure>),
-) -> Result<(), Failure> {
-    if cell.entry.adapter.is_some() {
-        // An adapter's run is its own, without its base.
-        let out = arguments.out.clone();
-        return execute_apart(arguments, &[None, out], &|_, how| ended(cell, how));
-    }
-    match execute(arguments) {
-        Ok(done) => {
-            let how = if done.is_already() {
-                Ended::Already
-            } else {
-                Ended::Stored
-            };
-            ended(cell, Ok(how));
-            Ok(())
+/// A sweep while it is run.
+struct Course<'s> {
+    sweep: &'s Sweep,
+    /// The command line of every cell.
+    parsed: &'s [RunArguments],
+    /// Cells that failed, and what with.
+    failures: RefCell<Vec<(String, ExitStatus)>>,
+    /// Cells that another process runs.
+    in_use: RefCell<Vec<String>>,
+}
+
+impl Course<'_> {
+    /// Runs one cell.
+    ///
+    /// # Errors
+    /// What stops everything.
+    fn alone(&self, cell: &Cell) -> Result<(), Failure> {
+        let index = self.sweep.cells.iter().position(|known| known == cell);
+        let arguments = &self.parsed[index.unwrap_or_default()];
+        let outcome = if cell.entry.adapter.is_some() {
+            // An adapter's run is its own, without its base.
+            let outs = [None, arguments.out.clone()];
+            execute_apart(arguments, &outs, &|_, how| self.note(cell, how))
+        } else {
+            execute(arguments).map(|done| {
+                let how = if done.is_already() {
+                    Ended::Already
+                } else {
+                    Ended::Stored
+                };
+                self.note(cell, Ok(how));
+            })
+        };
+        match outcome {
+            Err(failure) if failure.stops_all() => Err(failure),
+            Err(failure) => {
+                self.note(cell, Err(failure));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
-        Err(failure) if failure.status == ExitStatus::Incomplete => Err(failure),
-        Err(failure) => {
-            ended(cell, Err(failure));
-            Ok(())
+    }
+
+    /// Runs cells that differ in nothing but the checkpoint; where that cannot be, one after the other.
+    ///
+    /// # Errors
+    /// What stops everything.
+    fn together(&self, cells: &[&Cell]) -> Result<(), Failure> {
+        let mut ordered: Vec<&Cell> = cells.to_vec();
+        ordered.sort_by_key(|cell| cell.entry.adapter.is_some());
+        let has_adapters = ordered.iter().any(|cell| cell.entry.adapter.is_some());
+        let is_base_without_cell = has_adapters && ordered[0].entry.adapter.is_some();
+        let first = usize::from(is_base_without_cell);
+        let mut outs: Vec<Option<PathBuf>> = vec![None; first];
+        outs.extend(
+            ordered
+                .iter()
+                .map(|cell| Some(self.sweep.out.join(&cell.name))),
+        );
+        let outcome = typed(self.sweep, &ordered).and_then(|arguments| {
+            execute_apart(&arguments, &outs, &|index, how| {
+                self.note(ordered[index - first], how);
+            })
+        });
+        match outcome {
+            Err(failure) if failure.stops_all() => Err(failure),
+            // What concerns all of them may be the fault of one.
+            Err(_) => cells.iter().try_for_each(|cell| self.alone(cell)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Says how a cell ended, and keeps what it was run with, or why it failed.
+    fn note(&self, cell: &Cell, how: Result<Ended, Failure>) {
+        let put = |ending: &str, what: &serde_json::Value| {
+            let path = beside(self.sweep, cell, ending);
+            if let Err(error) = write_bytes(&path, format!("{what}\n").as_bytes()) {
+                output::message(&error.to_string());
+            }
+        };
+        match how {
+            Ok(ended) => {
+                let _ = std::fs::remove_file(beside(self.sweep, cell, FAILED));
+                put(CELL, &json!(of_cell(cell)));
+                let what = match ended {
+                    Ended::Stored => "done",
+                    Ended::Already => "done already",
+                };
+                output::message(&format!("cell {}: {what}", cell.name));
+            }
+            Err(failure) if failure.is_in_use() => {
+                output::message(&format!("cell {}: another process runs it", cell.name));
+                self.in_use.borrow_mut().push(cell.name.clone());
+            }
+            Err(failure) => {
+                output::message(&format!("cell {}: failed: {}", cell.name, failure.message));
+                put(
+                    FAILED,
+                    &json!({ "message": failure.message, "help": failure.help, "code": failure.status as u8 }),
+                );
+                let failed = (cell.name.clone(), failure.status);
+                self.failures.borrow_mut().push(failed);
+            }
+        }
+    }
+
+    /// What the sweep leaves with.
+    fn outcome(&self, cells: usize) -> Result<(), Failure> {
+        let failures = self.failures.borrow();
+        if let Some((first, status)) = failures.first() {
+            let one = failures.iter().all(|(_, other)| other == status);
+            let status = if one { *status } else { ExitStatus::Unexpected };
+            let message = format!(
+                "{} of {cells} cells failed, `{first}` first",
+                failures.len()
+            );
+            let help = "the same command tries them again";
+            return Err(Failure::new(status, message, help));
+        }
+        let in_use = self.in_use.borrow();
+        let left = in_use.iter().filter(|name| {
+            let mut all = self.sweep.cells.iter();
+            let cell = all.find(|cell| cell.name == **name);
+            cell.is_none_or(|cell| state(self.sweep, cell) != State::Done)
+        });
+        match left.count() {
+            0 => Ok(()),
+            left => Err(Failure::new(
+                ExitStatus::Incomplete,
+                format!("other processes run {left} of {cells} cells"),
+                "the same command says whether they ended well, and runs what they left",
+            )),
         }
     }
 }
 
-/// Runs cells that differ in nothing but the checkpoint.
-fn together(
-    sweep: &Sweep,
-    cells: &[&Cell],
-    ended: &dyn Fn(&Cell, Result<Ended, Failure>),
-) -> Result<(), Failure> {
-    let mut ordered: Vec<&Cell> = cells.to_vec();
-    ordered.sort_by_key(|cell| cell.entry.adapter.is_some());
-    let has_adapters = ordered.iter().any(|cell| cell.entry.adapter.is_some());
-    let has_base = ordered[0].entry.adapter.is_none();
-    let mut outs: Vec<Option<PathBuf>> = Vec::new();
-    let mut of_outs: Vec<usize> = Vec::new();
-    if has_adapters && !has_base {
-        outs.push(None);
-        of_outs.push(0);
-    }
-    for (index, cell) in ordered.iter().enumerate() {
-        outs.push(Some(sweep.out.join(&cell.name)));
-        of_outs.push(index);
-    }
-    let arguments = typed(sweep, &ordered)?;
-    execute_apart(&arguments, &outs, &|index, how| {
-        ended(ordered[of_outs[index]], how);
-    })
+/// What a cell is run with.
+fn of_cell(cell: &Cell) -> Vec<&String> {
+    let who = cell.entry.pair.iter().chain(&cell.entry.models);
+    who.chain(&cell.entry.adapter).chain(&cell.words).collect()
 }
 
-/// Says how a cell ended, and keeps why it failed.
-fn note(
-    sweep: &Sweep,
-    cell: &Cell,
-    how: Result<Ended, Failure>,
-    failures: &RefCell<Vec<(String, ExitStatus)>>,
-) {
-    let path = failed_file(sweep, cell);
-    match how {
-        Ok(ended) => {
-            let _ = std::fs::remove_file(&path);
-            let what = match ended {
-                Ended::Stored => "done",
-                Ended::Already => "done already",
-            };
-            output::message(&format!("cell {}: {what}", cell.name));
-        }
-        Err(failure) if failure.is_in_use() => {
-            output::message(&format!("cell {}: another process runs it", cell.name));
-        }
-        Err(failure) => {
-            output::message(&format!("cell {}: failed: {}", cell.name, failure.message));
-            let why = json!({ "message": failure.message, "help": failure.help, "code": failure.status as u8 });
-            let text = format!("{why}\n");
-            // The list at the end has it as well.
-            let _ = write_bytes(&path, text.as_bytes());
-            failures
-                .borrow_mut()
-                .push((cell.name.clone(), failure.status));
-        }
-    }
-}
-
-fn failed_file(sweep: &Sweep, cell: &Cell) -> PathBuf {
-    sweep.out.join(format!("{}{FAILED}", cell.name))
+fn beside(sweep: &Sweep, cell: &Cell, ending: &str) -> PathBuf {
+    sweep.out.join(format!("{}{ending}", cell.name))
 }
 
 /// How far a cell is, by what lies there.
 fn state(sweep: &Sweep, cell: &Cell) -> State {
     let out = sweep.out.join(&cell.name);
-    if matches!(standing(&out), Ok(Standing::Run(_))) {
-        return State::Done;
+    let read = |ending: &str| -> Option<serde_json::Value> {
+        let text = std::fs::read_to_string(beside(sweep, cell, ending)).ok()?;
+        serde_json::from_str(&text).ok()
+    };
+    match standing(&out) {
+        Ok(Standing::Run(_)) => {
+            let is_other = read(CELL).is_some_and(|known| known != json!(of_cell(cell)));
+            return if is_other { State::Other } else { State::Done };
+        }
+        Ok(Standing::Nothing) => {}
+        Ok(Standing::Else) => return State::Failed("something else is there".to_owned()),
+        Err(error) => return State::Failed(error.to_string()),
     }
-    if let Ok(text) = std::fs::read_to_string(failed_file(sweep, cell)) {
-        let why: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    if let Some(why) = read(FAILED) {
         return State::Failed(why["message"].as_str().unwrap_or("unknown").to_owned());
     }
     if RunDirectory::partial_of(&out).is_dir() {
@@ -329,54 +380,51 @@ fn state(sweep: &Sweep, cell: &Cell) -> State {
 }
 
 /// The cells, and what each would run.
-fn plan(sweep: &Sweep, format: OutputFormat) -> Result<(), Failure> {
+fn plan(sweep: &Sweep, cells: &[&Cell], format: OutputFormat) -> Result<(), Failure> {
     let command = |cell: &Cell| {
+        let entry = &cell.entry;
         let mut words: Vec<String> = vec!["concord".to_owned(), "run".to_owned()];
-        words.extend(cell.entry.pair.iter().map(|pair| format!("--pair={pair}")));
+        words.extend(entry.pair.iter().map(|pair| format!("--pair={pair}")));
+        words.extend(entry.models.iter().map(|model| format!("--model={model}")));
         words.extend(
-            cell.entry
-                .models
-                .iter()
-                .map(|model| format!("--model={model}")),
-        );
-        words.extend(
-            cell.entry
+            entry
                 .adapter
                 .iter()
                 .map(|adapter| format!("--adapter={adapter}")),
         );
+        if entry.adapter.is_none() && entry.models.len() == 1 {
+            words.push(format!("--name={}", entry.name));
+        }
         words.extend(cell.words.clone());
+        words.push(format!("--out={}", sweep.out.join(&cell.name).display()));
         words
     };
     if format == OutputFormat::Json {
-        let cells = sweep.cells.iter().map(|cell| {
-            json!({ "cell": cell.name, "run": sweep.out.join(&cell.name), "command": command(cell), "state": state(sweep, cell).name() })
+        let cells = cells.iter().map(|cell| {
+            json!({
+                "cell": cell.name, "run": sweep.out.join(&cell.name), "command": command(cell),
+                "adapter_alone": cell.entry.adapter.is_some(), "state": state(sweep, cell).name(),
+            })
         });
         return output::json(&cells.collect::<Vec<_>>());
     }
     let mut text = String::new();
-    for cell in &sweep.cells {
+    for cell in cells {
         let words: Vec<String> = command(cell).iter().map(|word| quoted(word)).collect();
-        let _ = writeln!(text, "{}\n  {}", cell.name, words.join(" "));
+        let alone = if cell.entry.adapter.is_some() {
+            "  # the adapter alone"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "{}\n  {}{alone}", cell.name, words.join(" "));
     }
-    let count = sweep.cells.len();
-    let _ = writeln!(text, "{count} cells in {}", sweep.out.display());
+    let plural = if cells.len() == 1 { "cell" } else { "cells" };
+    let _ = writeln!(text, "{} {plural} in {}", cells.len(), sweep.out.display());
     output::data(&text)
 }
 
-/// The command that goes on with a sweep.
-fn again(arguments: &SweepArguments) -> String {
-    let file: &Path = &arguments.file;
-    format!(
-        "to go on from here: concord sweep {}",
-        quoted(&file.to_string_lossy())
-    )
-}
-
-fn interrupted(arguments: &SweepArguments) -> Failure {
-    Failure::new(
-        ExitStatus::Incomplete,
-        "stopped; what is done is kept",
-        again(arguments),
-    )
+/// The command that was given.
+fn again() -> String {
+    let words = std::env::args_os().map(|word| quoted(&word.to_string_lossy()));
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -1,9 +1,10 @@
 //! What a sweep has come to, from what lies in its folder.
 
+use super::file::Cell;
 use super::{State, Sweep, state};
 use crate::arguments::{OutputFormat, Statistics};
 use crate::commands::results::{Opened, settings_of, write_csv};
-use crate::failure::Failure;
+use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::parquet_file::write_parquet;
 use concord_findings::{Cell as TableCell, Column, Exhibit, Levels, LongTable, Table};
@@ -21,87 +22,134 @@ struct CellFound {
     measures: Option<LongTable>,
 }
 
-/// What was found of every cell that is done.
-fn found(sweep: &Sweep) -> Vec<CellFound> {
-    let done = sweep
-        .cells
-        .par_iter()
-        .filter(|cell| state(sweep, cell) == State::Done);
-    let found = done.filter_map(|cell| {
-        let opened = Opened::open(&sweep.out.join(&cell.name)).ok()?;
-        let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
-        let found = opened.measure(settings).ok()?;
-        let levels =
-            found
-                .exhibits(Show::default())
-                .into_iter()
-                .find_map(|exhibit| match exhibit {
-                    Exhibit::Levels(levels) => Some(levels),
-                    _ => None,
-                });
-        let measures = found
-            .tables()
-            .into_iter()
-            .find(|table| table.name == "measures");
-        Some(CellFound {
-            cell: cell.name.clone(),
-            suite: opened.study.about().name,
-            levels,
-            measures,
-        })
+/// What a sweep has come to.
+pub(super) struct Summary<'s> {
+    sweep: &'s Sweep,
+    states: Vec<State>,
+    found: Vec<CellFound>,
+    /// Cells whose run cannot be read any more, and why.
+    damaged: Vec<(String, String)>,
+}
+
+/// What was found of a cell that is done.
+fn found(sweep: &Sweep, cell: &Cell) -> Result<CellFound, Failure> {
+    let opened = Opened::open(&sweep.out.join(&cell.name))?;
+    let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
+    let found = opened.measure(settings)?;
+    let shown = found.exhibits(Show::default());
+    let levels = shown.into_iter().find_map(|exhibit| match exhibit {
+        Exhibit::Levels(levels) => Some(levels),
+        _ => None,
     });
-    found.collect()
+    let mut tables = found.tables().into_iter();
+    Ok(CellFound {
+        cell: cell.name.clone(),
+        suite: opened.study.about().name,
+        levels,
+        measures: tables.find(|table| table.name.ends_with("measures")),
+    })
 }
 
-/// Writes the measures of all cells as one table, and a page.
-pub(super) fn write(sweep: &Sweep) -> Result<(), Failure> {
-    let found = found(sweep);
-    for suite in suites(&found) {
-        let of_suite = found.iter().filter(|one| one.suite == suite);
-        let tables = of_suite.filter_map(|one| Some((one.cell.as_str(), one.measures.as_ref()?)));
-        let Some(all) = joined(tables) else { continue };
-        write_csv(&all, &sweep.out.join(format!("measures-{suite}.csv")))?;
-        let known = [("concord.table", all.name.to_owned())];
-        write_with(
-            &sweep.out.join(format!("measures-{suite}.parquet")),
-            |file| write_parquet(&all, &known, file),
-        )?;
+impl<'s> Summary<'s> {
+    /// Of what lies in the sweep's folder.
+    pub fn of(sweep: &'s Sweep) -> Self {
+        let states: Vec<State> = sweep.cells.iter().map(|cell| state(sweep, cell)).collect();
+        let done = sweep.cells.par_iter().zip(&states);
+        let done = done.filter(|(_, state)| **state == State::Done);
+        let read = done.map(|(cell, _)| found(sweep, cell).map_err(|failure| (cell, failure)));
+        let (mut all, mut damaged) = (Vec::new(), Vec::new());
+        for read in read.collect::<Vec<_>>() {
+            match read {
+                Ok(found) => all.push(found),
+                Err((cell, failure)) => damaged.push((cell.name.clone(), failure.message)),
+            }
+        }
+        Self {
+            sweep,
+            states,
+            found: all,
+            damaged,
+        }
     }
-    let title = sweep
-        .out
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let text = page(
-        &title,
-        &[("cells", sweep.cells.len().to_string())],
-        &exhibits(sweep, &found),
-    );
-    write_bytes(&sweep.out.join("summary.html"), text.as_bytes())?;
-    Ok(())
-}
 
-/// Shows how far each cell is, and what was found.
-pub(super) fn show(sweep: &Sweep, format: OutputFormat) -> Result<(), Failure> {
-    let found = found(sweep);
-    if format == OutputFormat::Json {
-        let cells = sweep.cells.iter().map(|cell| {
-            let state = state(sweep, cell);
-            let message = match &state {
-                State::Failed(message) => Some(message.clone()),
-                _ => None,
-            };
-            let own = found.iter().find(|one| one.cell == cell.name);
-            let levels = own.and_then(|one| one.levels.as_ref()).map(levels_json);
-            json!({
-                "cell": cell.name, "state": state.name(), "message": message,
-                "run": sweep.out.join(&cell.name), "levels": levels,
-            })
-        });
-        return output::json(&cells.collect::<Vec<_>>());
+    /// Refuses a sweep of which runs cannot be read any more.
+    pub fn is_whole(&self) -> Result<(), Failure> {
+        let Some((first, why)) = self.damaged.first() else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} of the cells that are done cannot be read, `{first}` first: {why}",
+            self.damaged.len()
+        );
+        Err(Failure::new(
+            ExitStatus::Unexpected,
+            message,
+            "remove its folder, and the same command runs it again",
+        ))
     }
-    output::data(&terminal(&exhibits(sweep, &found)))
+
+    /// Writes the measures of all cells as one table a suite, and a page.
+    pub fn write(&self) -> Result<(), Failure> {
+        let out = &self.sweep.out;
+        for suite in suites(&self.found) {
+            let of_suite = self.found.iter().filter(|one| one.suite == suite);
+            let tables =
+                of_suite.filter_map(|one| Some((one.cell.as_str(), one.measures.as_ref()?)));
+            let Some(all) = joined(tables) else { continue };
+            write_csv(&all, &out.join(format!("measures-{suite}.csv")))?;
+            let known = [("concord.table", all.name.to_owned())];
+            write_with(&out.join(format!("measures-{suite}.parquet")), |file| {
+                write_parquet(&all, &known, file)
+            })?;
+        }
+        let title = out
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let about = [("cells", self.sweep.cells.len().to_string())];
+        let text = page(&title, &about, &self.exhibits());
+        write_bytes(&out.join("summary.html"), text.as_bytes())?;
+        Ok(())
+    }
+
+    /// Shows how far each cell is, and what was found.
+    pub fn show(&self, format: OutputFormat) -> Result<(), Failure> {
+        if format == OutputFormat::Human {
+            return output::data(&terminal(&self.exhibits()));
+        }
+        let cells = self
+            .sweep
+            .cells
+            .iter()
+            .zip(&self.states)
+            .map(|(cell, state)| {
+                let own = self.found.iter().find(|one| one.cell == cell.name);
+                let levels = own.and_then(|one| one.levels.as_ref()).map(levels_json);
+                let (state, message) = self.told(cell, state);
+                let message = (!message.is_empty()).then_some(message);
+                json!({
+                    "cell": cell.name, "state": state, "message": message,
+                    "run": self.sweep.out.join(&cell.name), "levels": levels,
+                })
+            });
+        output::json(&cells.collect::<Vec<_>>())
+    }
+
+    /// The state of a cell in a word, and what there is to say of it.
+    fn told(&self, cell: &Cell, state: &State) -> (&'static str, String) {
+        let damaged = self.damaged.iter().find(|(name, _)| *name == cell.name);
+        match (state, damaged) {
+            (_, Some((_, why))) => ("damaged", why.clone()),
+            (State::Failed(why), _) => (state.name(), why.clone()),
+            (State::Other, _) => (
+                state.name(),
+                "remove its folder to run it with these, or name another folder with --out"
+                    .to_owned(),
+            ),
+            _ => (state.name(), String::new()),
+        }
+    }
 }
 
 fn levels_json(levels: &Levels) -> Value {
@@ -138,45 +186,58 @@ fn suites(found: &[CellFound]) -> Vec<&'static str> {
     suites
 }
 
-/// Cells by state, and the levels of those that are done.
-fn exhibits(sweep: &Sweep, found: &[CellFound]) -> Vec<Exhibit> {
-    let states: Vec<State> = sweep.cells.iter().map(|cell| state(sweep, cell)).collect();
-    let count = |name: &str| states.iter().filter(|state| state.name() == name).count();
-    let counts = ["done", "begun", "failed", "waiting"].map(|name| (count(name), name));
-    let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<String> = counts
-        .map(|(count, name)| format!("{count} {name}"))
-        .collect();
-    let rows = sweep
-        .cells
-        .iter()
-        .zip(&states)
-        .filter(|(_, state)| **state != State::Done);
-    let rows = rows.map(|(cell, state)| {
-        let why = match state {
-            State::Failed(message) => message.clone(),
-            _ => String::new(),
-        };
-        vec![cell.name.clone(), state.name().to_owned(), why]
-    });
-    let mut shown = vec![Exhibit::Lead(format!(
-        "{} cells: {}\n",
-        sweep.cells.len(),
-        counts.join(", ")
-    ))];
-    let rows: Vec<Vec<String>> = rows.collect();
-    if !rows.is_empty() {
-        shown.push(Exhibit::Table(Table {
-            title: Some("Cells that are not done:".to_owned()),
-            header: ["cell", "state", ""].map(str::to_owned).to_vec(),
-            rows,
-        }));
+impl Summary<'_> {
+    /// Cells by state, and the levels of those that are done.
+    fn exhibits(&self) -> Vec<Exhibit> {
+        let cells = self.sweep.cells.iter().zip(&self.states);
+        let told: Vec<(&str, &'static str, String)> = cells
+            .map(|(cell, state)| {
+                let (state, why) = self.told(cell, state);
+                (cell.name.as_str(), state, why)
+            })
+            .collect();
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for (_, state, _) in &told {
+            match counts.iter_mut().find(|(known, _)| known == state) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((state, 1)),
+            }
+        }
+        counts.sort_unstable();
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(state, count)| format!("{count} {state}"))
+            .collect();
+        let plural = if told.len() == 1 { "cell" } else { "cells" };
+        let mut shown = vec![Exhibit::Lead(format!(
+            "{} {plural}: {}\n",
+            told.len(),
+            counts.join(", ")
+        ))];
+        let others = told.into_iter().filter(|(_, state, _)| *state != "done");
+        let rows: Vec<Vec<String>> = others
+            .map(|(cell, state, why)| vec![cell.to_owned(), state.to_owned(), why])
+            .collect();
+        if !rows.is_empty() {
+            shown.push(Exhibit::Table(Table {
+                title: Some("Cells that are not done:".to_owned()),
+                header: ["cell", "state", "why"].map(str::to_owned).to_vec(),
+                rows,
+            }));
+        }
+        for suite in suites(&self.found) {
+            let of_suite = self.found.iter().filter(|one| one.suite == suite);
+            let of_suite: Vec<&CellFound> = of_suite.collect();
+            match levels_of(suite, &of_suite) {
+                Some(table) => shown.push(table),
+                None => shown.push(Exhibit::Note(format!(
+                    "{suite}: {} done; what was found is in measures-{suite}.csv and in each run\n",
+                    of_suite.len()
+                ))),
+            }
+        }
+        shown
     }
-    for suite in suites(found) {
-        let of_suite: Vec<&CellFound> = found.iter().filter(|one| one.suite == suite).collect();
-        shown.extend(levels_of(suite, &of_suite));
-    }
-    shown
 }
 
 /// A row a cell and checkpoint, a column a measure.
