@@ -52,9 +52,13 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 
 /// What is wrong with a key, with the nearest that is known.
 pub(crate) fn unknown(key: &str, known: &[&str]) -> String {
+    const FEW: usize = 10;
     match nearest(key, known.iter().copied()) {
         Some(near) => format!("unknown key `{key}`; did you mean `{near}`?"),
-        None => format!("unknown key `{key}`; there are {}", known.join(", ")),
+        None if known.len() <= FEW => {
+            format!("unknown key `{key}`; there are {}", known.join(", "))
+        }
+        None => format!("unknown key `{key}`; keys are flags of `concord run --help`"),
     }
 }
 
@@ -106,8 +110,11 @@ pub(crate) fn scalar(value: &Value) -> Option<String> {
 pub(crate) fn read(path: &Path) -> Result<Table, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
-    text.parse::<Table>()
-        .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+    text.parse::<Table>().map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        format!("{}:{line}: {}", path.display(), error.message())
+    })
 }
 
 /// Where the value of a flag comes from.
@@ -166,9 +173,19 @@ pub(super) fn with_file(
 /// Every flag of `concord run` with its value and where that comes from: a file of the same form.
 pub(super) fn origins(matches: &ArgMatches, of_file: &BTreeSet<String>) -> String {
     let mut out = String::new();
+    let suite = matches.get_one::<String>("suite");
+    let is_of = |suite: &dyn concord_suites::AnySuite, name: &str| {
+        suite.options().iter().any(|spec| spec.name == name)
+    };
+    let mut all = concord_suites::suites().iter();
+    let own = all.find(|own| Some(own.about().name) == suite.map(String::as_str));
     for arg in command("run").get_arguments() {
         let Some(name) = arg.get_long() else { continue };
-        if NOT_IN_FILES.contains(&name) {
+        let is_of_any = concord_suites::suites()
+            .iter()
+            .any(|suite| is_of(*suite, name));
+        let is_of_another = is_of_any && !own.is_some_and(|own| is_of(*own, name));
+        if NOT_IN_FILES.contains(&name) || is_of_another {
             continue;
         }
         let id = arg.get_id().as_str();
@@ -183,7 +200,10 @@ pub(super) fn origins(matches: &ArgMatches, of_file: &BTreeSet<String>) -> Strin
             _ => "default",
         };
         // A text in quotes is the same in both forms.
-        let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+        let quoted = |text: &String| match text.parse::<i64>() {
+            Ok(number) if number.to_string() == *text => text.clone(),
+            _ => serde_json::Value::from(text.as_str()).to_string(),
+        };
         let is_flag = matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse);
         let shown = match (&values[..], arg.get_action()) {
             ([one], _) if is_flag => one.clone(),

@@ -66,6 +66,15 @@ impl From<RunError> for Failure {
             RunError::File { source, .. } if is_full(source) => {
                 (ExitStatus::Incomplete, "make room there")
             }
+            RunError::File { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied
+                    || source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                (
+                    ExitStatus::Unexpected,
+                    "who runs this may not write there: choose another place",
+                )
+            }
             RunError::File { .. } => (
                 ExitStatus::Unexpected,
                 "make room or choose another place; a run keeps what it read in its .partial folder",

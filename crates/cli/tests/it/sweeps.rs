@@ -252,10 +252,10 @@ fn flags_may_stand_in_a_file() {
     .ok()
     .stdout;
     for line in [
-        "limit = \"1\"  # flag",
+        "limit = 1  # flag",
         "formats = [\"letter\"]  # file",
         "no-steering = true  # file",
-        "seed = \"7\"  # file",
+        "seed = 7  # file",
         "memory",
     ] {
         assert!(
@@ -284,7 +284,7 @@ fn flags_may_stand_in_a_file() {
     assert!(files.unwrap().keys().all(|file| file.contains("english")));
     for (text, problem) in [
         ("limt = 3", "unknown key `limt`; did you mean `limit`?"),
-        ("limit = [", "run.toml"),
+        ("limit = [", "run.toml:1: "),
         ("limit = 0", "at least 1"),
         ("no-steering = 3", "is true or false"),
     ] {

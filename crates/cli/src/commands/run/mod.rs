@@ -286,10 +286,14 @@ fn stopped(failure: Failure, mut directory: RunDirectory) -> Failure {
 fn cost(manifest: &Manifest) -> String {
     let sum = |key: &str| -> f64 {
         let of_one = |cost: &Value| cost.get(key).and_then(Value::as_f64);
-        manifest.progress.values().filter_map(of_one).sum()
+        // A sum of nothing is less than nothing, and would be shown so.
+        manifest.progress.values().filter_map(of_one).sum::<f64>() + 0.0
     };
     let (rows, trie, seconds) = (sum("rows_computed"), sum("trie_rows"), sum("seconds"));
-    let share = if trie > 0.0 { rows / trie } else { 0.0 };
+    if trie <= 0.0 {
+        return "rows        none: everything was read before".to_owned();
+    }
+    let share = rows / trie;
     format!("rows        {share:.2} of the trie · {seconds:.1} s")
 }
 

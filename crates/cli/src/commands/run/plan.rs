@@ -84,8 +84,13 @@ pub(super) fn text(planned: &[Planned]) -> String {
             let _ = writeln!(out, "  written  {texts} texts");
         }
         if let (Some(memory), Some(schedule)) = (plan.memory, plan.schedule) {
-            let gib = memory as f64 / f64::from(1 << 30);
-            let _ = writeln!(out, "  memory   {gib:.1} GiB, {schedule}");
+            let mib = memory as f64 / f64::from(1 << 20);
+            let memory = if mib < 1024.0 {
+                format!("{mib:.0} MiB")
+            } else {
+                format!("{:.1} GiB", mib / 1024.0)
+            };
+            let _ = writeln!(out, "  memory   {memory}, {schedule}");
         }
         let _ = writeln!(
             out,

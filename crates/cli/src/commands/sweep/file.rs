@@ -2,7 +2,7 @@
 
 use crate::arguments::{Flag, checkpoint_name, flags, read_file, scalar, unknown, words};
 use crate::failure::Failure;
-use concord_suites::{DEFAULT, suite};
+use concord_suites::{DEFAULT, nearest, suite};
 use glob::{MatchOptions, Pattern};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,14 @@ fn cells(table: &Table) -> Result<Vec<Cell>, String> {
     let (run, matrix) = (part(table, "run")?, part(table, "matrix")?);
     let entries = entries(table)?;
     let mut common: Vec<(String, Vec<String>)> = Vec::new();
+    for key in run.keys().chain(matrix.keys()) {
+        let name = key.replace('_', "-");
+        if OWN.contains(&name.as_str()) {
+            return Err(format!(
+                "`{key}` is what the sweep itself says of each cell"
+            ));
+        }
+    }
     for (key, value) in &run {
         if matrix.contains_key(key) {
             return Err(format!("`{key}` stands in [run] and in [matrix]"));
@@ -167,7 +175,14 @@ fn suite_of<'a>(all: &[(&'a str, &'a Vec<String>)]) -> Result<&'a str, String> {
     let name = word
         .and_then(|word| word.split_once('='))
         .map_or(DEFAULT, |(_, name)| name);
-    suite(name).map_err(|error| error.to_string())?;
+    suite(name).map_err(|error| {
+        let all = concord_suites::suites().iter();
+        let near = nearest(name, all.map(|suite| suite.about().name));
+        match near {
+            Some(near) => format!("{error}; did you mean `{near}`?"),
+            None => format!("{error}; `concord suites` lists them"),
+        }
+    })?;
     Ok(name)
 }
 
@@ -577,7 +592,7 @@ mod tests {
             ),
             (
                 "[[checkpoints]]\nmodel = \"a\"\n[run]\nout = \"x\"",
-                "unknown key `out`",
+                "`out` is what the sweep itself says",
             ),
             (
                 "[[checkpoints]]\nmodel = \"a\"\n[run]\nno_steering = 1",
