@@ -27,16 +27,18 @@ mod lock;
 mod manifest;
 mod merge;
 mod seal;
+mod standing;
 mod stored;
 
 pub use cache::{CacheError, CacheKey, CacheSize, ReadingCache, is_guarded};
-pub use directory::{PARTIAL, RunDirectory, Standing, check_name, standing};
+pub use directory::{PARTIAL, RunDirectory};
 pub use error::RunError;
 pub use folder::{What, write_bytes, write_with};
 pub use journal::Journal;
 pub use lock::Lock;
 pub use manifest::{Attempt, Checkpoint, Identity, Manifest, Numerics, Shard};
 pub use merge::Shards;
+pub use standing::{Standing, check_name, is_finished, standing};
 pub use stored::StoredRun;
 
 /// What is in a run's directory: its files, and the JSON Schemas of what they hold.

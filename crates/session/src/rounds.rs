@@ -158,12 +158,23 @@ pub fn read(
             lengths: journal.by_pass.len(),
         });
     }
+    closed(journal, cost, cached, &digests, decoder)
+}
+
+/// Closes a round's journal, and keeps what is in it in the cache.
+fn closed(
+    journal: Journal,
+    mut cost: Value,
+    cached: usize,
+    digests: &Digests,
+    decoder: &mut OnDemand<'_, '_>,
+) -> Result<Round, SessionError> {
     if cached > 0 {
         cost["cached"] = json!(cached);
     }
     let by_pass = journal.by_pass.clone();
     let readings = journal.close()?;
-    keep_cached(&digests, &readings, &by_pass, decoder);
+    keep_cached(digests, &readings, &by_pass, decoder);
     Ok((readings, cost))
 }
 
@@ -285,7 +296,7 @@ pub fn write(
     }
     let counts = outcome.map_err(|source| of(&name, source))?;
     let seconds = begun.elapsed().as_secs_f64();
-    let mut cost = json!({
+    let cost = json!({
         "texts": texts.len(),
         "resumed": resumed,
         "tokens": counts.tokens,
@@ -294,14 +305,8 @@ pub fn write(
         "seconds": seconds,
         "tokens_per_s": counts.tokens as f64 / seconds,
     });
-    if cached > 0 {
-        cost["cached"] = json!(cached);
-    }
     // Of how many rows the passes were is not known of texts, which are kept where that moves no bits.
-    let by_pass = journal.by_pass.clone();
-    let readings = journal.close()?;
-    keep_cached(&digests, &readings, &by_pass, decoder);
-    Ok((readings, cost))
+    closed(journal, cost, cached, &digests, decoder)
 }
 
 /// Tells which lines of a journal were damaged.

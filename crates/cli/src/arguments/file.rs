@@ -4,6 +4,7 @@ use super::Cli;
 use clap::builder::ArgAction;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
+use concord_suites::{DEFAULT, nearest, suites};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -13,7 +14,6 @@ use toml::{Table, Value};
 pub(crate) struct Flag {
     /// Its name, without dashes.
     pub name: String,
-    /// Its value names, short name and so on are clap's.
     takes_value: bool,
     takes_many: bool,
 }
@@ -45,9 +45,14 @@ pub(crate) fn flags() -> Vec<Flag> {
     flags
 }
 
-/// The name that is nearest to one that is not known.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    concord_suites::nearest(name, known)
+/// Whether a run of a suite takes a flag: its own options, and what is no option of any suite.
+pub(crate) fn takes(suite: &str, flag: &str) -> bool {
+    let with_it = suites().iter().filter(|suite| {
+        let mut options = suite.options().iter();
+        options.any(|spec| spec.name == flag)
+    });
+    let mut names = with_it.map(|suite| suite.about().name).peekable();
+    names.peek().is_none() || names.any(|name| name == suite)
 }
 
 /// What is wrong with a key, with the nearest that is known.
@@ -174,18 +179,10 @@ pub(super) fn with_file(
 pub(super) fn origins(matches: &ArgMatches, of_file: &BTreeSet<String>) -> String {
     let mut out = String::new();
     let suite = matches.get_one::<String>("suite");
-    let is_of = |suite: &dyn concord_suites::AnySuite, name: &str| {
-        suite.options().iter().any(|spec| spec.name == name)
-    };
-    let mut all = concord_suites::suites().iter();
-    let own = all.find(|own| Some(own.about().name) == suite.map(String::as_str));
+    let suite = suite.map_or(DEFAULT, String::as_str);
     for arg in command("run").get_arguments() {
         let Some(name) = arg.get_long() else { continue };
-        let is_of_any = concord_suites::suites()
-            .iter()
-            .any(|suite| is_of(*suite, name));
-        let is_of_another = is_of_any && !own.is_some_and(|own| is_of(*own, name));
-        if NOT_IN_FILES.contains(&name) || is_of_another {
+        if NOT_IN_FILES.contains(&name) || !takes(suite, name) {
             continue;
         }
         let id = arg.get_id().as_str();

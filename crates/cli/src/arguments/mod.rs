@@ -8,7 +8,7 @@ mod statistics;
 mod suite_options;
 
 pub(crate) use export::{ExportArguments, ExportForm, TableFormat};
-pub(crate) use file::{Flag, flags, read as read_file, scalar, unknown, words};
+pub(crate) use file::{Flag, flags, read as read_file, scalar, takes, unknown, words};
 pub(crate) use run::{
     CacheArguments, CacheCommand, MergeArguments, RunArguments, SweepArguments, checkpoint_name,
 };

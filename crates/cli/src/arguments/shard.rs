@@ -1,5 +1,6 @@
 //! Which part of a run is read here: as it is typed, or as the job scheduler says.
 
+use crate::failure::Failure;
 use concord_runs::Shard;
 use std::str::FromStr;
 
@@ -39,8 +40,16 @@ impl FromStr for ShardChoice {
 }
 
 impl ShardChoice {
+    /// The part that this process reads.
+    pub fn here(self) -> Result<Shard, Failure> {
+        let shard = self.resolve(|name| std::env::var(name).ok());
+        shard.map_err(|problem| {
+            Failure::usage(format!("--shard: {problem}"), "name the shard: --shard I/N")
+        })
+    }
+
     /// The part, by variables of the environment where it is `auto`.
-    pub fn resolve(self, variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
+    fn resolve(self, variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
         let of = match self {
             Self::Given(shard) => return Ok(shard),
             Self::Auto(of) => of,

@@ -162,20 +162,7 @@ impl Engine<'_> {
         if excluded.is_empty() || about.needs.enough(about.name, left).is_ok() {
             return Ok(());
         }
-        Err(self.none_left(excluded, left))
-    }
-
-    /// That too few checkpoints can be asked.
-    #[expect(clippy::unused_self, reason = "beside what it is said of")]
-    fn none_left(&self, excluded: &[Excluded], left: usize) -> Failure {
-        let sentences: Vec<String> = excluded.iter().map(Excluded::sentence).collect();
-        let help =
-            "use checkpoints whose vocabulary has it, or ask for something else (`concord suites`)";
-        let message = match left {
-            0 => sentences.join("; "),
-            _ => format!("too few are left to compare: {}", sentences.join("; ")),
-        };
-        Failure::new(ExitStatus::Checkpoint, message, help)
+        Err(none_left(excluded, left))
     }
 
     /// Refuses checkpoints and raters for which there is too little memory, before anything is run.
@@ -287,7 +274,7 @@ impl Engine<'_> {
             let checkpoint = self.snapshots[index].name.clone();
             let reason = reason.clone();
             let excluded = [Excluded { checkpoint, reason }];
-            let failure = self.none_left(&excluded, 0);
+            let failure = none_left(&excluded, 0);
             apart.done(index, Err(failure));
         }
     }
@@ -541,6 +528,18 @@ impl Engine<'_> {
         );
         Failure::new(ExitStatus::Unexpected, message, "please report this")
     }
+}
+
+/// That too few checkpoints can be asked.
+fn none_left(excluded: &[Excluded], left: usize) -> Failure {
+    let sentences: Vec<String> = excluded.iter().map(Excluded::sentence).collect();
+    let help =
+        "use checkpoints whose vocabulary has it, or ask for something else (`concord suites`)";
+    let message = match left {
+        0 => sentences.join("; "),
+        _ => format!("too few are left to compare: {}", sentences.join("; ")),
+    };
+    Failure::new(ExitStatus::Checkpoint, message, help)
 }
 
 /// Whether prompts of a round are written after.

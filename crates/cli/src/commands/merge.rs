@@ -5,7 +5,7 @@ use super::run::{SHARDS, Stored, show_stored};
 use crate::arguments::{MergeArguments, Statistics};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use concord_runs::{PARTIAL, RunDirectory, RunError, Shards, Standing, check_name, standing};
+use concord_runs::{PARTIAL, RunDirectory, Shards, check_name, is_finished};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -16,17 +16,10 @@ pub fn merge(arguments: &MergeArguments) -> Result<(), Failure> {
     let out = out(arguments)?;
     check_name(&out)?;
     let manifest = shards.manifest();
-    if !arguments.force
-        && let Standing::Run(stored) = standing(&out)?
-    {
-        return match stored.identity.difference(&manifest.identity) {
-            None => {
-                let done = "is merged already; nothing to do.";
-                output::message(&format!("{}: {done}", out.display()));
-                Ok(())
-            }
-            Some(key) => Err(RunError::OtherRun { path: out, key }.into()),
-        };
+    if !arguments.force && is_finished(&out, &manifest.identity)? {
+        let done = "is merged already; nothing to do.";
+        output::message(&format!("{}: {done}", out.display()));
+        return Ok(());
     }
     let files = shards.files()?;
     let files = files

@@ -123,6 +123,12 @@ impl Opened {
                 format!("put all of them together: concord merge {shards}"),
             ));
         }
+        if !run.is_sealed() {
+            output::message(&format!(
+                "{}: of an earlier version, which stored no digests: what was changed in it since is not found",
+                folder.display()
+            ));
+        }
         Self::of(folder, run)
     }
 
@@ -140,7 +146,6 @@ impl Opened {
             )
         };
         let manifest = Manifest {
-            schema: 0,
             progress: costs.clone(),
             ..manifest.clone()
         };
@@ -174,12 +179,6 @@ impl Opened {
         let is_measured = |name: &&str| excluded.iter().all(|one| one.checkpoint != **name);
         let names = run.manifest.names().filter(is_measured).map(str::to_owned);
         let names: Vec<String> = names.collect();
-        if !run.is_sealed() && run.manifest.schema > 0 {
-            output::message(&format!(
-                "{}: of an earlier version, which stored no digests: what was changed in it since is not found",
-                folder.display()
-            ));
-        }
         Ok(Self {
             folder: folder.to_owned(),
             run,

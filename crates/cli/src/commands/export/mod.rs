@@ -14,7 +14,7 @@ use foreign::Foreign;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file that says what a folder is an export of.
 const RECORD: &str = "export.json";
@@ -57,15 +57,7 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     } else {
         refuse_others(&folder, &opened, &record, endings)?
     };
-    let read = opened.everything()?;
-    let mut tables = opened.study.answers(&read)?;
-    let found = opened.study.measure(
-        settings_of(&opened.run.manifest, None, &Statistics::default()),
-        &read,
-    )?;
-    drop(read);
-    warn(&*found);
-    tables.extend(found.tables());
+    let tables = tables(&opened)?;
     std::fs::create_dir_all(&folder).map_err(|error| unwritten(&folder, &error.to_string()))?;
     let mut written = Vec::new();
     for table in &tables {
@@ -88,6 +80,22 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     text.push(b'\n');
     write_bytes(&folder.join(RECORD), &text)
         .map_err(|error| unwritten(&folder, &error.to_string()))?;
+    tell(&record, &written)
+}
+
+/// Everything that a run read and found, as tables.
+fn tables(opened: &Opened) -> Result<Vec<LongTable>, Failure> {
+    let read = opened.everything()?;
+    let mut tables = opened.study.answers(&read)?;
+    let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
+    let found = opened.study.measure(settings, &read)?;
+    warn(&*found);
+    tables.extend(found.tables());
+    Ok(tables)
+}
+
+/// Says what is exported is not all, where it is not, and what was written.
+fn tell(record: &Record, written: &[PathBuf]) -> Result<(), Failure> {
     for what in [&record.partial, &record.selected].into_iter().flatten() {
         output::message(what);
     }
@@ -101,28 +109,15 @@ fn export_as(
     arguments: &ExportArguments,
     folder: &Path,
 ) -> Result<(), Failure> {
-    let selected = opened.study.select(&arguments.selection)?;
-    let read = opened.everything()?;
-    let mut tables = opened.study.answers(&read)?;
-    let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
-    let found = opened.study.measure(settings, &read)?;
-    drop(read);
-    warn(&*found);
-    tables.extend(found.tables());
+    let record = record(opened, arguments)?;
+    let tables = tables(opened)?;
     let folder = match arguments.out {
         Some(_) => folder.to_owned(),
         None => folder.join(arguments.form.name()),
     };
     let foreign = Foreign::of(opened, &tables);
     let written = foreign.write(arguments.form, &folder, arguments.dataset.as_deref())?;
-    let limit = opened.run.manifest.identity.limit;
-    let partial = limit.map(|limit| format!("partial: {}", opened.study.partial(limit)));
-    let selected = selected.map(|selected| format!("selected: {selected}"));
-    for what in partial.iter().chain(&selected) {
-        output::message(what);
-    }
-    let paths = written.iter().map(|path| format!("{}\n", path.display()));
-    output::data(&paths.collect::<String>())
+    tell(&record, &written)
 }
 
 fn endings(format: TableFormat) -> &'static [&'static str] {

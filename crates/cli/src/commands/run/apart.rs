@@ -9,7 +9,7 @@ use crate::commands::inputs;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::stop_on_interrupt;
-use concord_runs::{Manifest, RunDirectory, RunError, Standing, standing};
+use concord_runs::{Manifest, RunDirectory, is_finished};
 use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine};
 use concord_suites::{Settings, suite};
@@ -144,15 +144,8 @@ fn begin(
     manifest: &Manifest,
     files: &[(&'static str, serde_json::Value)],
 ) -> Result<Option<RunDirectory>, Failure> {
-    if let Standing::Run(stored) = standing(out)? {
-        return match stored.identity.difference(&manifest.identity) {
-            None => Ok(None),
-            Some(key) => Err(RunError::OtherRun {
-                path: out.to_owned(),
-                key,
-            }
-            .into()),
-        };
+    if is_finished(out, &manifest.identity)? {
+        return Ok(None);
     }
     let directory = RunDirectory::begin(out, manifest, files)?;
     for note in directory.notes() {
@@ -161,8 +154,8 @@ fn begin(
     Ok(Some(directory))
 }
 
-/// What a checkpoint's run may use: its rows between layers are its own.
-fn own_allowed(
+/// What a run may use: its rows between layers are its own.
+pub(super) fn own_allowed(
     all: &Allowed,
     arguments: &RunArguments,
     directory: &RunDirectory,

@@ -12,11 +12,11 @@ use crate::arguments::{OutputFormat, RunArguments, SuiteOptions, config, given};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::stop_on_interrupt;
+use apart::own_allowed;
 pub(super) use apart::{Ended, execute_apart};
 use concord_checkpoint::Snapshot;
 use concord_readings::Form;
 use concord_runs::{Manifest, RunDirectory, RunError, Shard, StoredRun};
-use concord_scorer::{Keep, Spill};
 use concord_session::{Allowed, Machine, spill_of};
 use concord_suites::{
     About, AnySuite, Found, Given, SELF_RATER, Settings, Show, Study, Takes, suite, with_excluded,
@@ -108,13 +108,7 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
         return Ok(Done::Already { out });
     }
     let directory = place.begin(&name, &manifest, &*study)?;
-    engine.allowed.spill = Spill {
-        folder: match &arguments.machine.spill {
-            Some(folder) => folder.clone(),
-            None => directory.partial().to_owned(),
-        },
-        keep: Some(Keep(directory.identity()?)),
-    };
+    engine.allowed = own_allowed(&engine.allowed, arguments, &directory)?;
     stop_on_interrupt();
     let outcome = match engine.run(&directory, &steps) {
         Ok(outcome) => outcome,

@@ -1,10 +1,10 @@
 //! Where a run goes.
 
-use crate::arguments::RunArguments;
+use crate::arguments::{RunArguments, ShardChoice};
 use crate::failure::Failure;
 use crate::output;
 use concord_checkpoint::Snapshot;
-use concord_runs::{Manifest, RunDirectory, RunError, Shard, Standing, check_name, standing};
+use concord_runs::{Manifest, RunDirectory, RunError, Shard, check_name, is_finished};
 use concord_suites::Study;
 use std::path::{Path, PathBuf};
 
@@ -25,14 +25,7 @@ pub(super) struct Place {
 impl Place {
     /// By what was typed; a name that no run can have is refused.
     pub fn of(arguments: &RunArguments) -> Result<Self, Failure> {
-        let shard = arguments.shard.map(|choice| {
-            let variable = |name: &str| std::env::var(name).ok();
-            let help = "name the shard: --shard I/N";
-            choice
-                .resolve(variable)
-                .map_err(|problem| Failure::usage(format!("--shard: {problem}"), help))
-        });
-        let shard = shard.transpose()?;
+        let shard = arguments.shard.map(ShardChoice::here).transpose()?;
         if arguments.out.is_none() && (arguments.force || shard.is_some()) {
             let flag = if arguments.force {
                 "--force"
@@ -69,16 +62,7 @@ impl Place {
         let Some(out) = self.out.as_ref().filter(|_| !self.force) else {
             return Ok(None);
         };
-        let Standing::Run(stored) = standing(out)? else {
-            return Ok(None);
-        };
-        match stored.identity.difference(&manifest.identity) {
-            None => Ok(Some(out.clone())),
-            Some(key) => Err(RunError::OtherRun {
-                path: out.clone(),
-                key,
-            }),
-        }
+        Ok(is_finished(out, &manifest.identity)?.then(|| out.clone()))
     }
 
     /// Begins a run, or goes on with one, and says what was found there.

@@ -1,6 +1,6 @@
 //! What is swept over: a file of checkpoints, flags that all cells have, and flags with several values.
 
-use crate::arguments::{Flag, checkpoint_name, flags, read_file, scalar, unknown, words};
+use crate::arguments::{Flag, checkpoint_name, flags, read_file, scalar, takes, unknown, words};
 use crate::failure::Failure;
 use concord_suites::{DEFAULT, nearest, suite};
 use glob::{MatchOptions, Pattern};
@@ -121,7 +121,7 @@ fn cells(table: &Table) -> Result<Vec<Cell>, String> {
             let all: Vec<(&str, &Vec<String>)> = typed.chain(swept).collect();
             let of_suite = suite_of(&all)?;
             // What another suite of the sweep takes is left out where a suite has no such option.
-            let has = |key: &str| has_option(of_suite, key);
+            let has = |key: &str| takes(of_suite, key);
             for (key, _) in &all {
                 *used.entry(key).or_default() |= has(key);
             }
@@ -184,18 +184,6 @@ fn suite_of<'a>(all: &[(&'a str, &'a Vec<String>)]) -> Result<&'a str, String> {
         }
     })?;
     Ok(name)
-}
-
-/// Whether a suite has an option, or every run has it.
-fn has_option(of_suite: &str, key: &str) -> bool {
-    let is_of = |name: &str| {
-        let found = suite(name).map(|suite| suite.options().iter().any(|spec| spec.name == key));
-        found.unwrap_or(false)
-    };
-    let is_of_any = concord_suites::suites()
-        .iter()
-        .any(|suite| is_of(suite.about().name));
-    !is_of_any || is_of(of_suite)
 }
 
 fn part(table: &Table, name: &str) -> Result<Table, String> {

@@ -108,11 +108,7 @@ fn mine<'s>(sweep: &'s Sweep, arguments: &SweepArguments) -> Result<Vec<&'s Cell
     let Some(choice) = arguments.shard else {
         return Ok(sweep.cells.iter().collect());
     };
-    let shard = choice
-        .resolve(|name| std::env::var(name).ok())
-        .map_err(|problem| {
-            Failure::usage(format!("--shard: {problem}"), "name the shard: --shard I/N")
-        })?;
+    let shard = choice.here()?;
     let first = shard.index as usize - 1;
     Ok(sweep
         .cells
