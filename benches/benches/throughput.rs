@@ -121,6 +121,7 @@ fn run() -> Result<Vec<String>, String> {
                     ..MachineOptions::on(arguments.device.clone())
                 },
                 repeats: arguments.repeats,
+                counts_only: false,
             },
             texts,
             &prompts,

@@ -8,6 +8,8 @@ the question set in chat form, both orders of the options; both programs read th
 * concord: end to end, with reading the prompts, tokenising and writing the answers; also as it counts its own passes.
 * transformers: sdpa, bfloat16, prompts sorted by length, padded batches of so many tokens, the head on the last position alone;
   tokenising is not timed.
+* `--texts N`: tokens a second of `concord generate` and of transformers' `generate`, N texts of `--tokens` tokens, drawn at temperature 1;
+  and whether eight of the texts are the same as bytes when they are written alone.
 * `--sweep`: seconds of `concord run` from start to its table, on the checkpoint and on it twice, weights in the page cache.
 
 The best of `--repeats` runs counts. One JSON object on stdout.
@@ -48,6 +50,9 @@ arguments.add_argument("--shape", default="llama-3.2-1b", choices=SHAPES)
 arguments.add_argument("--prompts", type=int, default=0, help="0 for all")
 arguments.add_argument("--peer-prompts", type=int, default=0, help="of a fixed shuffle, 0 for all")
 arguments.add_argument("--sweep", action="store_true", help="time `concord run` on one checkpoint and on two instead")
+arguments.add_argument("--texts", type=int, default=0, help="time so many texts instead")
+arguments.add_argument("--tokens", type=int, default=64, help="of a text")
+arguments.add_argument("--alone", action="store_true", help="without transformers")
 arguments.add_argument("--repeats", type=int, default=2)
 arguments = arguments.parse_args()
 folder = pathlib.Path(tempfile.mkdtemp())
@@ -148,9 +153,60 @@ def sweep():
     }
 
 
+def generated(prompts, name):
+    """Texts by their names, and tokens a second of `concord generate`, as it counts itself and from start to end."""
+    lines = folder / f"{name}.jsonl"
+    lines.write_text("".join(json.dumps({"id": str(i), "messages": chat}) + "\n" for i, chat in prompts))
+    command = [arguments.program, "generate", "--model", str(folder), "--prompts", str(lines), "--device", arguments.device]
+    command += ["--max-tokens", str(arguments.tokens), "--temperature", "1", "--seed", "3"]
+    begun = time.perf_counter()
+    out = subprocess.run(command, capture_output=True, text=True)
+    spent = time.perf_counter() - begun
+    if out.returncode:
+        sys.exit(out.stderr)
+    texts = {row["id"]: row["text"] for row in map(json.loads, out.stdout.splitlines())}
+    return texts, float(re.search(r"([\d.]+) tokens/s", out.stderr)[1]), spent
+
+
+def texts_by_transformers(count):
+    width = max(map(len, ids[:count]))
+    tokens = torch.tensor([[0] * (width - len(x)) + x for x in ids[:count]], device=arguments.device)
+    mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in ids[:count]], device=arguments.device)
+    done()
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        model.generate(
+            tokens, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=arguments.tokens,
+            min_new_tokens=arguments.tokens, pad_token_id=0,
+        )
+    done()
+    return count * arguments.tokens / (time.perf_counter() - begun)
+
+
+def texts():
+    count = min(arguments.texts, len(chats))
+    record = {"shape": arguments.shape, "texts": count, "tokens": arguments.tokens}
+    if not arguments.alone:
+        record["transformers_tokens_per_s"] = max(texts_by_transformers(count) for _ in range(arguments.repeats))
+    globals().pop("model")
+    if arguments.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    prompts = list(enumerate(chats[:count]))
+    runs = [generated(prompts, f"texts-{i}") for i in range(arguments.repeats)]
+    alone, _, _ = generated(prompts[::max(1, count // 8)][:8], "alone")
+    record["concord_tokens_per_s"] = max(rate for _, rate, _ in runs)
+    record["concord_seconds_from_start_to_end"] = min(spent for _, _, spent in runs)
+    record["the_same_alone"] = all(runs[0][0][name] == text for name, text in alone.items())
+    return record
+
+
 def furthest(found, expected):
     return max(abs(a - b) for x, y in zip(found, expected) for a, b in zip(x, y))
 
+
+if arguments.texts:
+    print(json.dumps(texts(), indent=2))
+    sys.exit()
 
 if arguments.sweep:
     del model

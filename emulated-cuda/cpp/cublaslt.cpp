@@ -66,6 +66,7 @@ struct Multiplication {
     size_t rows, columns, depth;
     int type, bias_type, result_type;
     bool transpose_a, transpose_b, broken;
+    bool otherwise;  // sums in another order, as an algorithm does that splits them
     float alpha, beta;
     const void *a, *b, *c, *bias;
     void* d;
@@ -179,6 +180,11 @@ void multiply(const Multiplication& work) {
                 const size_t column = panel * panel_columns + j;
                 for (size_t i = 0; i < rows; ++i) {
                     const size_t row = first_row + i;
+                    if (work.otherwise) {
+                        float sum = 0.0f;
+                        for (size_t k = depth; k-- > 0;) sum += left[k * panel_rows + i] * right[panel][k * panel_columns + j];
+                        sums[j][i] = sum;
+                    }
                     float value = work.alpha * sums[j][i];
                     if (work.beta != 0.0f) value += work.beta * load(work.c, column * work.leading_c + row, work.result_type);
                     if (work.bias) value += load(work.bias, row, work.bias_type);
@@ -384,7 +390,7 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(Handle* handle, Description* descrip
     if (!handle) return not_initialized;
     if (!preference || requested < 1 || !results || !returned) return invalid_value;
     if (const Status status = check(description, a, b, c, d)) return status;
-    *returned = std::min(requested, 3);
+    *returned = std::min(requested, 4);
     for (int i = 0; i < *returned; ++i) {
         results[i] = HeuristicResult{};
         results[i].algorithm.data[0] = algorithm_mark;
@@ -394,13 +400,25 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(Handle* handle, Description* descrip
     return success;
 }
 
+EXPORTED int cublasLtMatmulAlgoCheck(Handle* handle, Description* description, Layout* a, Layout* b, Layout* c, Layout* d,
+                                     const Algorithm* algorithm, HeuristicResult* result) {
+    if (!handle) return not_initialized;
+    if (!algorithm || !result) return invalid_value;
+    if (const Status status = check(description, a, b, c, d)) return status;
+    if (algorithm->data[0] != algorithm_mark || algorithm->data[1] < 1 || algorithm->data[1] > 4) return invalid_value;
+    *result = HeuristicResult{};
+    result->algorithm = *algorithm;
+    result->waves = 1.0f;
+    return success;
+}
+
 EXPORTED int cublasLtMatmul(Handle* handle, Description* description, const void* alpha, const void* a, Layout* layout_a, const void* b,
                             Layout* layout_b, const void* beta, const void* c, Layout* layout_c, void* d, Layout* layout_d,
                             const Algorithm* algorithm, void*, size_t, void* stream) {
     if (!handle) return not_initialized;
     if (const Status status = check(description, layout_a, layout_b, layout_c, layout_d)) return status;
     if (!alpha || !beta || !a || !b || !d) return invalid_value;
-    if (algorithm && (algorithm->data[0] != algorithm_mark || algorithm->data[1] < 1 || algorithm->data[1] > 3)) return invalid_value;
+    if (algorithm && (algorithm->data[0] != algorithm_mark || algorithm->data[1] < 1 || algorithm->data[1] > 4)) return invalid_value;
     auto work = std::make_unique<Multiplication>();
     work->rows = layout_d->rows;
     work->columns = layout_d->columns;
@@ -424,6 +442,9 @@ EXPORTED int cublasLtMatmul(Handle* handle, Description* description, const void
     work->leading_c = static_cast<size_t>(layout_c->leading);
     work->leading_d = static_cast<size_t>(layout_d->leading);
     work->broken = handle->broken;
+    // The third of the algorithms gives other bits than the first two, and the fourth fails: who tries them has to notice.
+    if (algorithm && algorithm->data[1] == 4) return execution_failed;
+    work->otherwise = algorithm && algorithm->data[1] == 3;
     const Enqueue enqueue = find_enqueue();
     if (!enqueue) return not_initialized;
     if (enqueue(stream, run_multiplication, work.get())) return execution_failed;

@@ -109,6 +109,7 @@ static inline int __float_as_int(float value) { return (int)__float_as_uint(valu
 static inline float __int_as_float(int bits) { return __uint_as_float((unsigned)bits); }
 
 static inline float __expf(float x) { return expf(x); }
+static inline float quick_exp2(float x) { return exp2f(x); }
 static inline float __exp10f(float x) { return powf(10.0f, x); }
 static inline float __logf(float x) { return logf(x); }
 static inline float __log2f(float x) { return log2f(x); }
@@ -138,6 +139,9 @@ static inline float tanh(float x) { return tanhf(x); }
 static inline float erf(float x) { return erff(x); }
 static inline float pow(float x, float y) { return powf(x, y); }
 static inline float fma(float x, float y, float z) { return fmaf(x, y, z); }
+static inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) {
+    return (unsigned long long)((unsigned __int128)x * y >> 64);
+}
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
@@ -328,6 +332,22 @@ struct Warp {
     unsigned live, used;
     WarpOperation operations[32];  // enough: every one in use has a lane of its own that has not departed
 };
+
+// What a thread has issued and not waited for. It is copied when it is waited for and not before, and the room is garbage until then,
+// so that a missing wait shows.
+struct Copy {
+    void* to;
+    const void* from;
+    unsigned group;
+    bool any;
+};
+enum : unsigned { maximum_copies = 512 };
+struct Copies {
+    Copy copies[maximum_copies];
+    unsigned count, groups;  // not waited for; issued so far
+    bool open;               // some were not issued yet
+};
+static Copies of_threads[maximum_threads];
 
 struct Block {
     const char* kernel;
@@ -589,6 +609,8 @@ static void run_block() {
     block.waiting = 0;
     ready_first = ready_count = 0;
     for (unsigned i = 0; i < block.threads; ++i) {
+        of_threads[i].count = of_threads[i].groups = 0;
+        of_threads[i].open = false;
         fibers[i].number = i;
         fibers[i].stack = nullptr;
         fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
@@ -760,6 +782,33 @@ static inline void ldmatrix_x4(unsigned (&r)[4], const void* row) { emulated_cud
 static inline void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row) {
     emulated_cuda::matrix_load(emulated_cuda::Kind::load_matrix_transposed, r, row);
 }
+
+static inline void copy_async_16(void* to, const void* from, bool any) {
+    emulated_cuda::Copies& copies = emulated_cuda::of_threads[emulated_cuda::current->number];
+    if ((size_t)to % 16 || (size_t)from % 16) emulated_cuda::fail("cp.async address that is not a multiple of 16");
+    if (copies.count == emulated_cuda::maximum_copies) emulated_cuda::fail("too many copies that nobody waited for");
+    __builtin_memset(to, 0xff, 16);
+    copies.copies[copies.count++] = {to, from, copies.groups, any};
+    copies.open = true;
+}
+static inline void copies_issued() {
+    emulated_cuda::Copies& copies = emulated_cuda::of_threads[emulated_cuda::current->number];
+    ++copies.groups;
+    copies.open = false;
+}
+template <unsigned later> static inline void copies_wait_but() {
+    emulated_cuda::Copies& copies = emulated_cuda::of_threads[emulated_cuda::current->number];
+    if (copies.open) emulated_cuda::fail("a wait for copies that were not all issued");
+    unsigned left = 0;
+    for (unsigned i = 0; i < copies.count; ++i) {
+        const emulated_cuda::Copy copy = copies.copies[i];
+        if (copy.group + later >= copies.groups) copies.copies[left++] = copy;
+        else if (copy.any) __builtin_memcpy(copy.to, copy.from, 16);
+        else __builtin_memset(copy.to, 0, 16);
+    }
+    copies.count = left;
+}
+static inline void copies_wait() { copies_wait_but<0>(); }
 
 #define EMULATED_CUDA_EXPORTED __attribute__((visibility("default")))
 

@@ -89,6 +89,18 @@ KERNEL(dynamic, DynamicParameters, 1024) {
     const unsigned count = blockDim.x * blockDim.y * blockDim.z;
     if (blockIdx.z == 1) p.out[1 + i] = values[count - 1 - i];
 }
+struct CopiesParameters { const unsigned* in; unsigned* out; };
+KERNEL(copies, CopiesParameters, 32) {
+    SHARED(unsigned, room, 128);
+    const unsigned lane = threadIdx.x;
+    room[lane * 4] = 7;
+    copy_async_16(room + lane * 4, p.in + lane * 4, lane % 2 == 0);
+    copies_issued();
+    p.out[lane] = room[lane * 4];
+    copies_wait();
+    p.out[32 + lane] = room[lane * 4];
+    p.out[64 + lane] = room[lane * 4 + 3];
+}
 struct ProductParameters { const unsigned short* a; const unsigned short* b; float* d; };
 static __device__ __forceinline__ void product(const ProductParameters& p, bool is_bf16) {
     // a is 16x16 with rows side by side; b is 16x16 with rows (of equal k) side by side, of which d takes two times 8 columns.
@@ -377,6 +389,21 @@ static void check_programs(const std::string& image, const char* order) {
     CHECK(std::isnan(floats[0]));
     for (unsigned i = 0; i < 1024; ++i) CHECK(floats[1 + i] == 1000.0f + static_cast<float>(1023 - i));
 
+    // What is copied beside the work is not there until it was waited for.
+    std::vector<unsigned> copied(128);
+    for (unsigned i = 0; i < 128; ++i) copied[i] = i + 1;
+    WORKS(cuMemcpyHtoD_v2(input, copied.data(), 512));
+    struct { Address in, out; } copies_parameters = {input, output};
+    parameters[0] = &copies_parameters;
+    WORKS(cuModuleGetFunction(&function, module, "copies"));
+    WORKS(cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, parameters, nullptr));
+    WORKS(cuMemcpyDtoHAsync_v2(copied.data(), output, 96 * 4, stream));
+    for (unsigned i = 0; i < 32; ++i) {
+        CHECK(copied[i] == 0xffffffffu);
+        CHECK(copied[32 + i] == (i % 2 == 0 ? i * 4 + 1 : 0));
+        CHECK(copied[64 + i] == (i % 2 == 0 ? i * 4 + 4 : 0));
+    }
+
     // The matrix functions against plain loops, with numbers whose products and sums are exact.
     for (const bool is_bf16 : {true, false}) {
         std::vector<uint16_t> a(256), b(256);
@@ -503,7 +530,7 @@ static void check_programs(const std::string& image, const char* order) {
         Found found[4];
         int count_found = 0;
         WORKS(cublasLtMatmulAlgoGetHeuristic(handle, description, layout_a, layout_b, layout_c, layout_d, preference, 4, found, &count_found));
-        CHECK(count_found == 3 && found[0].state == 0 && found[1].workspace == 0 && std::memcmp(&found[0], &found[2], 64) != 0);
+        CHECK(count_found == 4 && found[0].state == 0 && found[1].workspace == 0 && std::memcmp(&found[0], &found[2], 64) != 0);
         CHECK(cublasLtMatmulAlgoGetHeuristic(handle, description, layout_a, layout_b, layout_a, layout_d, preference, 4, found, &count_found) == 7);
         WORKS(cublasLtMatmul(handle, description, &alpha, matrices[0], layout_a, matrices[1], layout_b, &beta, in_place ? matrices[3] : matrices[2],
                              layout_c, matrices[3], layout_d, choice % 2 ? &found[1] : nullptr, nullptr, 0, stream));

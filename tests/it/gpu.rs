@@ -33,6 +33,14 @@ pub fn trials() -> Vec<Trial> {
             schedules_and_devices,
         ),
         test_with_gpu("gpu::texts_are_those_of_the_processor", texts),
+        test_with_gpu(
+            "gpu::texts_are_the_same_bits_among_few_and_many",
+            texts_among_many,
+        ),
+        test_with_gpu(
+            "gpu::memory_that_runs_out_leaves_fewer_texts_at_once",
+            texts_out_of_memory,
+        ),
         test_with_gpu("gpu::memory_that_runs_out_shortens_passes", out_of_memory),
         test_with_gpu("gpu::plain_kernels_take_over", plain_kernels),
         test_with_gpu("gpu::eight_bits_are_those_of_the_processor", eight_bits),
@@ -322,6 +330,75 @@ fn texts() {
     assert_eq!(written(&shared, &asked), found);
 }
 
+/// Products of few and of many texts have different numbers of rows, and one algorithm.
+fn texts_among_many() {
+    let [_, snapshot] = demo_pair().unwrap();
+    let config = GpuConfig {
+        texts: 140,
+        ..config(48)
+    };
+    let gpu = Gpu::open_with(0, config, None).unwrap();
+    let decoder = load(&on(&gpu), &snapshot, DType::BF16);
+    let scorer = Scorer::new(&snapshot, &decoder);
+    let mut asked = writing(132);
+    for prompt in &mut asked {
+        if let Some(Read::Generation(sampling)) = prompt.reads.first_mut() {
+            sampling.max_tokens = 2;
+        }
+    }
+    let many = written(&scorer, &asked);
+    let few = written(&scorer, &asked[..3]);
+    assert_eq!(few, many[..3]);
+}
+
+/// What was planned does not fit after all: fewer texts are written at once, and each is the same.
+fn texts_out_of_memory() {
+    let [_, snapshot] = demo_pair().unwrap();
+    let gpu = gpu(48);
+    let mut asked = writing(12);
+    // Some end with their first token, before anything can run out.
+    for prompt in asked.iter_mut().step_by(3) {
+        if let Some(Read::Generation(sampling)) = prompt.reads.first_mut() {
+            sampling.max_tokens = 1;
+        }
+    }
+    let decoder = load(&on(&gpu), &snapshot, DType::F32);
+    let scorer = Scorer::new(&snapshot, &decoder);
+    gpu.forget_peak();
+    let before = gpu.peak_bytes();
+    let expected = written(&scorer, &asked);
+    let usual = scorer.generate(&asked, |_, _| ControlFlow::Continue(()));
+    let usual = usual.unwrap().prompt_rows;
+    let most = gpu.peak_bytes() - before;
+    let mut went_on = false;
+    for fifths in [4, 3, 2] {
+        gpu.set_cap(Some(before + most / 5 * fifths));
+        let mut found: Vec<Option<Reading>> = vec![None; asked.len()];
+        let outcome = scorer.generate(&asked, |_, ended| {
+            for (number, reading) in ended {
+                assert!(found[number].replace(reading).is_none());
+            }
+            ControlFlow::Continue(())
+        });
+        match outcome {
+            Ok(counts) => {
+                // Prompts that were given up are computed again.
+                went_on |= counts.prompt_rows > usual;
+                let found: Vec<Reading> = found.into_iter().flatten().collect();
+                assert_eq!(found, expected);
+            }
+            Err(error) => assert!(error.is_out_of_memory(), "{error}"),
+        }
+    }
+    assert!(went_on);
+    // Where not even one fits, that is the error.
+    gpu.set_cap(Some(before + (1 << 12)));
+    let error = scorer
+        .generate(&asked, |_, _| ControlFlow::Continue(()))
+        .unwrap_err();
+    assert!(error.is_out_of_memory(), "{error}");
+}
+
 fn run(
     scorer: &Scorer<'_>,
     prompts: &[Prompt],
@@ -373,7 +450,14 @@ fn out_of_memory() {
 fn plain_kernels() {
     let [_, snapshot] = demo_pair().unwrap();
     let gpu = gpu(48);
-    let checks = gpu.self_test(&SelfTest::brief(DType::BF16, snapshot.spec.head_dim));
+    let checks = gpu.self_test(&SelfTest::brief(
+        DType::BF16,
+        (
+            snapshot.spec.head_dim,
+            snapshot.spec.heads / snapshot.spec.kv_heads,
+        ),
+        true,
+    ));
     assert!(
         checks.iter().all(concord_kernels::Check::passed),
         "{checks:?}"

@@ -9,6 +9,8 @@ import yaml
 from huggingface_hub import parse_eval_result_entries
 from lm_eval.utils import get_results_filenames, get_sample_results_filenames, make_table
 from mlflow.tracking import MlflowClient
+from wandb.proto import wandb_internal_pb2
+from wandb.sdk.internal.datastore import DataStore
 
 folder = pathlib.Path(sys.argv[1])
 exported = folder / "run" / "export"
@@ -16,12 +18,12 @@ checkpoints = ["demo-base", "demo-aligned"]
 
 
 def expected(checkpoint):
-    """The run's own estimates over all questions, by name and filter."""
+    """The run's own estimates over all questions that passed their gates, by name and filter."""
     found = {}
     with open(exported / "measures.csv", newline="") as file:
         for row in csv.DictReader(file):
             of_all = row["group_by"] in ("", "all") and not row["base"] and row["value"]
-            if of_all and row["checkpoint"] == checkpoint and row["is_measurable"] != "false":
+            if of_all and row["checkpoint"] == checkpoint and row["is_measurable"] == "true":
                 name = row["measure"] if row["quantity"] == "mean" else f"{row['measure']}.{row['quantity']}"
                 found[name, row["estimand"]] = float(row["value"])
     return found
@@ -30,12 +32,14 @@ def expected(checkpoint):
 count = 0
 for checkpoint in checkpoints:
     own = expected(checkpoint)
-    assert len(own) > 10, own
+    assert len(own) >= 4, own
 
     files = [str(path) for path in (exported / "lm-eval" / checkpoint).iterdir()]
     (results,), (samples,) = get_results_filenames(files), get_sample_results_filenames(files)
     results = json.loads(pathlib.Path(results).read_text())
     table = make_table(results)
+    metrics = {key for key in results["results"]["valueconsistency"] if "," in key and "_stderr" not in key and "_ci95_" not in key}
+    assert metrics == {f"{name},{kind}" for name, kind in own}, metrics
     for (name, kind), value in own.items():
         assert results["results"]["valueconsistency"][f"{name},{kind}"] == value, (name, kind)
         assert f"|{name}" in table.replace(" ", ""), name
@@ -58,11 +62,33 @@ for checkpoint in checkpoints:
         assert runs[checkpoint].data.metrics[f"{name}.{kind}"] == value, (name, kind)
     assert runs[checkpoint].data.params["suite"] == "valueconsistency"
 
+found = {}
+for path in (exported / "wandb").glob("offline-run-*/run-*.wandb"):
+    store = DataStore()
+    store.open_for_scan(str(path))
+    records = []
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        records.append(record)
+    kinds = [record.WhichOneof("record_type") for record in records]
+    assert kinds == ["header", "run", "history", "summary", "exit"], kinds
+    run = records[1].run
+    assert run.project == "concord-valueconsistency" and path.name == f"run-{run.run_id}.wandb"
+    assert {item.key: json.loads(item.value_json) for item in run.config.update}["suite"] == "valueconsistency"
+    found[run.display_name] = {item.key: json.loads(item.value_json) for item in records[3].summary.update}
+assert sorted(found) == sorted(checkpoints), found
+for checkpoint in checkpoints:
+    for (name, kind), value in expected(checkpoint).items():
+        assert found[checkpoint][f"{name}.{kind}"] == value, (name, kind)
+
 markdown = (exported / "markdown" / "measures.md").read_text().splitlines()
-assert markdown[0] == "| | demo-base | demo-aligned |" and len({line.count("|") for line in markdown}) == 1
+rows = [line for line in markdown if line.startswith("|")]
+assert rows[0] == "| | demo-base | demo-aligned |" and len({line.count("|") for line in rows}) == 1
+assert markdown[-1].startswith("partial: "), markdown
 latex = (exported / "latex" / "measures.tex").read_text()
-assert latex.count("\\\\\n") == len(markdown) - 1 and latex.startswith("\\begin{tabular}{lrr}")
+assert latex.count("\\\\\n") == len(rows) and "partial: " in latex and latex.startswith("\\begin{tabular}{lrr}")
 pages = sorted(path.name for path in (folder / "man").iterdir())
 assert "concord.1" in pages and "concord-run.1" in pages and ".TH concord-run" in (folder / "man" / "concord-run.1").read_text()
 assert "_concord" in (folder / "concord.bash").read_text()
-print(f"other tools: {count} estimates as the run has them, in lm-eval, the hub's client and MLflow")
+print(f"other tools: {count} estimates as the run has them, in lm-eval, the hub's client, MLflow and Weights & Biases")

@@ -27,10 +27,21 @@ pub fn gate(root: &Path, save: bool) -> Result<Vec<String>> {
                 ..MachineOptions::on(DeviceChoice::Cpu)
             },
             repeats: 1,
+            counts_only: false,
         };
         let (texts, prompts) = benched(&set, true)?;
         let events = Arc::new(|event: &Event<'_>| eprintln!("{event}"));
-        let record = measure(&bench, texts, &prompts, events, &Unseen)?;
+        let record = measure(&bench, texts.clone(), &prompts, events.clone(), &Unseen)?;
+        // What is counted without running is what a run counts.
+        let counted = Bench {
+            counts_only: true,
+            ..bench
+        };
+        let counted = measure(&counted, texts, &prompts, events, &Unseen)?;
+        match counted.regressions(&record, true) {
+            Ok(differs) => worse.extend(differs.into_iter().map(|what| format!("planned {what}"))),
+            Err(problem) => worse.push(problem),
+        }
         println!(
             "{}: {} rows computed for {} rows of the trie, {} layers read",
             record.schedule, record.rows_computed, record.trie_rows, record.layers_read

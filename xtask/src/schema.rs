@@ -49,6 +49,34 @@ pub fn schemas(root: &Path) -> Result<Vec<(PathBuf, String)>> {
                 "$ref": "#/$defs/Findings",
             }))?,
         ),
+        (
+            "crates/suites/schema/faking-findings.json",
+            suite("faking")?.schema(&json!({
+                "title": "What the suite `faking` finds",
+                "$ref": "#/$defs/Findings",
+            }))?,
+        ),
+        (
+            "crates/suites/schema/profiles-findings.json",
+            suite("value_profiles")?.schema(&json!({
+                "title": "What the suite `profiles` finds",
+                "$ref": "#/$defs/Findings",
+            }))?,
+        ),
+        (
+            "crates/suites/schema/stress-findings.json",
+            suite("stress")?.schema(&json!({
+                "title": "What the suite `stress` finds",
+                "$ref": "#/$defs/Findings",
+            }))?,
+        ),
+        (
+            "crates/suites/schema/scenarios-findings.json",
+            suite("scenarios")?.schema(&json!({
+                "title": "What the suite `scenarios` finds",
+                "$ref": "#/$defs/Findings",
+            }))?,
+        ),
         ("crates/runs/schema/run.json", of_run),
     ];
     all.into_iter()

@@ -11,6 +11,9 @@ pub enum CheckpointError {
         /// The path.
         path: PathBuf,
     },
+    /// It is served, and the server cannot be asked.
+    #[error(transparent)]
+    Server(#[from] crate::ServerError),
     /// What was named is something else.
     #[error("{path}: {problem}")]
     NotACheckpoint {

@@ -25,8 +25,10 @@ pub struct Fingerprint {
     pub whole: String,
 }
 
-/// Bytes that are read and hashed at once.
-const PIECE: usize = 1 << 22;
+/// Bytes that are read and hashed at once: what caches hold between the two.
+const PIECE: usize = 1 << 23;
+/// Bytes that one task reads.
+const TASK: usize = 1 << 18;
 
 impl Weights {
     /// The digest of all files, header and content, in file order. Every number is checked to be finite on the way. A file
@@ -68,62 +70,64 @@ impl Weights {
     }
 
     fn read_through(&self, number: usize, file: &File) -> Result<String, CheckpointError> {
-        let mut hasher = blake3::Hasher::new();
-        let mut at = 0;
+        let mut through = Through {
+            file,
+            hasher: blake3::Hasher::new(),
+            room: Vec::new(),
+            at: 0,
+        };
         for (start, length, stored, name) in self.segments(number) {
-            pieces(file, at, start, 1, |bytes| {
-                hasher.update_rayon(bytes);
-                true
-            })?;
-            let finite = pieces(file, start, start + length, stored.block().1, |bytes| {
-                hasher.update_rayon(bytes);
-                is_finite(stored, bytes)
-            })?;
-            if !finite {
+            through.read_to(start, None)?;
+            if !through.read_to(start + length, Some(stored))? {
                 return Err(CheckpointError::NotFinite {
                     path: file.path.clone(),
                     tensor: name.to_owned(),
                 });
             }
-            at = start + length;
         }
-        pieces(file, at, file.length, 1, |bytes| {
-            hasher.update_rayon(bytes);
-            true
-        })?;
-        Ok(hasher.finalize().to_hex().to_string())
+        through.read_to(file.length, None)?;
+        Ok(through.hasher.finalize().to_hex().to_string())
     }
 }
 
-/// Reads bytes from `start` to `end` in pieces of whole blocks; gives whether all were found good.
-fn pieces(
-    file: &File,
-    start: u64,
-    end: u64,
-    block: usize,
-    mut good: impl FnMut(&[u8]) -> bool,
-) -> Result<bool, CheckpointError> {
-    let most = PIECE / block.max(1) * block.max(1);
-    let mut buffer = Vec::new();
-    let (mut at, mut all) = (start, true);
-    while at < end {
-        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(most);
-        buffer.resize(length, 0);
-        let unreadable = |source| CheckpointError::Unreadable {
-            path: file.path.clone(),
-            source,
-        };
-        file.bytes.read(at, &mut buffer).map_err(unreadable)?;
-        all &= good(&buffer);
-        at += length as u64;
-    }
-    Ok(all)
+/// A file that is read from its beginning, on all processors.
+struct Through<'a> {
+    file: &'a File,
+    hasher: blake3::Hasher,
+    room: Vec<u8>,
+    at: u64,
 }
 
-/// [`Stored::is_finite`] on all processors.
-fn is_finite(stored: Stored, bytes: &[u8]) -> bool {
-    let task = stored.block().1.max(1) << 12;
-    bytes.par_chunks(task).all(|bytes| stored.is_finite(bytes))
+impl Through<'_> {
+    /// Reads on to `end`; gives whether what is stored there, in whole blocks, is finite.
+    fn read_to(&mut self, end: u64, stored: Option<Stored>) -> Result<bool, CheckpointError> {
+        let block = stored.map_or(1, |stored| stored.block().1.max(1));
+        let task = TASK / block * block;
+        let most = (PIECE / task).max(1) * task;
+        let (file, mut all) = (self.file, true);
+        while self.at < end {
+            let length = usize::try_from(end - self.at).unwrap_or(usize::MAX);
+            let length = length.min(most);
+            if self.room.len() < length {
+                self.room.resize(length, 0);
+            }
+            let (room, begin) = (&mut self.room[..length], self.at);
+            let tasks = room.par_chunks_mut(task).enumerate();
+            let finite = tasks.map(|(number, bytes)| {
+                file.bytes.read(begin + (number * task) as u64, bytes)?;
+                Ok(stored.is_none_or(|stored| stored.is_finite(bytes)))
+            });
+            let unreadable = |source| CheckpointError::Unreadable {
+                path: file.path.clone(),
+                source,
+            };
+            let finite = finite.try_reduce(|| true, |a, b| Ok(a && b));
+            all &= finite.map_err(unreadable)?;
+            self.hasher.update_rayon(room);
+            self.at += length as u64;
+        }
+        Ok(all)
+    }
 }
 
 /// The folder of this program's cache: `CONCORD_CACHE`, or the system's place for caches.

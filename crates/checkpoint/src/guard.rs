@@ -18,6 +18,7 @@ thread_local! {
 /// Counts bytes that this thread takes (or gives back, where negative), and says whether it may: no where a call that
 /// carries out a stranger's program holds more than 256 MiB and what its input explains. Meant for a program's allocator, since the libraries that
 /// carry such programs out have no bound of their own; allocates nothing.
+#[inline]
 pub fn may_take(bytes: i64) -> bool {
     let left = ROOM_LEFT.get();
     if left == i64::MAX {

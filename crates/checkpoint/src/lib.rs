@@ -15,14 +15,18 @@ mod files;
 mod fingerprint;
 mod gguf;
 mod guard;
+mod http;
 pub mod hub;
 mod layers;
+mod made_up;
 mod pair;
 mod parameters;
+mod pieces;
 mod quantised;
 pub mod readers;
 mod rope;
 mod safetensors_files;
+mod served;
 mod side_files;
 mod snapshot;
 mod spec;
@@ -45,6 +49,9 @@ pub use parameters::{
     OuterParameters, Parameter, Product, Source,
 };
 pub use rope::{Rope, Scaling};
+pub use served::{
+    Next, ServedText, Server, ServerCounts, ServerError, ServerFile, Stop, unstopped,
+};
 pub use snapshot::{Snapshot, demo_pair, presets};
 pub use spec::{Activation, DecoderSpec, Positions};
 pub use template::{

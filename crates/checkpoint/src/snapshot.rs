@@ -8,8 +8,8 @@ use crate::side_files::SideFiles;
 use crate::template_files::{holds_what_is_asked, template, template_file};
 use crate::tokenizer_class::OfModel;
 use crate::{
-    Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, SystemRole, Vocabulary,
-    Weights, gguf, safetensors_files,
+    Adapter, ChatTemplate, CheckpointError, DecoderSpec, Fingerprint, Server, ServerFile,
+    SystemRole, Vocabulary, Weights, gguf, safetensors_files,
 };
 use concord_readings::{Input, Message};
 use serde_json::{Map, Value};
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub weights: Arc<Weights>,
     /// What is merged into the weights.
     pub adapter: Option<Arc<Adapter>>,
+    /// The server that holds it, in place of weights.
+    pub server: Option<Arc<Server>>,
     /// Where on the hub it came from.
     pub origin: Option<Origin>,
     /// `tokenizer_config.json`, or what stands for it.
@@ -118,7 +120,7 @@ pub fn demo_pair() -> Result<[Snapshot; 2], CheckpointError> {
 }
 
 /// Checkpoint shapes that can be benched without a checkpoint, by name.
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 7] = [
     (
         "smollm2-135m",
         include_str!("../../../models/presets/smollm2-135m.json"),
@@ -138,6 +140,14 @@ const PRESETS: [(&str, &str); 5] = [
     (
         "llama-3-70b",
         include_str!("../../../models/presets/llama-3-70b.json"),
+    ),
+    (
+        "mixtral-8x7b",
+        include_str!("../../../models/presets/mixtral-8x7b.json"),
+    ),
+    (
+        "qwen3-30b-a3b",
+        include_str!("../../../models/presets/qwen3-30b-a3b.json"),
     ),
 ];
 
@@ -183,6 +193,7 @@ impl Snapshot {
             template: Some(Arc::new(template)),
             weights: Arc::new(Weights::seeded(&path, seed)),
             adapter: None,
+            server: None,
             origin: None,
             settings: Map::new(),
             end_ids: Vec::new(),
@@ -210,9 +221,13 @@ impl Snapshot {
         if path.is_file() && is_gguf(path) {
             return Self::from_gguf(path);
         }
+        if ServerFile::is_one(path) {
+            return Self::served(path, None);
+        }
         if path.is_file() {
             return Err(other(
-                "is neither a .gguf file nor a checkpoint's folder".to_owned(),
+                "is neither a .gguf file, nor a checkpoint's folder, nor a server's .toml file"
+                    .to_owned(),
             ));
         }
         if !path.is_dir() {
@@ -253,6 +268,15 @@ impl Snapshot {
                 }
             }
         }
+        let weights = || safetensors_files::in_folder(path);
+        Self::in_folder(path, weights)
+    }
+
+    /// A folder in Hugging Face layout with these weights.
+    pub(crate) fn in_folder(
+        path: &Path,
+        weights: impl FnOnce() -> Result<Weights, CheckpointError>,
+    ) -> Result<Self, CheckpointError> {
         let config = needed(path, "config.json", "it says what the checkpoint is")?;
         let piece = path.join("tokenizer.model");
         if piece.is_file() && !path.join("tokenizer.json").is_file() {
@@ -263,7 +287,7 @@ impl Snapshot {
             "tokenizer.json",
             "a fast tokenizer is needed to turn text into tokens",
         )?;
-        let weights = safetensors_files::in_folder(path)?;
+        let weights = weights()?;
         let generation = path.join("generation_config.json");
         let words = Words {
             config: &config,
@@ -328,7 +352,9 @@ impl Snapshot {
         words.beside.model = Some(OfModel::of(&config));
         let described = DecoderSpec::from_config(&config_path, &config);
         let mut spec = described.map_err(|error| weights.if_whole(error))?;
-        weights.settle(&mut spec, &Inert::load().tensors)?;
+        if !weights.are_elsewhere() {
+            weights.settle(&mut spec, &Inert::load().tensors)?;
+        }
         let name = name_of(&path);
         Self::put_together(path, name, spec, words, weights)
     }
@@ -356,6 +382,7 @@ impl Snapshot {
             vocabulary: Arc::new(vocabulary),
             weights: Arc::new(weights),
             adapter: None,
+            server: None,
             origin: None,
             settings,
             end_ids,
@@ -420,6 +447,7 @@ impl Snapshot {
             vocabulary,
             weights: Arc::clone(&self.weights),
             adapter: Some(Arc::new(adapter)),
+            server: None,
             origin: None,
             settings,
             end_ids: self.end_ids.clone(),

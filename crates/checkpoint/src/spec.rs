@@ -278,6 +278,23 @@ impl DecoderSpec {
             .sum()
     }
 
+    /// Floating-point operations of the matrix products of a pass of so many rows, of which some go on in the last layer; head not counted
+    /// (a multiplication and an addition are two); of experts, those that rows go through.
+    pub fn pass_flops(&self, rows: usize, finishing: usize) -> u64 {
+        let last = self.layers.len() - 1;
+        let products = (0..=last).map(|index| {
+            let (qkv, output, mlp) = self.row_products(index);
+            let finishing = if index == last { finishing } else { rows };
+            (rows * qkv + finishing * (output + mlp)) as u64
+        });
+        2 * products.sum::<u64>()
+    }
+
+    /// Floating-point operations of the head for so many rows.
+    pub fn head_flops(&self, rows: usize) -> u64 {
+        2 * (rows * self.vocab_size * self.hidden_size) as u64
+    }
+
     /// Weights of one layer that multiply each row, attention's products apart from the MLP's.
     ///
     /// # Shapes

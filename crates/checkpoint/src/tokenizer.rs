@@ -2,6 +2,7 @@
 
 use crate::CheckpointError;
 use crate::guard::{bounded, bounded_for, guarded};
+use crate::pieces::Pieces;
 use crate::side_files::{Additions, Own, SideFiles};
 use crate::tokenizer_class::rebuild;
 use serde_json::{Map, Value, json};
@@ -22,6 +23,8 @@ pub struct Vocabulary {
     /// The tokens that the tokenizer itself puts before a text.
     before: Vec<u32>,
     vocab_size: usize,
+    /// What was tokenised before, where texts may be cut.
+    pieces: Option<Pieces>,
 }
 
 impl Vocabulary {
@@ -117,6 +120,7 @@ impl Vocabulary {
         };
         let mut vocabulary = Self {
             path: path.to_owned(),
+            pieces: Pieces::of(&tokenizer),
             tokenizer,
             byte_level: has_step("\"ByteLevel\""),
             byte_fallback: has_step("\"ByteFallback\""),
@@ -217,7 +221,22 @@ impl Vocabulary {
         self.before.first().copied()
     }
 
+    /// Tokenises a text, part by part where it may be cut.
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, CheckpointError> {
+        match self.pieces.as_ref().filter(|_| !special) {
+            Some(pieces) => pieces.tokens(text, |part| self.whole(part, false)),
+            None => self.whole(text, special),
+        }
+    }
+
+    /// Whether texts are tokenised part by part.
+    #[cfg(test)]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.pieces.is_some()
+    }
+
+    /// Tokenises a text as a whole.
+    pub(crate) fn whole(&self, text: &str, special: bool) -> Result<Vec<u32>, CheckpointError> {
         let bad = |problem| CheckpointError::Tokenise {
             path: self.path.clone(),
             problem,
@@ -325,6 +344,26 @@ impl Vocabulary {
         guarded(|| self.tokenizer.decode(tokens, true))
             .map_err(bad)?
             .map_err(|error| bad(error.to_string()))
+    }
+
+    /// A text that is these tokens again, special ones as they are written; none where there is no such text.
+    pub fn text_of(&self, tokens: &[u32]) -> Option<String> {
+        let mut bytes = Vec::new();
+        for token in tokens {
+            match self.token_bytes(*token) {
+                Some(of_token) => bytes.extend(of_token),
+                None => bytes.extend(self.tokenizer.id_to_token(*token)?.into_bytes()),
+            }
+        }
+        let text = String::from_utf8(bytes).ok()?;
+        // A tokenizer that puts a space before a text does so again.
+        let shorter = text.strip_prefix(' ');
+        let is_it = |text: &&str| self.encode(text, false).is_ok_and(|found| found == tokens);
+        let found = [Some(text.as_str()), shorter]
+            .into_iter()
+            .flatten()
+            .find(is_it);
+        found.map(str::to_owned)
     }
 
     /// The id of the token that is written like this.

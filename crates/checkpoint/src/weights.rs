@@ -1,6 +1,7 @@
 //! Tensors of a checkpoint's files, one at a time.
 
 use crate::config::QUANTISED;
+use crate::made_up::made_up;
 use crate::parameters::{Order, Parameter, Source};
 use crate::stored::{File, Number, Place, Stored};
 use crate::{Adapter, CheckpointError, DecoderSpec};
@@ -44,6 +45,19 @@ impl Weights {
             seed: Some(seed),
             known_digest: OnceLock::new(),
         }
+    }
+
+    /// Weights that are elsewhere: no tensor of them can be read. `identity` stands for what they are.
+    pub(crate) fn elsewhere(checkpoint: &Path, identity: &str) -> Self {
+        let weights = Self::new(checkpoint, Vec::new(), HashMap::new());
+        let digest = blake3::hash(identity.as_bytes()).to_hex().to_string();
+        weights.known_digest.get_or_init(|| digest);
+        weights
+    }
+
+    /// Whether no tensor of them is here.
+    pub(crate) fn are_elsewhere(&self) -> bool {
+        self.files.is_empty() && self.seed.is_none()
     }
 
     /// What weights can be held as without loss: the 16-bit type that all matrices are stored as, else 32 bits. Quantised ones
@@ -313,51 +327,106 @@ impl Weights {
         out: &mut [T],
     ) -> Result<(), CheckpointError> {
         if let Some(seed) = self.seed {
-            for (out, value) in out.iter_mut().zip(made_up(seed, &source.name)) {
-                *out = T::narrowed(value);
-            }
+            let made_up = made_up(seed, &source.name);
+            let parts = out.par_chunks_mut(NUMBERS_A_TASK).enumerate();
+            parts.for_each(|(part, out)| {
+                let from = (part * NUMBERS_A_TASK) as u64;
+                for (out, index) in out.iter_mut().zip(from..) {
+                    *out = T::narrowed(made_up(index));
+                }
+            });
             return Ok(());
         }
         let (place, file) = self.place(&source.name, &source.shape)?;
-        let (numbers, bytes) = place.stored.block();
-        let task = NUMBERS_A_TASK / numbers * numbers;
-        // What is held as it is stored is read into its place.
-        let as_stored = place.stored == T::STORED && cfg!(target_endian = "little");
+        let task = NUMBERS_A_TASK / place.stored.block().0 * place.stored.block().0;
         out.par_chunks_mut(task)
             .enumerate()
-            .try_for_each(|(index, out)| {
-                let at = place.start + (index * task / numbers * bytes) as u64;
-                let read = |raw: &mut [u8]| {
-                    file.bytes
-                        .read(at, raw)
-                        .map_err(|source| CheckpointError::Unreadable {
-                            path: file.path.clone(),
-                            source,
-                        })
-                };
-                let finite = if as_stored {
-                    let raw: &mut [u8] = bytemuck::cast_slice_mut(out);
-                    read(raw)?;
-                    place.stored.is_finite(raw)
-                } else {
-                    let mut raw = vec![0u8; out.len() / numbers * bytes];
-                    read(&mut raw)?;
-                    let mut wide = vec![0.0f32; out.len()];
-                    place.stored.decode(&raw, &mut wide);
-                    for (out, wide) in out.iter_mut().zip(&wide) {
-                        *out = T::narrowed(*wide);
+            .try_for_each(|(index, out)| read_numbers((place, file), source, index * task, out))
+    }
+
+    /// Whether a parameter can be read from any place on ([`Weights::read_part`]): its tensors are one below the other as they are
+    /// stored.
+    pub fn has_parts(&self, parameter: &Parameter, adapter: Option<&Adapter>) -> bool {
+        let untouched = adapter.is_none_or(|adapter| !adapter.changes(parameter));
+        let mut sources = parameter.sources.iter();
+        let whole = |source: &Source| {
+            let blocks = |place: &Place| {
+                let count: usize = source.shape.iter().product();
+                count.is_multiple_of(place.stored.block().0)
+            };
+            source.order == Order::AsStored
+                && self
+                    .places
+                    .get(&source.name)
+                    .map_or(self.seed.is_some(), blocks)
+        };
+        untouched && sources.all(whole)
+    }
+
+    /// A part of a parameter in `dtype` (`f32`, `bf16` or `f16`), from a byte on, as many bytes as there is room for. It is read by this
+    /// thread alone.
+    ///
+    /// # Numerics
+    /// As [`Weights::parameter`].
+    ///
+    /// # Errors
+    /// As [`Weights::parameter`]; [`CheckpointError::Device`] where a part begins within a number.
+    pub fn read_part(
+        &self,
+        parameter: &Parameter,
+        dtype: DType,
+        at: usize,
+        room: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        match dtype {
+            DType::BF16 => self.read_part_as::<bf16>(parameter, at, room),
+            DType::F16 => self.read_part_as::<f16>(parameter, at, room),
+            _ => self.read_part_as::<f32>(parameter, at, room),
+        }
+    }
+
+    fn read_part_as<T: Number>(
+        &self,
+        parameter: &Parameter,
+        at: usize,
+        room: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        let cut = |_| CheckpointError::Device {
+            path: self.checkpoint.clone(),
+            tensor: parameter.sources[0].name.clone(),
+            source: Box::new(candle_core::Error::Msg(
+                "a part that begins within a number".to_owned(),
+            )),
+        };
+        let mut rest: &mut [T] = bytemuck::try_cast_slice_mut(room).map_err(cut)?;
+        let mut first = at / size_of::<T>();
+        for source in &parameter.sources {
+            let count: usize = source.shape.iter().product();
+            if first >= count {
+                first -= count;
+                continue;
+            }
+            let here = rest.len().min(count - first);
+            let (part, others) = rest.split_at_mut(here);
+            rest = others;
+            for (task, out) in part.chunks_mut(NUMBERS_A_TASK).enumerate() {
+                let from = first + task * NUMBERS_A_TASK;
+                if let Some(seed) = self.seed {
+                    let made_up = made_up(seed, &source.name);
+                    for (out, index) in out.iter_mut().zip(from as u64..) {
+                        *out = T::narrowed(made_up(index));
                     }
-                    // What is too large for the narrower type is infinite there.
-                    T::STORED.is_finite(bytemuck::cast_slice(out)) && place.stored.is_finite(&raw)
-                };
-                if finite {
-                    return Ok(());
+                } else {
+                    let place = self.place(&source.name, &source.shape)?;
+                    read_numbers(place, source, from, out)?;
                 }
-                Err(CheckpointError::NotFinite {
-                    path: file.path.clone(),
-                    tensor: source.name.clone(),
-                })
-            })
+            }
+            first = 0;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<(&Place, &File), CheckpointError> {
@@ -402,6 +471,48 @@ impl Weights {
     }
 }
 
+/// Reads the numbers of a tensor from one on, which begins a block of those that are stored together.
+fn read_numbers<T: Number>(
+    (place, file): (&Place, &File),
+    source: &Source,
+    from: usize,
+    out: &mut [T],
+) -> Result<(), CheckpointError> {
+    let (numbers, bytes) = place.stored.block();
+    let at = place.start + (from / numbers * bytes) as u64;
+    let read = |raw: &mut [u8]| {
+        let unreadable = |source| CheckpointError::Unreadable {
+            path: file.path.clone(),
+            source,
+        };
+        file.bytes.read(at, raw).map_err(unreadable)
+    };
+    // What is held as it is stored is read into its place.
+    let as_stored = place.stored == T::STORED && cfg!(target_endian = "little");
+    let finite = if as_stored {
+        let raw: &mut [u8] = bytemuck::cast_slice_mut(out);
+        read(raw)?;
+        place.stored.is_finite(raw)
+    } else {
+        let mut raw = vec![0u8; out.len() / numbers * bytes];
+        read(&mut raw)?;
+        let mut wide = vec![0.0f32; out.len()];
+        place.stored.decode(&raw, &mut wide);
+        for (out, wide) in out.iter_mut().zip(&wide) {
+            *out = T::narrowed(*wide);
+        }
+        // What is too large for the narrower type is infinite there.
+        T::STORED.is_finite(bytemuck::cast_slice(out)) && place.stored.is_finite(&raw)
+    };
+    if finite {
+        return Ok(());
+    }
+    Err(CheckpointError::NotFinite {
+        path: file.path.clone(),
+        tensor: source.name.clone(),
+    })
+}
+
 /// Brings the rows of a stored tensor into the order of its parameter.
 pub(crate) fn put_in_order<T: Copy>(source: &Source, values: &mut [T]) {
     match source.order {
@@ -439,23 +550,4 @@ fn rearrange<T: Copy>(values: &mut [T], from: impl Fn(usize) -> usize) {
     for (index, value) in values.iter_mut().enumerate() {
         *value = before[from(index)];
     }
-}
-
-/// Norms' weights of one, everything else uniform with a deviation of 0.02 (SplitMix64, Steele et al. 2014).
-fn made_up(seed: u64, name: &str) -> impl Iterator<Item = f32> {
-    let is_norm = name.ends_with("norm.weight");
-    let digest = blake3::hash(name.as_bytes());
-    let mut start = [0u8; 8];
-    start.copy_from_slice(&digest.as_bytes()[..8]);
-    let start = u64::from_le_bytes(start) ^ seed;
-    (0u64..).map(move |index| {
-        if is_norm {
-            return 1.0;
-        }
-        let mut z = start.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let unit = ((z ^ (z >> 31)) >> 40) as f32 / 16_777_216.0;
-        (unit - 0.5) * 0.02 * 12f32.sqrt()
-    })
 }

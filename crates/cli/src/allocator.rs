@@ -1,7 +1,9 @@
-//! Memory: the system's, with a bound on what a stranger's template may take.
+//! Memory: small pieces by mimalloc, since tokenizers ask for millions of them; large ones by the system, as the plan of memory expects; a
+//! bound on what a stranger's template may take.
 
 use concord_checkpoint::{OUT_OF_ROOM, is_renderer, may_take};
 use concord_cli::ExitStatus;
+use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
 
@@ -10,30 +12,69 @@ struct Bounded;
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
 
+/// The largest piece that is a small one, in bytes.
+const SMALL: usize = 1 << 16;
+
+/// Who has pieces of this layout: the same when one is taken and when it is given back.
+fn is_small(layout: Layout) -> bool {
+    layout.size() <= SMALL
+}
+
 #[expect(
     unsafe_code,
-    reason = "SAFETY: every call goes on to the system's allocator with the arguments it came with; counting allocates nothing"
+    reason = "SAFETY: every call goes on with the arguments it came with to the allocator that has pieces of its layout; counting allocates nothing"
 )]
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
-        given(unsafe { System.alloc(layout) }, layout.size())
+        let place = if is_small(layout) {
+            unsafe { MiMalloc.alloc(layout) }
+        } else {
+            unsafe { System.alloc(layout) }
+        };
+        given(place, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
-        given(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        let place = if is_small(layout) {
+            unsafe { MiMalloc.alloc_zeroed(layout) }
+        } else {
+            unsafe { System.alloc_zeroed(layout) }
+        };
+        given(place, layout.size())
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        give_back(layout.size());
-        take(size);
-        given(unsafe { System.realloc(place, layout, size) }, size)
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (is_small(layout), is_small(new)) {
+            (true, true) => {
+                give_back(layout.size());
+                take(size);
+                given(unsafe { MiMalloc.realloc(place, layout, size) }, size)
+            }
+            (false, false) => {
+                give_back(layout.size());
+                take(size);
+                given(unsafe { System.realloc(place, layout, size) }, size)
+            }
+            // It moves from one to the other.
+            _ => unsafe {
+                let moved = self.alloc(new);
+                moved.copy_from_nonoverlapping(place, layout.size().min(size));
+                self.dealloc(place, layout);
+                moved
+            },
+        }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         give_back(layout.size());
-        unsafe { System.dealloc(place, layout) }
+        if is_small(layout) {
+            unsafe { MiMalloc.dealloc(place, layout) }
+        } else {
+            unsafe { System.dealloc(place, layout) }
+        }
     }
 }
 

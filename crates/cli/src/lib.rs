@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => commands::generate::generate(&arguments),
         Command::Measure(arguments) => commands::measure::measure(&arguments),
         Command::Compare(arguments) => commands::compare::compare(&arguments),
+        Command::Scenarios(arguments) => commands::scenarios::scenarios(&arguments),
         Command::Sweep(arguments) => commands::sweep::sweep(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
         Command::Rate(arguments) => commands::rate::rate(&arguments),

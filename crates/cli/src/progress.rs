@@ -56,11 +56,13 @@ struct Watch {
 }
 
 impl Watch {
-    /// Watches work that is called so; `parts` is what follows the number of those that are done.
+    /// Watches work that is called so; `parts` is what follows the number of those that are done. Of work that is done elsewhere this
+    /// process's threads tell nothing.
     fn new(
         name: &str,
         parts: String,
         [still, every]: [Duration; 2],
+        is_here: bool,
         say: impl Fn(&str) + Send + 'static,
     ) -> Self {
         let moved = Arc::new(Mutex::new((0, Instant::now())));
@@ -80,10 +82,14 @@ impl Watch {
                     }
                     if since.elapsed() >= still && said != Some(done) {
                         said = Some(done);
+                        let who = if is_here {
+                            format!("threads: {}", threads())
+                        } else {
+                            "the server has not answered".to_owned()
+                        };
                         say(&format!(
-                            "{name}: nothing has moved for {} s, at {done}{parts}; threads: {}",
+                            "{name}: nothing has moved for {} s, at {done}{parts}; {who}",
                             since.elapsed().as_secs(),
-                            threads()
                         ));
                     }
                 }
@@ -150,6 +156,14 @@ fn bar_of(length: u64) -> ProgressBar {
     }
 }
 
+/// Columns below which bars are left away: what would not fit wraps, and is not drawn over.
+const NARROW: u16 = 80;
+
+/// Whether a terminal has no room for a bar beside what it says.
+fn is_narrow() -> bool {
+    terminal_size::terminal_size_of(std::io::stderr()).is_some_and(|(width, _)| width.0 < NARROW)
+}
+
 /// A progress bar with rate and time left; draws nothing where stderr is not a terminal.
 pub(crate) struct Bar {
     drawn: ProgressBar,
@@ -160,9 +174,13 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    pub fn new(name: &str, rows: u64) -> Self {
+    pub fn new(name: &str, rows: u64, is_here: bool) -> Self {
         let bar = bar_of(rows);
-        let style = "{prefix} {wide_bar} {pos}/{len} rows {rate} {eta} left  {msg}";
+        let style = if is_narrow() {
+            "{prefix} {pos}/{len} {rate} {eta} left"
+        } else {
+            "{prefix} {wide_bar} {pos}/{len} rows {rate} {eta} left  {msg}"
+        };
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(
                 style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
@@ -176,7 +194,13 @@ impl Bar {
         let say = move |text: &str| drawn.suspend(|| output::message(text));
         Self {
             drawn: bar,
-            watch: Watch::new(name, format!(" of {rows} rows"), [STILL, every()], say),
+            watch: Watch::new(
+                name,
+                format!(" of {rows} rows"),
+                [STILL, every()],
+                is_here,
+                say,
+            ),
             name: name.to_owned(),
             shortened: AtomicU32::new(0),
         }
@@ -216,9 +240,12 @@ pub(crate) struct TextBar {
 impl TextBar {
     pub fn new(name: &str, texts: u64) -> Self {
         let bar = bar_of(texts);
-        if let Ok(style) =
-            ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} texts {msg} {eta} left")
-        {
+        let style = if is_narrow() {
+            "{prefix} {pos}/{len} texts {eta} left"
+        } else {
+            "{prefix} {wide_bar} {pos}/{len} texts {msg} {eta} left"
+        };
+        if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_owned());
@@ -230,6 +257,7 @@ impl TextBar {
                 name,
                 format!(" tokens of {texts} texts"),
                 [STILL, every()],
+                true,
                 say,
             ),
             begun: Instant::now(),
@@ -264,7 +292,11 @@ impl BytesBar {
         } else {
             bar_of(total)
         };
-        let style = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+        let style = if is_narrow() {
+            "{prefix} {bytes}/{total_bytes} {eta} left"
+        } else {
+            "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"
+        };
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -377,6 +409,7 @@ pub(crate) struct Terminal(Mutex<Option<Drawn>>);
 enum Drawn {
     Rows(Bar),
     Texts(TextBar),
+    Asked(Bar),
 }
 
 impl Terminal {
@@ -388,8 +421,9 @@ impl Terminal {
 impl Meter for Terminal {
     fn begin(&self, name: &str, size: Size) {
         *self.drawn() = Some(match size {
-            Size::Rows(rows) => Drawn::Rows(Bar::new(name, rows)),
+            Size::Rows(rows) => Drawn::Rows(Bar::new(name, rows, true)),
             Size::Texts(texts) => Drawn::Texts(TextBar::new(name, texts)),
+            Size::Asked(asked) => Drawn::Asked(Bar::new(name, asked, false)),
         });
     }
 
@@ -405,9 +439,20 @@ impl Meter for Terminal {
         }
     }
 
+    fn asked(&self, done: u64) {
+        if let Some(Drawn::Asked(bar)) = &*self.drawn() {
+            let rows = bar.drawn.length().unwrap_or(done);
+            bar.show(Progress {
+                rows_done: done,
+                rows,
+                shortened: 0,
+            });
+        }
+    }
+
     fn end(&self) {
         match self.drawn().take() {
-            Some(Drawn::Rows(bar)) => bar.finish(),
+            Some(Drawn::Rows(bar) | Drawn::Asked(bar)) => bar.finish(),
             Some(Drawn::Texts(bar)) => bar.finish(),
             None => {}
         }
@@ -434,7 +479,7 @@ mod tests {
             let _ = said.send(text.to_owned());
         };
         let often = [Duration::from_millis(80), Duration::MAX];
-        let watch = Watch::new("m", " of 9".to_owned(), often, say);
+        let watch = Watch::new("m", " of 9".to_owned(), often, true, say);
         watch.moved(4);
         let text = heard.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(
@@ -463,7 +508,7 @@ mod tests {
             let _ = said.send(text.to_owned());
         };
         let often = [Duration::from_mins(10), Duration::from_millis(40)];
-        let watch = Watch::new("m", " of 9 rows".to_owned(), often, say);
+        let watch = Watch::new("m", " of 9 rows".to_owned(), often, true, say);
         // Nothing has moved: nothing is said.
         assert!(heard.recv_timeout(Duration::from_millis(150)).is_err());
         watch.moved(4);

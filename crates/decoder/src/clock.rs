@@ -17,13 +17,15 @@ pub enum Work {
     Rope,
     /// The head: its product, and what is read of its logits.
     Head,
+    /// Activations, where they are no part of a product: on GPUs.
+    Activation,
 }
 
 /// Seconds spent on each kind of work. A GPU works while the host goes on: there they are taken between points of its work, and
 /// only where that is asked for ([`Gpu::set_timed`]), since points cost time.
 #[derive(Default)]
 pub struct Times {
-    spent: [Duration; 5],
+    spent: [Duration; 6],
     gpu: Option<Arc<Gpu>>,
     /// What is not added up yet.
     marks: Vec<(Work, Mark, Mark)>,
@@ -69,6 +71,15 @@ impl Times {
         for (work, begun, ended) in self.marks.drain(..) {
             let seconds = ended.seconds_since(&begun).unwrap_or(0.0);
             self.spent[work as usize] += Duration::from_secs_f64(seconds.max(0.0));
+        }
+        // They lie within what was taken for products.
+        let activations = self.gpu.as_ref().map(|gpu| gpu.activation_marks());
+        for (begun, ended) in activations.into_iter().flatten() {
+            let seconds = ended.seconds_since(&begun).unwrap_or(0.0);
+            let spent = Duration::from_secs_f64(seconds.max(0.0));
+            let products = &mut self.spent[Work::Products as usize];
+            *products = products.saturating_sub(spent);
+            self.spent[Work::Activation as usize] += spent;
         }
     }
 

@@ -4,7 +4,7 @@ use crate::DecoderError;
 use crate::clock::{Times, Work};
 use crate::frequencies::{Frequencies, frequencies};
 use crate::layer::{KvSource, Layer, LayerContext, LayerError, Ropes, State, attention_shape};
-use crate::parameters::Loader;
+use crate::parameters::{Loader, goes_on};
 use crate::pass::Pass;
 use crate::stream::{LayerStream, Origin};
 use crate::tree::{KvBranch, KvPlace, KvTree};
@@ -14,7 +14,6 @@ use concord_kernels::{
     Engine, Head, KernelConfig, KernelError, KvPrefix, List, Norm, PageRows, RopeTable, RowUse,
     Rows, Weight, WeightFormat,
 };
-use rayon::prelude::*;
 use std::sync::Arc;
 
 /// A decoder with its weights on a device.
@@ -176,14 +175,14 @@ impl Decoder {
                 } else {
                     loader.head(head, base.map(|base| &base.head.weight))?
                 };
-                let table = loader.table(&outer.embedding, before.as_ref())?;
-                (Some(origin.engine.table(table, origin.dtype)?), head)
+                let table = loader.looked_up(&outer.embedding, before.as_ref())?;
+                (Some(table), head)
             }
         };
-        let positions = outer.positions.as_ref().map(|table| {
-            let table = loader.table(table, None)?;
-            Ok::<_, DecoderError>(origin.engine.table(table, origin.dtype)?)
-        });
+        let positions = outer
+            .positions
+            .as_ref()
+            .map(|table| loader.looked_up(table, None));
         let positions = positions.transpose()?;
         let head = Head {
             weight: head,
@@ -194,6 +193,7 @@ impl Decoder {
         let norm = loader.norm(&outer.final_norm)?;
         let layers = if keep {
             let layer = |index: usize| {
+                goes_on(&origin.is_left)?;
                 let base = match base.map(|base| &base.layers) {
                     Some(Layers::Kept(layers)) => Some(&*layers[index]),
                     _ => None,
@@ -201,13 +201,8 @@ impl Decoder {
                 Layer::load(&loader, base, index).map(Arc::new)
             };
             let count = origin.spec.layers.len();
-            Layers::Kept(if origin.engine.gpu().is_some() {
-                // One thread reads slower than a device takes.
-                let layers = (0..count).into_par_iter().map(layer);
-                layers.collect::<Result<_, _>>()?
-            } else {
-                (0..count).map(layer).collect::<Result<_, _>>()?
-            })
+            // All threads read each tensor.
+            Layers::Kept((0..count).map(layer).collect::<Result<_, _>>()?)
         } else {
             Layers::Streamed(LayerStream::new(origin.clone()))
         };
@@ -572,6 +567,7 @@ impl Origin {
             spec: Arc::new(snapshot.spec.clone()),
             dtype,
             engine: engine.clone(),
+            is_left: Arc::default(),
         }
     }
 }

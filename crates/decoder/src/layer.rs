@@ -133,19 +133,15 @@ impl Layer {
         if let Some(bound) = spec.qkv_clip {
             engine.clamp(&mut qkv, bound)?;
         }
-        if let Some((norm, groups)) = &self.qk_norm {
-            times.of(Work::Norms, || engine.norm_groups(&mut qkv, groups, norm))?;
-        }
-        if self.kind.rope {
-            let table = if self.kind.window.is_some() {
-                &around.ropes.local
-            } else {
-                &around.ropes.global
-            };
-            let heads = spec.heads + spec.kv_heads;
-            times.of(Work::Rope, || {
-                engine.rotate(&mut qkv, heads, spec.head_dim, table, around.depths)
-            })?;
+        let own = self.qk_norm.as_ref().map(|(norm, groups)| (norm, groups));
+        let table = match self.kind.window {
+            Some(_) => &around.ropes.local,
+            None => &around.ropes.global,
+        };
+        let rope = self.kind.rope.then_some((table, around.depths));
+        if own.is_some() || rope.is_some() {
+            let shape = attention_shape(spec);
+            times.of(Work::Rope, || engine.turn(&mut qkv, shape, own, rope))?;
         }
         Ok(qkv)
     }

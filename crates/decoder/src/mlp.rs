@@ -5,7 +5,7 @@ use crate::parameters::{Linear, Loader};
 use concord_checkpoint::{
     Activation, DecoderSpec, ExpertParameters, Mlp as MlpSpec, MlpKind, MlpParameters,
 };
-use concord_kernels::{Engine, KernelError, RowUse, Rows, Weight};
+use concord_kernels::{Choosing, Engine, Experts, KernelError, RowUse, Rows, Weight};
 use std::sync::Arc;
 
 /// Gate and up, and down.
@@ -20,10 +20,12 @@ struct Mixture {
     /// `[experts, hidden]`.
     router: Arc<Weight>,
     experts: Vec<Dense>,
+    /// The same on a device that takes rows through all of them together.
+    together: Option<Experts>,
     /// The expert that every row goes through, and its gate `[1, hidden]`.
     shared: Option<(Dense, Arc<Weight>)>,
-    chosen: usize,
-    normalised: bool,
+    choosing: Choosing,
+    activation: concord_kernels::Activation,
 }
 
 enum Kind {
@@ -132,7 +134,7 @@ impl Mixture {
         base: Option<&Self>,
         layer: usize,
     ) -> Result<Self, DecoderError> {
-        let (chosen, normalised) = match loader.spec.layers[layer].mlp {
+        let (choices, normalised) = match loader.spec.layers[layer].mlp {
             MlpSpec::Experts {
                 chosen, normalised, ..
             } => (chosen, normalised),
@@ -149,19 +151,30 @@ impl Mixture {
                 loader.matrix(&gate.weight, false, None)?,
             ))
         });
+        let experts = parameters.experts.iter().enumerate();
+        let experts = experts.map(|(number, expert)| {
+            Dense::load(loader, expert, base.map(|base| &base.experts[number]))
+        });
+        let experts: Vec<Dense> = experts.collect::<Result<_, _>>()?;
+        let is_biased = |expert: &Dense| expert.up.bias.is_some() || expert.down.bias.is_some();
+        let together = if experts.iter().any(is_biased) {
+            None
+        } else {
+            let weights = |expert: &Dense| [&expert.up.weight, &expert.down.weight].map(Arc::clone);
+            loader
+                .engine
+                .experts(experts.iter().map(weights).collect())?
+        };
         Ok(Self {
             router,
-            experts: parameters
-                .experts
-                .iter()
-                .enumerate()
-                .map(|(number, expert)| {
-                    Dense::load(loader, expert, base.map(|base| &base.experts[number]))
-                })
-                .collect::<Result<_, _>>()?,
+            experts,
+            together,
             shared: shared.transpose()?,
-            chosen,
-            normalised,
+            choosing: Choosing {
+                choices,
+                normalised,
+            },
+            activation: activation(loader.spec),
         })
     }
 
@@ -170,8 +183,25 @@ impl Mixture {
     /// # Source
     /// Shazeer et al. 2017; `MixtralSparseMoeBlock` and `Qwen2MoeSparseMoeBlock` of transformers.
     fn forward(&self, engine: &Engine, x: &Rows) -> Result<Rows, KernelError> {
-        let logits = engine.wide_product(&self.router, x, None)?.to_rows()?; // [rows, experts]
-        let routes = self.routes(&logits);
+        let logits = engine.wide_product(&self.router, x, None)?; // [rows, experts]
+        let together = self
+            .together
+            .as_ref()
+            .map(|experts| engine.mixture(x, &logits, experts, self.choosing, self.activation));
+        let mut sums = match together.transpose()?.flatten() {
+            Some(sums) => sums,
+            None => self.one_by_one(engine, x, &logits)?,
+        };
+        if let Some((shared, gate)) = &self.shared {
+            let gates = engine.wide_product(gate, x, None)?;
+            engine.add_gated(&mut sums, &shared.forward(engine, x)?, &gates)?;
+        }
+        Ok(sums)
+    }
+
+    /// The same, each expert's rows by themselves.
+    fn one_by_one(&self, engine: &Engine, x: &Rows, logits: &Rows) -> Result<Rows, KernelError> {
+        let routes = self.routes(&logits.to_rows()?);
         let mut sums: Option<Rows> = None;
         for (expert, routed) in self.experts.iter().zip(&routes) {
             if routed.is_empty() {
@@ -185,19 +215,10 @@ impl Mixture {
             };
             engine.add_weighted(sums, &out, Some(&rows), &weights)?;
         }
-        let mut sums = match sums {
-            Some(sums) => sums,
-            None => engine.zeros_like(x)?,
-        };
-        if let Some((shared, gate)) = &self.shared {
-            let gates = engine.wide_product(gate, x, None)?.to_host()?;
-            let gates: Vec<f32> = gates
-                .iter()
-                .map(|gate| 1.0 / (1.0 + (-gate).exp()))
-                .collect();
-            engine.add_weighted(&mut sums, &shared.forward(engine, x)?, None, &gates)?;
+        match sums {
+            Some(sums) => Ok(sums),
+            None => engine.zeros_like(x),
         }
-        Ok(sums)
     }
 
     /// The rows that go through each expert, rising, and with what weight.
@@ -209,8 +230,8 @@ impl Mixture {
             let mut order: Vec<usize> = (0..weights.len()).collect();
             // Equal ones by lower number.
             order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
-            order.truncate(self.chosen);
-            let whole: f32 = if self.normalised {
+            order.truncate(self.choosing.choices);
+            let whole: f32 = if self.choosing.normalised {
                 order.iter().map(|expert| weights[*expert]).sum()
             } else {
                 weights.iter().sum()

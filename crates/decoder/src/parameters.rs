@@ -7,6 +7,7 @@ use concord_checkpoint::{
 };
 use concord_kernels::{Engine, Norm, Vector, Weight};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A matrix product's weight and bias.
 pub(crate) struct Linear {
@@ -22,6 +23,16 @@ pub(crate) struct Loader<'a> {
     pub spec: &'a DecoderSpec,
     pub dtype: DType,
     pub engine: &'a Engine,
+    /// Set where nobody waits any more for what is loaded.
+    pub is_left: &'a AtomicBool,
+}
+
+/// Ends what nobody waits for.
+pub(crate) fn goes_on(is_left: &AtomicBool) -> Result<(), DecoderError> {
+    if is_left.load(Ordering::Relaxed) {
+        return Err(DecoderError::Thread(std::io::ErrorKind::Interrupted.into()));
+    }
+    Ok(())
 }
 
 impl Loader<'_> {
@@ -61,7 +72,44 @@ impl Loader<'_> {
         gated: bool,
         base: Option<&Arc<Weight>>,
     ) -> Result<Arc<Weight>, DecoderError> {
+        if let (None, Some(weight)) = (base, self.filled(parameter, (gated, false))?) {
+            return Ok(Arc::new(weight));
+        }
         self.weight(parameter, base, |table| self.packed(table, gated))
+    }
+
+    /// A weight that is read on its way to the device, where it goes there as it is stored.
+    fn filled(
+        &self,
+        parameter: &Parameter,
+        kind: (bool, bool),
+    ) -> Result<Option<Weight>, DecoderError> {
+        let &[outer, inner] = &parameter.shape[..] else {
+            return Ok(None);
+        };
+        if !self.weights.has_parts(parameter, self.adapter) {
+            return Ok(None);
+        }
+        let (weights, dtype, is_left) = (self.weights, self.dtype, self.is_left);
+        self.engine
+            .filled_weight((outer, inner), kind, dtype, |at, room| {
+                goes_on(is_left)?;
+                Ok(weights.read_part(parameter, dtype, at, room)?)
+            })
+    }
+
+    /// A table whose rows are looked up, where it is read on its way to the device; else what [`Loader::table`] gives, placed there.
+    pub fn looked_up(
+        &self,
+        parameter: &Parameter,
+        base: Option<&Tensor>,
+    ) -> Result<Weight, DecoderError> {
+        if let (None, Some(table)) = (base, self.filled(parameter, (false, true))?) {
+            return Ok(table);
+        }
+        Ok(self
+            .engine
+            .table(self.table(parameter, base)?, self.dtype)?)
     }
 
     /// A table, as products of the device take it.
@@ -75,6 +123,9 @@ impl Loader<'_> {
         parameter: &Parameter,
         base: Option<&Arc<Weight>>,
     ) -> Result<Arc<Weight>, DecoderError> {
+        if let (None, Some(weight)) = (base, self.filled(parameter, (false, true))?) {
+            return Ok(Arc::new(weight));
+        }
         self.weight(parameter, base, |table| self.packed_head(table))
     }
 

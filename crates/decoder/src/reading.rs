@@ -64,18 +64,12 @@ impl Decoder {
             .readers
             .as_ref()
             .map_or(0, |readers| readers.queries().len());
-        let last = self.spec().layers.len() - 1;
-        let products = (0..=last).map(|index| {
-            let (qkv, output, mlp) = self.spec().row_products(index);
-            let finishing = if index == last { queries } else { rows };
-            (rows * qkv + finishing * (output + mlp)) as u64
-        });
-        2 * products.sum::<u64>()
+        self.spec().pass_flops(rows, queries)
     }
 
     /// Floating-point operations of the head for so many rows.
     pub fn head_flops(&self, rows: usize) -> u64 {
-        2 * (rows * self.spec().vocab_size * self.spec().hidden_size) as u64
+        self.spec().head_flops(rows)
     }
 
     /// Why logits are not finite, where a norm before them was not; a GPU is asked when it comes to that.

@@ -6,6 +6,7 @@ use crate::parameters::Loader;
 use candle_core::DType;
 use concord_checkpoint::{Adapter, DecoderSpec, Weights};
 use concord_kernels::Engine;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -17,6 +18,8 @@ pub(crate) struct Origin {
     pub spec: Arc<DecoderSpec>,
     pub dtype: DType,
     pub engine: Engine,
+    /// Set where nobody waits any more for what is loaded: no further layer is read.
+    pub is_left: Arc<AtomicBool>,
 }
 
 impl Origin {
@@ -27,6 +30,7 @@ impl Origin {
             spec: &self.spec,
             dtype: self.dtype,
             engine: &self.engine,
+            is_left: &self.is_left,
         }
     }
 
@@ -105,11 +109,14 @@ impl LayerStream {
             .read
     }
 
-    /// Reads a layer on a thread of its own, which takes no turn of those that compute.
+    /// Reads a layer on threads of its own, which take no turn of those that compute.
     fn begin(&self, index: usize) -> Result<JoinHandle<Result<Layer, DecoderError>>, DecoderError> {
         let origin = self.origin.clone();
+        // Beside a device processors have little to do.
+        let threads = if origin.engine.gpu().is_some() { 4 } else { 1 };
         let read = move || {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let pool = pool.build();
             match pool {
                 Ok(pool) => pool.install(|| origin.layer(index)),
                 Err(_) => origin.layer(index),

@@ -1,4 +1,4 @@
-// Attention over the trie of a pass, and of one new row each over paths that are kept in pages.
+// Attention over the trie of a pass.
 //
 // Keys come in blocks of BLOCK neighbouring depths of one path. A row sees exactly one block of each span of depths, and each of
 // its keys at a column that its depth alone decides: whatever else is in the pass, a row's sums are formed in the same order.
@@ -92,193 +92,194 @@ KERNEL(attention_plain, AttentionParameters, 128) {
     }
 }
 
-struct PagesParameters {
-    const element* qkv;      // [rows, (heads + 2 · kv_heads) · head_dim]
-    const element* pages;    // [pages · 64, 2 · kv_heads · head_dim]
-    element* out;            // [rows, heads · head_dim]
-    const unsigned* tables;  // [rows, longest]: the pages of each path by depth
-    const unsigned* depths;  // the depth of each new row
-    unsigned rows;
-    unsigned longest;
-    unsigned heads;
-    unsigned kv_heads;
-    unsigned window;
-    float scale;
-    float softcap;
+#if ELEMENT != 0 && HEAD_DIM % 16 == 0 && HEAD_DIM <= 256
+
+// On tensor cores: TILE queries of TOGETHER heads that share keys, sixteen queries of one head a warp. Blocks of keys pass through
+// shared memory, the next one on its way while one is attended to; a warp passes over a block that none of its rows sees.
+
+#define WARPS (TILE / 16 * TOGETHER)
+
+// Of the block that is attended to, which rows see it and where it begins.
+struct Span {
+    unsigned first, end, start;
 };
 
-// The same over pages of 64 depths, for one new row each.
-KERNEL(attention_pages, PagesParameters, 128) {
-    unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    unsigned row = blockIdx.x * (blockDim.x / 32) + warp, head = blockIdx.y;
-    SHARED(float, of_queries, 4 * HEAD_DIM);
-    float* q = of_queries + warp * HEAD_DIM;
-    if (row >= p.rows) return;
-    unsigned depth = p.depths[row], kv = head / (p.heads / p.kv_heads);
-    size_t stride = (p.heads + 2 * p.kv_heads) * HEAD_DIM, width = 2 * p.kv_heads * HEAD_DIM;
-    for (unsigned i = lane; i < HEAD_DIM; i += 32) q[i] = widened(p.qkv[row * stride + head * HEAD_DIM + i]);
-    __syncwarp(EVERY_LANE);
-    constexpr unsigned PARTS = (HEAD_DIM + 31) / 32;
-    float sums[PARTS] = {}, largest = -INFINITE, mass = 0.0f;
-    unsigned first = p.window == NONE || depth + 1 < p.window ? 0 : depth + 1 - p.window;
-    for (unsigned start = first / 32 * 32; start <= depth; start += 32) {
-        unsigned at = start + lane;
-        bool seen = at >= first && at <= depth;
-        size_t index = seen ? p.tables[row * p.longest + at / 64] * 64 + at % 64 : 0;
-        float score = 0.0f;
-        if (seen) {
-            const element* key = p.pages + index * width + kv * HEAD_DIM;
-            for (unsigned i = 0; i < HEAD_DIM; i++) score = fmaf(q[i], widened(key[i]), score);
-        }
-        score = seen ? capped(score * p.scale, p.softcap) : -INFINITE;
-        float most = score;
-        for (unsigned step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, step));
-        most = fmaxf(most, largest);
-        float weight = seen ? expf(score - most) : 0.0f, shrunk = expf(largest - most), sum = weight;
-        for (unsigned step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(EVERY_LANE, sum, step);
-        mass = mass * shrunk + sum;
-        largest = most;
-        for (unsigned i = 0; i < PARTS; i++) sums[i] *= shrunk;
-        unsigned low = static_cast<unsigned>(index);
-        for (unsigned from = 0; from < 32; from++) {
-            size_t other = __shfl_sync(EVERY_LANE, low, from);
-            float other_weight = __shfl_sync(EVERY_LANE, weight, from);
-            if (start + from < first || start + from > depth) continue;
-            const element* value = p.pages + other * width + (p.kv_heads + kv) * HEAD_DIM;
-            for (unsigned i = 0; i < PARTS; i++) {
-                unsigned dimension = i * 32 + lane;
-                if (dimension < HEAD_DIM) sums[i] = fmaf(other_weight, widened(value[dimension]), sums[i]);
-            }
-        }
-    }
-    element* out = p.out + (static_cast<size_t>(row) * p.heads + head) * HEAD_DIM;
-    for (unsigned i = 0; i < PARTS; i++) {
-        unsigned dimension = i * 32 + lane;
-        if (dimension < HEAD_DIM) out[dimension] = narrowed(sums[i] / mass);
-    }
+__device__ __forceinline__ Span span_of(const AttentionParameters& p, unsigned block) {
+    Span span = {p.firsts[block], p.ends[block], p.starts[block]};
+    return span;
 }
 
-#if ELEMENT != 0 && HEAD_DIM % 16 == 0
-
-__device__ __forceinline__ unsigned pair_of(float low, float high) {
-    return static_cast<unsigned>(narrowed(low)) | static_cast<unsigned>(narrowed(high)) << 16;
+// The next block of a tile's list, from `at` on, that not all of its queries have left behind; `end` where there is none.
+template <bool BARE>
+__device__ __forceinline__ unsigned next_block(const AttentionParameters& p, unsigned at, unsigned end, unsigned shallow) {
+    if (!BARE) while (at < end && is_beyond_window(p, p.lists[at], shallow)) at++;
+    return at;
 }
 
-// On tensor cores: TILE queries of one head, sixteen a warp; blocks of keys pass through shared memory.
-KERNEL(attention, AttentionParameters, TILE * 2) {
+// BARE knows no window and no soft cap.
+template <bool BARE>
+__device__ __forceinline__ void attend(const AttentionParameters& p, element* room) {
     constexpr unsigned DIM = HEAD_DIM, WIDTH = DIM + 8; // eight more, so that rows fall on different banks
-    DYNAMIC_SHARED(room);
-    element* q = reinterpret_cast<element*>(room);      // [TILE, WIDTH]
-    element* k = q + TILE * WIDTH;                      // [BLOCK, WIDTH]
-    element* v = k + BLOCK * WIDTH;                     // [BLOCK, WIDTH]
-    unsigned tile = blockIdx.x, head = blockIdx.y, kv = head / (p.heads / p.kv_heads);
+    constexpr unsigned PARTS = DIM / 8, THREADS = WARPS * 32, STAGE = 2 * BLOCK * WIDTH;
+    constexpr unsigned LOADS = (BLOCK * PARTS + THREADS - 1) / THREADS; // of sixteen bytes of keys, a thread
+    constexpr bool HOLDS = DIM <= QUERIES_HELD; // queries stay in registers
+    element* of_queries = room + 2 * STAGE;     // [WARPS · 16, WIDTH] where they do not
+    unsigned tile = blockIdx.x, head = blockIdx.y * TOGETHER, kv = head / (p.heads / p.kv_heads);
     unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4;
+    head += warp % TOGETHER;
     size_t stride = (p.heads + 2 * p.kv_heads) * DIM;
-    constexpr unsigned PARTS = DIM / 8; // of sixteen bytes
-    for (unsigned i = threadIdx.x; i < TILE * PARTS; i += blockDim.x) {
-        unsigned query = tile * TILE + i / PARTS;
-        uint4 part = make_uint4(0, 0, 0, 0);
-        if (query < p.queries) {
-            const element* from = p.qkv + p.rows[query] * stride + head * DIM + i % PARTS * 8;
-            part = *reinterpret_cast<const uint4*>(from);
-        }
-        *reinterpret_cast<uint4*>(q + i / PARTS * WIDTH + i % PARTS * 8) = part;
-    }
+
     // The two rows of this lane.
     unsigned rows[2], depths[2];
+    const element* queries[2];
 #pragma unroll
     for (unsigned half = 0; half < 2; half++) {
-        unsigned query = tile * TILE + warp * 16 + group + 8 * half;
-        rows[half] = query < p.queries ? p.rows[query] : NONE;
-        depths[half] = query < p.queries ? p.depths[query] : 0;
+        unsigned query = tile * TILE + warp / TOGETHER * 16 + group + 8 * half;
+        bool any = query < p.queries;
+        rows[half] = any ? p.rows[query] : NONE;
+        depths[half] = any ? p.depths[query] : 0;
+        queries[half] = any ? p.qkv + rows[half] * stride + head * DIM + pair * 2 : nullptr;
     }
+    unsigned held[HOLDS ? DIM / 16 : 1][4];
+#pragma unroll
+    for (unsigned d = 0; d < DIM; d += 16) {
+        unsigned a[4];
+        load_queries(a, queries[0] ? queries[0] + d : nullptr, queries[1] ? queries[1] + d : nullptr);
+        if (HOLDS) {
+#pragma unroll
+            for (unsigned i = 0; i < 4; i++) held[d / 16][i] = a[i];
+        } else {
+            element* to = of_queries + (warp * 16 + group) * WIDTH + d + pair * 2;
+            *reinterpret_cast<unsigned*>(to) = a[0];
+            *reinterpret_cast<unsigned*>(to + 8 * WIDTH) = a[1];
+            *reinterpret_cast<unsigned*>(to + 8) = a[2];
+            *reinterpret_cast<unsigned*>(to + 8 * WIDTH + 8) = a[3];
+        }
+    }
+    if (!HOLDS) __syncwarp(EVERY_LANE);
+
+    unsigned at = p.tiles[tile], end = p.tiles[tile + 1], shallow = p.shallow[tile];
+    unsigned indices[LOADS]; // of the keys that this thread copies next
+    auto look_up = [&](unsigned block) {
+#pragma unroll
+        for (unsigned i = 0; i < LOADS; i++) {
+            unsigned place = (i * THREADS + threadIdx.x) / PARTS;
+            indices[i] = place < BLOCK ? p.keys[block * BLOCK + place] : NONE;
+        }
+    };
+    auto copy = [&](unsigned stage) {
+#pragma unroll
+        for (unsigned i = 0; i < LOADS; i++) {
+            unsigned number = i * THREADS + threadIdx.x, place = number / PARTS, part = number % PARTS * 8;
+            if (place >= BLOCK) break;
+            bool any = indices[i] != NONE;
+            const element* from = any ? key_of(p, indices[i], kv) + part : p.qkv;
+            element* to = room + stage * STAGE + place * WIDTH + part;
+            copy_async_16(to, from, any);
+            copy_async_16(to + BLOCK * WIDTH, any ? from + p.kv_heads * DIM : from, any);
+        }
+        copies_issued();
+    };
+
     float sums[DIM / 8][4] = {}, largest[2] = {-INFINITE, -INFINITE}, mass[2] = {0.0f, 0.0f};
-    for (unsigned at = p.tiles[tile]; at < p.tiles[tile + 1]; at++) {
+    float scale = BARE ? p.scale * LOG2_E : p.scale;
+    at = next_block<BARE>(p, at, end, shallow);
+    Span span = {}, next = {};
+    if (at < end) {
         unsigned block = p.lists[at];
-        if (is_beyond_window(p, block, p.shallow[tile])) continue;
-        __syncthreads();
-        for (unsigned i = threadIdx.x; i < BLOCK * PARTS; i += blockDim.x) {
-            unsigned place = i / PARTS, index = p.keys[block * BLOCK + place];
-            uint4 key = make_uint4(0, 0, 0, 0), value = key;
-            if (index != NONE) {
-                const element* from = key_of(p, index, kv) + i % PARTS * 8;
-                key = *reinterpret_cast<const uint4*>(from);
-                value = *reinterpret_cast<const uint4*>(from + p.kv_heads * DIM);
-            }
-            *reinterpret_cast<uint4*>(k + place * WIDTH + i % PARTS * 8) = key;
-            *reinterpret_cast<uint4*>(v + place * WIDTH + i % PARTS * 8) = value;
+        look_up(block);
+        copy(0);
+        span = span_of(p, block);
+        at = next_block<BARE>(p, at + 1, end, shallow);
+        if (at < end) {
+            look_up(p.lists[at]);
+            next = span_of(p, p.lists[at]);
         }
+    } else {
+        end = 0; // nothing is seen
+    }
+    for (unsigned stage = 0; end > 0; stage ^= 1) {
+        // This block has come, for every thread, and everyone has left the one before, whose room the next one takes.
+        copies_wait();
         __syncthreads();
-        float scores[BLOCK / 8][4] = {};
-#pragma unroll
-        for (unsigned d = 0; d < DIM; d += 16) {
-            unsigned a[4];
-            ldmatrix_x4(a, q + (warp * 16 + lane % 16) * WIDTH + d + lane / 16 * 8);
-#pragma unroll
-            for (unsigned n = 0; n < BLOCK; n += 16) {
-                unsigned b[4];
-                ldmatrix_x4(b, k + (n + lane / 16 * 8 + lane % 8) * WIDTH + d + lane / 8 % 2 * 8);
-                const unsigned low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-                MMA(scores[n / 8], a, low);
-                MMA(scores[n / 8 + 1], a, high);
+        bool more = at < end;
+        Span after = {};
+        if (more) {
+            copy(stage ^ 1);
+            at = next_block<BARE>(p, at + 1, end, shallow);
+            if (at < end) {
+                look_up(p.lists[at]);
+                after = span_of(p, p.lists[at]);
             }
         }
-        unsigned first = p.firsts[block], end = p.ends[block], start = p.starts[block];
+        // Columns of this block that each row sees: up to the last, and from the first of its window on. A key that is not there is
+        // deeper than its row.
+        int last[2], first[2];
 #pragma unroll
         for (unsigned half = 0; half < 2; half++) {
-            bool here = rows[half] != NONE && rows[half] >= first && rows[half] < end;
-            float most = -INFINITE;
-#pragma unroll
-            for (unsigned n = 0; n < BLOCK / 8; n++) {
-#pragma unroll
-                for (unsigned c = 0; c < 2; c++) {
-                    // A key that is not there is deeper than its row.
-                    unsigned depth = start + n * 8 + pair * 2 + c;
-                    bool seen = here && depth <= depths[half] && (p.window == NONE || depths[half] - depth < p.window);
-                    float score = capped(scores[n][half * 2 + c] * p.scale, p.softcap);
-                    scores[n][half * 2 + c] = seen ? score : -INFINITE;
-                    most = fmaxf(most, scores[n][half * 2 + c]);
-                }
-            }
-            most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, 1));
-            most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, 2));
-            most = fmaxf(most, largest[half]);
-            // Where nothing was seen yet there is nothing to shrink.
-            float shrunk = most == -INFINITE ? 1.0f : expf(largest[half] - most);
-            float sum = 0.0f;
-#pragma unroll
-            for (unsigned n = 0; n < BLOCK / 8; n++) {
-#pragma unroll
-                for (unsigned c = 0; c < 2; c++) {
-                    float score = scores[n][half * 2 + c];
-                    float weight = score == -INFINITE ? 0.0f : expf(score - most);
-                    scores[n][half * 2 + c] = weight;
-                    sum += weight;
-                }
-            }
-            mass[half] = mass[half] * shrunk + sum;
-            largest[half] = most;
-#pragma unroll
-            for (unsigned n = 0; n < DIM / 8; n++) {
-                sums[n][half * 2] *= shrunk;
-                sums[n][half * 2 + 1] *= shrunk;
-            }
+            bool here = rows[half] >= span.first && rows[half] < span.end;
+            last[half] = here ? static_cast<int>(depths[half]) - static_cast<int>(span.start) : -1;
+            bool all = BARE || p.window == NONE || depths[half] < p.window;
+            first[half] = all ? 0 : static_cast<int>(depths[half] + 1 - p.window) - static_cast<int>(span.start);
         }
-#pragma unroll
-        for (unsigned n = 0; n < BLOCK; n += 16) {
-            const float* low = scores[n / 8];
-            const float* high = scores[n / 8 + 1];
-            const unsigned a[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]),
-                                   pair_of(high[0], high[1]), pair_of(high[2], high[3])};
+        if (__any_sync(EVERY_LANE, last[0] >= 0 || last[1] >= 0)) {
+            const element* k = room + stage * STAGE;
+            const element* v = k + BLOCK * WIDTH;
+            float scores[BLOCK / 8][4] = {};
 #pragma unroll
             for (unsigned d = 0; d < DIM; d += 16) {
-                unsigned b[4];
-                ldmatrix_x4_transposed(b, v + (n + lane % 16) * WIDTH + d + lane / 16 * 8);
-                const unsigned left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
-                MMA(sums[d / 8], a, left);
-                MMA(sums[d / 8 + 1], a, right);
+                unsigned a[4];
+                if (HOLDS) {
+#pragma unroll
+                    for (unsigned i = 0; i < 4; i++) a[i] = held[HOLDS ? d / 16 : 0][i];
+                } else {
+                    ldmatrix_x4(a, of_queries + (warp * 16 + lane % 16) * WIDTH + d + lane / 16 * 8);
+                }
+#pragma unroll
+                for (unsigned n = 0; n < BLOCK; n += 16) {
+                    unsigned b[4];
+                    ldmatrix_x4(b, k + (n + lane / 16 * 8 + lane % 8) * WIDTH + d + lane / 8 % 2 * 8);
+                    const unsigned low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+                    MMA(scores[n / 8], a, low);
+                    MMA(scores[n / 8 + 1], a, high);
+                }
+            }
+#pragma unroll
+            for (unsigned half = 0; half < 2; half++) {
+                float most = largest[half];
+#pragma unroll
+                for (unsigned n = 0; n < BLOCK / 8; n++) {
+#pragma unroll
+                    for (unsigned c = 0; c < 2; c++) {
+                        int column = static_cast<int>(n * 8 + pair * 2 + c);
+                        float score = scores[n][half * 2 + c] * scale;
+                        if (!BARE) score = capped(score, p.softcap) * LOG2_E;
+                        bool seen = column <= last[half] && (BARE || column >= first[half]);
+                        score = seen ? score : -INFINITE;
+                        scores[n][half * 2 + c] = score;
+                        most = fmaxf(most, score);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, 2));
+                // Where nothing was seen yet there is nothing to shrink.
+                float shrunk = most == -INFINITE ? 1.0f : quick_exp2(largest[half] - most);
+                mass[half] = mass[half] * shrunk + weighed(scores, half, most);
+                largest[half] = most;
+#pragma unroll
+                for (unsigned n = 0; n < DIM / 8; n++) {
+                    sums[n][half * 2] *= shrunk;
+                    sums[n][half * 2 + 1] *= shrunk;
+                }
+            }
+#pragma unroll
+            for (unsigned n = 0; n < BLOCK; n += 16) {
+                add_values(sums, scores[n / 8], scores[n / 8 + 1], v + (n + lane % 16) * WIDTH + lane / 16 * 8);
             }
         }
+        if (!more) break;
+        span = next;
+        next = after;
     }
 #pragma unroll
     for (unsigned half = 0; half < 2; half++) {
@@ -286,13 +287,21 @@ KERNEL(attention, AttentionParameters, TILE * 2) {
         whole += __shfl_xor_sync(EVERY_LANE, whole, 1);
         whole += __shfl_xor_sync(EVERY_LANE, whole, 2);
         if (rows[half] == NONE) continue;
-        size_t query = tile * TILE + warp * 16 + group + 8 * half;
+        size_t query = tile * TILE + warp / TOGETHER * 16 + group + 8 * half;
         element* out = p.out + (query * p.heads + head) * DIM + pair * 2;
+        float factor = 1.0f / whole;
 #pragma unroll
         for (unsigned n = 0; n < DIM / 8; n++) {
-            *reinterpret_cast<unsigned*>(out + n * 8) = pair_of(sums[n][half * 2] / whole, sums[n][half * 2 + 1] / whole);
+            *reinterpret_cast<unsigned*>(out + n * 8) = pair_of(sums[n][half * 2] * factor, sums[n][half * 2 + 1] * factor);
         }
     }
+}
+
+KERNEL(attention, AttentionParameters, WARPS * 32) {
+    DYNAMIC_SHARED(room);
+    // One way for all threads.
+    if (p.window == NONE && p.softcap == 0.0f) attend<true>(p, reinterpret_cast<element*>(room));
+    else attend<false>(p, reinterpret_cast<element*>(room));
 }
 
 #endif

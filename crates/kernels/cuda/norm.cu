@@ -16,8 +16,69 @@ struct NormParameters {
     unsigned centred;
 };
 
+// Four numbers of a norm, and where they go.
+__device__ __forceinline__ void put_normed(const NormParameters& p, size_t begin, unsigned at, float4 x, float centre, float factor) {
+    float4 w = *reinterpret_cast<const float4*>(p.weight + at), b = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (p.bias) b = *reinterpret_cast<const float4*>(p.bias + at);
+    float4 normed = make_float4(w.x * ((x.x - centre) * factor) + b.x, w.y * ((x.y - centre) * factor) + b.y,
+                                w.z * ((x.z - centre) * factor) + b.z, w.w * ((x.w - centre) * factor) + b.w);
+    if (p.delta) {
+        float4* hidden = reinterpret_cast<float4*>(p.hidden + begin + at);
+        float4 sum = *hidden;
+        *hidden = make_float4(sum.x + p.scale * normed.x, sum.y + p.scale * normed.y,
+                              sum.z + p.scale * normed.z, sum.w + p.scale * normed.w);
+    } else if (p.out) {
+        __align__(16) element out[4] = {narrowed(normed.x), narrowed(normed.y), narrowed(normed.z), narrowed(normed.w)};
+#if ELEMENT == 0
+        *reinterpret_cast<float4*>(p.out + begin + at) = *reinterpret_cast<const float4*>(out);
+#else
+        *reinterpret_cast<uint2*>(p.out + begin + at) = *reinterpret_cast<const uint2*>(out);
+#endif
+    } else {
+        *reinterpret_cast<float4*>(p.out_wide + begin + at) = normed;
+    }
+}
+
+// Rows that a block holds in registers: so many times four numbers a thread.
+#define HELD 8u
+
 KERNEL(norm_rows, NormParameters, 256) {
     SHARED(float, of_warps, 32);
+    if (p.width % 4 == 0 && p.width <= 256 * 4 * HELD) {
+        size_t begin = static_cast<size_t>(blockIdx.x) * p.width;
+        const float* x = p.delta ? p.delta + begin : p.hidden + begin;
+        float4 held[HELD];
+        float sum = 0.0f, square = 0.0f;
+#pragma unroll
+        for (unsigned i = 0; i < HELD; i++) {
+            unsigned at = (i * 256 + threadIdx.x) * 4;
+            held[i] = at < p.width ? *reinterpret_cast<const float4*>(x + at) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            sum += (held[i].x + held[i].y) + (held[i].z + held[i].w);
+            square = fmaf(held[i].x, held[i].x, fmaf(held[i].y, held[i].y, square));
+            square = fmaf(held[i].z, held[i].z, fmaf(held[i].w, held[i].w, square));
+        }
+        float centre = 0.0f;
+        if (p.centred) {
+            centre = block_sum(sum, of_warps) / p.width;
+            square = 0.0f;
+#pragma unroll
+            for (unsigned i = 0; i < HELD; i++) {
+                if ((i * 256 + threadIdx.x) * 4 >= p.width) continue;
+                float a = held[i].x - centre, b = held[i].y - centre, c = held[i].z - centre, d = held[i].w - centre;
+                square = fmaf(a, a, fmaf(b, b, square));
+                square = fmaf(c, c, fmaf(d, d, square));
+            }
+        }
+        float mean = block_sum(square, of_warps) / p.width;
+        if (threadIdx.x == 0 && !(mean < INFINITE)) atomicMin(p.broken, p.place);
+        float factor = 1.0f / sqrtf(mean + p.eps);
+#pragma unroll
+        for (unsigned i = 0; i < HELD; i++) {
+            unsigned at = (i * 256 + threadIdx.x) * 4;
+            if (at < p.width) put_normed(p, begin, at, held[i], centre, factor);
+        }
+        return;
+    }
     size_t begin = static_cast<size_t>(blockIdx.x) * p.width;
     float* hidden = p.hidden + begin;
     const float* x = p.delta ? p.delta + begin : hidden;

@@ -16,9 +16,9 @@ __device__ __forceinline__ float bf16_to_float(unsigned short x) {
 
 // To the nearest, ties to even; not a number stays one.
 __device__ __forceinline__ unsigned short float_to_bf16(float x) {
-    unsigned bits = __float_as_uint(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<unsigned short>((bits >> 16) | 0x40u);
-    return static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    unsigned short narrow;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow) : "f"(x));
+    return narrow;
 }
 
 __device__ __forceinline__ float f16_to_float(unsigned short x) {
@@ -60,6 +60,27 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(unsigned (&r)[4], const v
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
         : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
 }
+
+__device__ __forceinline__ float quick_exp2(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+
+// Sixteen bytes on their way to shared memory, or as many zeros; they have come when everything that was issued was waited for.
+__device__ __forceinline__ void copy_async_16(void* to, const void* from, bool any) {
+    unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    int bytes = any ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(at), "l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void copies_issued() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all but the last so many that were issued at once.
+template <unsigned LATER>
+__device__ __forceinline__ void copies_wait_but() { asm volatile("cp.async.wait_group %0;" :: "n"(LATER) : "memory"); }
+
+__device__ __forceinline__ void copies_wait() { copies_wait_but<0>(); }
 
 #endif
 

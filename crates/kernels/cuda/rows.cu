@@ -48,40 +48,73 @@ struct ActivateParameters {
     unsigned kind;          // 0 SiLU, 1 GELU, 2 GELU by tanh, 3 ReLU
 };
 
-__device__ __forceinline__ float activated(float x, unsigned kind) {
-    if (kind == 0) return x / (1.0f + expf(-x));
-    if (kind == 1) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+template <unsigned KIND>
+__device__ __forceinline__ float activated(float x) {
+    // The quick exponential and division are off by some units of 2^-23, which is less than what halves are rounded to.
+    if (KIND == 0) return __fdividef(x, 1.0f + __expf(-x));
+    if (KIND == 1) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
     // tanh is 2 σ(2 x) - 1.
-    if (kind == 2) return x / (1.0f + expf(-1.5957691f * (x + 0.044715f * x * x * x)));
+    if (KIND == 2) return __fdividef(x, 1.0f + __expf(-1.5957691f * (x + 0.044715f * x * x * x)));
     return x > 0.0f || x != x ? x : 0.0f;
 }
 
-// Blocks by columns and row; each thread takes sixteen bytes at a time where rows are aligned to that.
-KERNEL(activate, ActivateParameters, 256) {
+// Each thread takes sixteen bytes at a time where rows are aligned to that.
+template <unsigned KIND, bool GATED>
+__device__ __forceinline__ void activate_row(const ActivateParameters& p) {
     constexpr unsigned EACH = 16 / sizeof(element);
-    const element* gates = p.in + static_cast<size_t>(blockIdx.y) * (p.gated ? 2 : 1) * p.width;
+    const element* gates = p.in + static_cast<size_t>(blockIdx.y) * (GATED ? 2 : 1) * p.width;
     const element* ups = gates + p.width;
     element* out = p.out + static_cast<size_t>(blockIdx.y) * p.width;
     unsigned thread = blockIdx.x * blockDim.x + threadIdx.x, threads = gridDim.x * blockDim.x;
     if (p.width % EACH == 0) {
         for (unsigned at = thread * EACH; at < p.width; at += threads * EACH) {
             uint4 gate = *reinterpret_cast<const uint4*>(gates + at), up = gate;
-            if (p.gated) up = *reinterpret_cast<const uint4*>(ups + at);
+            if (GATED) up = *reinterpret_cast<const uint4*>(ups + at);
             element* values = reinterpret_cast<element*>(&gate);
             const element* factors = reinterpret_cast<const element*>(&up);
 #pragma unroll
             for (unsigned i = 0; i < EACH; i++) {
-                float value = activated(widened(values[i]), p.kind);
-                values[i] = narrowed(p.gated ? value * widened(factors[i]) : value);
+                float value = activated<KIND>(widened(values[i]));
+                values[i] = narrowed(GATED ? value * widened(factors[i]) : value);
             }
             *reinterpret_cast<uint4*>(out + at) = gate;
         }
     } else {
         for (unsigned at = thread; at < p.width; at += threads) {
-            float value = activated(widened(gates[at]), p.kind);
-            out[at] = narrowed(p.gated ? value * widened(ups[at]) : value);
+            float value = activated<KIND>(widened(gates[at]));
+            out[at] = narrowed(GATED ? value * widened(ups[at]) : value);
         }
     }
+}
+
+template <unsigned KIND>
+__device__ __forceinline__ void activate_kind(const ActivateParameters& p) {
+    if (p.gated) activate_row<KIND, true>(p);
+    else activate_row<KIND, false>(p);
+}
+
+// Blocks by columns and row. What is done is known to the compiler: one of eight ways, the same for all threads.
+KERNEL(activate, ActivateParameters, 256) {
+    if (p.kind == 0) activate_kind<0>(p);
+    else if (p.kind == 1) activate_kind<1>(p);
+    else if (p.kind == 2) activate_kind<2>(p);
+    else activate_kind<3>(p);
+}
+
+struct DifferParameters {
+    const unsigned* left;
+    const unsigned* right;
+    unsigned* differ;        // becomes 1 where a word is another
+    unsigned long long count;
+};
+
+KERNEL(differ, DifferParameters, 256) {
+    unsigned long long step = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
+    bool other = false;
+    for (unsigned long long at = blockIdx.x * blockDim.x + threadIdx.x; at < p.count; at += step) {
+        other |= p.left[at] != p.right[at];
+    }
+    if (other) atomicOr(p.differ, 1u);
 }
 
 struct NarrowParameters {
@@ -151,12 +184,14 @@ struct AddRowsParameters {
     const float* weights;    // by row, or none
     unsigned width;
     float scale;
+    unsigned gates;          // weights are σ of what stands there
 };
 
 // to[row] += scale · weight · from, one block a row.
 KERNEL(add_rows, AddRowsParameters, 256) {
     size_t row = p.to_rows ? p.to_rows[blockIdx.x] : blockIdx.x;
-    float factor = p.scale * (p.weights ? p.weights[blockIdx.x] : 1.0f);
+    float weight = p.weights ? p.weights[blockIdx.x] : 1.0f;
+    float factor = p.scale * (p.gates ? 1.0f / (1.0f + expf(-weight)) : weight);
     float* to = p.to + row * p.width;
     const float* from = p.from + static_cast<size_t>(blockIdx.x) * p.width;
     for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) to[i] += factor * from[i];

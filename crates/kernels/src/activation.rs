@@ -15,6 +15,18 @@ pub enum Activation {
     Relu,
 }
 
+impl Activation {
+    /// Its number in the kernels of a GPU.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Silu => 0,
+            Self::Gelu => 1,
+            Self::GeluTanh => 2,
+            Self::Relu => 3,
+        }
+    }
+}
+
 /// The activation of one number in `f64`.
 pub fn activation_reference(x: f32, activation: Activation) -> f64 {
     let x = f64::from(x);

@@ -1,4 +1,7 @@
 //! The next token of a text, from its logits.
+//!
+//! Weights are whole numbers, so that their sums are the same in any order, and a processor and a GPU draw the same token from the same
+//! logits. `choice.cu` has the same steps.
 
 use crate::exp::exp;
 use crate::softmax::{best, sums};
@@ -6,17 +9,47 @@ use crate::storage::values;
 use candle_core::{Result, Storage, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// How one row's token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
     /// Logits are divided by it; 0 takes the most probable token, the lowest id on a tie.
     pub temperature: f64,
-    /// Of the tokens by falling probability, only as many are drawn from as are needed for this share; 1 for all.
+    /// Of the tokens by falling probability, only as many are drawn from as are needed for this share, and those that are as probable as
+    /// the last of them; 1 for all.
     pub top_p: f64,
-    /// The draw, uniform from 0 to below 1.
-    pub draw: f64,
+    /// The draw, uniform over all 64 bits.
+    pub draw: u64,
 }
+
+impl Choice {
+    /// What differences of logits are multiplied by; 0 where nothing is drawn.
+    pub(crate) fn colder(&self) -> f32 {
+        if self.temperature <= 0.0 {
+            return 0.0;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
+        let colder = (1.0 / self.temperature).min(f64::from(f32::MAX)) as f32;
+        colder
+    }
+
+    /// The share of the nucleus in 2^64ths; 0 where all tokens are drawn from.
+    pub(crate) fn nucleus(&self) -> u64 {
+        if self.top_p >= 1.0 {
+            return 0;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to below 2^64"
+        )]
+        let share = (self.top_p.max(0.0) * TWO_TO_64) as u64;
+        share.max(1)
+    }
+}
+
+const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
 
 /// A token and its log-probability (nats) in the whole distribution, at temperature 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,14 +60,20 @@ pub struct Chosen {
     pub log_prob: f64,
 }
 
+/// The weight of the most probable token: with 2^18 tokens sums stay below 2^62, and what is lost is less than 2^-26 of it.
+const WHOLE: f32 = 17_592_186_044_416.0; // 2^44
+
+/// The most tokens that a vocabulary may have for their weights to have a sum.
+const MOST_TOKENS: usize = 1 << 19;
+
 /// Chooses a token for each row.
 ///
 /// # Shapes
 /// `logits`: `[rows or more, vocabulary]`; returns one token a choice.
 ///
 /// # Numerics
-/// Weights in `f32`, their sums in `f64`; by rising id where all tokens are drawn from, else by falling weight and then by rising
-/// id. A row's token depends on the row and its choice alone.
+/// Weights are `e^((x − largest) / temperature)` in `f32`, as whole 2^-44ths of the largest; a token is drawn where their running sum, by
+/// rising id, passes `draw` 2^-64ths of it. A row's token depends on the row and its choice alone.
 ///
 /// # Errors
 /// candle's, where the tensor is not contiguous `f32` on the CPU.
@@ -43,6 +82,9 @@ pub struct Chosen {
 /// Nucleus sampling: Holtzman et al. 2020; temperature is applied before the nucleus is cut, as transformers does.
 pub fn choose(logits: &Tensor, choices: &[Choice]) -> Result<Vec<Chosen>> {
     let (_, vocabulary) = logits.dims2()?;
+    if vocabulary > MOST_TOKENS {
+        bail!("{vocabulary} tokens are more than can be drawn from")
+    }
     let (storage, layout) = logits.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
         bail!("tokens are chosen on the CPU")
@@ -54,79 +96,106 @@ pub fn choose(logits: &Tensor, choices: &[Choice]) -> Result<Vec<Chosen>> {
         .map(|(row, choice)| {
             let (token, largest) = best(row, 1).first().copied().unwrap_or((0, 0.0));
             let (mass, _) = sums(row, largest);
-            let token = if choice.temperature > 0.0 {
-                drawn(row, largest, choice)
-            } else {
-                token
-            };
+            let token = drawn(row, largest, choice).unwrap_or(token);
             let log_prob = f64::from(row[token as usize]) - f64::from(largest) - mass.ln();
             Chosen { token, log_prob }
         })
         .collect())
 }
 
-/// A token drawn from the nucleus.
-fn drawn(row: &[f32], largest: f32, choice: &Choice) -> u32 {
-    let weights = Arch::new().dispatch(Weights {
-        row,
-        centre: largest,
-        temperature: choice.temperature,
-    });
-    let mass: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-    let weighted = || (0u32..).zip(weights.iter().map(|weight| f64::from(*weight)));
-    if choice.top_p >= 1.0 {
-        return hit(weighted(), choice.draw * mass);
-    }
-    // Tokens below this have together less than what the nucleus leaves out.
-    let least = mass * (1.0 - choice.top_p) / row.len() as f64;
-    let mut candidates: Vec<(u32, f64)> =
-        weighted().filter(|(_, weight)| *weight >= least).collect();
-    candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let mut kept = 0.0;
-    let last = candidates.iter().position(|(_, weight)| {
-        kept += weight;
-        kept >= choice.top_p * mass
-    });
-    candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
-    let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-    hit(candidates.into_iter(), choice.draw * kept)
+thread_local! {
+    /// Room for weights: new memory would cost a page fault for every four kilobytes.
+    static WEIGHTS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `e^((x − centre) / temperature)` of every logit. A struct, so that it is inlined into the vector context.
+/// A token drawn from the nucleus; `None` where the most probable is taken.
+fn drawn(row: &[f32], largest: f32, choice: &Choice) -> Option<u32> {
+    let colder = choice.colder();
+    if colder == 0.0 {
+        return None;
+    }
+    WEIGHTS.with_borrow_mut(|weights| {
+        weights.resize(row.len(), 0);
+        let total = Arch::new().dispatch(Weights {
+            row,
+            largest,
+            colder,
+            out: weights,
+        });
+        let (least, kept) = match choice.nucleus() {
+            0 => (0, total),
+            share => nucleus(weights, share_of(total, share) + 1, total),
+        };
+        let at = share_of(kept, choice.draw);
+        let kept = weights
+            .iter()
+            .map(|weight| if *weight >= least { *weight } else { 0 });
+        let mut sum = 0;
+        let passes = |weight: u64| {
+            sum += weight;
+            sum > at
+        };
+        let token = kept.map(passes).position(|passed| passed)?;
+        u32::try_from(token).ok()
+    })
+}
+
+/// So many 2^64ths of a number.
+fn share_of(number: u64, share: u64) -> u64 {
+    ((u128::from(number) * u128::from(share)) >> 64) as u64
+}
+
+/// The least weight of the fewest tokens that have `wanted` together, and what those of it and above have.
+fn nucleus(weights: &[u64], wanted: u64, total: u64) -> (u64, u64) {
+    // Tokens below this have together less than what the nucleus leaves out.
+    let least = (total - wanted.min(total)) / weights.len() as u64;
+    let mut candidates: Vec<u64> = weights
+        .iter()
+        .copied()
+        .filter(|weight| *weight >= least)
+        .collect();
+    let above = |candidates: &[u64], least: u64| -> u64 {
+        candidates.iter().filter(|weight| **weight >= least).sum()
+    };
+    // The largest weight from which on there is enough, bit by bit.
+    let mut least = 0;
+    for bit in (0..=44).rev() {
+        let more = least | 1 << bit;
+        if above(&candidates, more) >= wanted {
+            least = more;
+            // What is below will not be needed.
+            candidates.retain(|weight| *weight >= more);
+        }
+    }
+    (least, above(&candidates, least))
+}
+
+/// The weights of all tokens, and their sum. A struct, so that it is inlined into the vector context.
 struct Weights<'a> {
     row: &'a [f32],
-    centre: f32,
-    temperature: f64,
+    largest: f32,
+    colder: f32,
+    out: &'a mut [u64],
 }
 
 impl WithSimd for Weights<'_> {
-    type Output = Vec<f32>;
+    type Output = u64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Vec<f32> {
-        #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
-        let colder = (1.0 / self.temperature).min(f64::from(f32::MAX)) as f32;
-        let mut weights = vec![0.0f32; self.row.len()];
-        for (weight, logit) in weights.iter_mut().zip(self.row) {
-            *weight = exp((logit - self.centre) * colder);
+    fn with_simd<S: Simd>(self, _simd: S) -> u64 {
+        let mut total = 0u64;
+        for (weight, logit) in self.out.iter_mut().zip(self.row) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 0 to 2^44; what is no number weighs nothing"
+            )]
+            let whole = (exp((logit - self.largest) * self.colder) * WHOLE) as u64;
+            *weight = whole;
+            total = total.wrapping_add(whole);
         }
-        weights
+        total
     }
-}
-
-/// The token at which the running sum of weights passes `at`; the last one where rounding keeps it below.
-fn hit(weighted: impl Iterator<Item = (u32, f64)>, at: f64) -> u32 {
-    let (mut sum, mut last) = (0.0, 0);
-    for (token, weight) in weighted {
-        sum += weight;
-        if weight > 0.0 {
-            last = token;
-        }
-        if sum > at {
-            return token;
-        }
-    }
-    last
 }
 
 #[cfg(test)]
@@ -134,12 +203,18 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
+    /// `draw` from 0 to below 1.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to below 2^64"
+    )]
     fn of(row: &[f32], temperature: f64, top_p: f64, draw: f64) -> Chosen {
         let logits = Tensor::from_slice(row, (1, row.len()), &Device::Cpu).unwrap();
         let choice = Choice {
             temperature,
             top_p,
-            draw,
+            draw: (draw * TWO_TO_64) as u64,
         };
         choose(&logits, &[choice]).unwrap()[0]
     }
@@ -186,5 +261,69 @@ mod tests {
     #[test]
     fn a_logit_that_is_no_number_shows() {
         assert!(of(&[0.5, f32::NAN], 0.0, 1.0, 0.5).log_prob.is_nan());
+    }
+
+    fn choice(top_p: f64) -> Choice {
+        Choice {
+            temperature: 1.0,
+            top_p,
+            draw: 0,
+        }
+    }
+
+    /// Against a sum over sorted weights.
+    #[test]
+    fn a_nucleus_is_the_one_of_sorted_probabilities() {
+        let weights: Vec<u64> = (0..500)
+            .map(|i: u64| 1 << (i * 7919 % 43) | (i * 31 % 17))
+            .collect();
+        let total: u64 = weights.iter().sum();
+        let mut sorted = weights.clone();
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        for top_p in [0.01, 0.3, 0.5, 0.9, 0.99, 0.999_9, 0.999_999_9] {
+            let wanted = share_of(total, choice(top_p).nucleus());
+            let mut sum = 0;
+            let enough = |weight: &&u64| {
+                sum += **weight;
+                sum >= wanted
+            };
+            let last = *sorted.iter().find(enough).unwrap();
+            let above = weights.iter().filter(|weight| **weight >= last).sum();
+            assert_eq!(nucleus(&weights, wanted, total), (last, above), "{top_p}");
+        }
+        assert_eq!(nucleus(&[0, 0], 1, 0), (0, 0));
+    }
+
+    #[test]
+    fn frequencies_are_those_of_the_distribution() {
+        let row: [f32; 6] = [0.3, -1.0, 2.0, 1.9, 0.0, -5.0];
+        let weights: Vec<f64> = row.iter().map(|x| f64::from(*x).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mut counts = [0.0f64; 6];
+        let mut state = 1u64;
+        let draws = 20_000;
+        let logits = Tensor::from_slice(&row, (1, row.len()), &Device::Cpu).unwrap();
+        for _ in 0..draws {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let draw = state ^ (state >> 29);
+            let choice = Choice {
+                temperature: 1.0,
+                top_p: 1.0,
+                draw,
+            };
+            counts[choose(&logits, &[choice]).unwrap()[0].token as usize] += 1.0;
+        }
+        let chi: f64 = counts
+            .iter()
+            .zip(&weights)
+            .map(|(count, weight)| {
+                let expected = f64::from(draws) * weight / total;
+                (count - expected).powi(2) / expected
+            })
+            .sum();
+        // The 99.9th percentile of χ² with five degrees of freedom is 20.5.
+        assert!(chi < 20.5, "{chi}: {counts:?}");
     }
 }

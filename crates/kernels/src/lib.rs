@@ -41,13 +41,15 @@ pub use attention::{
 };
 pub use choice::{Choice, Chosen, choose};
 pub use config::KernelConfig;
-pub use engine::{Engine, Head, KvPrefix, List, OnHost, Pages, Pending, RowUse, Rows, Weight};
+pub use engine::{
+    Engine, Experts, Head, KvPrefix, List, OnHost, Pages, Pending, RowUse, Rows, Weight,
+};
 pub use error::KernelError;
 pub use generic::GenericKvPrefix;
 pub use gpu::{
-    Check, Gpu, GpuConfig, GpuDescription, GpuError, GpuKvPrefix, GpuMatrix, GpuPages, GpuRows,
-    GpuState, Mark, SelfTest, Tiles, WeightFormat, compile_kernels, gpu_count, gpu_state,
-    look_for_cuda_in,
+    Check, Choosing, Gpu, GpuConfig, GpuDescription, GpuError, GpuKvPrefix, GpuMatrix, GpuPages,
+    GpuRows, GpuState, Mark, SelfTest, Tiles, WITH_PLAIN_FORM, WeightFormat, compile_kernels,
+    gpu_count, gpu_state, look_for_cuda_in,
 };
 pub use norm::{Norm, add_scaled, norm, norm_groups, norm_reference};
 pub use product::{Isa, Matrix, Operands, product_reference};

@@ -1,10 +1,10 @@
 //! Reads question files, with the line that is wrong where one is.
 
 use crate::object::object_of;
-use crate::question::{Origin, PvqFile, QuestionFile, QuestionSet};
+use crate::question::{Origin, PvqFile, Question, QuestionFile, QuestionSet};
 use crate::row::{PORTRAIT, QUESTION, Row};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Why a question set could not be read.
@@ -59,12 +59,20 @@ pub enum QuestionError {
         /// The file.
         path: PathBuf,
     },
-    /// Two files hold questions of one origin; their rows could not be told apart.
-    #[error("{path}: questions of `{name}` stand in another file already")]
-    OriginTwice {
+    /// Two files hold the same question of one origin.
+    #[error("{path}:{line}: this question stands in another file already")]
+    QuestionTwice {
         /// The second file.
         path: PathBuf,
-        /// The origin.
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Two files hold portraits in one language.
+    #[error("{path}: `{name}` stands in another file already")]
+    PortraitsTwice {
+        /// The second file.
+        path: PathBuf,
+        /// What they are called.
         name: String,
     },
     /// A line, or a whole file, is longer than any set of questions.
@@ -99,7 +107,7 @@ pub fn load(path: &Path) -> Result<QuestionSet, QuestionError> {
 /// Reads several files or folders as one set, in the order in which they are named.
 ///
 /// # Errors
-/// As [`load`]; [`QuestionError::OriginTwice`] where two of them have questions of one origin.
+/// As [`load`]; [`QuestionError::QuestionTwice`] where two of them have the same question of one origin.
 pub fn load_all(paths: &[impl AsRef<Path>]) -> Result<QuestionSet, QuestionError> {
     let mut set = QuestionSet::default();
     for path in paths {
@@ -361,6 +369,8 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
     let by_name = Origin::from_file_name(&name);
     let pvq_language = name.strip_prefix("pvq_");
     let before = set.files.len();
+    // Files of one origin are one: what others have of it.
+    let mut of_others: HashMap<usize, HashSet<Question>> = HashMap::new();
     let mut items = Vec::new();
     // Some editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -393,13 +403,18 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
         };
         let question = row.question()?;
         match set.files.iter().position(|file| file.origin == origin) {
-            Some(place) if place < before => {
-                return Err(QuestionError::OriginTwice {
-                    path: path.to_owned(),
-                    name: origin.file_name(),
-                });
+            Some(place) => {
+                let questions = &mut set.files[place].questions;
+                if place < before {
+                    let known = of_others.entry(place);
+                    let known = known.or_insert_with(|| questions.iter().cloned().collect());
+                    if known.contains(&question) {
+                        let path = path.to_owned();
+                        return Err(QuestionError::QuestionTwice { path, line });
+                    }
+                }
+                questions.push(question);
             }
-            Some(place) => set.files[place].questions.push(question),
             None => set.files.push(QuestionFile {
                 name: origin.file_name(),
                 origin,
@@ -409,7 +424,7 @@ fn add_file(set: &mut QuestionSet, path: &Path, text: &str) -> Result<(), Questi
     }
     if let Some(language) = pvq_language {
         if set.pvq.iter().any(|other| other.language == language) {
-            return Err(QuestionError::OriginTwice {
+            return Err(QuestionError::PortraitsTwice {
                 path: path.to_owned(),
                 name: format!("pvq_{language}"),
             });
@@ -617,11 +632,39 @@ mod tests {
         let mut set = read(std::slice::from_ref(&good)).unwrap();
         let again = add_file(&mut set, Path::new("pvq_x.JSONL"), &good).unwrap_err();
         assert!(
-            again.to_string().contains("`pvq_x` stand in another file"),
+            again.to_string().contains("`pvq_x` stands in another file"),
             "{again}"
         );
         let neutral = r#"{"me":"supports","not me":"opposes","so so":"neutral"}"#;
         assert!(fails(portrait(&["Power", "Security"], neutral)).contains("support or oppose"));
+    }
+
+    #[test]
+    fn files_of_one_origin_are_one_and_have_no_question_twice() {
+        let mut set = read("controversial_german_us.jsonl", ROW).unwrap();
+        let more = ROW.replace("\"Q?\"", "\"Another?\"");
+        let rows = ROW.replacen(
+            '{',
+            r#"{"controversial":true,"language":"german","country":"us","#,
+            1,
+        );
+        let own = more.replacen(
+            '{',
+            r#"{"controversial":true,"language":"german","country":"us","#,
+            1,
+        );
+        add_file(&mut set, Path::new("mine.jsonl"), &own).unwrap();
+        assert_eq!(set.files.len(), 1);
+        let asked = set.files[0]
+            .questions
+            .iter()
+            .map(|one| one.question.as_str());
+        assert_eq!(asked.collect::<Vec<_>>(), ["Q?", "Another?"]);
+        let twice = add_file(&mut set, Path::new("again.jsonl"), &format!("\n{rows}"));
+        assert_eq!(
+            twice.unwrap_err().to_string(),
+            "again.jsonl:2: this question stands in another file already"
+        );
     }
 
     #[test]

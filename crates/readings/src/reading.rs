@@ -23,6 +23,17 @@ pub struct Spelling {
     pub tokens: Vec<u32>,
     /// The joint log-probability of the tokens.
     pub log_prob: LogProb,
+    /// Whether that is what it is at most: a server did not show it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_most: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A label over all of its spellings.
@@ -52,6 +63,28 @@ pub struct NextToken {
     pub top: Vec<TokenReading>,
     /// Whether the most probable token is a spelling of a label.
     pub top_is_label: bool,
+    /// The probability of all tokens that a server did not show; none where the whole distribution was read. Then `entropy` is what it is at
+    /// least, and spellings may be bounds, which count in their label's `log_prob` and not in `label_mass`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_shown: Option<Probability>,
+}
+
+impl NextToken {
+    /// How far a label's share among the labels may be from what their log-probabilities say: the share of what is only bounded, 0 where the
+    /// whole distribution was read. With `k` known of each label and at most `h` more, shares `(k + h) / (K + H)` move by at most
+    /// `H / (K + H)`, whatever of `h` is there.
+    pub fn doubt(&self) -> f64 {
+        let spellings = || self.labels.iter().flat_map(|label| &label.spellings);
+        let bounded = spellings().filter(|spelling| spelling.at_most);
+        let bounded: f64 = bounded.map(|spelling| spelling.log_prob.get().exp()).sum();
+        if bounded == 0.0 {
+            return 0.0;
+        }
+        let all: f64 = spellings()
+            .map(|spelling| spelling.log_prob.get().exp())
+            .sum();
+        bounded / all
+    }
 }
 
 /// The log-probability of a text after a prompt.

@@ -1,9 +1,9 @@
 //! A run that is being written, from its first file to its name.
 
 use crate::folder::{Folder, LONGEST_NAME, UNNAMED, What, is_round, sync_folder, write_bytes};
-use crate::journal::{Lines, has_readings, in_order};
+use crate::journal::{InOrder, Lines, has_readings, in_order};
 use crate::lock::{Lock, Taken};
-use crate::manifest::{Attempt, Manifest, SCHEMA};
+use crate::manifest::{Attempt, Manifest, SCHEMA, Span};
 use crate::seal::{digest, is_whole, sealed};
 use crate::standing::{Standing, check_name, is_taken, standing};
 use crate::{Journal, RunError};
@@ -336,7 +336,14 @@ impl RunDirectory {
     /// [`RunError::File`], [`RunError::Encode`].
     pub fn end(&mut self, outcome: &str, now: &str) -> Result<(), RunError> {
         self.note_end(outcome, now);
-        write_manifest(&self.folder, &self.manifest, self.files.clone())
+        write_manifest(&self.folder, &self.manifest, self.files.clone()).map(drop)
+    }
+
+    /// Notes what ran when in the attempt in hand; it is stored with how that ends.
+    pub fn note_timeline(&mut self, spans: Vec<Span>) {
+        if let Some(attempt) = self.manifest.attempts.last_mut() {
+            attempt.timeline = spans;
+        }
     }
 
     fn note_end(&mut self, outcome: &str, now: &str) {
@@ -405,17 +412,18 @@ impl RunDirectory {
             files.insert(name.clone(), stated.clone());
         }
         for place in self.folder.journals()? {
-            if let Some((path, file)) = self.folder.open(&place)?
-                && let Some(ordered) = in_order(&path, &file)?
-            {
-                write_bytes(&path, &ordered)?;
+            if let Some((path, file)) = self.folder.open(&place)? {
+                let InOrder { other, digest } = in_order(&path, &file)?;
+                if let Some(ordered) = other {
+                    write_bytes(&path, &ordered)?;
+                }
+                files.insert(name_of(&place), digest.into());
             }
         }
-        add_journals(&self.folder, &mut files)?;
         let text = pretty(&self.folder.0.join("findings.json"), findings)?;
         files.insert("findings.json".to_owned(), digest(&text).into());
         self.folder.write("findings.json", &text)?;
-        write_manifest(&self.folder, &self.manifest, files)?;
+        let manifest = write_manifest(&self.folder, &self.manifest, files)?;
         let failed = |source| RunError::File {
             path: self.out.clone(),
             source,
@@ -429,7 +437,7 @@ impl RunDirectory {
         }
         let parent = self.out.parent().filter(|parent| *parent != Path::new(""));
         sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed)?;
-        Ok((self.manifest, self.out))
+        Ok((manifest, self.out))
     }
 }
 
@@ -493,14 +501,15 @@ pub(crate) fn write_manifest(
     folder: &Folder,
     manifest: &Manifest,
     files: Map<String, Value>,
-) -> Result<(), RunError> {
+) -> Result<Manifest, RunError> {
     let manifest = Manifest {
         schema: SCHEMA,
         files: Some(files),
         ..manifest.clone()
     };
     let text = pretty(&folder.0.join("manifest.json"), &manifest)?;
-    folder.write("manifest.json", &sealed(&text))
+    folder.write("manifest.json", &sealed(&text))?;
+    Ok(manifest)
 }
 
 /// A value as JSON over several lines.

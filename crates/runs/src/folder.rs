@@ -2,9 +2,10 @@
 
 use crate::RunError;
 use crate::seal::digest;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// The longest file name that file systems take, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
@@ -273,21 +274,69 @@ pub fn write_with(
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNNAMED);
-    #[cfg(unix)]
-    let permissions = {
-        use std::os::unix::fs::PermissionsExt;
-        // Less what the process's mask takes away, as for any new file.
-        std::fs::Permissions::from_mode(0o666)
-    };
-    #[cfg(unix)]
-    builder.permissions(permissions);
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    let mut file = unnamed_in(folder).map_err(failed)?;
     write(file.as_file_mut()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     sync_folder(folder).map_err(failed)
+}
+
+/// A new file of a name that nobody can foresee, locked as long as it is written.
+fn unnamed_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNNAMED);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Less what the process's mask takes away, as for any new file.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        match file.as_file().try_lock() {
+            // Another process took it for a stray before it was locked.
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) if !file.path().exists() => {}
+            // Where there are no locks, age alone tells strays.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+        }
+    }
+}
+
+/// After how long a file that was being written is taken for a stray, where the file system has no locks.
+const STRAY: Duration = Duration::from_hours(1);
+
+/// Removes the files in a folder that [`write_bytes`] and [`write_with`] were writing when their process was killed. Files that other
+/// processes are writing stay.
+///
+/// # Errors
+/// [`RunError::File`].
+pub fn remove_strays(folder: &Path) -> Result<(), RunError> {
+    for name in Folder(folder.to_owned()).names(Path::new(""))? {
+        let path = folder.join(&name);
+        if !name.starts_with(UNNAMED) || !path.is_file() {
+            continue;
+        }
+        // What cannot be opened has gone, or is not this program's.
+        let Ok(file) = opened(&path, OpenOptions::new().read(true)) else {
+            continue;
+        };
+        let is_stray = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => file
+                .metadata()
+                .and_then(|found| found.modified())
+                .is_ok_and(|when| when.elapsed().is_ok_and(|age| age > STRAY)),
+        };
+        if is_stray
+            && let Err(source) = std::fs::remove_file(&path)
+            && source.kind() != ErrorKind::NotFound
+        {
+            return Err(RunError::File { path, source });
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the names in a folder are on disk, where the system can.
@@ -391,5 +440,31 @@ mod tests {
         assert!(folder.names(Path::new("stances/m")).unwrap().is_empty());
         assert_eq!(folder.read("a.json").unwrap().unwrap(), b"whole");
         assert_eq!(folder.read("b.json").unwrap(), None);
+    }
+    #[test]
+    fn strays_go_and_what_is_being_written_stays() {
+        let inside = tempfile::tempdir().unwrap();
+        let folder = inside.path();
+        for name in [".unnamed-abc", "kept"] {
+            std::fs::write(folder.join(name), "half").unwrap();
+        }
+        std::fs::create_dir(folder.join(".unnamed-replaced-a")).unwrap();
+        // While one writes, others clear up again and again; nothing of what is written is lost.
+        std::thread::scope(|scope| {
+            let writers = ["a", "b"].map(|name| {
+                scope.spawn(move || {
+                    for round in 0..200_u8 {
+                        let path = folder.join(name);
+                        write_bytes(&path, &[round]).unwrap();
+                        assert_eq!(std::fs::read(&path).unwrap(), [round]);
+                    }
+                })
+            });
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                remove_strays(folder).unwrap();
+            }
+        });
+        let names = Folder(folder.to_owned()).names(Path::new("")).unwrap();
+        assert_eq!(names, [".unnamed-replaced-a", "a", "b", "kept"]);
     }
 }

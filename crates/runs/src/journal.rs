@@ -2,8 +2,9 @@
 
 use crate::RunError;
 use crate::folder::{Folder, write_bytes};
-use crate::seal::{Digest, Sealed, open_line, sealed_line};
+use crate::seal::{Digest, Sealed, digest, open_line, sealed_line};
 use concord_readings::Reading;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -131,8 +132,12 @@ impl Journal {
     /// # Errors
     /// [`RunError::File`], [`RunError::Encode`]; nothing is lost silently.
     pub fn append(&mut self, readings: impl IntoIterator<Item = Reading>) -> Result<(), RunError> {
-        for reading in readings {
-            let line = sealed_line(&encoded(&self.path, &reading)?);
+        let readings: Vec<Reading> = readings.into_iter().collect();
+        let path = &self.path;
+        let lines = readings.par_iter().with_min_len(FEW);
+        let lines = lines.map(|reading| Ok(sealed_line(&encoded(path, reading)?)));
+        let lines = lines.collect::<Result<Vec<Vec<u8>>, RunError>>()?;
+        for (reading, line) in readings.into_iter().zip(lines) {
             self.file
                 .write_all(&line)
                 .map_err(|source| self.failed(source))?;
@@ -214,6 +219,46 @@ pub(crate) struct Lines {
     pub digest: String,
 }
 
+/// Lines that are read at once, and their bytes, about.
+const BATCH: usize = 4096;
+const BATCH_BYTES: usize = 1 << 24;
+/// Lines that are not worth a thread's while.
+const FEW: usize = 64;
+
+/// What one line is.
+enum Line {
+    /// The first, with the settings that the journal is of.
+    Head(String),
+    Reading(Box<Reading>),
+    /// Of how many rows passes are from here on.
+    Passes(u64),
+    Damaged,
+    /// Without a checksum, as they were written once.
+    Bare(Option<Box<Reading>>),
+}
+
+impl Line {
+    fn of(number: usize, line: &[u8]) -> Self {
+        match open_line(line) {
+            Sealed::Changed => Self::Damaged,
+            Sealed::Bare => Self::Bare(serde_json::from_slice(line).ok()),
+            Sealed::Whole(json) => {
+                let head = || serde_json::from_slice::<Head>(&json).ok();
+                if let Some(head) = (number == 1).then(head).flatten()
+                    && head.journal == 1
+                {
+                    return Self::Head(head.settings);
+                }
+                if let Ok(reading) = serde_json::from_slice(&json) {
+                    return Self::Reading(reading);
+                }
+                let passes = serde_json::from_slice::<Passes>(&json);
+                passes.map_or(Self::Damaged, |passes| Self::Passes(passes.rows_per_pass))
+            }
+        }
+    }
+}
+
 impl Lines {
     /// Reads a journal. Lines without a checksum are read where no line has one, as they were written once.
     ///
@@ -222,58 +267,42 @@ impl Lines {
     pub fn read(path: &Path, file: &File) -> Result<Self, RunError> {
         let mut lines = Self::default();
         let mut reader = BufReader::with_capacity(1 << 16, file);
-        let mut line = Vec::new();
         let mut bare = Vec::new();
         let mut digest = Digest::default();
         loop {
-            line.clear();
-            let read = reader
-                .by_ref()
-                .take(LONGEST_LINE)
-                .read_until(b'\n', &mut line);
-            read.map_err(|source| RunError::File {
-                path: path.to_owned(),
-                source,
-            })?;
-            let mut length = line.len() as u64;
-            let too_long = length == LONGEST_LINE && !line.ends_with(b"\n");
-            if too_long {
-                // Longer than any that was written: up to its end it is damaged.
-                let failed = |source| RunError::File {
-                    path: path.to_owned(),
-                    source,
-                };
-                length += reader.skip_until(b'\n').map_err(failed)? as u64;
-            } else if !line.ends_with(b"\n") {
+            let batch = lines.batch(path, &mut reader)?;
+            let numbers = lines.count + 1..;
+            let Some((last, _)) = numbers.clone().zip(&batch).last() else {
                 break;
+            };
+            for line in batch.iter().flatten() {
+                digest.add(line);
             }
-            lines.count += 1;
-            lines.length += length;
-            let number = lines.count;
-            if too_long {
-                lines.damaged.push(number);
-                continue;
+            let numbered: Vec<(usize, Option<Vec<u8>>)> = numbers.zip(batch).collect();
+            let read = numbered.into_par_iter().with_min_len(FEW);
+            let read = read.map(|(number, line)| {
+                (
+                    number,
+                    line.map_or(Line::Damaged, |line| Line::of(number, &line)),
+                )
+            });
+            for (number, line) in read.collect::<Vec<_>>() {
+                match line {
+                    Line::Head(settings) => lines.settings = Some(settings),
+                    Line::Reading(reading) => lines.take(*reading),
+                    Line::Passes(rows) => lines.rows_per_pass = Some(rows),
+                    Line::Damaged => lines.damaged.push(number),
+                    Line::Bare(reading) => bare.push((number, reading)),
+                }
             }
-            digest.add(&line);
-            match open_line(&line) {
-                Sealed::Whole(json) if number == 1 && lines.head(&json) => {}
-                Sealed::Whole(json) => match serde_json::from_slice(&json) {
-                    Ok(reading) => lines.take(reading),
-                    Err(_) => match serde_json::from_slice::<Passes>(&json) {
-                        Ok(passes) => lines.rows_per_pass = Some(passes.rows_per_pass),
-                        Err(_) => lines.damaged.push(number),
-                    },
-                },
-                Sealed::Changed => lines.damaged.push(number),
-                Sealed::Bare => bare.push((number, serde_json::from_slice(&line))),
-            }
+            lines.count = last;
         }
         let sealed =
             lines.settings.is_some() || !lines.readings.is_empty() || !lines.damaged.is_empty();
         for (number, reading) in bare {
             match reading {
-                Ok(reading) if !sealed => {
-                    lines.take(reading);
+                Some(reading) if !sealed => {
+                    lines.take(*reading);
                     lines.bare = true;
                 }
                 _ => lines.damaged.push(number),
@@ -282,6 +311,36 @@ impl Lines {
         lines.damaged.sort_unstable();
         lines.digest = digest.hexadecimal();
         Ok(lines)
+    }
+
+    /// The next lines with an end, of which one that is longer than any that was written is `None`; none at the end.
+    fn batch(
+        &mut self,
+        path: &Path,
+        reader: &mut BufReader<&File>,
+    ) -> Result<Vec<Option<Vec<u8>>>, RunError> {
+        let failed = |source| RunError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            let mut line = Vec::new();
+            let mut read = reader.by_ref().take(LONGEST_LINE);
+            read.read_until(b'\n', &mut line).map_err(failed)?;
+            let mut length = line.len() as u64;
+            let too_long = length == LONGEST_LINE && !line.ends_with(b"\n");
+            if too_long {
+                // Up to its end it is damaged.
+                length += reader.skip_until(b'\n').map_err(failed)? as u64;
+            } else if !line.ends_with(b"\n") {
+                break;
+            }
+            self.length += length;
+            bytes += line.len();
+            batch.push((!too_long).then_some(line));
+        }
+        Ok(batch)
     }
 
     /// Reads a journal in which every line is what was written, the last one too.
@@ -301,14 +360,6 @@ impl Lines {
                 line,
             }),
         }
-    }
-
-    fn head(&mut self, json: &[u8]) -> bool {
-        let head = serde_json::from_slice::<Head>(json).ok();
-        self.settings = head
-            .filter(|head| head.journal == 1)
-            .map(|head| head.settings);
-        self.settings.is_some()
     }
 
     fn take(&mut self, reading: Reading) {
@@ -339,11 +390,19 @@ pub(crate) fn has_readings(path: &Path, file: &File) -> Result<bool, RunError> {
 }
 
 /// A journal whose readings stand in the order of their names, those of passes of one length together: however it came about, a finished
-/// journal has the same bytes. `None` where it stands so.
+/// journal has the same bytes.
+pub(crate) struct InOrder {
+    /// What it has to be; `None` where it stands so.
+    pub other: Option<Vec<u8>>,
+    /// The digest of what it is then.
+    pub digest: String,
+}
+
+/// Puts a journal in order, of which every line is what was written, the last one too.
 ///
 /// # Errors
-/// [`RunError::File`].
-pub(crate) fn in_order(path: &Path, file: &File) -> Result<Option<Vec<u8>>, RunError> {
+/// [`RunError::Changed`] naming the first line that is not; [`RunError::File`].
+pub(crate) fn in_order(path: &Path, file: &File) -> Result<InOrder, RunError> {
     let failed = |source| RunError::File {
         path: path.to_owned(),
         source,
@@ -351,11 +410,31 @@ pub(crate) fn in_order(path: &Path, file: &File) -> Result<Option<Vec<u8>>, RunE
     let mut bytes = Vec::new();
     let mut reader = BufReader::new(file);
     reader.read_to_end(&mut bytes).map_err(failed)?;
-    let Some(head) = bytes.split_inclusive(|byte| *byte == b'\n').next() else {
-        return Ok(None);
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    // As in a journal that is read: all lines have checksums, or none has one, as they were written once.
+    let is_sealed = lines.first().is_some_and(|line| open_line(line).is_whole());
+    let is_wrong = |line: &&[u8]| {
+        let is_whole = if is_sealed {
+            open_line(line).is_whole()
+        } else {
+            matches!(open_line(line), Sealed::Bare)
+        };
+        !is_whole || !line.ends_with(b"\n")
     };
-    let ordered = ordered(path, head, &[&bytes])?;
-    Ok((ordered != bytes).then_some(ordered))
+    if let Some(at) = lines.par_iter().position_first(is_wrong) {
+        return Err(RunError::Changed {
+            path: path.to_owned(),
+            line: Some(at + 1),
+        });
+    }
+    let other = match lines.first() {
+        Some(head) => Some(ordered(path, head, &[&bytes])?).filter(|ordered| *ordered != bytes),
+        None => None,
+    };
+    Ok(InOrder {
+        digest: digest(other.as_ref().unwrap_or(&bytes)),
+        other,
+    })
 }
 
 /// Journals as one, with a first line of its own.
@@ -382,7 +461,7 @@ fn ordered(path: &Path, head: &[u8], journals: &[&[u8]]) -> Result<Vec<u8>, RunE
     let mut ordered = head.to_vec();
     ordered.reserve(journals.iter().map(|journal| journal.len()).sum());
     for (rows, mut lines) in parts {
-        lines.sort_by_key(|line| name_of_line(line));
+        lines.par_sort_by(|a, b| name_of_line(a).cmp(name_of_line(b)));
         if let Some(rows_per_pass) = rows {
             let passes = encoded(path, &Passes { rows_per_pass })?;
             ordered.extend_from_slice(&sealed_line(&passes));

@@ -107,6 +107,24 @@ pub struct Attempt {
     pub gpus: Vec<Value>,
     /// Where questions, wordings and checkpoints were.
     pub paths: Map<String, Value>,
+    /// What ran when, by when it began; nothing where it did not end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Span>,
+}
+
+/// Something that ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Span {
+    /// What.
+    pub what: String,
+    /// Of which checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// From when, in seconds since the attempt began.
+    pub from: f64,
+    /// To when.
+    pub to: f64,
 }
 
 /// What a run stores about itself.

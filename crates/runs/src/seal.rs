@@ -86,6 +86,13 @@ pub(crate) enum Sealed {
     Bare,
 }
 
+impl Sealed {
+    /// Whether it is what was written, with a checksum that says so.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+}
+
 /// Looks at a line, with or without its end.
 pub(crate) fn open_line(line: &[u8]) -> Sealed {
     let line = line.strip_suffix(b"\n").unwrap_or(line);

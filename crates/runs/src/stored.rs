@@ -258,7 +258,7 @@ impl StoredRun {
         write_manifest(&self.folder, &self.manifest, files.clone())?;
         self.folder.write(name, &text)?;
         files.insert(name.to_owned(), digest(&text).into());
-        write_manifest(&self.folder, manifest, files)
+        write_manifest(&self.folder, manifest, files).map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ use concord_readings::{End, Prompt, PromptDigest, Read, Sampling};
 use rayon::prelude::*;
 
 /// How numbers are computed: raised where the same program computes other bits than before on the same machine.
-pub const NUMERICS: u32 = 1;
+pub const NUMERICS: u32 = 2;
 
 /// A hash of values that cannot run into each other: texts and lists stand after their lengths.
 struct Hash(blake3::Hasher);
@@ -314,11 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_digest_stays_the_same_from_version_to_version() {
+    fn the_text_of_a_digest_stays_the_same_as_long_as_numerics_do() {
         let [base, _] = demo_pair().unwrap();
         let table = LabelTable::new(&base.vocabulary);
         let one = prompt("x", "Is the sun hot?", vec![labels(&["A", "B"], &["("])]);
         let digest = prompt_digests(&base, &table, &[one]).unwrap()[0];
-        assert_eq!(digest.to_string(), "2c95d4e9b84f964d1e88476ed9c39fda");
+        assert_eq!(digest.to_string(), "66d8416024fc64de740f78a0ce00d586");
     }
 }

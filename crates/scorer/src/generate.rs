@@ -14,12 +14,13 @@ use concord_readings::{Answer, Finish, Generation, LogProb, Prompt, Read, Readin
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 
-/// What writing cost, in counts that do not depend on the machine.
+/// What writing cost, in counts that do not depend on the machine as long as its memory holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GenerationCounts {
     /// Texts written.
@@ -60,6 +61,12 @@ impl Task {
     }
 }
 
+/// The order in which prompts are written after: those that begin alike together.
+fn before(a: &Task, b: &Task) -> Ordering {
+    let class = a.length_class.cmp(&b.length_class);
+    class.then_with(|| a.tokens.cmp(&b.tokens))
+}
+
 /// A text that is being written.
 struct Text {
     task: Task,
@@ -87,10 +94,9 @@ impl Text {
     fn choice(&mut self) -> Choice {
         let sampling = &self.task.sampling;
         let draw = if sampling.temperature > 0.0 {
-            // 53 bits are what an f64 holds.
-            (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+            self.random.next_u64()
         } else {
-            0.0
+            0
         };
         Choice {
             temperature: sampling.temperature,
@@ -174,14 +180,20 @@ struct DecodeBatch<'a> {
     prompts: &'a [Prompt],
     ends: Vec<u32>,
     waiting: VecDeque<Task>,
+    /// What was taken, and not computed: a device's memory ran out.
+    taking: Vec<Task>,
     texts: Vec<Text>,
     tree: KvTree,
     pages: usize,
     /// Pages that the texts in hand come to need at most.
     promised: usize,
+    /// Texts that are written at once.
+    at_once: usize,
     counts: GenerationCounts,
     /// Room for logits.
     slice: Option<Tensor>,
+    /// Texts that have ended, and that nobody was given yet.
+    ended: Ended,
 }
 
 /// Takes texts that ended, and says whether to go on.
@@ -229,10 +241,7 @@ impl Scorer<'_> {
         let tasks = tasks.map(|(number, prompt)| self.task(number, prompt));
         let mut tasks = tasks.collect::<Result<Vec<_>, _>>()?;
         // Prompts that begin alike come together, and so are computed together.
-        tasks.sort_by(|a, b| {
-            let class = a.length_class.cmp(&b.length_class);
-            class.then_with(|| a.tokens.cmp(&b.tokens))
-        });
+        tasks.sort_by(before);
         let decoders: Vec<&Decoder> = self.decoders().collect();
         // Neighbours begin alike: each device takes some that are.
         let each = tasks.len().div_ceil(decoders.len()).max(1);
@@ -282,7 +291,7 @@ impl Scorer<'_> {
     ) -> Result<GenerationCounts, ScorerError> {
         let outcome = self.write_here(decoder, prompts, tasks, shared);
         if outcome.is_err() {
-            shared.stopped.store(true, Ordering::Relaxed);
+            shared.stopped.store(true, atomic::Ordering::Relaxed);
         }
         outcome
     }
@@ -296,34 +305,45 @@ impl Scorer<'_> {
     ) -> Result<GenerationCounts, ScorerError> {
         let config = decoder.config();
         let page = KvTree::page_bytes(decoder.spec(), decoder.kv_dtype());
-        let room = (config.kv_mib << 20) / page;
+        let planned = decoder.engine().gpu().map(|gpu| gpu.kv_mib());
+        let room = (planned.unwrap_or(config.kv_mib) << 20) / page;
         let largest = tasks.iter().map(Task::pages).max().unwrap_or(1);
         let pages = room.clamp(largest, largest * config.texts.min(tasks.len()).max(1));
         let positions = tasks.iter().map(|task| task.tokens.len() + task.most).max();
-        let mut session = decoder.session(positions.unwrap_or(1))?;
+        let positions = positions.unwrap_or(1);
+        let mut session = decoder.session(positions)?;
         let mut desk = DecodeBatch {
             scorer: self,
             decoder,
             prompts,
             ends: self.snapshot.end_tokens(),
             waiting: tasks.into(),
+            taking: Vec::new(),
             texts: Vec::new(),
             tree: KvTree::new(decoder.spec(), decoder.engine(), pages),
             pages,
             promised: 0,
+            at_once: config.texts,
             counts: GenerationCounts::default(),
             slice: None,
+            ended: Vec::new(),
         };
         let mut tokens_said = 0;
         while !(desk.waiting.is_empty() && desk.texts.is_empty()) {
-            let mut ended = desk.begin(&mut session)?;
-            ended.extend(desk.step(&mut session)?);
-            let more = desk.counts.tokens - tokens_said;
-            tokens_said = desk.counts.tokens;
-            let tokens = shared.tokens.fetch_add(more, Ordering::Relaxed) + more;
+            match desk.round(&mut session) {
+                Err(error) if error.is_out_of_memory() && desk.goes_on_with_fewer(largest) => {
+                    session = decoder.session(positions)?;
+                }
+                outcome => outcome?,
+            }
+            let ended = std::mem::take(&mut desk.ended);
+            // What is written again was said before.
+            let more = desk.counts.tokens.saturating_sub(tokens_said);
+            tokens_said += more;
+            let tokens = shared.tokens.fetch_add(more, atomic::Ordering::Relaxed) + more;
             let more = ended.len() as u64;
             let progress = GenerationProgress {
-                texts_done: shared.texts_done.fetch_add(more, Ordering::Relaxed) + more,
+                texts_done: shared.texts_done.fetch_add(more, atomic::Ordering::Relaxed) + more,
                 texts: shared.texts,
                 tokens,
             };
@@ -331,7 +351,9 @@ impl Scorer<'_> {
                 .observe
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if (*observe)(progress, ended).is_break() || shared.stopped.load(Ordering::Relaxed) {
+            if (*observe)(progress, ended).is_break()
+                || shared.stopped.load(atomic::Ordering::Relaxed)
+            {
                 return Err(ScorerError::Stopped);
             }
         }
@@ -375,14 +397,48 @@ impl Scorer<'_> {
 }
 
 impl DecodeBatch<'_> {
-    /// Takes prompts that there is room for, computes them and writes the first token after each. Returns the texts that
-    /// end there.
-    fn begin(&mut self, session: &mut Session) -> Result<Ended, ScorerError> {
-        let room = self.decoder.config().texts;
-        let free = room - self.texts.len();
+    /// Takes new prompts where there is room, and writes a token of every text.
+    fn round(&mut self, session: &mut Session) -> Result<(), ScorerError> {
+        self.begin(session)?;
+        self.step(session)
+    }
+
+    /// Lets go of everything in hand, to be begun anew with half as many texts at once, or pages; `false` where it can be neither. A text
+    /// is the same when it is written again. `largest` is the pages that any text comes to need at most.
+    fn goes_on_with_fewer(&mut self, largest: usize) -> bool {
+        let in_hand = self.texts.len() + self.taking.len();
+        let (fewer, pages) = (in_hand / 2, (self.pages / 2).max(largest));
+        if fewer == 0 && pages == self.pages {
+            return false;
+        }
+        self.at_once = self.at_once.min(fewer.max(1));
+        self.pages = pages;
+        self.promised = 0;
+        self.slice = None;
+        let mut tasks: Vec<Task> = std::mem::take(&mut self.taking);
+        for text in self.texts.drain(..) {
+            self.counts.tokens -= text.tokens.len() as u64;
+            tasks.push(text.task);
+        }
+        tasks.sort_by(before);
+        for task in tasks.into_iter().rev() {
+            self.waiting.push_front(task);
+        }
+        let (spec, engine) = (self.decoder.spec(), self.decoder.engine());
+        self.tree = KvTree::new(spec, engine, self.pages);
+        if let Some(gpu) = engine.gpu() {
+            gpu.trim();
+        }
+        true
+    }
+
+    /// Takes prompts that there is room for, computes them and writes the first token after each.
+    fn begin(&mut self, session: &mut Session) -> Result<(), ScorerError> {
+        let room = self.at_once;
+        let free = room.saturating_sub(self.texts.len());
         // A few prompts alone would waste a pass: a quarter of the places is freed first.
         if !self.texts.is_empty() && free * 4 < room {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let mut taken: Vec<Task> = Vec::new();
         while let Some(task) = self.waiting.front() {
@@ -400,20 +456,34 @@ impl DecodeBatch<'_> {
             taken.extend(self.waiting.pop_front());
         }
         let Some(first) = taken.first() else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         self.decoder.enter(session, first.length_class);
         let first = self.texts.len();
-        let last_rows = self.compute(session, taken)?;
-        self.write(first, &last_rows)
+        match self.compute(session, &taken) {
+            Ok((last_rows, branches)) => {
+                for (task, branch) in taken.into_iter().zip(branches) {
+                    let id = &self.prompts[task.number].id;
+                    self.texts.push(Text::new(task, branch, id));
+                }
+                self.write(first, &last_rows)
+            }
+            Err(error) => {
+                self.taking = taken;
+                Err(error)
+            }
+        }
     }
 
-    /// Computes prompts (in the order of a trie), keeps their K/V, takes them in hand, and returns the hidden states after
-    /// each.
+    /// Computes prompts (in the order of a trie), keeps their K/V, and returns the hidden states after each.
     ///
     /// # Shapes
     /// Returns `[prompts, hidden]`.
-    fn compute(&mut self, session: &mut Session, tasks: Vec<Task>) -> Result<Rows, ScorerError> {
+    fn compute(
+        &mut self,
+        session: &mut Session,
+        tasks: &[Task],
+    ) -> Result<(Rows, Vec<KvBranch>), ScorerError> {
         let decoder = self.decoder;
         let sequences: Vec<(&[u32], &[u32])> = tasks
             .iter()
@@ -466,17 +536,14 @@ impl DecodeBatch<'_> {
             tree.copy(copy)?;
         }
         self.counts.prompt_rows += trie.len() as u64;
-        for (task, branch) in tasks.into_iter().zip(branches) {
-            let id = &self.prompts[task.number].id;
-            self.texts.push(Text::new(task, branch, id));
-        }
-        Ok(decoder.engine().joined(&states, RowUse::Head)?)
+        let hidden = decoder.engine().joined(&states, RowUse::Head)?;
+        Ok((hidden, branches))
     }
 
-    /// Computes the last token of every text and writes the next. Returns the texts that end there.
-    fn step(&mut self, session: &mut Session) -> Result<Ended, ScorerError> {
+    /// Computes the last token of every text and writes the next.
+    fn step(&mut self, session: &mut Session) -> Result<(), ScorerError> {
         if self.texts.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let tokens = self.texts.iter().filter_map(|text| text.tokens.last());
         let tokens: Vec<u32> = tokens.copied().collect();
@@ -492,7 +559,7 @@ impl DecodeBatch<'_> {
     ///
     /// # Shapes
     /// `hidden`: `[texts, hidden]`.
-    fn write(&mut self, first: usize, hidden: &Rows) -> Result<Ended, ScorerError> {
+    fn write(&mut self, first: usize, hidden: &Rows) -> Result<(), ScorerError> {
         let texts = &mut self.texts[first..];
         let mut chosen = Vec::with_capacity(texts.len());
         let scorer = self.scorer;
@@ -505,7 +572,6 @@ impl DecodeBatch<'_> {
             let hidden = engine.part(&hidden, rows)?;
             chosen.extend(decoder.choose(&hidden, &choices, &mut self.slice)?);
         }
-        let mut ended = Vec::new();
         let mut kept: Vec<Text> = self.texts.drain(..first).collect();
         for (mut text, chosen) in self.texts.drain(..).zip(chosen) {
             let id = &self.prompts[text.task.number].id;
@@ -521,10 +587,11 @@ impl DecodeBatch<'_> {
             self.promised -= text.task.pages();
             self.counts.texts += 1;
             self.tree.release(std::mem::take(&mut text.branch));
-            ended.push((text.task.number, text.reading(scorer, id, finish)?));
+            let number = text.task.number;
+            self.ended.push((number, text.reading(scorer, id, finish)?));
         }
         self.texts = kept;
-        Ok(ended)
+        Ok(())
     }
 }
 

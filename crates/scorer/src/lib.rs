@@ -16,6 +16,7 @@ mod labels;
 mod memory;
 mod plan;
 mod reader;
+mod remote;
 mod scorer;
 mod spelling;
 mod strings;
@@ -32,6 +33,7 @@ pub use memory::{
     Demand, Keep, MemoryPlan, OverBudget, Schedule, SchedulePreference, Spill, human,
 };
 pub use plan::Plan;
+pub use remote::{Observed, RemoteReader, RowAsk, RowObserved};
 pub use scorer::{Counts, Progress, Scorer};
 pub use tokenised::{lengths, possible_lengths};
 pub use trie::Trie;

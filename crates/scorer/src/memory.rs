@@ -191,6 +191,8 @@ pub struct MemoryPlan {
     pub on_host: u64,
     /// Rows of a pass.
     pub rows_per_pass: usize,
+    /// The most memory that keys and values of texts may take, in MiB.
+    pub kv_mib: usize,
 }
 
 /// No schedule fits.
@@ -205,6 +207,8 @@ pub struct OverBudget {
 
 /// How often passes are halved before another schedule is taken: an eighth of 4,096 rows still fills a device.
 const MOST_HALVED: u32 = 3;
+/// How often the pages that texts may take are halved before passes are.
+const MOST_FEWER: u32 = 6;
 
 /// What compiled kernels and small lists take on a GPU beside what is counted.
 const GPU_BESIDE: u64 = 64 << 20;
@@ -284,11 +288,14 @@ impl MemoryPlan {
             SchedulePreference::LayerMajor => &all[1..],
             SchedulePreference::Spilled => &all[3..],
         };
+        let writes = demands.iter().any(|demand| demand.texts > 0);
+        let fewer = if writes { MOST_FEWER } else { 0 };
         let mut least = u64::MAX;
         for (schedule, on_host) in candidates {
-            // Shorter passes before another schedule: they cost little as long as they are many rows.
-            for halved in 0..=MOST_HALVED {
-                let plan = Self::gpu_most(demands, schedule, free, *on_host, halved);
+            // Fewer texts at once, and shorter passes, before another schedule: they cost little as long as there are many.
+            let sizes = (0..=MOST_HALVED).flat_map(|halved| (0..=fewer).map(move |f| (halved, f)));
+            for sizes in sizes {
+                let plan = Self::gpu_most(demands, schedule, free, *on_host, sizes);
                 let Some(plan) = plan else { continue };
                 if plan.peak() <= free && host.is_none_or(|host| plan.on_host <= host) {
                     return Ok(plan);
@@ -299,17 +306,18 @@ impl MemoryPlan {
         Err(OverBudget { least, cap: free })
     }
 
-    /// The plan of what takes most on a schedule, with passes that are halved so often.
+    /// The plan of what takes most on a schedule, with passes that are halved so often, and pages of texts.
     fn gpu_most(
         demands: &[Demand<'_>],
         schedule: &Schedule,
         free: u64,
         on_host: bool,
-        halved: u32,
+        (halved, fewer): (u32, u32),
     ) -> Option<Self> {
         let plans = demands.iter().map(|demand| {
             let config = KernelConfig {
                 rows_per_pass: (demand.config.rows_per_pass >> halved).max(1),
+                kv_mib: (demand.config.kv_mib >> fewer).max(1),
                 ..*demand.config
             };
             let demand = Demand {
@@ -341,6 +349,7 @@ impl MemoryPlan {
         let layers = spec.layers.len() as u64;
         // Products have their full number of rows, however few there are.
         let rows = config.rows_per_pass as u64;
+        let texts = demand.texts.min(config.texts as u64);
         let path =
             demand.positions.next_power_of_two().max(64) * 2 * spec.kv_width() as u64 * short;
         let two = 2.min(layers) * weights.largest_layer();
@@ -362,9 +371,15 @@ impl MemoryPlan {
         };
         let inside = spec.layers.iter().map(|layer| match layer.mlp {
             Mlp::Dense { size } => 3 * size as u64 * short,
-            Mlp::Experts { size, shared, .. } => {
+            Mlp::Experts {
+                size,
+                shared,
+                chosen,
+                ..
+            } => {
                 let shared = shared.map_or(0, |shared| 3 * shared as u64 * short);
-                3 * size as u64 * short + shared + 4 * hidden
+                // What each of its experts says, and sums.
+                chosen as u64 * (size as u64 * short + hidden) + shared + 4 * hidden
             }
         });
         let inside = inside.max().unwrap_or(0);
@@ -374,22 +389,34 @@ impl MemoryPlan {
             + 2 * short * spec.hidden_size as u64
             + short * (qkv + spec.query_width() as u64)
             + inside;
+        // Rows of experts are packed: each begins at a whole number of 128.
+        let packed = spec.layers.iter().map(|layer| match layer.mlp {
+            Mlp::Experts { size, count, .. } => 128 * count as u64 * (size as u64 * short + hidden),
+            Mlp::Dense { .. } => 0,
+        });
+        let packed = packed.max().unwrap_or(0);
         let heads = config.head_rows as u64;
         let head = heads * 4 * spec.vocab_size as u64
             + 2 * (heads + rows) * short * spec.hidden_size as u64;
+        // Sums of pieces of 256 depths, of each head; a page has 64 depths.
+        let pages = kv_pages(demand);
+        let page = KvTree::page_bytes(spec, demand.engine.kv_dtype(demand.dtype)) as u64;
+        let width = spec.query_width() as u64 + 2 * spec.heads as u64;
+        let pieces = (pages / page / 4 + texts) * 4 * width;
         // A weight of eight bits is widened while it multiplies.
         let widened = match demand.engine.held() {
             WeightFormat::Int8 => weights.reading,
             WeightFormat::Native => 0,
         };
         // Buffers are taken in steps of an eighth.
-        let working = GPU_BESIDE + (rows * row + head + widened) / 8 * 9;
+        let working =
+            GPU_BESIDE + (rows.max(texts) * row + head + pieces + widened + packed) / 8 * 9;
         Self {
             schedule,
             before: 0,
             weights: kept / 32 * 33,
             streams,
-            kv: kv + kv_pages(demand),
+            kv: kv + pages / 8 * 9,
             working,
             readings: 0,
             reading_head: 0,
@@ -398,6 +425,7 @@ impl MemoryPlan {
             device: Some(demand.engine.to_string()),
             on_host: waiting,
             rows_per_pass: config.rows_per_pass,
+            kv_mib: config.kv_mib,
         }
     }
 
@@ -459,6 +487,7 @@ impl MemoryPlan {
             device: None,
             on_host: 0,
             rows_per_pass: config.rows_per_pass,
+            kv_mib: config.kv_mib,
         }
     }
 

@@ -5,8 +5,8 @@ use crate::labels::{LabelTable, Way};
 use crate::spelling::Alphabet;
 use crate::strings::{StringsPlan, StringsPlans, strings_plans};
 use crate::tokenised::{Tokenised, tokenise};
-use crate::{ScorerError, Trie};
-use concord_checkpoint::Snapshot;
+use crate::{Counts, ScorerError, Trie};
+use concord_checkpoint::{DecoderSpec, Snapshot};
 use concord_readings::{End, Prompt, PromptDigest, Read};
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
@@ -165,20 +165,24 @@ impl Plan {
         let mut plans = Vec::with_capacity(prompts.len());
         let mut branches: Vec<(usize, Branch)> = Vec::new();
         let ends = Ends::new(&written.alphabet);
-        for (number, (prompt, tokenised)) in prompts.iter().zip(tokenised).enumerate() {
+        let planned = prompts.par_iter().zip(tokenised);
+        let planned = planned.map(|(prompt, tokenised)| {
             if tokenised.prompt.is_empty() {
-                plans.push(PromptPlan {
+                let nothing = PromptPlan {
                     id: prompt.id.clone(),
                     tokens: 0,
                     answers: Vec::new(),
                     slots: 0,
                     digest: None,
-                });
-                continue;
+                };
+                return (nothing, Vec::new());
             }
-            let (mut plan, of_prompt) = branch(prompt, tokenised, written);
-            let digest = digest::of_read(prompt, &tokenised.prompt, &of_prompt, &ends);
-            plan.digest = Some(digest);
+            let (mut plan, branches) = branch(prompt, tokenised, written);
+            plan.digest = Some(digest::of_read(prompt, &tokenised.prompt, &branches, &ends));
+            (plan, branches)
+        });
+        let planned: Vec<(PromptPlan, Vec<Branch>)> = planned.collect();
+        for (number, (plan, of_prompt)) in planned.into_iter().enumerate() {
             plans.push(plan);
             branches.extend(of_prompt.into_iter().map(|branch| (number, branch)));
         }
@@ -242,6 +246,33 @@ impl Plan {
     pub fn digests(&self) -> impl Iterator<Item = (&str, PromptDigest)> {
         let prompts = self.prompts.iter();
         prompts.filter_map(|prompt| Some((prompt.id.as_str(), prompt.digest?)))
+    }
+
+    /// What a run of it counts in passes of so many rows on one device whose memory holds, without any weight.
+    pub fn counts(&self, spec: &DecoderSpec, rows_per_pass: usize) -> Counts {
+        let rows = self.probes.iter().map(|probe| probe.row);
+        let mut read: Vec<u32> = rows
+            .chain(self.summaries.iter().map(|(row, _)| *row))
+            .collect();
+        read.sort_unstable();
+        read.dedup();
+        let rows = self.trie.len() as u64;
+        let mut counts = Counts {
+            prompts: self.prompts.len() as u64,
+            tokens_asked: self.tokens_asked,
+            trie_rows: rows,
+            rows_computed: rows,
+            rows_read: read.len() as u64,
+            product_flops: spec.head_flops(read.len()),
+            ..Counts::default()
+        };
+        for (pass, _) in self.trie.cuts(rows_per_pass) {
+            let before = |end: usize| read.partition_point(|row| (*row as usize) < end);
+            let finishing = before(pass.end) - before(pass.start);
+            counts.product_flops += spec.pass_flops(pass.len(), finishing);
+            counts.passes += 1;
+        }
+        counts
     }
 
     /// Bytes of the readings of all prompts in memory, about: texts, tokens and log-probabilities of what is read, and names.

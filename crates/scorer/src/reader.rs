@@ -1,10 +1,10 @@
 //! From rows that passes leave to the readings of prompts.
 
-use crate::labels::LabelTable;
+use crate::labels::{LabelTable, Way};
 use crate::plan::{AnswerPlan, MOST_ASKED, Number, Plan, Probe, PromptPlan};
 use crate::spelling::Alphabet;
 use crate::strings::log_sum;
-use crate::{Counts, ScorerError};
+use crate::{Counts, RowObserved, ScorerError};
 use candle_core::Tensor;
 use concord_decoder::{Decoder, Times, Work};
 use concord_kernels::{Engine, Pending, RowUse, Rows, Summary};
@@ -12,7 +12,7 @@ use concord_readings::{
     Answer, Continuation, End, LabelReading, LogProb, Nats, NextToken, Probability, Reading,
     Spelling, TokenReading,
 };
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,17 @@ pub(crate) struct Group<'a> {
     prompts: &'a [(u32, u32)],
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// What is read there.
+    pub fn probes(&self) -> &'a [Probe] {
+        self.probes
+    }
+
+    /// Whether the whole distribution is summarised.
+    pub fn is_summarised(&self) -> bool {
+        !self.prompts.is_empty()
+    }
+
     /// What texts are asked to end with.
     fn ends(&self) -> impl Iterator<Item = End> {
         let is_read = |end: &End| {
@@ -50,7 +60,7 @@ impl Group<'_> {
     }
 
     /// The tokens whose log-probabilities are asked for: those of probes, then those that decide whether texts end.
-    fn asked(&self, alphabet: &Alphabet) -> Vec<u32> {
+    pub fn asked(&self, alphabet: &Alphabet) -> Vec<u32> {
         let tokens = self.probes.iter().filter_map(|probe| match probe.number {
             Number::Token(token) => Some(token),
             Number::Ended(_) => None,
@@ -91,8 +101,9 @@ pub(crate) struct Reader<'a> {
     /// Their normed hidden states.
     hidden: Vec<Rows>,
     since: Instant,
-    /// What went through the head and is on its way.
-    reading: VecDeque<(Vec<Group<'a>>, Pending)>,
+    /// What went through the head and is on its way, with how many passes there had been.
+    reading: VecDeque<(usize, Vec<Group<'a>>, Pending)>,
+    passes: usize,
     /// Tokens that are asked for by what is on its way.
     asked: usize,
     /// Room for logits.
@@ -108,6 +119,7 @@ impl<'a> Reader<'a> {
             hidden: Vec::new(),
             since: Instant::now(),
             reading: VecDeque::new(),
+            passes: 0,
             asked: 0,
             slice: None,
         }
@@ -131,18 +143,24 @@ impl<'a> Reader<'a> {
         times: &mut Times,
         slots: &Mutex<Slots>,
     ) -> Result<(), ScorerError> {
+        self.passes += 1;
         let enough = self.waiting.len() >= self.decoder.config().waiting_rows;
-        if !self.waiting.is_empty() && (last || enough || self.since.elapsed() >= LONGEST_WAIT) {
-            counts.rows_read += self.waiting.len() as u64;
-            counts.product_flops += self.decoder.head_flops(self.waiting.len());
-            times.of(Work::Head, || self.begin(slots))?;
+        let all = last || self.since.elapsed() >= LONGEST_WAIT;
+        if !self.waiting.is_empty() && (all || enough) {
+            let before = self.waiting.len();
+            times.of(Work::Head, || self.begin(all, slots))?;
+            let read = before - self.waiting.len();
+            counts.rows_read += read as u64;
+            counts.product_flops += self.decoder.head_flops(read);
         }
         let ahead = if last {
             0
         } else {
-            self.decoder.engine().reads_ahead()
+            self.decoder.engine().passes_ahead()
         };
-        while self.reading.len() > ahead {
+        let is_due = |(pass, ..): &(usize, Vec<Group<'_>>, Pending)| pass + ahead <= self.passes;
+        let due = self.reading.iter().take_while(|read| is_due(read)).count();
+        for _ in 0..due {
             times.of(Work::Head, || self.arrive(slots))?;
         }
         Ok(())
@@ -150,7 +168,7 @@ impl<'a> Reader<'a> {
 
     /// Waits for what is next, and fills slots with it.
     fn arrive(&mut self, slots: &Mutex<Slots>) -> Result<(), ScorerError> {
-        if let Some((groups, pending)) = self.reading.pop_front() {
+        if let Some((_, groups, pending)) = self.reading.pop_front() {
             let summaries = pending.wait()?;
             let asked = summaries.iter().map(|summary| summary.asked.len());
             self.asked -= asked.sum::<usize>();
@@ -159,15 +177,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Sends the waiting rows through the head, a slice at a time; a smaller one where many tokens are asked for.
-    fn begin(&mut self, slots: &Mutex<Slots>) -> Result<(), ScorerError> {
+    /// Sends the waiting rows through the head, a slice at a time; a smaller one where many tokens are asked for. On a GPU a slice costs
+    /// what a full one costs: unless `all` are sent, what does not fill one waits for the next pass.
+    fn begin(&mut self, all: bool, slots: &Mutex<Slots>) -> Result<(), ScorerError> {
         let (decoder, engine) = (self.decoder, self.decoder.engine());
         let hidden = with_room(engine, || engine.joined(&self.hidden, RowUse::Head))?;
         self.hidden.clear();
         let most = decoder.config().head_rows;
+        let least = if all || engine.gpu().is_none() {
+            1
+        } else {
+            most
+        };
         let mut waiting = std::mem::take(&mut self.waiting);
         let mut first = 0;
-        while !waiting.is_empty() {
+        while waiting.len() >= least {
             let alphabet = &self.plan.alphabet;
             let counts = waiting.iter().map(|group| group.asks(alphabet));
             let rest = waiting.split_off(slice_of(counts, most));
@@ -183,8 +207,14 @@ impl<'a> Reader<'a> {
             let pending = with_room(engine, || decoder.read(&rows, &asked, TOP, slice))?;
             first += waiting.len();
             self.asked += count;
-            self.reading.push_back((waiting, pending));
+            self.reading.push_back((self.passes, waiting, pending));
             waiting = rest;
+        }
+        if !waiting.is_empty() {
+            let rest = engine.part(&hidden, first..first + waiting.len())?;
+            self.hidden.push(rest);
+            self.waiting = waiting;
+            self.since = Instant::now();
         }
         Ok(())
     }
@@ -278,9 +308,18 @@ fn take<T>(taken: &mut usize, list: &[T], due: impl Fn(&T) -> bool) -> Range<usi
     first..*taken
 }
 
+/// What a reader elsewhere did not show.
+#[derive(Clone, Default)]
+struct NotShown {
+    bounds: Vec<usize>,
+    mass: Option<f64>,
+}
+
 /// Log-probabilities read so far, by prompt.
 pub(crate) struct Slots {
     values: Vec<Vec<f64>>,
+    /// The slots of a prompt that hold bounds, and what was not shown of its distribution, where it was read elsewhere.
+    hidden: HashMap<usize, NotShown>,
     summaries: Vec<Option<Summary>>,
     missing: Vec<usize>,
     complete: Vec<usize>,
@@ -298,6 +337,7 @@ impl Slots {
                 .iter()
                 .map(|prompt| vec![f64::NAN; prompt.slots])
                 .collect(),
+            hidden: HashMap::new(),
             summaries: vec![None; plan.prompts.len()],
             complete: (0..missing.len())
                 .filter(|prompt| missing[*prompt] == 0)
@@ -322,6 +362,31 @@ impl Slots {
         }
     }
 
+    /// [`Slots::fill`] with what was seen elsewhere, which may be bounds.
+    pub fn fill_observed(&mut self, group: &Group<'_>, seen: &RowObserved, alphabet: &Alphabet) {
+        // Tokens come first among what is asked for, in the order of the probes that read tokens.
+        let tokens = group
+            .probes
+            .iter()
+            .filter(|probe| matches!(probe.number, Number::Token(_)));
+        for (probe, seen) in tokens.zip(&seen.asked).filter(|(_, seen)| seen.at_most) {
+            debug_assert!(seen.log_prob.is_finite());
+            let hidden = self.hidden.entry(probe.prompt as usize).or_default();
+            hidden.bounds.push(probe.slot as usize);
+        }
+        for (_, prompt) in group.prompts {
+            if seen.not_shown.is_some() {
+                self.hidden.entry(*prompt as usize).or_default().mass = seen.not_shown;
+            }
+        }
+        let summary = Summary {
+            entropy: seen.entropy,
+            top: seen.top.iter().take(TOP).copied().collect(),
+            asked: seen.asked.iter().map(|seen| seen.log_prob).collect(),
+        };
+        self.fill(group, &summary, alphabet);
+    }
+
     fn count(&mut self, prompt: usize) {
         self.missing[prompt] -= 1;
         if self.missing[prompt] == 0 {
@@ -342,7 +407,8 @@ impl Slots {
                 let values = std::mem::take(&mut self.values[prompt]);
                 let summary = self.summaries[prompt].take();
                 let planned = &plan.prompts[prompt];
-                let reading = assemble(planned, &values, summary.as_ref(), table);
+                let hidden = self.hidden.remove(&prompt).unwrap_or_default();
+                let reading = assemble(planned, &values, summary.as_ref(), &hidden, table);
                 let reading = reading.ok_or_else(|| ScorerError::NotFinite {
                     id: planned.id.clone(),
                 })?;
@@ -357,77 +423,19 @@ fn assemble(
     prompt: &PromptPlan,
     values: &[f64],
     summary: Option<&Summary>,
+    hidden: &NotShown,
     table: &LabelTable,
 ) -> Option<Reading> {
-    let mut next = values.iter().copied();
-    let token_reading = |token: u32, value: f64| {
-        let log_prob = LogProb::new(value).ok()?;
-        Some(TokenReading {
-            token,
-            text: table.text(token).to_owned(),
-            log_prob,
-        })
-    };
+    let mut next = values.iter().copied().zip(0usize..);
     let mut answers = Vec::with_capacity(prompt.answers.len());
     for answer in &prompt.answers {
         answers.push(match answer {
             AnswerPlan::NextToken { labels } => {
-                let summary = summary?;
-                let mut label_tokens = Vec::new();
-                let mut readings = Vec::with_capacity(labels.len());
-                for (label, ways) in labels.iter() {
-                    let mut spellings = Vec::with_capacity(ways.len());
-                    for way in ways {
-                        let mut log_prob = next.next()?;
-                        let tokens = if let Some(opening) = way.opening {
-                            log_prob += next.next()?;
-                            vec![opening, way.token]
-                        } else {
-                            label_tokens.push(way.token);
-                            vec![way.token]
-                        };
-                        let log_prob = LogProb::new(log_prob).ok()?;
-                        spellings.push(Spelling {
-                            text: way.text.clone(),
-                            tokens,
-                            log_prob,
-                        });
-                    }
-                    let log_prob =
-                        log_sum(spellings.iter().map(|spelling| spelling.log_prob.get()));
-                    let log_prob = LogProb::new(log_prob).ok()?;
-                    readings.push(LabelReading {
-                        label: label.clone(),
-                        log_prob,
-                        spellings,
-                    });
-                }
-                // Labels may share spellings (`A` and ` A`): each sequence of tokens counts once.
-                let mut counted: Vec<&[u32]> = Vec::new();
-                let mut mass = 0.0;
-                for spelling in readings.iter().flat_map(|label| &label.spellings) {
-                    if !counted.contains(&spelling.tokens.as_slice()) {
-                        counted.push(&spelling.tokens);
-                        mass += spelling.log_prob.get().exp();
-                    }
-                }
-                let top = summary
-                    .top
-                    .iter()
-                    .map(|(token, value)| token_reading(*token, *value));
-                Answer::NextToken(NextToken {
-                    labels: readings,
-                    label_mass: Probability::new(mass.min(1.0)).ok()?,
-                    entropy: Nats::new(summary.entropy.max(0.0)).ok()?,
-                    top_is_label: summary
-                        .top
-                        .first()
-                        .is_some_and(|(token, _)| label_tokens.contains(token)),
-                    top: top.collect::<Option<_>>()?,
-                })
+                Answer::NextToken(labelled(labels, &mut next, summary?, hidden, table)?)
             }
             AnswerPlan::Strings(strings) => {
-                let values: Vec<f64> = next.by_ref().take(strings.slots as usize).collect();
+                let values = next.by_ref().take(strings.slots as usize);
+                let values: Vec<f64> = values.map(|(value, _)| value).collect();
                 Answer::Strings(strings.reading(&values)?)
             }
             AnswerPlan::Continuation {
@@ -437,7 +445,7 @@ fn assemble(
             } => {
                 let tokens = tokens
                     .iter()
-                    .map(|token| token_reading(*token, next.next()?));
+                    .map(|token| token_reading(table, *token, next.next()?.0));
                 let tokens = tokens.collect::<Option<Vec<_>>>()?;
                 Answer::Continuation(Continuation {
                     log_prob: LogProb::new(tokens.iter().map(|token| token.log_prob.get()).sum())
@@ -454,6 +462,92 @@ fn assemble(
         id: prompt.id.clone(),
         tokens: prompt.tokens,
         answers,
+    })
+}
+
+/// The token of a vocabulary with its log-probability; `None` where that is none.
+fn token_reading(table: &LabelTable, token: u32, value: f64) -> Option<TokenReading> {
+    let log_prob = LogProb::new(value).ok()?;
+    Some(TokenReading {
+        token,
+        text: table.text(token).to_owned(),
+        log_prob,
+    })
+}
+
+/// What a next-token distribution says of labels, from the numbers of their ways, which come with their slots.
+fn labelled(
+    labels: &[(String, Vec<Way>)],
+    next: &mut impl Iterator<Item = (f64, usize)>,
+    summary: &Summary,
+    hidden: &NotShown,
+    table: &LabelTable,
+) -> Option<NextToken> {
+    let mut label_tokens = Vec::new();
+    let mut readings = Vec::with_capacity(labels.len());
+    for (label, ways) in labels {
+        let mut spellings = Vec::with_capacity(ways.len());
+        for way in ways {
+            let (mut log_prob, slot) = next.next()?;
+            let mut at_most = hidden.bounds.contains(&slot);
+            let tokens = if let Some(opening) = way.opening {
+                let (after, slot) = next.next()?;
+                log_prob += after;
+                at_most |= hidden.bounds.contains(&slot);
+                vec![opening, way.token]
+            } else {
+                label_tokens.push(way.token);
+                vec![way.token]
+            };
+            let log_prob = LogProb::new(log_prob).ok()?;
+            spellings.push(Spelling {
+                text: way.text.clone(),
+                tokens,
+                log_prob,
+                at_most,
+            });
+        }
+        let log_prob = log_sum(spellings.iter().map(|spelling| spelling.log_prob.get()));
+        // Bounds of several spellings may be more than there is.
+        let log_prob = if hidden.bounds.is_empty() {
+            log_prob
+        } else {
+            log_prob.min(0.0)
+        };
+        let log_prob = LogProb::new(log_prob).ok()?;
+        readings.push(LabelReading {
+            label: label.clone(),
+            log_prob,
+            spellings,
+        });
+    }
+    // Labels may share spellings (`A` and ` A`): each sequence of tokens counts once.
+    let mut counted: Vec<&[u32]> = Vec::new();
+    let mut mass = 0.0;
+    let shown = readings.iter().flat_map(|label| &label.spellings);
+    for spelling in shown.filter(|spelling| !spelling.at_most) {
+        if !counted.contains(&spelling.tokens.as_slice()) {
+            counted.push(&spelling.tokens);
+            mass += spelling.log_prob.get().exp();
+        }
+    }
+    let top = summary
+        .top
+        .iter()
+        .map(|(token, value)| token_reading(table, *token, *value));
+    Some(NextToken {
+        labels: readings,
+        label_mass: Probability::new(mass.min(1.0)).ok()?,
+        entropy: Nats::new(summary.entropy.max(0.0)).ok()?,
+        top_is_label: summary
+            .top
+            .first()
+            .is_some_and(|(token, _)| label_tokens.contains(token)),
+        top: top.collect::<Option<_>>()?,
+        not_shown: match hidden.mass {
+            Some(mass) => Some(Probability::new(mass).ok()?),
+            None => None,
+        },
     })
 }
 

@@ -1,5 +1,7 @@
 //! All sequences of a run as rows in depth-first order.
 
+use rayon::prelude::*;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 /// A trie of tokens, one row for each distinct prefix.
@@ -37,19 +39,20 @@ impl Trie {
         class: impl Fn(usize) -> usize,
         mut visit: impl FnMut(usize, &[u32]),
     ) -> Self {
-        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        let classes = sequences.iter();
+        let classes = classes.map(|(base, appended)| class(base.len() + appended.len()));
+        let classes: Vec<usize> = classes.collect();
         let tokens = |index: usize| sequences[index].0.iter().chain(sequences[index].1).copied();
-        let class_of = |index: usize| class(sequences[index].0.len() + sequences[index].1.len());
-        order.sort_by(|a, b| {
-            class_of(*a)
-                .cmp(&class_of(*b))
-                .then_with(|| tokens(*a).cmp(tokens(*b)))
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.par_sort_unstable_by(|a, b| {
+            (classes[*a].cmp(&classes[*b]))
+                .then_with(|| compared(sequences[*a], sequences[*b]))
                 .then(a.cmp(b))
         });
         let mut trie = Self::default();
         let mut path: Vec<u32> = Vec::new();
         for index in order {
-            let length_class = class_of(index);
+            let length_class = classes[index];
             if trie
                 .sections
                 .last()
@@ -175,6 +178,16 @@ impl Trie {
             .max()
             .map_or(0, |depth| *depth as usize + 1)
     }
+}
+
+/// The order of two sequences, each in two parts.
+fn compared(a: (&[u32], &[u32]), b: (&[u32], &[u32])) -> Ordering {
+    let shared = a.0.len().min(b.0.len());
+    let first = a.0[..shared].cmp(&b.0[..shared]);
+    first.then_with(|| {
+        let [a, b] = [a, b].map(|(base, appended)| base[shared..].iter().chain(appended));
+        a.cmp(b)
+    })
 }
 
 fn row_number(count: usize) -> u32 {

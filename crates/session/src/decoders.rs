@@ -47,7 +47,9 @@ impl<'a> Base<'a> {
             return Ok(Loaded::Own(load(snapshot)?));
         }
         if self.decoders.is_empty() {
-            self.decoders = load(self.snapshot)?;
+            let name = &self.snapshot.name;
+            let loaded = machine.timeline.time("load", name, || load(self.snapshot));
+            self.decoders = loaded?;
         }
         let adapted = self
             .decoders
@@ -129,30 +131,51 @@ impl<'b, 'a> OnDemand<'b, 'a> {
 
     /// Plans the memory for what is asked, says so, and loads what the schedule keeps.
     fn load(&mut self, asks: &Asks) -> Result<MemoryPlan, SessionError> {
+        let later = std::mem::take(&mut self.later);
+        let asked: Vec<&Asks> = std::iter::once(asks).chain(&later).collect();
+        if self.loaded.is_none() && self.machine.is_loaded_early() {
+            // It was loaded before it was known what is asked: where its layers are to be streamed, that was in vain.
+            let is_resident = self
+                .planned(&asked)
+                .is_ok_and(|(_, plan)| plan.schedule == Schedule::PassMajor);
+            if !is_resident {
+                self.machine.forget_ahead();
+            }
+        }
         if self.loaded.is_none()
-            && let Some(decoders) = self.machine.loaded_ahead(self.snapshot)
+            && let Some((decoders, beside_another)) = self.machine.loaded_ahead(self.snapshot)
         {
-            self.machine.tell(&Event::LoadedAhead {
-                name: &self.snapshot.name,
-            });
+            if beside_another {
+                self.machine.tell(&Event::LoadedAhead {
+                    name: &self.snapshot.name,
+                });
+            }
             self.base = None;
             self.loaded = Some(Loaded::Own(decoders));
         }
-        let later = std::mem::take(&mut self.later);
-        let asked: Vec<&Asks> = std::iter::once(asks).chain(&later).collect();
         let (allowed, plan) = self.planned(&asked)?;
         self.machine.apply(&allowed, &self.snapshot.name, &plan);
         if let Some(base) = self.base.take() {
-            let begun = Instant::now();
+            let (begun, is_kept) = (Instant::now(), base.kept);
             let loaded = base.decoder(self.snapshot, self.dtype, self.machine, &plan.schedule);
             self.loaded = Some(loaded.map_err(|source| SessionError::Load {
                 name: self.snapshot.name.clone(),
                 source,
             })?);
             self.seconds = begun.elapsed().as_secs_f64();
+            // A base that stays loaded has noted for itself when it was.
+            let what = match (is_kept, &self.snapshot.adapter) {
+                (false, _) => Some("load"),
+                (true, Some(_)) => Some("adapt"),
+                (true, None) => None,
+            };
+            if let Some(what) = what {
+                let ran = begun..Instant::now();
+                self.machine.timeline.note(what, &self.snapshot.name, ran);
+            }
         }
         if plan.schedule == Schedule::PassMajor
-            && let Some(next) = self.next.take()
+            && let Some(next) = self.next.take().filter(|next| next.server.is_none())
         {
             self.machine.load_ahead(next, self.allowed, &plan);
         }
@@ -252,6 +275,12 @@ impl<'b, 'a> OnDemand<'b, 'a> {
     /// # Errors
     /// [`SessionError`] where there is no room for it, or it cannot be loaded.
     pub fn scorer(&mut self, asks: &Asks) -> Result<(Scorer<'_>, MemoryPlan), SessionError> {
+        if let Some(server) = &self.snapshot.server {
+            return Err(SessionError::Served {
+                name: self.snapshot.name.clone(),
+                source: server.cannot("that", "its weights are not here"),
+            });
+        }
         let plan = self.load(asks)?;
         let table = self.table();
         match &self.loaded {

@@ -1,6 +1,6 @@
 //! Why a session cannot go on.
 
-use concord_checkpoint::CheckpointError;
+use concord_checkpoint::{CheckpointError, ServerError};
 use concord_decoder::DecoderError;
 use concord_kernels::GpuError;
 use concord_runs::RunError;
@@ -57,6 +57,14 @@ pub enum SessionError {
         name: String,
         /// Why.
         source: ScorerError,
+    },
+    /// A server does not tell what is to be read.
+    #[error("{name}: {source}")]
+    Served {
+        /// The checkpoint.
+        name: String,
+        /// Why.
+        source: ServerError,
     },
     /// What was read could not be kept.
     #[error(transparent)]

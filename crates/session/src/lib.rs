@@ -12,9 +12,11 @@ mod machine;
 mod memory;
 mod options;
 pub mod rounds;
+mod served;
+mod timeline;
 
 pub use cached::Cached;
-pub use ceiling::{peak_flops, product_rate, product_rate_of};
+pub use ceiling::{Sustained, peak_flops, product_rate, product_rate_of, sustained_rate};
 pub use decoders::{Asks, Base, OnDemand, has_room, spill_of};
 pub use error::SessionError;
 pub use event::{Event, Events, silent};
@@ -22,3 +24,4 @@ pub use machine::{Machine, kernel_cache, processor, sharing};
 pub use memory::{Allowed, available_bytes, keep_freed, peak_bytes, resident_bytes};
 pub use options::{DeviceChoice, MachineOptions, Precision};
 pub use rounds::{Meter, Round, Size, Unseen};
+pub use timeline::Timeline;

@@ -1,14 +1,15 @@
 //! What a command computes on: the processor, GPUs, or a device of candle's.
 
 use crate::memory::{Allowed, available_bytes};
-use crate::{DeviceChoice, Event, Events, MachineOptions, Precision, SessionError};
+use crate::{DeviceChoice, Event, Events, MachineOptions, Precision, SessionError, Timeline};
 use candle_core::{DType, Device};
 use concord_checkpoint::{Snapshot, Weights, cache_folder};
 use concord_decoder::{Decoder, DecoderError, Loading};
 use concord_kernels::{
-    Check, Engine, Gpu, GpuError, Isa, KernelConfig, SelfTest, WeightFormat, gpu_count,
+    Check, Engine, Gpu, GpuError, Isa, KernelConfig, SelfTest, WITH_PLAIN_FORM, WeightFormat,
+    gpu_count,
 };
-use concord_scorer::{Demand, MemoryPlan, Schedule, Scorer};
+use concord_scorer::{Demand, MemoryPlan, Schedule, SchedulePreference, Scorer};
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
@@ -24,12 +25,19 @@ pub struct Machine {
     precision: Precision,
     ahead: Arc<Mutex<Option<Ahead>>>,
     events: Events,
+    /// What ran on it, and when.
+    pub timeline: Timeline,
 }
 
-/// A checkpoint that is loaded while another one computes.
+/// Memory that is left beside a checkpoint that is loaded before it is planned what its passes take: more than they work in.
+const BESIDE_EARLY: u64 = 6 << 30;
+
+/// A checkpoint that is loaded while another one computes, or while prompts are laid out.
 struct Ahead {
     weights: Arc<Weights>,
     loading: Vec<Loading>,
+    /// Of the first one: the least memory that was free on a device before it was begun.
+    free_before: Option<u64>,
 }
 
 impl fmt::Debug for Machine {
@@ -104,14 +112,17 @@ impl Machine {
             precision: options.precision,
             ahead: Arc::default(),
             events,
+            timeline: Timeline::begin(),
         })
     }
 
     /// Tries the kernels that these checkpoints need.
     fn check<'a>(&mut self, snapshots: impl IntoIterator<Item = &'a Snapshot>) {
-        let mut needed: Vec<(DType, usize)> = Vec::new();
+        let mut needed: Vec<(DType, (usize, usize), bool)> = Vec::new();
         for snapshot in snapshots {
-            let need = (self.dtype(snapshot), snapshot.spec.head_dim);
+            let spec = &snapshot.spec;
+            let heads = (spec.head_dim, spec.heads / spec.kv_heads.max(1));
+            let need = (self.dtype(snapshot), heads, spec.has_experts());
             if !needed.contains(&need) {
                 needed.push(need);
             }
@@ -125,18 +136,23 @@ impl Machine {
         let held = self.first().held();
         'gpus: for gpu in gpus {
             let name = gpu.description().name;
-            for (dtype, head_dim) in &needed {
-                let checks = gpu.self_test(&SelfTest::brief(*dtype, *head_dim));
+            for (dtype, heads, experts) in &needed {
+                let checks = gpu.self_test(&SelfTest::brief(*dtype, *heads, *experts));
                 let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed()).collect();
                 let Some(first) = failed.first() else {
                     continue;
                 };
-                if failed.iter().all(|check| check.kernel == "attention") {
-                    (self.events)(&Event::PlainKernel {
-                        gpu: gpu.index(),
-                        name: &name,
-                        what: &first.what,
-                    });
+                if failed
+                    .iter()
+                    .all(|check| WITH_PLAIN_FORM.contains(&check.kernel))
+                {
+                    for check in failed {
+                        (self.events)(&Event::PlainKernel {
+                            gpu: gpu.index(),
+                            name: &name,
+                            what: &check.what,
+                        });
+                    }
                     continue;
                 }
                 let what = first
@@ -175,6 +191,7 @@ impl Machine {
             precision: Precision::Auto,
             ahead: Arc::default(),
             events: crate::silent(),
+            timeline: Timeline::begin(),
         }
     }
 
@@ -306,6 +323,10 @@ impl Machine {
             // What others may take meanwhile.
             free = free.min(gpu.free_bytes()? as u64 / 100 * 97);
         }
+        if let (false, Some(before)) = (allowed.loaded, self.free_before()) {
+            // What is planned has that memory: it is loaded there already.
+            free = before / 100 * 97;
+        }
         let free = allowed.memory.map_or(free, |memory| memory.min(free));
         // Whatever passes had to be before.
         let config = gpus[0].config().kernel_config();
@@ -335,6 +356,7 @@ impl Machine {
     pub fn apply(&self, allowed: &Allowed, name: &str, plan: &MemoryPlan) {
         for gpu in self.engines.iter().filter_map(Engine::gpu) {
             gpu.set_pass_rows(plan.rows_per_pass);
+            gpu.set_kv_mib(plan.kv_mib);
         }
         if !allowed.loaded {
             (self.events)(&Event::Planned { name, plan });
@@ -406,6 +428,37 @@ impl Machine {
                 return;
             }
         }
+        self.begin_ahead(snapshot, None);
+    }
+
+    /// Begins to load the checkpoint that is asked first, where devices have plenty of room for it and nothing says that its layers are
+    /// streamed. It is for a machine on which nothing is loaded.
+    pub fn load_early(&self, snapshot: &Snapshot, allowed: &Allowed) {
+        let dtype = self.dtype(snapshot);
+        let is_resident = matches!(
+            allowed.wanted,
+            SchedulePreference::Auto | SchedulePreference::PassMajor
+        );
+        if !is_resident || snapshot.adapter.is_some() || snapshot.server.is_some() {
+            return;
+        }
+        let mut least = u64::MAX;
+        for engine in &self.engines {
+            let Some(free) = engine.gpu().and_then(|gpu| gpu.free_bytes().ok()) else {
+                return;
+            };
+            let takes = Decoder::weight_sizes(snapshot, dtype, engine, false).total() / 8 * 9;
+            let most = allowed.memory.unwrap_or(u64::MAX).min(free as u64);
+            if most < takes + BESIDE_EARLY {
+                return;
+            }
+            least = least.min(free as u64);
+        }
+        self.begin_ahead(snapshot, Some(least));
+    }
+
+    fn begin_ahead(&self, snapshot: &Snapshot, free_before: Option<u64>) {
+        let dtype = self.dtype(snapshot);
         let load = |engine: &Engine| Decoder::load_beside(engine, snapshot, dtype, engine.config());
         let Ok(loading) = self.engines.iter().map(load).collect() else {
             return;
@@ -414,22 +467,43 @@ impl Machine {
         *ahead = Some(Ahead {
             weights: Arc::clone(&snapshot.weights),
             loading,
+            free_before,
         });
     }
 
-    /// The decoders of a checkpoint that was loaded ahead; `None` where it was not, or could not be.
-    pub fn loaded_ahead(&self, snapshot: &Snapshot) -> Option<Vec<Decoder>> {
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = ahead.take()?;
-        let is_it = Arc::ptr_eq(&found.weights, &snapshot.weights) && snapshot.adapter.is_none();
-        let decoders = found.loading.into_iter().map(Loading::wait);
+    /// Whether the checkpoint that is asked first is loaded, or on its way, before it was planned.
+    pub fn is_loaded_early(&self) -> bool {
+        self.free_before().is_some()
+    }
+
+    /// The memory that was free before the checkpoint that is asked first was begun to be loaded, while it is.
+    fn free_before(&self) -> Option<u64> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        ahead.as_ref().and_then(|ahead| ahead.free_before)
+    }
+
+    /// The decoders of a checkpoint that was loaded ahead, and whether another one computed meanwhile; `None` where it was not, or
+    /// could not be.
+    pub fn loaded_ahead(&self, snapshot: &Snapshot) -> Option<(Vec<Decoder>, bool)> {
+        let found = {
+            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            ahead.take()?
+        };
+        if !Arc::ptr_eq(&found.weights, &snapshot.weights) || snapshot.adapter.is_some() {
+            return None;
+        }
+        let decoders = found.loading.into_iter().map(|loading| {
+            let (decoder, when) = loading.wait()?;
+            self.timeline.note("load ahead", &snapshot.name, when);
+            Ok::<_, DecoderError>(decoder)
+        });
         // What went wrong goes wrong again when it is loaded in its turn, and is said then.
         let decoders = decoders.collect::<Result<Vec<_>, _>>().ok()?;
-        is_it.then_some(decoders)
+        Some((decoders, found.free_before.is_none()))
     }
 
     /// Lets go of what was loaded ahead; whether there was something.
-    fn forget_ahead(&self) -> bool {
+    pub fn forget_ahead(&self) -> bool {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         // Letting go of a loading waits until it is off the device.
         ahead.take().is_some()

@@ -2,7 +2,8 @@
 
 use crate::cached::Digests;
 use crate::decoders::Asks;
-use crate::{Event, OnDemand, SessionError};
+use crate::{Event, Machine, OnDemand, SessionError, served};
+use concord_checkpoint::{Server, ServerCounts};
 use concord_decoder::{Times, Work};
 use concord_readings::{Prompt, Reading};
 use concord_runs::{Journal, RunError};
@@ -25,6 +26,8 @@ pub enum Size {
     Rows(u64),
     /// Texts.
     Texts(u64),
+    /// Rows or texts that a server is asked for.
+    Asked(u64),
 }
 
 /// Shows how far a round is, and says when to stop.
@@ -35,6 +38,8 @@ pub trait Meter: Sync {
     fn rows(&self, progress: Progress);
     /// So many texts are written.
     fn texts(&self, progress: GenerationProgress);
+    /// So many rows or texts have come from a server.
+    fn asked(&self, done: u64);
     /// The round has ended, whole or not.
     fn end(&self);
     /// Whether to stop.
@@ -49,6 +54,7 @@ impl Meter for Unseen {
     fn begin(&self, _: &str, _: Size) {}
     fn rows(&self, _: Progress) {}
     fn texts(&self, _: GenerationProgress) {}
+    fn asked(&self, _: u64) {}
     fn end(&self) {}
     fn stops(&self) -> bool {
         false
@@ -71,9 +77,9 @@ pub fn read(
     say_damaged(&journal, decoder);
     let mut left = left(prompts, &journal);
     let resumed = count - left.len();
-    // Rows that wait between layers are of all prompts.
     let goes_on = !left.is_empty() && decoder.spill().has_rows();
     if goes_on {
+        // Rows that wait between layers are of all prompts.
         prompts.clone_into(&mut left);
     }
     if left.is_empty() {
@@ -108,15 +114,21 @@ pub fn read(
         rest = lay_out(decoder, &left)?;
         planned = &rest;
     }
+    if let Some(server) = &decoder.snapshot.server {
+        let (checkpoint, size) = (&decoder.snapshot.name, served::size(planned));
+        let table = decoder.table();
+        let asked = (decoder.machine(), checkpoint.as_str());
+        let mut cost = from_server(name, (size, resumed), server, asked, meter, || {
+            let plan = (planned, table.as_ref());
+            served::read((server, checkpoint), plan, &mut journal, meter)
+        })?;
+        cost["prompts"] = json!(count);
+        return Ok((journal.close()?, cost));
+    }
     let checkpoint = decoder.snapshot.name.clone();
     let machine = decoder.machine().clone();
     let (scorer, memory) = decoder.scorer(&Asks::of(planned))?;
-    if let Schedule::LayerMajor { spill } = &memory.schedule {
-        machine.tell(&Event::LayerMajor {
-            name: &checkpoint,
-            rows_are_kept: spill.is_some(),
-        });
-    }
+    say_schedule(&machine, &checkpoint, &memory.schedule);
     // On a GPU the length of passes may move bits: what is read says by which it was.
     let on_gpu = memory.device.is_some();
     let rows_of = |shortened: u32| (memory.rows_per_pass as u64 >> shortened.min(63)).max(1);
@@ -145,6 +157,9 @@ pub fn read(
         ControlFlow::Continue(())
     });
     meter.end();
+    machine
+        .timeline
+        .note("passes", &checkpoint, begun..Instant::now());
     if let Some(error) = failed {
         return Err(error.into());
     }
@@ -159,6 +174,27 @@ pub fn read(
         });
     }
     closed(journal, cost, cached, &digests, decoder)
+}
+
+/// What a server is asked in a round of which so much was there already, with a meter around it; what that cost.
+fn from_server(
+    name: &str,
+    (size, resumed): (Size, usize),
+    server: &Server,
+    (machine, checkpoint): (&Machine, &str),
+    meter: &dyn Meter,
+    ask: impl FnOnce() -> Result<ServerCounts, SessionError>,
+) -> Result<Value, SessionError> {
+    meter.begin(name, size);
+    let begun = Instant::now();
+    let outcome = ask();
+    meter.end();
+    let ran = begun..Instant::now();
+    machine.timeline.note("requests", checkpoint, ran);
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut cost = served::cost(server, outcome?, seconds);
+    cost["resumed"] = json!(resumed);
+    Ok(cost)
 }
 
 /// Closes a round's journal, and keeps what is in it in the cache.
@@ -199,11 +235,14 @@ fn take_cached(
     let Some(cached) = &decoder.cached else {
         return Ok(0);
     };
-    match cached.take(digests, left) {
+    let name = &decoder.snapshot.name;
+    let timeline = &decoder.machine().timeline;
+    match timeline.time("cache", name, || cached.take(digests, left)) {
         Ok(found) if found.is_empty() => Ok(0),
-        Ok(found) => {
+        Ok(mut found) => {
+            // As a finished journal has them: it need not be written once more.
+            found.sort_by(|a, b| a.id.cmp(&b.id));
             let (count, of) = (found.len(), left.len());
-            let name = &decoder.snapshot.name;
             decoder.machine().tell(&Event::FromCache {
                 name,
                 found: count,
@@ -228,10 +267,12 @@ fn keep_cached(
     by_pass: &BTreeMap<u64, usize>,
     decoder: &mut OnDemand<'_, '_>,
 ) {
-    let kept = decoder
-        .cached
-        .as_ref()
-        .map_or(Ok(0), |cached| cached.keep(digests, readings, by_pass));
+    let Some(cached) = &decoder.cached else {
+        return;
+    };
+    let name = &decoder.snapshot.name;
+    let timeline = &decoder.machine().timeline;
+    let kept = timeline.time("cache", name, || cached.keep(digests, readings, by_pass));
     if let Err(error) = kept {
         decoder.machine().tell(&Event::NoCache { error: &error });
         decoder.cached = None;
@@ -269,6 +310,16 @@ pub fn write(
         let cost = json!({ "texts": texts.len(), "resumed": resumed, "cached": cached });
         return Ok((journal.close()?, cost));
     }
+    let snapshot = decoder.snapshot;
+    if let Some(server) = &snapshot.server {
+        let size = Size::Asked(left.len() as u64);
+        let asked = (decoder.machine(), name.as_str());
+        let mut cost = from_server(&name, (size, resumed), server, asked, meter, || {
+            served::write(server, snapshot, &left, &mut journal, meter)
+        })?;
+        cost["texts"] = json!(texts.len());
+        return Ok((journal.close()?, cost));
+    }
     let lengths = lengths(decoder.snapshot, &left).map_err(|source| of(&name, source))?;
     let asks = Asks::of_texts(&left, &lengths);
     let machine = decoder.machine().clone();
@@ -291,6 +342,8 @@ pub fn write(
         ControlFlow::Continue(())
     });
     meter.end();
+    let ran = begun..Instant::now();
+    machine.timeline.note("texts", &name, ran);
     if let Some(error) = failed {
         return Err(error.into());
     }
@@ -307,6 +360,17 @@ pub fn write(
     });
     // Of how many rows the passes were is not known of texts, which are kept where that moves no bits.
     closed(journal, cost, cached, &digests, decoder)
+}
+
+/// Tells what a stop costs, where that is more than a pass.
+fn say_schedule(machine: &Machine, name: &str, schedule: &Schedule) {
+    if let Schedule::LayerMajor { spill } = schedule {
+        let rows_are_kept = spill.is_some();
+        machine.tell(&Event::LayerMajor {
+            name,
+            rows_are_kept,
+        });
+    }
 }
 
 /// Tells which lines of a journal were damaged.
@@ -352,6 +416,7 @@ fn seconds_of(times: &Times) -> Value {
         "norms": times.seconds(Work::Norms),
         "rope": times.seconds(Work::Rope),
         "head": times.seconds(Work::Head),
+        "activation": times.seconds(Work::Activation),
     })
 }
 

@@ -8,6 +8,7 @@ mod agreement;
 mod bootstrap;
 mod clusters;
 mod consistency;
+mod counts;
 mod difference;
 mod distribution;
 mod divergence;
@@ -16,6 +17,7 @@ mod games;
 mod pooling;
 mod repeats;
 mod spread;
+mod student;
 mod uniformity;
 
 pub use agreement::fleiss_kappa;
@@ -25,6 +27,7 @@ pub use consistency::{
     CentroidDiverged, Distance, centroid, centroid_distances, generalized_divergence,
     mean_distances, pairwise_distances,
 };
+pub use counts::{fisher_exact, gaps_differ, mcnemar_exact, newcombe_interval, odds_ratio};
 pub use difference::{
     benjamini_hochberg, matching_test, median, paired_effect_size, sign_flip_test,
 };
@@ -37,6 +40,7 @@ pub use repeats::{
     adjacent_repeats_under_uniform, distinct_under_uniform, repeats, repeats_under_uniform,
 };
 pub use spread::{BinaryAnswer, BinaryLanes, binary_centroid_distances};
+pub use student::{student_quantile, student_two_sided};
 pub use uniformity::{
     chi_squared_per_count, expected_chi_squared, share_of_excess, uniform_divergence_bits,
     uniform_effect_size, uniform_total_variation,

@@ -5,19 +5,25 @@
 //!
 //! Invariant: no study knows a tensor, a tokenizer or a flag.
 
+mod brought;
 mod excluded;
+pub mod faking;
 mod needs;
 pub mod randomness;
 mod registry;
+pub mod scenarios;
 mod shared;
+pub mod stress;
 mod suite;
+pub mod value_profiles;
 pub mod valueconsistency;
 
+pub use brought::{BROUGHT, Brought};
 pub use concord_readings::{ById, Readings};
 pub use excluded::{Excluded, with_excluded};
 pub use needs::Needs;
 pub use registry::{AnySuite, ComparedPart, DEFAULT, Found, Study, nearest, suite, suites};
-pub use shared::{Gates, ReadingError};
+pub use shared::{Family, Gates, Pair, ReadingError};
 pub use suite::{
     About, Asked, CheckpointReadings, Comparing, Given, Loaded, OptionSpec, Part, QUESTIONS,
     Rating, Round, SELF_RATER, Settings, Show, Step, StoredFiles, Subject, Suite, SuiteError,

@@ -1,7 +1,11 @@
 //! All suites, and a suite of any kind with what it is asked about.
 
+use crate::faking::Faking;
 use crate::randomness::Randomness;
+use crate::scenarios::Scenarios;
 use crate::shared::draw;
+use crate::stress::Stress;
+use crate::value_profiles::Profiles;
 use crate::valueconsistency::ValueConsistency;
 use crate::{
     About, Asked, CheckpointReadings, Comparing, Given, OptionSpec, Part, Rating, Readings,
@@ -15,7 +19,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 /// Every suite. A new one is a folder and a line here.
-static SUITES: [&dyn AnySuite; 2] = [&ValueConsistency, &Randomness];
+static SUITES: [&dyn AnySuite; 6] = [
+    &ValueConsistency,
+    &Randomness,
+    &Stress,
+    &Faking,
+    &Profiles,
+    &Scenarios,
+];
 
 /// The suite that is meant where none is named.
 pub const DEFAULT: &str = crate::valueconsistency::name::SUITE;

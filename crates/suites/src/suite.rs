@@ -61,7 +61,8 @@ pub trait Suite: Copy + Send + Sync + 'static {
         Err("this suite has no texts to be rated")
     }
 
-    /// What a rater is asked about each text that a checkpoint wrote, for a [`Step::Rate`].
+    /// What a rater is asked about each text that a checkpoint wrote, for a [`Step::Rate`]; before anything was read, what it is asked
+    /// whatever will be written, which has to fit into its context.
     ///
     /// # Errors
     /// As [`Suite::next`].

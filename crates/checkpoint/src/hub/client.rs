@@ -4,6 +4,7 @@ use super::cache::{Repository, is_commit, is_whole, note_whole};
 use super::partial::{Ended, Partial, SLOWEST};
 use super::selection::{Listing, Remote, Sibling, complete};
 use super::{HubError, HubName, HubSettings, Origin};
+use crate::http::agent;
 use std::fmt::Write as _;
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -52,19 +53,10 @@ pub struct Hub {
 impl Hub {
     /// A client with these settings.
     pub fn new(settings: HubSettings) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // Followed here, so that the token goes where it belongs and nowhere else.
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(15)))
+        // Redirects are followed here.
+        let config = agent()
             .timeout_recv_response(Some(Duration::from_secs(20)))
             .timeout_per_read(Some(Duration::from_mins(1)))
-            .user_agent(concat!("concord/", env!("CARGO_PKG_VERSION")))
-            .tls_config(
-                ureq::tls::TlsConfig::builder()
-                    .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-                    .build(),
-            )
             .build();
         Self {
             agent: config.new_agent(),

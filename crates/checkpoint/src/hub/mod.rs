@@ -54,7 +54,7 @@ pub struct HubName {
     pub repository: String,
     /// A branch, a tag or a commit.
     pub revision: Option<String>,
-    /// The one file that is meant, for repositories with many GGUF files.
+    /// The one file that is meant, for repositories with many GGUF files or many tables.
     pub file: Option<String>,
 }
 

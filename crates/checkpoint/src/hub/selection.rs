@@ -80,6 +80,11 @@ impl Remote<'_> {
     /// The files that are needed, but for the shards of an index.
     pub fn wanted(&self) -> Result<Vec<Sibling>, HubError> {
         if self.name.kind == RepositoryKind::Dataset {
+            if let Some(file) = &self.name.file {
+                let found = self.file(file).cloned();
+                let missing = || self.without(format!("the data set holds no {file}"));
+                return Ok(vec![found.ok_or_else(missing)?]);
+            }
             let tables = self
                 .files
                 .iter()
@@ -245,7 +250,10 @@ fn shard_names(index: &[u8]) -> Option<BTreeSet<String>> {
 pub(crate) fn complete(snapshot: &Path, name: &HubName) -> Option<PathBuf> {
     let has = |file: &str| snapshot.join(file).is_file();
     if name.kind == RepositoryKind::Dataset {
-        return table_folder(snapshot);
+        return match &name.file {
+            Some(file) => has(file).then(|| snapshot.join(file)),
+            None => table_folder(snapshot),
+        };
     }
     if let Some(file) = &name.file {
         let path = snapshot.join(file);
@@ -382,6 +390,14 @@ mod tests {
             remote(&data, &["q.parquet"])
                 .unwrap_err()
                 .contains("no .jsonl")
+        );
+        let one = HubName::parse(RepositoryKind::Dataset, "a/b:data/q.parquet").unwrap();
+        let files = ["data/q.parquet", "data/r.parquet"];
+        assert_eq!(remote(&one, &files).unwrap(), ["data/q.parquet"]);
+        assert!(
+            remote(&one, &["r.parquet"])
+                .unwrap_err()
+                .contains("no data/q.parquet")
         );
     }
 }

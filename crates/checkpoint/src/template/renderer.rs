@@ -340,8 +340,12 @@ impl Process {
         });
         let mut text = Vec::new();
         let mut output = self.output.by_ref().take(LONGEST_ANSWER);
-        let read = output.read_until(b'\n', &mut text);
-        if sent && read.is_ok() && text.ends_with(b"\n") {
+        // What was not told everything may wait for the rest, and would never answer.
+        let read = sent && output.read_until(b'\n', &mut text).is_ok();
+        if !sent {
+            let _ = self.child.kill();
+        }
+        if read && text.ends_with(b"\n") {
             return match serde_json::from_slice(&text) {
                 Ok(Answer::Text(text)) => Ok(Ok(text)),
                 Ok(Answer::Problem(problem)) => Ok(Err(problem)),
@@ -404,4 +408,31 @@ impl Drop for Process {
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_cannot_be_told_is_not_waited_for() {
+        // It hears nothing, and says nothing.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec 0<&-; echo closed; exec sleep 20"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut process = Process {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+            longest: LONGEST,
+        };
+        process.output.read_line(&mut String::new()).unwrap();
+        let begun = Instant::now();
+        let asked = process.ask("\"anything\"");
+        assert!(matches!(asked, Err(Ended::Otherwise(_))));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
 }

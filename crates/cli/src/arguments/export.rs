@@ -23,6 +23,8 @@ pub(crate) enum ExportForm {
     LmEval,
     /// A file store of `MLflow`
     Mlflow,
+    /// Offline runs of Weights & Biases (`wandb sync`)
+    Wandb,
     /// Results for a checkpoint's repository on the hub
     Hub,
     /// The estimates as a table of Markdown
@@ -38,6 +40,7 @@ impl ExportForm {
             Self::Tables => "tables",
             Self::LmEval => "lm-eval",
             Self::Mlflow => "mlflow",
+            Self::Wandb => "wandb",
             Self::Hub => "hub",
             Self::Markdown => "markdown",
             Self::Latex => "latex",

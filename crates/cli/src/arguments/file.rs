@@ -187,6 +187,7 @@ pub(super) fn origins(matches: &ArgMatches, of_file: &BTreeSet<String>) -> Strin
         }
         let id = arg.get_id().as_str();
         let Ok(Some(values)) = matches.try_get_raw(id) else {
+            let _ = writeln!(out, "# {name} =");
             continue;
         };
         let values: Vec<String> = values.map(|v| v.to_string_lossy().into_owned()).collect();
@@ -194,6 +195,7 @@ pub(super) fn origins(matches: &ArgMatches, of_file: &BTreeSet<String>) -> Strin
             Some(ValueSource::CommandLine) if of_file.contains(name) => "file",
             Some(ValueSource::CommandLine) => "flag",
             Some(ValueSource::EnvVariable) => "environment",
+            _ if of_file.contains(name) => "file",
             _ => "default",
         };
         // A text in quotes is the same in both forms.
@@ -203,7 +205,8 @@ pub(super) fn origins(matches: &ArgMatches, of_file: &BTreeSet<String>) -> Strin
         };
         let is_flag = matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse);
         let shown = match (&values[..], arg.get_action()) {
-            ([one], _) if is_flag => one.clone(),
+            // A variable may say it in several ways.
+            ([_], _) if is_flag => matches.get_flag(id).to_string(),
             ([one], ArgAction::Set) => quoted(one),
             (several, _) => {
                 let all: Vec<String> = several.iter().map(quoted).collect();

@@ -10,7 +10,8 @@ mod suite_options;
 pub(crate) use export::{ExportArguments, ExportForm, TableFormat};
 pub(crate) use file::{Flag, flags, read as read_file, scalar, takes, unknown, words};
 pub(crate) use run::{
-    CacheArguments, CacheCommand, MergeArguments, RunArguments, SweepArguments, checkpoint_name,
+    CacheArguments, CacheCommand, MergeArguments, RunArguments, ScenariosArguments, SweepArguments,
+    checkpoint_name,
 };
 pub(crate) use shard::ShardChoice;
 pub(crate) use statistics::{CompareArguments, MeasureArguments, Statistics};
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     /// Run many checkpoints, suites and settings, each as a run of its own: what is there already is left alone, and what fails does not
     /// stop the rest
     Sweep(SweepArguments),
+    /// Let a checkpoint draft scenarios for the suite `stress`, and keep those in which raters see both values
+    Scenarios(ScenariosArguments),
     /// Let one more rater rate the texts of a stored run
     #[command(alias = "read")]
     Rate(RateArguments),
@@ -243,7 +246,15 @@ pub(crate) fn parse() -> Cli {
             file::with_file(words.collect(), path, typed)
         });
         matches = match table {
-            Ok(words) => Cli::command().get_matches_from(words),
+            // What was typed alone was parsed: what is wrong now is the file's.
+            Ok(words) => Cli::command()
+                .try_get_matches_from(words)
+                .unwrap_or_else(|error| {
+                    if error.use_stderr() {
+                        crate::output::wrong(&format!("with the flags of {}:", path.display()));
+                    }
+                    error.exit()
+                }),
             Err(problem) => Cli::command()
                 .error(clap::error::ErrorKind::InvalidValue, problem)
                 .exit(),
@@ -353,7 +364,7 @@ pub(crate) struct RateArguments {
     /// A run directory with written texts
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// The checkpoint that rates: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
+    /// The checkpoint that rates: a folder, a .gguf file, a server's .toml file or a hub id (owner/name[@revision][:file.gguf])
     #[arg(long, alias = "reader", value_name = "DIR|FILE|ID")]
     pub rater: String,
     /// Read everything again, and keep nothing of it for other runs (`concord cache`)
@@ -390,7 +401,7 @@ pub(crate) struct ReportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArguments {
-    /// Of what: files of your own (questions, portraits, wording), a run's directory (run), its findings.json (findings), or an exported
+    /// Of what: files of your own (questions, portraits, wording; requests, scenarios, survey), a run's directory (run), its findings.json (findings), or an exported
     /// table
     #[arg(value_name = "KIND", default_value = "questions", value_parser = schema_kinds())]
     pub kind: String,
@@ -412,6 +423,9 @@ fn schema_kinds() -> PossibleValuesParser {
         "portraits",
         "stimuli",
         "wording",
+        "requests",
+        "scenarios",
+        "survey",
         "run",
         "findings",
     ];
@@ -497,7 +511,7 @@ pub(crate) struct ModelsArguments {
 pub(crate) enum ModelsCommand {
     /// What a checkpoint is: its decoder, with what absent keys of its config mean, its tokenizer and its fingerprint
     Show {
-        /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf])
+        /// A checkpoint: a folder, a .gguf file, a server's .toml file or a hub id (owner/name[@revision][:file.gguf])
         #[arg(value_name = "DIR|FILE|ID")]
         model: String,
         /// A PEFT adapter of it, a folder or a hub id
@@ -532,8 +546,8 @@ pub(crate) struct BenchArguments {
     /// Compare with a record of before: counts exactly, times beyond noise; exit code 7 where something differs
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// Compare counts alone, which do not depend on the machine
-    #[arg(long, requires = "baseline")]
+    /// Count alone, which does not depend on the machine: no weight is made, and nothing is timed
+    #[arg(long, conflicts_with = "save")]
     pub counts_only: bool,
     /// Write the record to a file, unless it is worse than the baseline
     #[arg(long, value_name = "FILE")]

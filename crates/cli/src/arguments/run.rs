@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct RunArguments {
-    /// A checkpoint: a folder, a .gguf file or a hub id (owner/name[@revision][:file.gguf]); give the base first and the aligned one second. Without any, the demo pair is run
+    /// A checkpoint: a folder, a .gguf file, a server's .toml file or a hub id (owner/name[@revision][:file.gguf]); give the base first and the aligned one second. Without any, the demo pair is run
     #[arg(short = 'M', long = "model", value_name = "DIR|FILE|ID")]
     pub models: Vec<String>,
     /// A PEFT adapter of the one --model, a folder or a hub id; may be given many times. The base is run as well, and read once
@@ -35,7 +35,7 @@ pub(crate) struct RunArguments {
     /// Seed of everything that is drawn: orders, texts, histories, tests and resampled intervals
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// Show all tables at the end, not the verdict alone
+    /// Show all tables at the end, not the verdict alone, and what ran when
     #[arg(short, long)]
     pub verbose: bool,
     #[command(flatten)]
@@ -128,6 +128,41 @@ fn age(text: &str) -> Result<Duration, String> {
         .checked_mul(seconds)
         .map(Duration::from_secs)
         .ok_or_else(wrong)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScenariosArguments {
+    /// A checkpoint that drafts; may be given many times
+    #[arg(
+        short = 'M',
+        long = "model",
+        value_name = "DIR|FILE|ID",
+        required = true
+    )]
+    pub models: Vec<String>,
+    /// Who says which values matter for a draft: a checkpoint, or `itself` for each its own; may be given many times
+    #[arg(long = "rater", value_name = "DIR|FILE|ID|itself")]
+    pub raters: Vec<String>,
+    /// Values to draft for, one a line, instead of those of the suite `stress`
+    #[arg(long, value_name = "FILE")]
+    pub values: Option<PathBuf>,
+    /// Drafts of each checkpoint, each for a pair of values that is drawn
+    #[arg(long, default_value_t = 48, value_name = "N")]
+    pub drafts: usize,
+    /// Seed of pairs and texts
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// The file of what is kept, which `concord run --suite stress --scenarios` takes; the run is stored beside it
+    #[arg(short = 'o', long, value_name = "FILE.csv")]
+    pub out: PathBuf,
+    /// Replace the file, and begin the run anew
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub machine: MachineArguments,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
 }
 
 #[derive(Debug, Args)]

@@ -26,6 +26,9 @@ pub(crate) struct Statistics {
     /// The least share of passages of known side that a rater reads right with which it is used [default: 0.7]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub least_known_sides: Option<f64>,
+    /// The largest share of the letters' probability that a server leaves unshown with which a checkpoint is measurable [default: 0.02]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub most_not_shown: Option<f64>,
 }
 
 /// A number from 0 to 1.
@@ -48,6 +51,7 @@ impl Statistics {
             study_intervals: self.study_intervals || stored.study_intervals,
             gates: Gates {
                 label_mass: self.least_label_mass.unwrap_or(gates.label_mass),
+                not_shown: self.most_not_shown.unwrap_or(gates.not_shown),
                 flips: self.most_flips.unwrap_or(gates.flips),
                 order_correlation: self
                     .least_order_correlation

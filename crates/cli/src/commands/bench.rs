@@ -19,6 +19,7 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
         preset: &arguments.preset,
         machine: arguments.machine.options(),
         repeats: arguments.repeats,
+        counts_only: arguments.counts_only,
     };
     // What can be known to be wrong is said before the work.
     let before = arguments.baseline.as_deref().map(read).transpose()?;

@@ -4,25 +4,22 @@
 //! where its journal ends, and a decoder is loaded only where something is left to do.
 
 mod first;
+mod raters;
 
 pub(super) use first::FirstStep;
 
 use super::identity::numerics;
-use super::inputs;
-use crate::arguments::ChatTemplateUse;
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{Terminal, expect_rows, was_interrupted};
 use concord_checkpoint::Snapshot;
 use concord_readings::{ById, Form, Prompt, PromptStyle, Read, Readings};
 use concord_runs::{Journal, ReadingCache, RunDirectory, Shard, What};
-use concord_scorer::{MemoryPlan, ScorerError, lengths};
+use concord_scorer::MemoryPlan;
 use concord_session::{
     Allowed, Asks, Base, Cached, Machine, OnDemand, SessionError, has_room, rounds,
 };
-use concord_suites::{
-    CheckpointReadings, Excluded, Rating, Round, SELF_RATER, Step, Study, Subject,
-};
+use concord_suites::{CheckpointReadings, Excluded, Round, SELF_RATER, Step, Study, Subject};
 use first::{Laid, Planned};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -171,14 +168,17 @@ impl Engine<'_> {
         let mut plans = Vec::new();
         for (snapshot, step) in self.snapshots.iter().zip(steps) {
             // An adapter shares what its base takes, and who cannot be asked is not loaded.
-            let is_loaded = snapshot.adapter.is_none() && step.not_spelled.is_none();
+            let is_loaded = snapshot.adapter.is_none()
+                && snapshot.server.is_none()
+                && step.not_spelled.is_none();
             let plan = || has_room(machine, allowed, snapshot, step.rounds.iter().map(asks));
             plans.push(is_loaded.then(plan).transpose()?);
         }
         let written = steps.iter().flat_map(|step| &step.rounds);
         let longest = written.flat_map(|round| &round.prompts).filter_map(most);
         let longest = longest.max().unwrap_or(0) as u64;
-        for rater in self.raters.iter().flatten() {
+        let here = |rater: &&Snapshot| rater.server.is_none();
+        for rater in self.raters.iter().flatten().filter(here) {
             // Whatever is written: a text of this length, and what is asked of it at the least.
             let least = Asks {
                 rows: longest,
@@ -188,6 +188,7 @@ impl Engine<'_> {
             };
             has_room(machine, allowed, rater, std::iter::once(least))?;
         }
+        self.raters_can_read()?;
         Ok(plans)
     }
 
@@ -404,68 +405,6 @@ impl Engine<'_> {
         }
     }
 
-    /// Lets a rater read what every checkpoint that waits for it wrote.
-    fn let_rate(
-        &self,
-        places: &Places<'_>,
-        rater: &Snapshot,
-        told: &mut [Told],
-    ) -> Result<(), Failure> {
-        let style = style(rater, inputs::form(rater, ChatTemplateUse::Auto)?);
-        let mut base = Base::new(rater, false);
-        let mut decoder = self.on_demand(&mut base, rater);
-        for (index, (snapshot, told)) in self.snapshots.iter().zip(told).enumerate() {
-            let Some(round) = told.waits_for else {
-                continue;
-            };
-            let what = What::rated(round, &rater.name);
-            let Some(journal) = places.journal(index, what, &snapshot.name)? else {
-                continue;
-            };
-            let read = self.rate(rater, style, &told.readings, journal, &mut decoder)?;
-            told.add_rated(round, &rater.name, read);
-        }
-        Ok(())
-    }
-
-    /// Lets a rater read every text that the journal does not have yet. Texts that are too long for it are left out, and that is said.
-    pub fn rate(
-        &self,
-        rater: &Snapshot,
-        style: PromptStyle,
-        so_far: &Readings,
-        journal: Journal,
-        decoder: &mut OnDemand<'_, '_>,
-    ) -> Result<rounds::Round, Failure> {
-        let ratings = self.study.rate(style, so_far)?;
-        let count = ratings.len();
-        let limit = rater.spec.context_length();
-        let fits = |rating: &Rating| {
-            let lengths = lengths(rater, &rating.prompts)?;
-            Ok(lengths.iter().all(|length| *length <= limit))
-        };
-        let mut prompts = Vec::new();
-        let mut left_out = 0;
-        for rating in ratings {
-            if fits(&rating).map_err(|e: ScorerError| Failure::from(e).of(&rater.name))? {
-                prompts.extend(rating.prompts);
-            } else {
-                left_out += 1;
-            }
-        }
-        if left_out > 0 {
-            output::message(&format!(
-                "{}: {left_out} of {count} passages are longer than its context of {limit} tokens and are left out",
-                rater.name,
-            ));
-        }
-        let name = format!("{} rates", rater.name);
-        let meter = &Terminal::default();
-        Ok(rounds::read(
-            &name, &prompts, None, journal, decoder, meter,
-        )?)
-    }
-
     /// The decoder of a checkpoint, loaded when it is first needed.
     pub fn on_demand<'b, 'a>(
         &'a self,
@@ -482,7 +421,8 @@ impl Engine<'_> {
 
     /// The readings of a checkpoint in the cache.
     fn cached(&self, snapshot: &Snapshot) -> Option<Cached> {
-        let cache = self.cache.clone()?;
+        // What a server computes with is not known.
+        let cache = self.cache.clone().filter(|_| snapshot.server.is_none())?;
         // Sizes of one's own move bits, and stand in no key.
         if std::env::var_os("CONCORD_CUDA_CONFIG").is_some() {
             return None;

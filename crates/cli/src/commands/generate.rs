@@ -88,6 +88,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     }
     let read: Vec<Line<Nothing>> = lines.next()?;
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
+    inputs::is_here(&snapshot, "generate")?;
     let machine = Machine::open(&arguments.machine.options(), [&snapshot], output::events())?;
     let allowed = Allowed::by(&arguments.machine.options(), &std::env::temp_dir());
     let mut base = Base::new(&snapshot, false);

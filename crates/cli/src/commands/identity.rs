@@ -188,6 +188,7 @@ fn attempt(machine: &Machine, started: &str, paths: Map<String, Value>) -> Attem
         device: machine.name(),
         gpus: machine.described().as_array().cloned().unwrap_or_default(),
         paths,
+        timeline: Vec::new(),
     }
 }
 

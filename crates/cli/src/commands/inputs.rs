@@ -5,7 +5,7 @@ use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{BytesBar, stop_on_interrupt, was_interrupted};
 use concord_checkpoint::hub::{Fetched, Hub, HubName, HubSettings, Origin, RepositoryKind};
-use concord_checkpoint::{CheckpointError, Fingerprint, Snapshot, pairs};
+use concord_checkpoint::{CheckpointError, Fingerprint, ServerFile, Snapshot, pairs};
 use concord_questions::{QuestionSet, Stimuli};
 use concord_readings::Form;
 use concord_runs::ReadingCache;
@@ -31,7 +31,7 @@ pub(super) fn question_path(name: &str) -> Result<PathBuf, Failure> {
         let message = format!("invalid hub id `{id}`");
         return Err(Failure::usage(
             message,
-            "a data set is hf:owner/name[@revision]",
+            "a data set is hf:owner/name[@revision][:file]",
         ));
     };
     Ok(fetch(&id)?.path)
@@ -100,7 +100,11 @@ pub(super) fn call(snapshots: &mut [Snapshot], names: &[String]) -> Result<(), F
             let message = format!("two checkpoints are called `{name}`");
             return Err(Failure::usage(message, "give each --name once"));
         }
-        snapshots[at].name.clone_from(name);
+        snapshots[at].name = match &snapshots[at].server {
+            // What is read of it stays marked.
+            Some(server) if server.is_bounded() => format!("{name}.top{}", server.most()),
+            _ => name.clone(),
+        };
     }
     Ok(())
 }
@@ -147,10 +151,81 @@ fn push(snapshots: &mut Vec<Snapshot>, mut snapshot: Snapshot) {
 
 /// A checkpoint by folder, file or hub id.
 pub(super) fn checkpoint(name: &str) -> Result<Snapshot, Failure> {
+    if ServerFile::is_one(Path::new(name)) {
+        return served(Path::new(name));
+    }
+    if name.starts_with("http://") || name.starts_with("https://") && !name.starts_with(HUB) {
+        let message = format!(
+            "`{name}` is an address, and says neither which checkpoint it is nor where its tokenizer is"
+        );
+        return Err(Failure::usage(
+            message,
+            "write a file with `url`, `model` and `tokenizer`, and name it (docs/servers.md)",
+        ));
+    }
     let (path, origin) = locate(name)?;
     let mut snapshot = Snapshot::open(&path)?;
     name_by(&mut snapshot, origin);
     Ok(snapshot)
+}
+
+/// A checkpoint that a server holds. Its tokenizer is beside its file or on the hub.
+fn served(path: &Path) -> Result<Snapshot, Failure> {
+    let file = ServerFile::read(path).map_err(CheckpointError::from)?;
+    let words = match file.tokenizer_beside(path) {
+        Some(_) => None,
+        // What is needed of a repository to make tokens stands beside its config.
+        None => match HubName::parse(
+            RepositoryKind::Model,
+            &format!("{}:config.json", file.tokenizer),
+        ) {
+            Some(id) if !file.tokenizer.starts_with(['.', '/', '~']) => {
+                let config = fetch(&id)?.path;
+                config.parent().map(Path::to_owned)
+            }
+            _ => None,
+        },
+    };
+    let snapshot = Snapshot::served(path, words.as_deref())?;
+    if let Some(server) = &snapshot.server {
+        output::message(&format!(
+            "{}: {} at {} {}",
+            snapshot.name,
+            server.file.model,
+            server.file.url,
+            server.describes()
+        ));
+    }
+    Ok(snapshot)
+}
+
+/// Refuses a checkpoint whose weights a command needs here.
+pub(super) fn is_here(snapshot: &Snapshot, command: &str) -> Result<(), Failure> {
+    match &snapshot.server {
+        None => Ok(()),
+        Some(server) => Err(Failure::usage(
+            format!(
+                "{}: its weights are at {}, and `concord {command}` needs them here",
+                snapshot.name, server.file.url
+            ),
+            "served checkpoints are asked by `concord run` and `concord sweep`, and may be raters",
+        )),
+    }
+}
+
+/// Refuses a rater whose letters may be bounds: how far it can be trusted is measured by its letters.
+pub(super) fn may_rate(rater: &Snapshot) -> Result<(), Failure> {
+    match &rater.server {
+        Some(server) if server.is_bounded() => Err(Failure::usage(
+            format!(
+                "{}: cannot be a rater: its server {}",
+                rater.name,
+                server.describes()
+            ),
+            "start the server so that it shows more, or scores prompts",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A checkpoint, with an adapter where one is named.
@@ -164,6 +239,15 @@ pub(super) fn adapted(name: &str, by: Option<&str>) -> Result<Snapshot, Failure>
 
 /// An adapter of a base by folder or hub id.
 pub(super) fn adapter(base: &Snapshot, name: &str) -> Result<Snapshot, Failure> {
+    if base.server.is_some() {
+        return Err(Failure::usage(
+            format!(
+                "{}: adapters are put on weights that are here, and these are served",
+                base.name
+            ),
+            "let the server put it on, and name it as a checkpoint of its own",
+        ));
+    }
     let (path, origin) = locate(name)?;
     let mut snapshot = base.with_adapter(&path)?;
     name_by(&mut snapshot, origin);
@@ -216,11 +300,20 @@ fn name_by(snapshot: &mut Snapshot, origin: Option<Origin>) {
     }
 }
 
+/// What the hub's pages begin with.
+const HUB: &str = "https://huggingface.co/";
+
+/// Where something is under a name.
+enum Place {
+    Here(PathBuf),
+    Hub(HubName),
+}
+
 /// What is there under this name is taken; else it is a hub id.
-fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
+fn place(name: &str) -> Result<Place, Failure> {
     let path = PathBuf::from(name);
     if path.exists() {
-        return Ok((path, None));
+        return Ok(Place::Here(path));
     }
     // A name below a folder that is here is a path that was mistyped.
     let first = path.components().next();
@@ -229,14 +322,26 @@ fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
     if is_below || name.starts_with(['.', '/', '~']) || name.ends_with('/') {
         return Err(CheckpointError::NoFolder { path }.into());
     }
-    let id = name.strip_prefix("https://huggingface.co/").unwrap_or(name);
-    match HubName::parse(RepositoryKind::Model, id) {
-        Some(id) => {
+    let id = name.strip_prefix(HUB).unwrap_or(name);
+    let id = HubName::parse(RepositoryKind::Model, id);
+    id.map(Place::Hub)
+        .ok_or_else(|| CheckpointError::NoFolder { path }.into())
+}
+
+/// Where what a name means is, brought from the hub where it is there.
+fn locate(name: &str) -> Result<(PathBuf, Option<Origin>), Failure> {
+    match place(name)? {
+        Place::Here(path) => Ok((path, None)),
+        Place::Hub(id) => {
             let Fetched { path, origin, .. } = fetch(&id)?;
             Ok((path, Some(origin)))
         }
-        None => Err(CheckpointError::NoFolder { path }.into()),
     }
+}
+
+/// Refuses a name that is neither here nor may be on the hub. Nothing is fetched.
+pub(super) fn may_be_there(name: &str) -> Result<(), Failure> {
+    place(name).map(drop)
 }
 
 /// Brings a repository into the cache, with a bar.
@@ -316,6 +421,21 @@ pub(super) fn described(
     form: Form,
     machine: &Machine,
 ) -> Result<Value, Failure> {
+    if let Some(server) = &snapshot.server {
+        return Ok(json!({
+            "name": snapshot.name,
+            "form": form,
+            "template": snapshot.template.as_ref().map(|template| template.traits()),
+            // A run does not go on with a server that shows less, or more.
+            "dtype": format!("as served, which {}", server.describes()),
+            "products": "as served",
+            "parameters": snapshot.spec.parameters(),
+            "spec": snapshot.spec,
+            "bos_token": snapshot.vocabulary.bos(),
+            "fingerprint": fingerprint(snapshot)?,
+            "server": { "url": server.file.url, "model": server.file.model, "shows": server.describes() },
+        }));
+    }
     Ok(json!({
         "name": snapshot.name,
         "form": form,

@@ -22,6 +22,7 @@ pub mod rate;
 pub mod report;
 mod results;
 pub mod run;
+pub mod scenarios;
 pub mod schema;
 pub mod score;
 pub mod shells;

@@ -116,6 +116,9 @@ fn show(name: &str, adapter: Option<&str>, format: OutputFormat) -> Result<(), F
     let description = json!({
         "name": snapshot.name,
         "origin": snapshot.origin,
+        "server": snapshot.server.as_ref().map(|server| json!({
+            "url": server.file.url, "model": server.file.model, "shows": server.describes(),
+        })),
         "parameters": snapshot.spec.parameters(),
         "weights_bytes": snapshot.weights.bytes(),
         "adapter": snapshot.adapter.as_ref().map(|adapter| json!({

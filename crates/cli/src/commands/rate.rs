@@ -33,6 +33,7 @@ pub fn rate(arguments: &RateArguments) -> Result<(), Failure> {
     let none: [&str; 0] = [];
     let raters = inputs::checkpoints(&[&arguments.rater], &none)?;
     let rater = &raters[0];
+    inputs::may_rate(rater)?;
     is_new(&opened, &rater.name)?;
     let form = inputs::form(rater, ChatTemplateUse::Auto)?;
     let machine = Machine::open(&arguments.machine.options(), [rater], output::events())?;

@@ -4,7 +4,7 @@ use crate::arguments::{OutputFormat, SchemaArguments};
 use crate::failure::Failure;
 use crate::output;
 use concord_findings::{TABLES_SCHEMA, TableSpec};
-use concord_suites::{suite, suites};
+use concord_suites::{BROUGHT, suite, suites};
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -14,15 +14,17 @@ pub fn schema(arguments: &SchemaArguments) -> Result<(), Failure> {
         "wording" => "stimuli",
         kind => kind,
     };
+    let brought = BROUGHT.iter().find(|of| of.kind == kind);
     if arguments.example {
-        let example = concord_questions::example(kind);
+        let example = brought.map(|of| of.example.to_owned());
+        let example = example.or_else(|| concord_questions::example(kind));
         let missing = || {
             let message = format!("no example of `{kind}` is to begin with: the program writes it");
             Failure::usage(message, "leave --example out")
         };
         return output::data(&example.ok_or_else(missing)?);
     }
-    if let Some(schema) = concord_questions::schema(kind) {
+    if let Some(schema) = concord_questions::schema(kind).or(brought.map(|of| of.schema)) {
         return output::data(schema);
     }
     let mut tables = suites().iter().flat_map(|suite| suite.table_specs());

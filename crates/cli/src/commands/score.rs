@@ -89,6 +89,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
     let mut lines = Lines::open(&arguments.prompts, FORM)?;
     let mut window = Window::of(lines.next()?);
     let snapshot = inputs::adapted(&arguments.model, arguments.adapter.as_deref())?;
+    inputs::is_here(&snapshot, "score")?;
     let machine = Machine::open(&arguments.machine.options(), [&snapshot], output::events())?;
     let allowed = Allowed::by(&arguments.machine.options(), &std::env::temp_dir());
     let mut base = Base::new(&snapshot, false);
@@ -115,7 +116,7 @@ pub fn score(arguments: &ScoreArguments) -> Result<(), Failure> {
         let (plan, problems) = &planned;
         // Its prompts may be longer than those of the first.
         let (scorer, memory) = decoder.scorer(&asks)?;
-        let bar = Bar::new("score", plan.trie.len() as u64);
+        let bar = Bar::new("score", plan.trie.len() as u64, true);
         let mut not_covered = 0;
         let mut answers = Answers::new(window.lines.len(), &mut out, |out, index, reading| {
             let answer = window.answer(index, reading, problems);

@@ -1,10 +1,10 @@
 //! What the program says when it cannot go on, and the code it leaves with.
 
+mod hub;
 mod of_runs;
 
 use crate::output::visible;
-use concord_checkpoint::CheckpointError;
-use concord_checkpoint::hub::{HubError, RepositoryKind};
+use concord_checkpoint::{CheckpointError, ServerError};
 use concord_decoder::DecoderError;
 use concord_kernels::GpuError;
 use concord_questions::{QuestionError, StimuliError};
@@ -221,8 +221,8 @@ impl From<QuestionError> for Failure {
             QuestionError::UnknownOrigin { .. } => {
                 "rename the file, or add the field `language` (and `country`, `controversial`) to each row"
             }
-            QuestionError::OriginTwice { .. } => {
-                "keep one of the two files, or put the rows of both into one"
+            QuestionError::QuestionTwice { .. } | QuestionError::PortraitsTwice { .. } => {
+                "keep it in one of the two files; files of one language, country and `controversial` are read as one"
             }
             QuestionError::TooLong { .. } => {
                 "a question is one line; a file without line ends is not one of questions"
@@ -256,8 +256,9 @@ impl From<StimuliError> for Failure {
 fn checkpoint_help(error: &CheckpointError) -> &'static str {
     match error {
         CheckpointError::NoFolder { .. } | CheckpointError::NotACheckpoint { .. } => {
-            "name a folder with config.json, a .gguf file, or a hub id (owner/name)"
+            "name a folder with config.json, a .gguf file, a server's .toml file, or a hub id (owner/name)"
         }
+        CheckpointError::Server(error) => server_help(error),
         CheckpointError::MissingFile { .. } => {
             "copy the whole folder again (a broken link, or anything that is not a plain file, counts as missing); only safetensors weights and tokenizer.json are read"
         }
@@ -319,65 +320,34 @@ fn checkpoint_help(error: &CheckpointError) -> &'static str {
     }
 }
 
-impl Failure {
-    /// What to do about the hub; a data set's fault is the questions', another a checkpoint's.
-    pub(crate) fn hub(error: &HubError, kind: RepositoryKind) -> Self {
-        let help = match error {
-            HubError::Setting { .. } => "correct the variable, or unset it",
-            HubError::Offline { .. } => {
-                "unset HF_HUB_OFFLINE and run `concord models fetch` once while there is a network"
-            }
-            HubError::NoRepository {
-                with_token: true, ..
-            } => "check the name; if it is private, use a token of an account that may read it",
-            HubError::NoRepository { .. } => {
-                "check the name; if it is private, set HF_TOKEN to a token of an account that may read it"
-            }
-            HubError::Gated {
-                with_token: true, ..
-            } => {
-                "open the repository's page while logged in, accept its terms, and wait until access is given"
-            }
-            HubError::Gated { .. } => {
-                "accept the terms on the repository's page, then set HF_TOKEN (or run `hf auth login`)"
-            }
-            HubError::Token { .. } => {
-                "HF_TOKEN or the token file holds a token that expired or may not read this: make a new one"
-            }
-            HubError::NoRevision { .. } => {
-                "revisions are branches, tags and commits of the repository"
-            }
-            HubError::NoFile { .. } => "look at the files on the repository's page",
-            HubError::RateLimited { .. } => {
-                "wait some minutes; with HF_TOKEN the hub allows more requests"
-            }
-            HubError::Status { .. } | HubError::Answer { .. } => {
-                "something between here and the hub may answer in its place (a proxy, a login page), or HF_ENDPOINT is wrong; else try again later"
-            }
-            HubError::Unreachable { .. } => {
-                "check the network, a proxy (HTTPS_PROXY) or HF_ENDPOINT; a folder that was downloaded elsewhere works too"
-            }
-            HubError::CutOff { .. } | HubError::Stopped { .. } => {
-                "the same command goes on from there"
-            }
-            HubError::Checksum { .. } => {
-                "what arrived was thrown away; try again, and if it stays so, something between here and the hub changes it"
-            }
-            HubError::DiskFull { .. } => {
-                "make room, or put the cache elsewhere (HF_HUB_CACHE); the same command then goes on"
-            }
-            HubError::Cache { .. } => {
-                "check that you may write there, or put the cache elsewhere (HF_HUB_CACHE)"
-            }
-        };
-        let status = match (error, kind) {
-            (HubError::CutOff { .. } | HubError::Stopped { .. } | HubError::DiskFull { .. }, _) => {
-                ExitStatus::Incomplete
-            }
-            (_, RepositoryKind::Model) => ExitStatus::Checkpoint,
-            (_, RepositoryKind::Dataset) => ExitStatus::QuestionData,
-        };
-        Self::new(status, error.to_string(), help)
+/// What to do about a server that holds a checkpoint.
+fn server_help(error: &ServerError) -> &'static str {
+    match error {
+        ServerError::File { .. } => "docs/servers.md shows what such a file says",
+        ServerError::Refuses {
+            status: 401 | 403, ..
+        } => "name the variable that holds the server's key with `key` in the file, and set it",
+        ServerError::NoModel { .. } => "correct `model` in the file",
+        ServerError::Refuses { .. } => {
+            "check `url` and `model` in the file, and what the server prints"
+        }
+        ServerError::Away { .. } | ServerError::Stopped => {
+            "start the server, or wait until it is less busy, and see that its context is as long as the prompts; the same command goes on"
+        }
+        ServerError::Wrong { .. } => {
+            "`tokenizer` in the file must be that of the checkpoint that is served, and the server must not shorten prompts"
+        }
+        ServerError::Cannot { .. } => {
+            "set what is missing, start the server so that it shows more, ask for less (--formats letter), or load the checkpoint here"
+        }
+    }
+}
+
+/// A server that is away may come back: what was read until then is kept.
+fn server_status(error: &ServerError) -> ExitStatus {
+    match error {
+        ServerError::Away { .. } | ServerError::Stopped => ExitStatus::Incomplete,
+        _ => ExitStatus::Checkpoint,
     }
 }
 
@@ -385,6 +355,7 @@ impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
         let status = match &error {
             CheckpointError::Device { .. } => ExitStatus::Device,
+            CheckpointError::Server(error) => server_status(error),
             _ => ExitStatus::Checkpoint,
         };
         Self::new(status, error.to_string(), checkpoint_help(&error))
@@ -525,6 +496,10 @@ impl From<SessionError> for Failure {
                 Self::usage(format!("no preset `{name}`"), format!("there are {known}"))
             }
             SessionError::Ask { name, source } => Self::from(source).of(&name),
+            SessionError::Served { name, source } => {
+                let (status, help) = (server_status(&source), server_help(&source));
+                Self::new(status, source.to_string(), help).of(&name)
+            }
             SessionError::Run(error) => Self::from(error),
             SessionError::Stopped => Self::new(ExitStatus::Incomplete, "stopped", ""),
             SessionError::NotLoaded => {

@@ -15,7 +15,7 @@ const HIDDEN: usize = 288;
 pub type Table = fn(u8, u8) -> f64;
 
 /// A byte's character in byte-level vocabularies (GPT-2).
-fn character(byte: u8) -> char {
+pub fn character(byte: u8) -> char {
     let plain = |b: u8| (33..=126).contains(&b) || (161..=172).contains(&b) || b >= 174;
     if plain(byte) {
         return char::from(byte);

@@ -166,9 +166,69 @@ fn files_of_others_are_kept() {
         export(&["nowhere"]).code,
         concord(folder.path(), &["measure", "nowhere"]).code
     );
+    // A part of a run does not take the place of all of it.
+    let part = export(&["r", "--out", "mine", "--where", "language=english"]);
+    assert_eq!(part.code, 2, "{}", part.stderr);
+    assert!(
+        part.stderr.contains("with all that was asked"),
+        "{}",
+        part.stderr
+    );
+    // In the forms of others as well.
+    std::fs::write(at("mine/measures.md"), "precious").unwrap();
+    let refused = export(&["r", "--out", "mine", "--as", "markdown"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("measures.md: is there"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(
+        std::fs::read_to_string(at("mine/measures.md")).unwrap(),
+        "precious"
+    );
     std::fs::write(at("file"), "").unwrap();
     let no_folder = export(&["r", "--out", "file"]);
     assert_eq!(no_folder.code, 5, "{}", no_folder.stderr);
+}
+
+#[test]
+fn other_forms_hold_what_passed_its_gates_and_say_what_it_is_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    run(folder.path(), &["-o", "r"]);
+    concord(folder.path(), &["export", "r"]).ok();
+    let measures = csv(&at("r/export/measures.csv"));
+    let passed: Vec<bool> = column(&measures, "is_measurable")
+        .map(|cell| cell == "true")
+        .collect();
+    let values = column(&measures, "value").zip(column(&measures, "group_by"));
+    let values = values.zip(column(&measures, "base")).zip(&passed);
+    let values: Vec<String> = values
+        .filter(|(((_, by), base), passed)| **passed && base.is_empty() && ["", "all"].contains(by))
+        .map(|(((value, _), _), _)| format!("{:.3}", value.parse::<f64>().unwrap()))
+        .collect();
+    for (form, file) in [("markdown", "measures.md"), ("latex", "measures.tex")] {
+        concord(folder.path(), &["export", "r", "--as", form]).ok();
+        let text = std::fs::read_to_string(at(&format!("r/export/{form}/{file}"))).unwrap();
+        assert!(text.contains("partial: "), "{text}");
+        assert!(
+            !values.is_empty() && values.iter().all(|value| text.contains(value)),
+            "{values:?} in {text}"
+        );
+        // No row of what no gate was asked of.
+        let rows = text.lines().filter(|line| line.contains("(main)")).count();
+        assert_eq!(rows, 0, "{text}");
+    }
+    let hub = concord(
+        folder.path(),
+        &["export", "r", "--as", "hub", "--dataset", "no name"],
+    );
+    assert!(
+        hub.code == 2 && hub.stderr.contains("`no name`"),
+        "{}",
+        hub.stderr
+    );
 }
 
 #[test]

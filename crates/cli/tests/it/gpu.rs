@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Sizes that an emulated GPU gets through.
 const SIZES: &str = "rows_per_pass = 64\nfew_rows = 16\nhead_rows = 16\ntexts = 8\nkv_mib = 64\nworkspace_mib = 1\n\n\
-                     [attention]\nqueries = 64\nkeys = 32\n";
+                     [attention]\nrows = 64\nkeys = 32\n";
 
 /// Runs the program with stand-ins for CUDA; `None`, and a line, where they cannot be built.
 fn on_gpu(folder: &Path, knobs: &[(&str, &str)], arguments: &[&str]) -> Option<Outcome> {
@@ -187,6 +187,8 @@ fn a_doctor_finds_nothing_wrong() {
     for part in [
         "attention on tensor cores bf16",
         "log-softmax",
+        "tokens drawn",
+        "attention over pages on tensor cores bf16",
         "gemma2 bf16",
         "other company",
         "memory, layer-major",
@@ -198,23 +200,33 @@ fn a_doctor_finds_nothing_wrong() {
 #[test]
 fn a_doctor_finds_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    for (broken, said) in [
-        ("attention", "attention on tensor cores"),
-        ("norm_rows", "norm bf16"),
-        ("cublasLtMatmul", "product bf16"),
-        ("summarise_rows", "log-softmax"),
+    // Those that have a plain form, and those that have none.
+    for broken in [
+        &[
+            ("attention", "attention on tensor cores"),
+            ("attention_texts", "attention over pages on tensor cores"),
+            ("choose_rows", "tokens drawn"),
+        ],
+        &[
+            ("norm_rows", "norm bf16"),
+            ("cublasLtMatmul", "product bf16"),
+            ("summarise_rows", "log-softmax"),
+        ],
     ] {
-        let knobs = [("EMULATED_CUDA_BROKEN", broken)];
+        let names = broken.map(|(kernel, _)| kernel).join(",");
+        let knobs = [("EMULATED_CUDA_BROKEN", names.as_str())];
         let Some(outcome) = on_gpu(folder.path(), &knobs, &["doctor", "--device", "cuda:0"]) else {
             return;
         };
-        assert_eq!(outcome.code, 5, "{broken}: {}", outcome.stdout);
-        let mut lines = outcome.stdout.lines();
-        assert!(
-            lines.any(|line| line.contains(said) && line.contains("FAIL")),
-            "{}",
-            outcome.stdout
-        );
+        assert_eq!(outcome.code, 5, "{names}: {}", outcome.stdout);
+        for (_, said) in broken {
+            let mut lines = outcome.stdout.lines();
+            assert!(
+                lines.any(|line| line.contains(said) && line.contains("FAIL")),
+                "{}",
+                outcome.stdout
+            );
+        }
         assert!(
             outcome.stderr.contains("checks failed"),
             "{}",
@@ -348,15 +360,11 @@ fn what_is_wrong_with_a_device_is_named() {
         );
         assert!(outcome.stdout.is_empty());
     }
-    let impossible = SIZES.replace("queries = 64", "queries = 50");
+    let impossible = SIZES.replace("\nrows = 64", "\nrows = 50");
     std::fs::write(folder.path().join("sizes.toml"), impossible).unwrap();
     let outcome = on_gpu(folder.path(), &[], &score(&model, "cuda:0")).unwrap();
     assert_eq!(outcome.code, 5, "{}", outcome.stderr);
-    for part in [
-        "sizes.toml",
-        "attention.queries is 50",
-        "CONCORD_CUDA_CONFIG",
-    ] {
+    for part in ["sizes.toml", "attention.rows is 50", "CONCORD_CUDA_CONFIG"] {
         assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
     }
     let outcome = on_gpu(folder.path(), &[], &score(&model, "gpu")).unwrap();
@@ -367,7 +375,10 @@ fn what_is_wrong_with_a_device_is_named() {
 #[test]
 fn a_run_says_where_it_ran() {
     let folder = tempfile::tempdir().unwrap();
-    let two = [("EMULATED_CUDA_DEVICES", "2")];
+    let two = [
+        ("EMULATED_CUDA_DEVICES", "2"),
+        ("EMULATED_CUDA_MEMORY", "17179869184"),
+    ];
     let arguments = [
         "run",
         "--limit",
@@ -396,6 +407,16 @@ fn a_run_says_where_it_ran() {
         "Emulated GPU"
     );
     assert_eq!(manifest["identity"]["numerics"]["products"], "cublaslt");
+    // The first one was loaded while prompts were laid out.
+    let spans = manifest["attempts"][0]["timeline"].as_array().unwrap();
+    let of = |what: &str| {
+        let is_it = |span: &&Value| span["what"] == what && span["of"] == "demo-base";
+        spans.iter().find(is_it).unwrap()
+    };
+    let (load, prompts) = (of("load ahead"), of("prompts"));
+    assert!(load["from"].as_f64() < prompts["to"].as_f64(), "{spans:?}");
+    let loads = |span: &&Value| span["what"] == "load";
+    assert_eq!(spans.iter().find(loads), None);
 }
 
 /// An allocation that fails once, wherever it is, costs no line.

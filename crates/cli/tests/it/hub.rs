@@ -365,7 +365,13 @@ fn every_refusal_says_what_to_do() {
         let home = Home::new(&server);
         let variables: Vec<(&str, &str)> = token.iter().map(|token| ("HF_TOKEN", *token)).collect();
         let outcome = home.run(&SHOW, &variables);
-        assert_eq!(outcome.code, 4, "{refuse:?}: {}", outcome.stderr);
+        // What may pass is worth another try.
+        let code = if refuse.0 == 429 || refuse.0 >= 500 {
+            6
+        } else {
+            4
+        };
+        assert_eq!(outcome.code, code, "{refuse:?}: {}", outcome.stderr);
         assert!(
             outcome.stderr.contains(part),
             "{refuse:?}: {}",
@@ -387,7 +393,7 @@ fn no_network_and_wrong_settings_are_said() {
         endpoint: "http://127.0.0.1:9".into(),
     };
     let outcome = home.run(&SHOW, &[]);
-    assert_eq!(outcome.code, 4);
+    assert_eq!(outcome.code, 6);
     assert!(
         outcome
             .stderr

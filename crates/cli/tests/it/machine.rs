@@ -193,7 +193,12 @@ fn a_bench_is_compared_with_a_record_of_before() {
     record["rows_computed"] = 1.into();
     std::fs::write(&file, record.to_string()).unwrap();
     let arguments = ["--baseline", "before.json", "--counts-only"];
-    let worse = bench(&[&arguments[..], &["--save", "before.json"]].concat());
+    let counted = bench(&arguments);
+    assert_eq!(counted.code, 7, "{}", counted.stderr);
+    // What was only counted is no record of a bench.
+    let both = bench(&[&arguments[..], &["--save", "before.json"]].concat());
+    assert_eq!(both.code, 2, "{}", both.stderr);
+    let worse = bench(&["--baseline", "before.json", "--save", "before.json"]);
     assert_eq!(worse.code, 7, "{}", worse.stderr);
     assert!(worse.stderr.contains("rows computed"), "{}", worse.stderr);
     // The baseline is not healed by what it was to catch.

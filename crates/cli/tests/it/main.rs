@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
+mod attending;
 mod bad_input;
 mod bigram;
 mod by_hand;
@@ -13,12 +14,17 @@ mod hub;
 mod hub_server;
 mod lines;
 mod machine;
+mod model_server;
 mod not_measurable;
 mod randomness;
 mod runs;
 mod scripts;
+mod served;
+mod server_files;
+mod signals;
 mod snapshots;
 mod strangers;
+mod studies;
 mod study;
 mod sweeps;
 

@@ -289,51 +289,6 @@ fn two_folders_are_compared_and_the_template_can_be_overridden() {
     assert!(!folder.path().join("n.partial").exists());
 }
 
-/// Ctrl-C: exit code 6, nothing that looks whole, and the same command goes on.
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_can_be_finished() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = ["run", "--out", "r", "--format", "json"];
-    let child = std::process::Command::new(env!("CARGO_BIN_EXE_concord"))
-        .args(arguments)
-        .env("CONCORD_NO_CACHE", "1")
-        .current_dir(folder.path())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let journal = folder.path().join("r.partial/readings/demo-base.jsonl");
-    let begun = std::time::Instant::now();
-    while std::fs::metadata(&journal).map_or(0, |file| file.len()) == 0 {
-        assert!(begun.elapsed().as_secs() < 60, "the run does not begin");
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
-    let outcome = child.wait_with_output().unwrap();
-    let said = String::from_utf8(outcome.stderr).unwrap();
-    assert_eq!(outcome.status.code(), Some(6), "{said}");
-    assert!(
-        said.contains("stopped; what was read is kept in r.partial")
-            && said.contains("to go on from here: ")
-            && said.contains(" --out r"),
-        "{said}"
-    );
-    assert!(!folder.path().join("r").exists() && outcome.stdout.is_empty());
-    let finished = concord(folder.path(), &arguments).ok().json();
-    assert!(
-        finished["manifest"]["progress"]["demo-base"]["resumed"]
-            .as_u64()
-            .unwrap()
-            > 0
-    );
-    assert!(folder.path().join("r/findings.json").is_file());
-}
-
 /// An adapter of a golden checkpoint whose queries it changes.
 pub(crate) fn write_adapter(folder: &Path, gain: f32) {
     std::fs::create_dir_all(folder).unwrap();

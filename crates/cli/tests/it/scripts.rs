@@ -2,6 +2,7 @@
 
 use crate::concord;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -42,7 +43,8 @@ fn a_finished_run_is_not_read_again_and_another_is_not_lost() {
         .json();
     let again = concord(here, &little(&["--out", "out", "--format", "json"])).ok();
     assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
-    assert_eq!(again.json()["findings"], first["findings"]);
+    // All of it, as the first time.
+    assert_eq!(again.json(), first);
     // Something else under that name is refused, and by --force takes its place.
     let other = concord(here, &little(&["--out", "out", "--seed", "3"]));
     assert_eq!(other.code, 2, "{}", other.stderr);
@@ -107,6 +109,7 @@ fn a_dry_run_says_what_would_be_asked_and_leaves_nothing() {
         let cost = &run["manifest"]["progress"][plan["checkpoint"].as_str().unwrap()];
         assert_eq!(plan["rows"], cost["trie_rows"]);
         assert_eq!(plan["prompts"], cost["prompts"]);
+        assert_eq!(plan["tokens"], cost["tokens_asked"]);
         assert!(plan["seconds_at_least"].as_f64().unwrap() > 0.0);
     }
     let text = concord(folder.path(), &little(&["--dry-run"])).ok().stdout;
@@ -114,6 +117,14 @@ fn a_dry_run_says_what_would_be_asked_and_leaves_nothing() {
         text.contains("rows of a trie") && text.contains("at least"),
         "{text}"
     );
+    // What is there already decides what the command would do.
+    let again = concord(folder.path(), &little(&["--dry-run", "--out", "run"])).ok();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    let other = concord(
+        folder.path(),
+        &little(&["--dry-run", "--out", "run", "--seed", "3"]),
+    );
+    assert_eq!(other.code, 2, "{}", other.stderr);
     assert_eq!(names(folder.path()), ["run"]);
 }
 
@@ -200,7 +211,37 @@ fn shards_are_merged_to_the_bytes_of_the_whole_run() {
             measured.stderr
         );
     }
-    // Each prompt is read once, and each shard computes the rows of its own trie.
+    // Phrasings, orders and translations of an original are in one shard.
+    let asked = std::fs::read_to_string(here.join("merged-3/questions.json")).unwrap();
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    // Of portraits there is none.
+    let original = |id: &str| -> Option<String> {
+        let (file, rest) = id.split_once('/')?;
+        let file = file.rsplit(':').next()?;
+        let row: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let mut files = asked["files"].as_array().unwrap().iter();
+        let of_file = files.find(|known| known["name"] == file)?;
+        let question = &of_file["questions"][row.parse::<usize>().unwrap()];
+        question["original_english"].as_str().map(str::to_owned)
+    };
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for shard in ["1-of-3", "2-of-3", "3-of-3"] {
+        let journal = here.join(format!("merged-3.shards/{shard}/readings/demo-base.jsonl"));
+        let text = std::fs::read_to_string(journal).unwrap();
+        let ids = text.lines().filter_map(|line| {
+            let json = line.split_once('\t').map_or(line, |(json, _)| json);
+            let line: Value = serde_json::from_str(json).unwrap();
+            line["id"].as_str().map(str::to_owned)
+        });
+        for id in ids {
+            let Some(original) = original(&id) else {
+                continue;
+            };
+            let other = seen.entry(original).or_insert_with(|| shard.to_owned());
+            assert_eq!(other, shard, "{id}");
+        }
+    }
+    assert!(seen.len() > 3, "{seen:?}");
     let refused = concord(
         here,
         &[

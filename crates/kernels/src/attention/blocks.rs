@@ -98,20 +98,32 @@ impl Blocks {
         path.push(key);
     }
 
+    /// Lists the blocks of each tile. Queries that see a block are neighbours, and so are their tiles.
     fn list(&mut self, queries: &[u32], tile: usize) {
-        let mut order: Vec<u32> = (0..number(self.starts.len())).collect();
-        order.sort_by_key(|block| (self.starts[*block as usize], *block));
-        self.tiles.push(0);
-        for rows in queries.chunks(tile) {
-            for block in &order {
-                let (first, end) = (self.firsts[*block as usize], self.ends[*block as usize]);
-                let at = rows.partition_point(|row| *row < first);
-                if rows.get(at).is_some_and(|row| *row < end) {
-                    self.lists.push(*block);
-                }
-            }
-            self.tiles.push(number(self.lists.len()));
+        let mut order: Vec<usize> = (0..self.starts.len()).collect();
+        order.sort_by_key(|block| (self.starts[*block], *block));
+        let tiles_of = |block: &usize| {
+            let before = |row: u32| queries.partition_point(|query| *query < row);
+            let (from, to) = (before(self.firsts[*block]), before(self.ends[*block]));
+            from / tile..if from < to { to.div_ceil(tile) } else { 0 }
+        };
+        let seen: Vec<_> = order.iter().map(tiles_of).collect();
+        let mut tiles = vec![0; queries.len().div_ceil(tile) + 1];
+        for tile in seen.iter().cloned().flatten() {
+            tiles[tile + 1] += 1;
         }
+        for tile in 1..tiles.len() {
+            tiles[tile] += tiles[tile - 1];
+        }
+        let mut next = tiles.clone();
+        self.lists = vec![0; tiles[tiles.len() - 1] as usize];
+        for (block, tiles) in order.iter().zip(seen) {
+            for tile in tiles {
+                self.lists[next[tile] as usize] = number(*block);
+                next[tile] += 1;
+            }
+        }
+        self.tiles = tiles;
         let tiles = self.depths.chunks(tile);
         self.shallow = tiles
             .map(|depths| depths.iter().copied().min().unwrap_or(0))

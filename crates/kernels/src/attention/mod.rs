@@ -88,6 +88,19 @@ pub fn trie_attention_reference(
     shape: AttentionShape,
     scores: Scores,
 ) -> Vec<f64> {
+    let rows = 0..ends.len();
+    rows.flat_map(|row| row_reference(row, qkv, (depths, ends), shape, scores))
+        .collect()
+}
+
+/// The same of one row.
+pub(crate) fn row_reference(
+    q: usize,
+    qkv: &[f32],
+    (depths, ends): (&[u32], &[u32]),
+    shape: AttentionShape,
+    scores: Scores,
+) -> Vec<f64> {
     let AttentionShape {
         heads,
         kv_heads,
@@ -95,40 +108,38 @@ pub fn trie_attention_reference(
     } = shape;
     let row = |index: usize| &qkv[index * shape.qkv_width()..(index + 1) * shape.qkv_width()];
     let mut out = Vec::new();
-    for q in 0..ends.len() {
-        let visible: Vec<usize> = (0..=q)
-            .filter(|k| {
-                let near = |window| ((depths[q] - depths[*k]) as usize) < window;
-                q < ends[*k] as usize && scores.window.is_none_or(near)
+    let visible: Vec<usize> = (0..=q)
+        .filter(|k| {
+            let near = |window| ((depths[q] - depths[*k]) as usize) < window;
+            q < ends[*k] as usize && scores.window.is_none_or(near)
+        })
+        .collect();
+    for head in 0..heads {
+        let kv = head / (heads / kv_heads);
+        let dot = |k: usize| -> f64 {
+            let query = &row(q)[head * head_dim..(head + 1) * head_dim];
+            let key = &row(k)[(heads + kv) * head_dim..];
+            let product = query
+                .iter()
+                .zip(key)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum::<f64>();
+            let score = product * f64::from(scores.scale);
+            scores.softcap.map_or(score, |cap| {
+                f64::from(cap) * (score / f64::from(cap)).tanh()
             })
-            .collect();
-        for head in 0..heads {
-            let kv = head / (heads / kv_heads);
-            let dot = |k: usize| -> f64 {
-                let query = &row(q)[head * head_dim..(head + 1) * head_dim];
-                let key = &row(k)[(heads + kv) * head_dim..];
-                let product = query
-                    .iter()
-                    .zip(key)
-                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                    .sum::<f64>();
-                let score = product * f64::from(scores.scale);
-                scores.softcap.map_or(score, |cap| {
-                    f64::from(cap) * (score / f64::from(cap)).tanh()
-                })
-            };
-            let found: Vec<f64> = visible.iter().map(|k| dot(*k)).collect();
-            let largest = found.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let mass: f64 = found.iter().map(|s| (s - largest).exp()).sum();
-            for d in 0..head_dim {
-                let value = |k: usize| f64::from(row(k)[(heads + kv_heads + kv) * head_dim + d]);
-                let mixed = visible
-                    .iter()
-                    .zip(&found)
-                    .map(|(k, s)| (s - largest).exp() * value(*k))
-                    .sum::<f64>();
-                out.push(mixed / mass);
-            }
+        };
+        let found: Vec<f64> = visible.iter().map(|k| dot(*k)).collect();
+        let largest = found.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mass: f64 = found.iter().map(|s| (s - largest).exp()).sum();
+        for d in 0..head_dim {
+            let value = |k: usize| f64::from(row(k)[(heads + kv_heads + kv) * head_dim + d]);
+            let mixed = visible
+                .iter()
+                .zip(&found)
+                .map(|(k, s)| (s - largest).exp() * value(*k))
+                .sum::<f64>();
+            out.push(mixed / mass);
         }
     }
     out

@@ -28,7 +28,8 @@ impl Engine {
     ) -> Result<Rows, KernelError> {
         Ok(match (self, carried) {
             (Self::Cuda(gpu, _), KvPrefix::Gpu(path)) => {
-                let block = self.block(role);
+                // Texts attend over pages: no number of theirs is asked for.
+                let block = self.block(role, 0);
                 let qkv = qkv.gpu()?;
                 Rows::Gpu(gpu.trie_attention(qkv, path, rows, shape, scores, block)?)
             }

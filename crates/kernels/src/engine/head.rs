@@ -143,8 +143,9 @@ fn logits_into(
     Ok(logits)
 }
 
-/// The next tokens on a GPU. Where the most probable is taken it is read there; where one is drawn, its logits come to the host.
-/// Which of the two a text goes by depends on its own choice alone.
+/// The next tokens on a GPU. They are drawn there; where that comes out wrong, or the vocabulary is too large for it, the most probable
+/// is read there and the logits of rows of which one is drawn come to the host. Which of the two a text goes by depends on its own choice
+/// alone.
 fn chosen_on(
     gpu: &Arc<Gpu>,
     hidden: &GpuRows,
@@ -152,6 +153,9 @@ fn chosen_on(
     choices: &[Choice],
 ) -> Result<Vec<Chosen>, KernelError> {
     let logits = head.weight.gpu()?.product(hidden, None, Number::F32)?;
+    if gpu.draws(head.vocabulary) {
+        return Ok(gpu.chosen(&logits, choices, head.factor, head.softcap)?);
+    }
     let none: Vec<&[u32]> = vec![&[]; choices.len()];
     let summaries = gpu.summarise(&logits, &none, head.factor, head.softcap)?;
     let numbered = (0u32..).zip(choices);

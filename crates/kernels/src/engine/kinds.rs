@@ -2,7 +2,9 @@
 
 use crate::attention::{CpuKvPrefix, KvPages};
 use crate::generic::GenericKvPrefix;
-use crate::gpu::{self, Gpu, GpuKvPrefix, GpuMatrix, GpuPages, GpuRows, Pending as GpuPending};
+use crate::gpu::{
+    self, Gpu, GpuExperts, GpuKvPrefix, GpuMatrix, GpuPages, GpuRows, Pending as GpuPending,
+};
 use crate::{KernelError, Matrix, Summary};
 use candle_core::{DType, Device, Tensor, bail};
 use std::sync::{Arc, OnceLock};
@@ -25,6 +27,9 @@ pub enum Weight {
     /// On a GPU.
     Gpu(GpuMatrix),
 }
+
+/// Experts of a layer whose rows go through them together, on a GPU.
+pub struct Experts(pub(super) GpuExperts);
 
 /// The keys and values of one path: what one pass hands to the next.
 pub enum KvPrefix {
@@ -73,7 +78,8 @@ impl OnHost {
     }
 }
 
-/// What rows are for. Products on a GPU have as many rows as this says, never as many as there are.
+/// What rows are for. Products on a GPU have as many rows as this says, never as many as there are; those of texts have one of a few
+/// numbers, whose products are made alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowUse {
     /// The rows of a pass.

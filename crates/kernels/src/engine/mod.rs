@@ -16,11 +16,11 @@ mod rows;
 mod sweeps;
 
 pub use head::Head;
-pub use kinds::{KvPrefix, List, OnHost, Pages, Pending, RowUse, Rows, Weight};
+pub use kinds::{Experts, KvPrefix, List, OnHost, Pages, Pending, RowUse, Rows, Weight};
 
 use crate::attention::{AttentionShape, CpuKvPrefix, KvPages};
 use crate::generic::GenericKvPrefix;
-use crate::gpu::{Gpu, GpuKvPrefix, GpuMatrix, GpuPages, WeightFormat, quantised};
+use crate::gpu::{Gpu, GpuKvPrefix, GpuMatrix, GpuPages, Unsent, WeightFormat, quantised};
 use crate::{Isa, KernelConfig, KernelError, Matrix, Operands, Vector};
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
@@ -106,22 +106,23 @@ impl Engine {
         }
     }
 
-    /// How many readings may be on their way while the next pass is asked for.
-    pub fn reads_ahead(&self) -> usize {
+    /// Of how many passes readings may be on their way while the next one is asked for.
+    pub fn passes_ahead(&self) -> usize {
         match self {
             Self::Cuda(..) => 2,
             _ => 0,
         }
     }
 
-    pub(super) fn block(&self, role: RowUse) -> usize {
+    /// Rows of one product of so many rows.
+    pub(super) fn block(&self, role: RowUse, rows: usize) -> usize {
         let Self::Cuda(gpu, _) = self else { return 1 };
         let config = gpu.config();
         match role {
             RowUse::Pass => gpu.pass_rows(),
             RowUse::Few => config.few_rows,
             RowUse::Head => config.head_rows,
-            RowUse::Texts => config.texts,
+            RowUse::Texts => config.text_class(rows),
         }
     }
 
@@ -169,6 +170,33 @@ impl Engine {
                 Weight::Gpu(GpuMatrix::upload(gpu, weight, gated, dtype, held)?)
             }
         })
+    }
+
+    /// A weight or a table whose bytes `fill` writes on their way to the device, those from a place on, many at a time; `None` where
+    /// weights do not go to one as they are. `fill` must not wait for other threads.
+    ///
+    /// # Shapes
+    /// `shape`: `[out, in]`. `gated` as in [`Engine::weight`]; `whole` where it is never held in eight bits.
+    ///
+    /// # Errors
+    /// [`KernelError`], or what `fill` says.
+    pub fn filled_weight<E: From<KernelError> + Send>(
+        &self,
+        shape: (usize, usize),
+        (gated, whole): (bool, bool),
+        dtype: DType,
+        fill: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Option<Weight>, E> {
+        match self {
+            Self::Cuda(gpu, held) if whole || *held == WeightFormat::Native => {
+                match GpuMatrix::filled(gpu, shape, gated, dtype, fill) {
+                    Ok(matrix) => Ok(Some(Weight::Gpu(matrix))),
+                    Err(Unsent::Gpu(error)) => Err(KernelError::from(error).into()),
+                    Err(Unsent::Fill(error)) => Err(error),
+                }
+            }
+            _ => Ok(None),
+        }
     }
 
     /// A table whose rows are looked up and never multiplied.

@@ -1,8 +1,10 @@
 //! Matrix products, with what follows them.
 
-use super::{Engine, RowUse, Rows, Weight, tensor};
-use crate::{Activation, KernelError, Vector, generic, gpu};
+use super::{Engine, Experts, RowUse, Rows, Weight, tensor};
+use crate::gpu::{self, Choosing, GpuExperts};
+use crate::{Activation, KernelError, Vector, generic};
 use candle_core::{DType, Tensor};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Engine {
@@ -87,6 +89,42 @@ impl Engine {
         })
     }
 
+    /// Experts of a layer, gated ones without biases, whose rows go through them together; `None` where each is a product of its own.
+    ///
+    /// # Shapes
+    /// `weights`: by expert, `[2 · size, hidden]` and `[hidden, size]`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn experts(&self, weights: Vec<[Arc<Weight>; 2]>) -> Result<Option<Experts>, KernelError> {
+        let Self::Cuda(gpu, _) = self else {
+            return Ok(None);
+        };
+        Ok(GpuExperts::new(gpu, weights)?.map(Experts))
+    }
+
+    /// Rows through their experts; `None` where each is a product of its own.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, hidden]`; `logits`: `[rows, experts]` in `f32`. Returns `[rows, hidden]` in `f32`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn mixture(
+        &self,
+        x: &Rows,
+        logits: &Rows,
+        experts: &Experts,
+        choosing: Choosing,
+        activation: Activation,
+    ) -> Result<Option<Rows>, KernelError> {
+        let Self::Cuda(gpu, _) = self else {
+            return Ok(None);
+        };
+        let sums = gpu.mixture(x.gpu()?, logits.gpu()?, &experts.0, choosing, activation)?;
+        Ok(sums.map(Rows::Gpu))
+    }
+
     /// `hidden += factor · (x · weightᵀ + bias)`.
     ///
     /// # Shapes
@@ -120,6 +158,47 @@ impl Engine {
                 self.add_scaled(hidden, &delta, factor)
             }
         }
+    }
+
+    /// How often some products of a pass are made one after the other, each in its turn, in at least so many seconds on a GPU, and how
+    /// many seconds that took; `None` elsewhere. A chip that is warm, and draws what it may, clocks lower than one that is not.
+    ///
+    /// # Shapes
+    /// As [`Engine::product_seconds`], a weight and its rows for each product.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn sustained(
+        &self,
+        products: &[(Tensor, Tensor)],
+        dtype: DType,
+        at_least: f64,
+    ) -> Result<Option<(usize, f64)>, KernelError> {
+        // So many at once that the device never waits for the host, and not so many that they take long.
+        const AT_ONCE: usize = 16;
+        let Self::Cuda(gpu, _) = self else {
+            return Ok(None);
+        };
+        let number = gpu::number(dtype)?;
+        let mut prepared = Vec::new();
+        for (weight, rows) in products {
+            let (_, width) = rows.dims2()?;
+            let rows = self.from_host(rows.flatten_all()?.to_vec1()?, width, RowUse::Pass)?;
+            prepared.push((
+                self.whole_weight(weight, dtype)?,
+                gpu.narrowed(rows.gpu()?, number)?,
+            ));
+        }
+        let (mut done, mut seconds) = (0, 0.0);
+        let begun = gpu.mark()?;
+        while seconds < at_least {
+            for (weight, rows) in prepared.iter().cycle().take(AT_ONCE * prepared.len()) {
+                drop(weight.gpu()?.product(rows, None, number)?);
+            }
+            done += AT_ONCE;
+            seconds = gpu.mark()?.seconds_since(&begun)?;
+        }
+        Ok(Some((done, seconds)))
     }
 
     /// Seconds of a product of a pass at its best of some, the device waited for.

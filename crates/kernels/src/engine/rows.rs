@@ -14,7 +14,9 @@ impl Engine {
     /// [`KernelError`].
     pub fn select(&self, x: &Rows, rows: &[u32], role: RowUse) -> Result<Rows, KernelError> {
         Ok(match self {
-            Self::Cuda(gpu, _) => Rows::Gpu(gpu.select(x.gpu()?, rows, self.block(role))?),
+            Self::Cuda(gpu, _) => {
+                Rows::Gpu(gpu.select(x.gpu()?, rows, self.block(role, rows.len()))?)
+            }
             _ => {
                 let x = x.tensor()?;
                 let rows = Tensor::from_slice(rows, rows.len(), x.device())?;
@@ -23,13 +25,21 @@ impl Engine {
         })
     }
 
-    /// Some neighbouring rows; on a GPU the first is at a whole number of its products' rows.
+    /// Some neighbouring rows, where they are; on a GPU a copy, unless the first is at a whole number of its products' rows.
     ///
     /// # Errors
     /// [`KernelError`].
     pub fn part(&self, x: &Rows, rows: Range<usize>) -> Result<Rows, KernelError> {
         Ok(match x {
-            Rows::Gpu(x) => Rows::Gpu(x.part(rows.start, rows.len())?),
+            Rows::Gpu(x) if rows.start.is_multiple_of(x.block()) => {
+                Rows::Gpu(x.part(rows.start, rows.len())?)
+            }
+            Rows::Gpu(x) => {
+                let list: Vec<u32> = rows
+                    .map(|row| u32::try_from(row).unwrap_or(u32::MAX))
+                    .collect();
+                Rows::Gpu(x.gpu().select(x, &list, x.block())?)
+            }
             Rows::Tensor(x) => Rows::Tensor(x.narrow(0, rows.start, rows.len())?),
         })
     }
@@ -53,7 +63,8 @@ impl Engine {
         match self {
             Self::Cuda(gpu, _) => {
                 let parts: Vec<&GpuRows> = parts.iter().map(Rows::gpu).collect::<Result<_, _>>()?;
-                Ok(Rows::Gpu(gpu.joined(&parts, self.block(role))?))
+                let rows = parts.iter().map(|part| part.shape().0).sum();
+                Ok(Rows::Gpu(gpu.joined(&parts, self.block(role, rows))?))
             }
             _ => {
                 let parts: Vec<&Tensor> =
@@ -89,9 +100,12 @@ impl Engine {
     ) -> Result<Rows, KernelError> {
         let shape = (values.len() / width.max(1), width);
         Ok(match self {
-            Self::Cuda(gpu, _) => {
-                Rows::Gpu(GpuRows::from_host(gpu, &values, width, self.block(role))?)
-            }
+            Self::Cuda(gpu, _) => Rows::Gpu(GpuRows::from_host(
+                gpu,
+                &values,
+                width,
+                self.block(role, shape.0),
+            )?),
             Self::Generic(device) => Rows::Tensor(Tensor::from_vec(values, shape, device)?),
             Self::Cpu(..) => Rows::Tensor(Tensor::from_vec(values, shape, &Device::Cpu)?),
         })
@@ -109,6 +123,22 @@ impl Engine {
                 Rows::Tensor(Tensor::zeros(x.dims(), DType::F32, x.device())?)
             }
         })
+    }
+
+    /// `to[row] += σ(gate) · from`.
+    ///
+    /// # Shapes
+    /// `gates`: `[rows, 1]` in `f32`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn add_gated(&self, to: &mut Rows, from: &Rows, gates: &Rows) -> Result<(), KernelError> {
+        if let Self::Cuda(gpu, _) = self {
+            return Ok(gpu.add_gated(to.gpu()?, from.gpu()?, gates.gpu()?)?);
+        }
+        let gates = gates.to_host()?.into_iter();
+        let gates: Vec<f32> = gates.map(|gate| 1.0 / (1.0 + (-gate).exp())).collect();
+        self.add_weighted(to, from, None, &gates)
     }
 
     /// `to[row] += weight · from`, where each row is named once; without `rows`, in order.

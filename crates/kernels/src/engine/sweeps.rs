@@ -1,7 +1,9 @@
 //! Embeddings, norms, the residual stream, rotation: one sweep over rows each.
 
 use super::{Engine, List, RowUse, Rows, Weight, tensor};
-use crate::{KernelError, Norm, RopeTable, generic, gpu, norm, norm_groups, rotate};
+use crate::{
+    AttentionShape, KernelError, Norm, RopeTable, generic, gpu, norm, norm_groups, rotate,
+};
 use candle_core::{DType, Tensor};
 use std::sync::Arc;
 
@@ -24,9 +26,12 @@ impl Engine {
     ) -> Result<Rows, KernelError> {
         if let Self::Cuda(gpu, _) = self {
             let learned = learned.map(Weight::gpu).transpose()?;
-            let block = self.block(role);
+            let block = self.block(role, tokens.len());
             let table = table.gpu()?;
-            let rows = gpu.embed(table, learned, tokens, depths, factor, block)?;
+            let mut rows = gpu.embed(table, learned, tokens, depths, factor, block)?;
+            if role == RowUse::Texts {
+                rows = rows.chosen_by(gpu.config().first_text_class());
+            }
             return Ok(Rows::Gpu(rows));
         }
         let look_up = |table: &Tensor, rows: &[u32]| {
@@ -119,26 +124,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Norms neighbouring groups of the first columns in place.
-    ///
-    /// # Errors
-    /// [`KernelError`].
-    pub fn norm_groups(
-        &self,
-        rows: &mut Rows,
-        groups: &Arc<[usize]>,
-        own: &Norm,
-    ) -> Result<(), KernelError> {
-        match self {
-            Self::Cpu(..) => tensor(norm_groups(rows.tensor()?, groups, own)),
-            Self::Generic(_) => {
-                *rows = Rows::Tensor(generic::norm_groups(rows.tensor()?, groups, own)?);
-                Ok(())
-            }
-            Self::Cuda(gpu, _) => gpu.norm_groups(rows.gpu()?, groups, own),
-        }
-    }
-
     /// Bounds every number to `±bound`.
     ///
     /// # Errors
@@ -151,29 +136,50 @@ impl Engine {
         Ok(())
     }
 
-    /// Rotates the first heads of each row in place, by depth.
+    /// Norms the queries and keys of each row, over groups of neighbouring columns, and rotates them by depth, in place; either where it
+    /// is given.
+    ///
+    /// # Shapes
+    /// `rows`: `[rows, (heads + 2 · kv_heads) · head_dim]`.
     ///
     /// # Errors
     /// [`KernelError`].
-    pub fn rotate(
+    pub fn turn(
         &self,
         rows: &mut Rows,
-        heads: usize,
-        head_dim: usize,
-        table: &Arc<RopeTable>,
-        depths: &List,
+        shape: AttentionShape,
+        own: Option<(&Norm, &Arc<[usize]>)>,
+        rope: Option<(&Arc<RopeTable>, &List)>,
     ) -> Result<(), KernelError> {
+        let (heads, head_dim) = (shape.heads + shape.kv_heads, shape.head_dim);
         match self {
-            Self::Cpu(..) => tensor(rotate(rows.tensor()?, heads, head_dim, table, &depths.host)),
-            Self::Generic(_) => {
-                let turned = generic::rotate(rows.tensor()?, heads, head_dim, table, &depths.host);
-                *rows = Rows::Tensor(turned?);
-                Ok(())
-            }
             Self::Cuda(gpu, _) => {
-                let on_gpu = depths.on_gpu(gpu)?;
-                gpu.rotate(rows.gpu()?, heads, head_dim, table, &on_gpu)
+                let own = own.map(|(norm, groups)| (norm, &groups[..]));
+                let depths = rope.map(|(_, depths)| depths.on_gpu(gpu)).transpose()?;
+                let rope = rope.zip(depths.as_ref());
+                let rope = rope.map(|((table, _), depths)| (&**table, &**depths));
+                return gpu.turn(rows.gpu()?, shape, own, rope);
+            }
+            Self::Cpu(..) => {
+                if let Some((own, groups)) = own {
+                    tensor(norm_groups(rows.tensor()?, groups, own))?;
+                }
+                if let Some((table, depths)) = rope {
+                    let rows = rows.tensor()?;
+                    tensor(rotate(rows, heads, head_dim, table, &depths.host))?;
+                }
+            }
+            Self::Generic(_) => {
+                if let Some((own, groups)) = own {
+                    *rows = Rows::Tensor(generic::norm_groups(rows.tensor()?, groups, own)?);
+                }
+                if let Some((table, depths)) = rope {
+                    let rows_of = rows.tensor()?;
+                    let turned = generic::rotate(rows_of, heads, head_dim, table, &depths.host);
+                    *rows = Rows::Tensor(turned?);
+                }
             }
         }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What stands for CUDA in a program that is built without it: no device can be opened, so that nothing here is ever there.
 
 use super::GpuError;
+use super::choices::Operands;
 pub(crate) use super::plain::Number;
 pub(super) use super::plain::{Address, ProductShape, Properties};
 use std::sync::Arc;
@@ -148,6 +149,16 @@ pub(super) struct Products(Never);
 
 pub(super) struct Prepared;
 
+impl Prepared {
+    pub fn algorithm(&self) -> String {
+        String::new()
+    }
+
+    pub fn rows(&self) -> usize {
+        0
+    }
+}
+
 impl Products {
     pub fn new(context: &Arc<Context>) -> Result<Self, GpuError> {
         match context.never {}
@@ -161,17 +172,24 @@ impl Products {
         match self.0 {}
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a product has so many operands")]
+    pub fn prepare_like(
+        &self,
+        _: ProductShape,
+        _: usize,
+        _: &Prepared,
+    ) -> Result<Prepared, GpuError> {
+        match self.0 {}
+    }
+
+    pub fn candidates(&self, _: ProductShape, _: usize) -> Result<Vec<Prepared>, GpuError> {
+        match self.0 {}
+    }
+
     pub fn run(
         &self,
         _: &Prepared,
         _: &Stream,
-        _: Address,
-        _: Address,
-        _: Address,
-        _: Option<Address>,
-        _: f32,
-        _: f32,
+        _: Operands,
         _: (Address, usize),
     ) -> Result<(), GpuError> {
         match self.0 {}

@@ -38,6 +38,24 @@ struct Attention {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
+struct Texts {
+    qkv: Address,
+    room: Address,
+    out: Address,
+    parts: Address,
+    firsts: Address,
+    tables: Address,
+    depths: Address,
+    longest: u32,
+    heads: u32,
+    kv_heads: u32,
+    window: u32,
+    scale: f32,
+    softcap: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 struct Pages {
     qkv: Address,
     room: Address,
@@ -56,6 +74,10 @@ struct Pages {
 
 /// The kernel that a pass attends by, where the device has no other opinion.
 pub(super) const ATTENTION: &str = "attention";
+/// The kernel of paths in pages on tensor cores; `attention_pages` is its plain form.
+pub(super) const TEXTS: &str = "attention_texts";
+/// Depths of a piece of a path, as in `texts.cu`.
+const PIECE: usize = 256;
 
 /// What a pass sees, on a device: one upload for all layers.
 pub(crate) struct GpuBlocks {
@@ -64,13 +86,16 @@ pub(crate) struct GpuBlocks {
     at: [Address; 9],
     queries: usize,
     tiles: usize,
+    /// Heads that a block takes, by which tiles are cut.
+    together: usize,
     entries: usize,
 }
 
 impl GpuBlocks {
-    fn new(gpu: &Arc<Gpu>, rows: &PassRows) -> Result<Self, GpuError> {
+    fn new(gpu: &Arc<Gpu>, rows: &PassRows, together: usize) -> Result<Self, GpuError> {
         let tiles = gpu.config.attention;
-        let blocks = Blocks::new(rows.depths(), rows.queries(), tiles.queries, tiles.keys);
+        let queries = tiles.queries(together);
+        let blocks = Blocks::new(rows.depths(), rows.queries(), queries, tiles.keys);
         let lists = [
             &blocks.rows,
             &blocks.depths,
@@ -95,6 +120,7 @@ impl GpuBlocks {
             at,
             queries: blocks.rows.len(),
             tiles: blocks.shallow.len(),
+            together,
             entries: rows.entries(),
         })
     }
@@ -270,6 +296,10 @@ pub(crate) struct GpuPageRows {
     depths: Buffer,
     /// Pages of the longest path.
     longest: usize,
+    /// Where the pieces of each path of several begin among those of all.
+    firsts: Buffer,
+    /// Pieces of the longest path, and of all paths of several.
+    pieces: (usize, usize),
 }
 
 impl GpuPageRows {
@@ -280,7 +310,17 @@ impl GpuPageRows {
             row[..table.len()].copy_from_slice(table);
         }
         let numbers = numbers(rows.places());
+        let mut firsts = Vec::with_capacity(rows.depths.len());
+        let (mut most, mut all) = (1, 0);
+        for depth in &rows.depths {
+            let pieces = *depth as usize / PIECE + 1;
+            firsts.push(size(all));
+            all += if pieces > 1 { pieces } else { 0 };
+            most = most.max(pieces);
+        }
         Ok(Self {
+            firsts: gpu.upload(&firsts)?,
+            pieces: (most, all),
             places: gpu.upload(&numbers)?,
             numbers,
             tables: gpu.upload(&tables)?,
@@ -307,9 +347,11 @@ impl Gpu {
         if qkv.width != shape.qkv_width() || rows.entries() > carried.entries {
             return Err(GpuError::Shape("attention of rows of another shape".into()));
         }
-        let blocks = rows.on_gpu(|| GpuBlocks::new(self, rows))?;
-        if !Arc::ptr_eq(blocks.gpu(), self) {
-            return Err(GpuError::Shape("a pass that is on another device".into()));
+        let together = self.config.attention.together(shape.heads / shape.kv_heads);
+        let blocks = rows.on_gpu(|| GpuBlocks::new(self, rows, together))?;
+        if !Arc::ptr_eq(blocks.gpu(), self) || blocks.together != together {
+            let problem = "a pass that is on another device, or of other heads";
+            return Err(GpuError::Shape(problem.into()));
         }
         let out = GpuRows::new(self, blocks.queries, shape.query_width(), qkv.number, block)?;
         let [
@@ -345,18 +387,29 @@ impl Gpu {
             softcap: scores.softcap.unwrap_or(0.0),
             end: 0,
         };
-        let heads = size(shape.heads);
+        let variant = Variant {
+            source: Source::Attention,
+            element: qkv.number,
+            head_dim: shape.head_dim,
+            together,
+        };
         if self.has_tensor_attention(shape.head_dim, qkv.number) && !self.is_plain(ATTENTION) {
-            let queries = self.config.attention.queries;
+            let tiles = self.config.attention;
             let kernel = Kernel {
-                shared: self.config.attention.bytes(shape.head_dim),
-                ..attention_kernel(ATTENTION, shape, qkv.number)
+                variant,
+                name: ATTENTION,
+                shared: tiles.bytes(shape.head_dim),
             };
-            let grid = [size(blocks.tiles), heads, 1];
-            self.launch(kernel, grid, size(queries * 2), &parameters)?;
+            let grid = [size(blocks.tiles), size(shape.heads / together), 1];
+            let threads = tiles.queries(together) * together * 2;
+            self.launch(kernel, grid, size(threads), &parameters)?;
         } else {
-            let kernel = attention_kernel("attention_plain", shape, qkv.number);
-            let grid = [size(blocks.queries.div_ceil(4)), heads, 1];
+            let kernel = Kernel {
+                variant,
+                name: "attention_plain",
+                shared: 0,
+            };
+            let grid = [size(blocks.queries.div_ceil(4)), size(shape.heads), 1];
             self.launch(kernel, grid, 128, &parameters)?;
         }
         Ok(out)
@@ -366,6 +419,50 @@ impl Gpu {
     pub(super) fn has_tensor_attention(&self, head_dim: usize, number: Number) -> bool {
         let fits = self.config.attention.bytes(head_dim) <= self.context.properties.shared_bytes;
         number != Number::F32 && head_dim.is_multiple_of(16) && head_dim <= 256 && fits
+    }
+
+    /// Whether texts attend on tensor cores: the query heads of a K/V head are rows of one product, sixteen at the most.
+    fn has_tensor_texts(&self, shape: AttentionShape, number: Number) -> bool {
+        number != Number::F32
+            && shape.head_dim.is_multiple_of(16)
+            && shape.head_dim <= 256
+            && shape.heads <= 16 * shape.kv_heads
+            && !self.is_plain(TEXTS)
+    }
+
+    fn attend_texts(
+        self: &Arc<Self>,
+        (qkv, room, out): (&GpuRows, &GpuRows, &GpuRows),
+        new: &GpuPageRows,
+        shape: AttentionShape,
+        scores: Scores,
+    ) -> Result<(), GpuError> {
+        let (pieces, all) = new.pieces;
+        let bytes = shape.heads * (shape.head_dim + 2) * size_of::<f32>();
+        let parts = (all > 0).then(|| self.buffer(all * bytes)).transpose()?;
+        let parameters = Texts {
+            qkv: qkv.address(),
+            room: room.address(),
+            out: out.address(),
+            parts: parts.as_ref().map_or(0, Buffer::address),
+            firsts: new.firsts.address(),
+            tables: new.tables.address(),
+            depths: new.depths.address(),
+            longest: size(new.longest),
+            heads: size(shape.heads),
+            kv_heads: size(shape.kv_heads),
+            window: window(scores),
+            scale: scores.scale,
+            softcap: scores.softcap.unwrap_or(0.0),
+        };
+        let kernel = |name| texts_kernel(name, shape, qkv.number);
+        let grid = [size(qkv.rows), size(shape.kv_heads), size(pieces)];
+        self.launch(kernel(TEXTS), grid, 128, &parameters)?;
+        if parts.is_some() {
+            let grid = [size(qkv.rows), size(shape.heads), 1];
+            self.launch(kernel("attention_join"), grid, 32, &parameters)?;
+        }
+        Ok(())
     }
 
     /// Writes the keys and values of new rows to their pages, and attends each over its path.
@@ -386,6 +483,10 @@ impl Gpu {
             return Err(GpuError::Shape("no page is there".into()));
         };
         let out = qkv.like(shape.query_width(), qkv.number)?;
+        if self.has_tensor_texts(shape, qkv.number) {
+            self.attend_texts((qkv, room, &out), &new, shape, scores)?;
+            return Ok(out);
+        }
         let parameters = Pages {
             qkv: qkv.address(),
             room: room.address(),
@@ -401,19 +502,20 @@ impl Gpu {
             softcap: scores.softcap.unwrap_or(0.0),
             end: 0,
         };
-        let kernel = attention_kernel("attention_pages", shape, qkv.number);
+        let kernel = texts_kernel("attention_pages", shape, qkv.number);
         let grid = [size(qkv.rows.div_ceil(4)), size(shape.heads), 1];
         self.launch(kernel, grid, 128, &parameters)?;
         Ok(out)
     }
 }
 
-fn attention_kernel(name: &'static str, shape: AttentionShape, element: Number) -> Kernel {
+fn texts_kernel(name: &'static str, shape: AttentionShape, element: Number) -> Kernel {
     Kernel {
         variant: Variant {
-            source: Source::Attention,
+            source: Source::Texts,
             element,
             head_dim: shape.head_dim,
+            together: 0,
         },
         name,
         shared: 0,

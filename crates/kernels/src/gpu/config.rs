@@ -5,20 +5,40 @@ use crate::KernelConfig;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
+/// Widths of heads up to which a block of attention holds its queries in registers; those of wider ones are in shared memory.
+pub(super) const QUERIES_HELD: usize = 64;
+
 /// Tiles of attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
-    /// Queries of a block, sixteen a warp.
-    pub queries: usize,
+    /// Rows of a block, sixteen a warp: queries, times the heads that share their keys.
+    pub rows: usize,
     /// Keys that pass through shared memory at once: neighbouring depths.
     pub keys: usize,
 }
 
 impl Tiles {
-    /// Shared memory of a block of attention, in bytes.
+    /// How many of the query heads that share keys a block takes: as many as fit with sixteen queries, the same number in each block.
+    pub(super) fn together(self, group: usize) -> usize {
+        let most = (self.rows / 16).max(1);
+        let divides = |count: &usize| group.is_multiple_of(*count);
+        (1..=most).rev().find(divides).unwrap_or(1)
+    }
+
+    /// Queries of a block that takes so many heads.
+    pub(super) fn queries(self, together: usize) -> usize {
+        (self.rows / 16 / together).max(1) * 16
+    }
+
+    /// Shared memory of a block, in bytes: keys and values twice, and queries where registers do not hold them.
     pub(super) fn bytes(self, head_dim: usize) -> usize {
-        (self.queries + 2 * self.keys) * (head_dim + 8) * 2
+        let queries = if head_dim > QUERIES_HELD {
+            self.rows
+        } else {
+            0
+        };
+        (queries + 4 * self.keys) * (head_dim + 8) * 2
     }
 }
 
@@ -41,6 +61,9 @@ pub struct GpuConfig {
     /// Tiles of attention.
     pub attention: Tiles,
 }
+
+/// The fewest rows of products of texts: one tile of an algorithm.
+const FIRST_CLASS: usize = 128;
 
 const TABLES: [(i32, &str, &str); 4] = [
     (
@@ -101,10 +124,10 @@ impl GpuConfig {
         };
         let config: Self =
             toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
-        let Tiles { queries, keys } = config.attention;
-        if !(16..=256).contains(&queries) || queries % 16 != 0 {
+        let Tiles { rows, keys } = config.attention;
+        if !(16..=256).contains(&rows) || rows % 16 != 0 {
             return Err(wrong(format!(
-                "attention.queries is {queries}: sixteens from 16 to 256"
+                "attention.rows is {rows}: sixteens from 16 to 256"
             )));
         }
         if ![16, 32, 64].contains(&keys) {
@@ -147,13 +170,35 @@ impl GpuConfig {
         if bytes <= shared_bytes {
             return Ok(());
         }
-        let Tiles { queries, keys } = self.attention;
+        let Tiles { rows, keys } = self.attention;
         Err(GpuError::Config {
             path: PathBuf::from("attention"),
             problem: format!(
-                "{queries} queries and {keys} keys take {bytes} bytes of shared memory, and the device has {shared_bytes}"
+                "{rows} rows and {keys} keys take {bytes} bytes of shared memory, and the device has {shared_bytes}"
             ),
         })
+    }
+
+    /// The numbers of rows that products of texts have, by size. Each is a multiple of the first, whose algorithm they all take, so that
+    /// a text's bits do not depend on how many are written with it.
+    pub(super) fn text_classes(&self) -> impl Iterator<Item = usize> {
+        let (first, last) = (self.first_text_class(), self.texts);
+        let classes = std::iter::successors(Some(first), |class| Some(4 * class));
+        let last = last.next_multiple_of(first);
+        classes
+            .take_while(move |class| *class < last)
+            .chain(std::iter::once(last))
+    }
+
+    /// The number of rows that products of so many texts have.
+    pub(crate) fn text_class(&self, texts: usize) -> usize {
+        let fits = self.text_classes().find(|class| *class >= texts);
+        fits.or_else(|| self.text_classes().last()).unwrap_or(1)
+    }
+
+    /// The fewest rows of products of texts, whose algorithm all of them take.
+    pub(crate) fn first_text_class(&self) -> usize {
+        self.texts.min(FIRST_CLASS)
     }
 
     /// The sizes that the scorer cuts by.
@@ -194,10 +239,46 @@ mod tests {
     }
 
     #[test]
+    fn texts_have_few_classes_that_are_multiples_of_the_first() {
+        let of = |texts| GpuConfig {
+            texts,
+            ..GpuConfig::built_in((9, 0)).unwrap()
+        };
+        let classes = |texts| of(texts).text_classes().collect::<Vec<_>>();
+        assert_eq!(classes(2048), [128, 512, 2048]);
+        assert_eq!(classes(128), [128]);
+        assert_eq!(classes(300), [128, 384]);
+        assert_eq!(classes(5), [5]);
+        for (texts, class) in [(1, 128), (128, 128), (129, 512), (2048, 2048), (2049, 2048)] {
+            assert_eq!(of(2048).text_class(texts), class);
+        }
+    }
+
+    #[test]
+    fn a_block_takes_the_heads_that_share_keys() {
+        let tiles = Tiles {
+            rows: 128,
+            keys: 32,
+        };
+        for (group, together, queries) in [
+            (1, 1, 128),
+            (2, 2, 64),
+            (4, 4, 32),
+            (7, 7, 16),
+            (8, 8, 16),
+            (16, 8, 16),
+            (11, 1, 128),
+        ] {
+            assert_eq!(tiles.together(group), together);
+            assert_eq!(tiles.queries(together), queries);
+        }
+    }
+
+    #[test]
     fn tiles_that_cannot_be_are_named() {
         let table = TABLES[1].2;
         for (from, to, said) in [
-            ("queries = 64", "queries = 40", "attention.queries is 40"),
+            ("\nrows = ", "\nrows = 40 #", "attention.rows is 40"),
             ("keys = 32", "keys = 24", "attention.keys is 24"),
             ("head_rows = ", "head_rows = 0 #", "head_rows is 0"),
             ("[attention]", "[tension]", "tension"),

@@ -2,8 +2,10 @@
 
 use super::raw::{Address, Context, Event, Pinned, Stream};
 use super::{Gpu, GpuError};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Memory on a device, given back when nobody has it any more.
 ///
@@ -272,6 +274,118 @@ impl Staging {
     }
 }
 
+/// Room through which weights go to the device: many threads fill a piece each, and send it.
+pub(super) struct Ring {
+    context: Arc<Context>,
+    room: Mutex<RingRoom>,
+    returned: Condvar,
+}
+
+struct RingRoom {
+    /// Those that were sent longest ago first.
+    free: VecDeque<Slot>,
+    made: usize,
+}
+
+/// A piece that one thread has.
+struct Taken<'a> {
+    ring: &'a Ring,
+    slot: Option<Slot>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut room = self.ring.held();
+        match self.slot.take() {
+            Some(slot) => room.free.push_back(slot),
+            None => room.made -= 1,
+        }
+        drop(room);
+        self.ring.returned.notify_one();
+    }
+}
+
+/// Why bytes did not get to the device.
+pub(crate) enum Unsent<E> {
+    Gpu(GpuError),
+    /// They could not be made.
+    Fill(E),
+}
+
+impl<E> From<GpuError> for Unsent<E> {
+    fn from(error: GpuError) -> Self {
+        Self::Gpu(error)
+    }
+}
+
+impl Ring {
+    pub fn new(context: &Arc<Context>) -> Self {
+        Self {
+            context: Arc::clone(context),
+            room: Mutex::new(RingRoom {
+                free: VecDeque::new(),
+                made: 0,
+            }),
+            returned: Condvar::new(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, RingRoom> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A piece that nobody has. Who has one waits for nobody else before it is given back.
+    fn take(&self) -> Result<Taken<'_>, GpuError> {
+        // One that is filled and one that is on its way, for each thread.
+        let most = (2 * rayon::current_num_threads()).clamp(4, 32);
+        let mut room = self.held();
+        let mut slot = None;
+        while slot.is_none() && room.made >= most {
+            slot = room.free.pop_front();
+            if slot.is_none() {
+                let waited = self.returned.wait(room);
+                room = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        if slot.is_none() {
+            room.made += 1;
+        }
+        drop(room);
+        let is_new = slot.is_none();
+        let mut taken = Taken { ring: self, slot };
+        if is_new {
+            taken.slot = Some(Slot {
+                pinned: Some(self.context.pinned(PIECE)?),
+                done: self.context.event(false)?,
+            });
+        } else if let Some(slot) = &taken.slot {
+            slot.done.wait()?;
+        }
+        Ok(taken)
+    }
+
+    /// Sends a piece that `fill` writes.
+    fn send<E>(
+        &self,
+        stream: &Stream,
+        to: Address,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), Unsent<E>> {
+        let mut taken = self.take()?;
+        let Some(Slot {
+            pinned: Some(pinned),
+            done,
+        }) = &mut taken.slot
+        else {
+            return Err(GpuError::Shape("a piece without room".into()).into());
+        };
+        fill(&mut pinned.bytes_mut()[..bytes]).map_err(Unsent::Fill)?;
+        stream.copy_in(to, pinned, bytes)?;
+        Ok(stream.record(done)?)
+    }
+}
+
 /// Bytes on their way to the host.
 pub(crate) struct Arriving {
     gpu: Arc<Gpu>,
@@ -309,7 +423,10 @@ const SMALL: usize = 1 << 20;
 const MOST_SPARE: usize = 256 << 20;
 
 /// Bytes of one piece of weights on their way to the device.
-pub(super) const PIECE: usize = 32 << 20;
+const PIECE: usize = 4 << 20;
+
+/// The same of rows.
+const LARGE_PIECE: usize = 32 << 20;
 
 impl Gpu {
     /// Memory for so many bytes, not written.
@@ -342,7 +459,7 @@ impl Gpu {
             &self.small
         };
         let mut staging = staging.lock().unwrap_or_else(PoisonError::into_inner);
-        staging.send(&self.context, &self.work, to.address, bytes, PIECE)
+        staging.send(&self.context, &self.work, to.address, bytes, LARGE_PIECE)
     }
 
     /// Weights, on a queue of their own beside the work; the event says when they are there.
@@ -350,7 +467,23 @@ impl Gpu {
         self: &Arc<Self>,
         bytes: &[u8],
     ) -> Result<(Buffer, Event), GpuError> {
-        let (address, taken, used) = self.pool.take_for_weight(bytes.len())?;
+        let copied = self.fill_beside(bytes.len(), |at, room| {
+            room.copy_from_slice(&bytes[at..at + room.len()]);
+            Ok::<_, Infallible>(())
+        });
+        copied.map_err(|error| match error {
+            Unsent::Gpu(error) => error,
+            Unsent::Fill(never) => match never {},
+        })
+    }
+
+    /// The same of bytes that `fill` writes: those from a place on, many at a time. It must not wait for other threads.
+    pub(super) fn fill_beside<E: Send>(
+        self: &Arc<Self>,
+        bytes: usize,
+        fill: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<(Buffer, Event), Unsent<E>> {
+        let (address, taken, used) = self.pool.take_for_weight(bytes)?;
         let buffer = Buffer {
             gpu: Arc::clone(self),
             address,
@@ -358,11 +491,17 @@ impl Gpu {
             is_weight: true,
         };
         let ready = self.context.event(false)?;
-        let mut staging = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = used {
             self.copies.wait(&used)?;
         }
-        let sent = staging.send(&self.context, &self.copies, buffer.address, bytes, PIECE);
+        let pieces = (0..bytes.div_ceil(PIECE)).into_par_iter();
+        let sent = pieces.try_for_each(|piece| {
+            let at = piece * PIECE;
+            let count = PIECE.min(bytes - at);
+            let to = buffer.address + at as Address;
+            self.ring
+                .send(&self.copies, to, count, |room| fill(at, room))
+        });
         if sent.is_err() {
             // The memory goes back: nothing may still be on its way to it.
             let _ = self.copies.synchronise();

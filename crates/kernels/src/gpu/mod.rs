@@ -10,8 +10,11 @@
 //! depend on the other rows (checked by [`Gpu::self_test`] on the device that is there).
 
 mod attention;
+mod choices;
 mod config;
 mod error;
+mod experts;
+mod heads;
 #[cfg(feature = "cuda")]
 mod libraries;
 mod memory;
@@ -35,18 +38,20 @@ pub(crate) use attention::{GpuBlocks, GpuPageRows};
 pub use attention::{GpuKvPrefix, GpuPages};
 pub use config::{GpuConfig, Tiles};
 pub use error::GpuError;
-pub(crate) use memory::{Buffer, once};
+pub use experts::{Choosing, GpuExperts};
+pub(crate) use memory::{Buffer, Unsent, once};
 pub(crate) use product::quantised;
 pub use product::{GpuMatrix, WeightFormat};
 pub(crate) use raw::Number;
 pub use rows::GpuRows;
 pub(crate) use rows::{Later, bytes_as, number};
-pub use self_test::{Check, SelfTest};
+pub use self_test::{Check, SelfTest, WITH_PLAIN_FORM};
 pub use source::compile_kernels;
 pub use state::{GpuState, gpu_state};
 pub use summary::Pending;
 
-use memory::{Pool, Staging};
+use choices::Choices;
+use memory::{Pool, Ring, Staging};
 use product::Algorithms;
 use raw::{Context, Event, Pinned, Stream};
 use source::{Kernels, Source, Variant};
@@ -63,7 +68,7 @@ pub struct Gpu {
     // Buffers come back to the pool, whatever goes first; the context goes last.
     pool: Pool,
     small: Mutex<Staging>,
-    large: Mutex<Staging>,
+    ring: Ring,
     streams: Mutex<Staging>,
     spare: Mutex<Vec<Pinned>>,
     work: Stream,
@@ -78,7 +83,9 @@ pub struct Gpu {
     place: AtomicU32,
     timed: AtomicBool,
     /// Rows of a pass; less than the table says once memory ran out.
+    activations: Mutex<Vec<(Mark, Mark)>>,
     pass_rows: AtomicUsize,
+    kv_mib: AtomicUsize,
     context: Arc<Context>,
 }
 
@@ -152,24 +159,27 @@ impl Gpu {
         let work = context.stream()?;
         let broken = context.allocate(size_of::<u32>())?;
         work.fill(broken, 0xff, size_of::<u32>())?;
+        let choices = Choices::new(cache.as_deref(), &context.properties, config.workspace_mib);
         let gpu = Self {
             index,
             config,
             pool: Pool::new(&context),
             small: Mutex::new(Staging::new(&context, 64)?),
-            large: Mutex::new(Staging::new(&context, 2)?),
+            ring: Ring::new(&context),
             streams: Mutex::new(Staging::new(&context, 2)?),
             spare: Mutex::default(),
             work,
             copies: context.stream()?,
             kernels: Kernels::new(&context, config.attention, cache),
-            algorithms: Mutex::new(Algorithms::new(&context)?),
+            algorithms: Mutex::new(Algorithms::new(&context, choices)?),
             plain: Mutex::default(),
             broken,
             workspace: (context.allocate(bytes.max(1))?, bytes),
             place: AtomicU32::new(0),
             timed: AtomicBool::new(false),
+            activations: Mutex::default(),
             pass_rows: AtomicUsize::new(config.rows_per_pass),
+            kv_mib: AtomicUsize::new(config.kv_mib),
             context,
         };
         Ok(Arc::new(gpu))
@@ -237,6 +247,16 @@ impl Gpu {
     /// Lets passes have so many rows from here on. A row's bits may be others with another number.
     pub fn set_pass_rows(&self, rows: usize) {
         self.pass_rows.store(rows.max(1), Ordering::Relaxed);
+    }
+
+    /// The most memory that keys and values of texts may take, in MiB.
+    pub fn kv_mib(&self) -> usize {
+        self.kv_mib.load(Ordering::Relaxed)
+    }
+
+    /// Lets keys and values of texts take so much from here on. No bit depends on it.
+    pub fn set_kv_mib(&self, mib: usize) {
+        self.kv_mib.store(mib.max(1), Ordering::Relaxed);
     }
 
     /// Waits until all work is done.
@@ -312,6 +332,15 @@ impl Gpu {
         self.timed.load(Ordering::Relaxed)
     }
 
+    /// The points before and after each activation since they were asked for last, where time is taken.
+    pub fn activation_marks(&self) -> Vec<(Mark, Mark)> {
+        let mut marks = self
+            .activations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *marks)
+    }
+
     /// Lets the time of each kind of work be taken, which costs some.
     pub fn set_timed(&self, timed: bool) {
         self.timed.store(timed, Ordering::Relaxed);
@@ -371,6 +400,7 @@ impl Kernel {
                 source,
                 element,
                 head_dim: 0,
+                together: 0,
             },
             name,
             shared: 0,

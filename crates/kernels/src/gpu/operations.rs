@@ -7,10 +7,10 @@ use super::rows::GpuRows;
 use super::source::Source;
 use super::{Gpu, GpuError, Kernel};
 use crate::vector::Vector;
-use crate::{Activation, KernelError, Norm, RopeTable};
+use crate::{Activation, KernelError, Norm};
 use bytemuck::{Pod, Zeroable};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Blocks of 256 threads for so many numbers, each thread taking more where they are very many.
 pub(super) fn blocks(count: usize) -> u32 {
@@ -35,32 +35,6 @@ struct NormRows {
     eps: f32,
     centred: u32,
     end: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct NormGroups {
-    rows: Address,
-    weight: Address,
-    bias: Address,
-    starts: Address,
-    stride: u32,
-    eps: f32,
-    centred: u32,
-    end: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Rotate {
-    rows: Address,
-    cos: Address,
-    sin: Address,
-    depths: Address,
-    stride: u32,
-    heads: u32,
-    head_dim: u32,
-    half: u32,
 }
 
 #[repr(C)]
@@ -125,6 +99,8 @@ struct AddRows {
     weights: Address,
     width: u32,
     scale: f32,
+    gates: u32,
+    end: u32,
 }
 
 #[repr(C)]
@@ -148,7 +124,7 @@ pub(super) struct Place<'a> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
-fn short(value: f64) -> f32 {
+pub(super) fn short(value: f64) -> f32 {
     value as f32
 }
 
@@ -159,6 +135,15 @@ enum Output<'a> {
     Normed(&'a GpuRows),
     /// It is added to the stream, of rows beside it.
     Added { delta: &'a GpuRows, scale: f64 },
+}
+
+/// What rows are added with, by row.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    Ones,
+    Of(&'a Buffer),
+    /// The logistic function of these.
+    Opened(&'a GpuRows),
 }
 
 impl Gpu {
@@ -315,7 +300,7 @@ impl Gpu {
         delta: &GpuRows,
         scale: f64,
     ) -> Result<(), GpuError> {
-        self.add_rows(hidden, delta, None, None, scale)
+        self.add_rows(hidden, delta, None, Weights::Ones, scale)
     }
 
     /// `to[row] += scale · weight · from`; each row is named once.
@@ -324,7 +309,7 @@ impl Gpu {
         to: &GpuRows,
         from: &GpuRows,
         rows: Option<&Buffer>,
-        weights: Option<&Buffer>,
+        weights: Weights<'_>,
         scale: f64,
     ) -> Result<(), GpuError> {
         to.is(Number::F32)?;
@@ -336,9 +321,15 @@ impl Gpu {
             to: to.address(),
             from: from.address(),
             to_rows: rows.map_or(0, Buffer::address),
-            weights: weights.map_or(0, Buffer::address),
+            weights: match weights {
+                Weights::Ones => 0,
+                Weights::Of(weights) => weights.address(),
+                Weights::Opened(gates) => gates.address(),
+            },
             width: size(to.width),
             scale: short(scale),
+            gates: u32::from(matches!(weights, Weights::Opened(_))),
+            end: 0,
         };
         let kernel = Kernel::of(Source::Rows, "add_rows", Number::F32);
         self.launch(kernel, [size(from.rows), 1, 1], 256, &parameters)
@@ -354,7 +345,24 @@ impl Gpu {
     ) -> Result<(), GpuError> {
         let rows = rows.map(|rows| self.upload(rows)).transpose()?;
         let weights = self.upload(weights)?;
-        self.add_rows(to, from, rows.as_ref(), Some(&weights), 1.0)
+        self.add_rows(to, from, rows.as_ref(), Weights::Of(&weights), 1.0)
+    }
+
+    /// `to[row] += σ(gate) · from`.
+    ///
+    /// # Shapes
+    /// `gates`: `[rows, 1]` in `f32`.
+    pub(crate) fn add_gated(
+        &self,
+        to: &GpuRows,
+        from: &GpuRows,
+        gates: &GpuRows,
+    ) -> Result<(), GpuError> {
+        gates.is(Number::F32)?;
+        if gates.shape() != (to.rows, 1) {
+            return Err(GpuError::Shape("gates of other rows".into()));
+        }
+        self.add_rows(to, from, None, Weights::Opened(gates), 1.0)
     }
 
     /// Rows of zeros.
@@ -362,69 +370,6 @@ impl Gpu {
         let out = x.like(x.width, Number::F32)?;
         self.work.fill(out.address(), 0, out.bytes())?;
         Ok(out)
-    }
-
-    /// Norms neighbouring groups of the first columns of each row in place.
-    pub(crate) fn norm_groups(
-        self: &Arc<Self>,
-        rows: &GpuRows,
-        groups: &[usize],
-        norm: &Norm,
-    ) -> Result<(), KernelError> {
-        let mut starts = vec![0u32];
-        for width in groups {
-            starts.push(starts[starts.len() - 1] + size(*width));
-        }
-        let covered = groups.iter().sum::<usize>();
-        if covered > rows.width {
-            return Err(GpuError::Shape("groups wider than their rows".into()).into());
-        }
-        let (weight, bias) = norm.parts(self, covered)?;
-        let starts = self.upload(&starts)?;
-        let parameters = NormGroups {
-            rows: rows.address(),
-            weight,
-            bias,
-            starts: starts.address(),
-            stride: size(rows.width),
-            eps: short(norm.eps),
-            centred: u32::from(norm.centred),
-            end: 0,
-        };
-        let kernel = Kernel::of(Source::Norm, "norm_groups", rows.number);
-        let grid = [size(rows.rows), size(groups.len()), 1];
-        Ok(self.launch(kernel, grid, 128, &parameters)?)
-    }
-
-    /// Rotates the first heads of each row in place.
-    pub(crate) fn rotate(
-        self: &Arc<Self>,
-        rows: &GpuRows,
-        heads: usize,
-        head_dim: usize,
-        table: &RopeTable,
-        depths: &Buffer,
-    ) -> Result<(), KernelError> {
-        let half = table.half();
-        if head_dim < 2 * half || heads * head_dim > rows.width {
-            return Err(GpuError::Shape("rows that cannot be turned".into()).into());
-        }
-        let (cos, sin) = table.on_gpu(self)?;
-        let parameters = Rotate {
-            rows: rows.address(),
-            cos,
-            sin,
-            depths: depths.address(),
-            stride: size(rows.width),
-            heads: size(heads),
-            head_dim: size(head_dim),
-            half: size(half),
-        };
-        let kernel = Kernel::of(Source::Rows, "rotate", rows.number);
-        if half == 0 {
-            return Ok(());
-        }
-        Ok(self.launch(kernel, [size(rows.rows), 1, 1], 256, &parameters)?)
     }
 
     /// Bounds every number in place.
@@ -460,18 +405,22 @@ impl Gpu {
             out: out.address(),
             width: size(width),
             gated: u32::from(weight.is_gated()),
-            kind: match activation {
-                Activation::Silu => 0,
-                Activation::Gelu => 1,
-                Activation::GeluTanh => 2,
-                Activation::Relu => 3,
-            },
+            kind: activation.number(),
             end: 0,
         };
         let kernel = Kernel::of(Source::Rows, "activate", inner.number);
         // Two thousand columns a block, of halves.
         let grid = [size(width.div_ceil(2048)), size(out.rows), 1];
+        let begun = self.is_timed().then(|| self.mark()).transpose()?;
         self.launch(kernel, grid, 256, &parameters)?;
+        if let Some(begun) = begun {
+            let ended = self.mark()?;
+            let mut marks = self
+                .activations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            marks.push((begun, ended));
+        }
         Ok(out)
     }
 
@@ -527,7 +476,11 @@ impl Gpu {
 
 impl Norm {
     /// Where the weight and the bias are on a device; 0 where there is no bias.
-    fn parts(&self, gpu: &Arc<Gpu>, width: usize) -> Result<(Address, Address), KernelError> {
+    pub(super) fn parts(
+        &self,
+        gpu: &Arc<Gpu>,
+        width: usize,
+    ) -> Result<(Address, Address), KernelError> {
         let kinds = self.weights.len() / width.max(1);
         if !(1..=2).contains(&kinds) || kinds * width != self.weights.len() {
             let found = self.weights.len();

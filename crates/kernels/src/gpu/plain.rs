@@ -56,4 +56,6 @@ pub(super) struct ProductShape {
     pub operands: Number,
     pub result: Number,
     pub biased: bool,
+    /// The number of rows whose algorithm it takes.
+    pub chosen_by: usize,
 }

@@ -1,6 +1,7 @@
 //! Matrix products through cuBLASLt: always of one number of rows.
 
-use super::memory::Buffer;
+use super::choices::{self, Choices, FIRST_CHOICES, Operands};
+use super::memory::{Buffer, Unsent};
 use super::operations::{Widen, blocks};
 use super::raw::{Context, Event, Number, Prepared, ProductShape, Products};
 use super::rows::{GpuRows, number};
@@ -11,8 +12,8 @@ use crate::storage::read;
 use crate::vector::Vector;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a weight is held as.
@@ -41,14 +42,114 @@ pub struct GpuMatrix {
 pub(super) struct Algorithms {
     products: Products,
     prepared: HashMap<ProductShape, Prepared>,
+    /// Products that the algorithm they are chosen by does not do for: they are made of smaller ones.
+    refused: HashSet<ProductShape>,
+    choices: Choices,
 }
 
 impl Algorithms {
-    pub fn new(context: &Arc<Context>) -> Result<Self, GpuError> {
+    pub fn new(context: &Arc<Context>, choices: Choices) -> Result<Self, GpuError> {
         Ok(Self {
             products: Products::new(context)?,
             prepared: HashMap::new(),
+            refused: HashSet::new(),
+            choices,
         })
+    }
+
+    /// A product of as many rows as wanted, by the algorithm of as many as it is chosen by; of those where that does not do. Which
+    /// one that is is measured for the many products of passes and of the head.
+    fn product(
+        &mut self,
+        gpu: &Arc<Gpu>,
+        wanted: ProductShape,
+        count: usize,
+        operands: Operands,
+    ) -> Result<(&Products, &Prepared), GpuError> {
+        let workspace = gpu.workspace.1;
+        let first = ProductShape {
+            rows: wanted.chosen_by,
+            ..wanted
+        };
+        let Self {
+            products,
+            prepared,
+            refused,
+            choices,
+        } = self;
+        if let Entry::Vacant(new) = prepared.entry(first) {
+            let many = [gpu.pass_rows(), gpu.config.head_rows];
+            let others = [gpu.config.few_rows, gpu.config.first_text_class()];
+            // A difference shows in many full rows of many outputs, and not in what fills up a few. What products of other numbers of
+            // rows are made like stays the library's own.
+            let is_measured = wanted == first
+                && many.contains(&first.rows)
+                && !others.contains(&first.rows)
+                && count >= first.rows
+                && first.outer >= 16
+                && (first.rows * first.outer * first.result.bytes()).is_multiple_of(4);
+            new.insert(if is_measured && !gpu.is_plain(FIRST_CHOICES) {
+                choices::prepare(gpu, products, choices, first, operands)?
+            } else {
+                products.prepare(first, workspace)?
+            });
+        }
+        if !prepared.contains_key(&wanted) && !refused.contains(&wanted) {
+            let like = prepared.get(&first);
+            let product = like.map(|like| products.prepare_like(wanted, workspace, like));
+            match product {
+                Some(Ok(product)) => drop(prepared.insert(wanted, product)),
+                _ => drop(refused.insert(wanted)),
+            }
+        }
+        let found = prepared.get(&wanted).or_else(|| prepared.get(&first));
+        let missing = || GpuError::Shape("a product that was not prepared".into());
+        Ok((products, found.ok_or_else(missing)?))
+    }
+}
+
+impl Algorithms {
+    /// A product of rows, so many at a time. An algorithm that was measured may fail later: the library's first choices are taken from
+    /// there on.
+    fn run(
+        &mut self,
+        gpu: &Arc<Gpu>,
+        shape: ProductShape,
+        count: usize,
+        operands: Operands,
+    ) -> Result<(), GpuError> {
+        let mut done = 0;
+        let ran = self.run_from(gpu, shape, count, operands, &mut done);
+        if !matches!(ran, Err(GpuError::Call { .. })) || gpu.is_plain(FIRST_CHOICES) {
+            return ran;
+        }
+        gpu.use_plain(FIRST_CHOICES);
+        self.prepared.clear();
+        self.run_from(gpu, shape, count, operands, &mut done)
+    }
+
+    fn run_from(
+        &mut self,
+        gpu: &Arc<Gpu>,
+        shape: ProductShape,
+        count: usize,
+        operands: Operands,
+        done: &mut usize,
+    ) -> Result<(), GpuError> {
+        let (products, product) = self.product(gpu, shape, count, operands)?;
+        let rows = product.rows();
+        let from = rows * shape.inner * shape.operands.bytes();
+        let to = rows * shape.outer * shape.result.bytes();
+        for block in *done..count.div_ceil(rows) {
+            let part = Operands {
+                rows: operands.rows + (block * from) as u64,
+                out: operands.out + (block * to) as u64,
+                ..operands
+            };
+            products.run(product, &gpu.work, part, gpu.workspace)?;
+            *done += 1;
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +215,31 @@ impl GpuMatrix {
         })
     }
 
+    /// A weight whose bytes `fill` writes on their way to the device: those from a place on, many at a time. It must not wait for other
+    /// threads.
+    ///
+    /// # Shapes
+    /// `shape`: `[out, in]`. `gated` as in [`GpuMatrix::upload`].
+    pub(crate) fn filled<E: Send>(
+        gpu: &Arc<Gpu>,
+        (outer, inner): (usize, usize),
+        gated: bool,
+        dtype: DType,
+        fill: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, Unsent<E>> {
+        let number = number(dtype)?;
+        let (buffer, ready) = gpu.fill_beside(outer * inner * number.bytes(), fill)?;
+        Ok(Self {
+            buffer,
+            scales: None,
+            outer,
+            inner,
+            number,
+            gated,
+            ready: Mutex::new(Some(ready)),
+        })
+    }
+
     /// Bytes that a weight `[out, in]` takes.
     pub fn bytes_of(outer: usize, inner: usize, dtype: DType, held: WeightFormat) -> usize {
         match held {
@@ -156,6 +282,11 @@ impl GpuMatrix {
                 ),
             }
         })??)
+    }
+
+    /// Where it is, where products take it as it is held.
+    pub(super) fn plain_address(&self) -> Option<u64> {
+        self.scales.is_none().then(|| self.buffer.address())
     }
 
     pub(crate) fn inner(&self) -> usize {
@@ -253,34 +384,21 @@ impl GpuMatrix {
             operands: self.number,
             result: out.number,
             biased: bias.is_some(),
+            chosen_by: x.chosen_by,
         };
         let mut algorithms = gpu
             .algorithms
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Algorithms { products, prepared } = &mut *algorithms;
-        let product = match prepared.entry(shape) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(products.prepare(shape, gpu.workspace.1)?),
+        let operands = Operands {
+            weight,
+            rows: x.address(),
+            out: out.address(),
+            bias: bias.as_ref().map(|bias| bias.address()),
+            factor,
+            kept,
         };
-        let (from, to) = (
-            x.block * self.inner * x.number.bytes(),
-            x.block * self.outer * out.number.bytes(),
-        );
-        for block in 0..x.rows.div_ceil(x.block) {
-            products.run(
-                product,
-                &gpu.work,
-                weight,
-                x.address() + (block * from) as u64,
-                out.address() + (block * to) as u64,
-                bias.as_ref().map(|bias| bias.address()),
-                factor,
-                kept,
-                gpu.workspace,
-            )?;
-        }
-        Ok(())
+        Ok(algorithms.run(gpu, shape, x.rows, operands)?)
     }
 }
 

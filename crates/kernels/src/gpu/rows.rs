@@ -16,6 +16,8 @@ pub struct GpuRows {
     pub(super) number: Number,
     /// Rows of one product of them. It goes by what rows are for, never by how many there are.
     pub(super) block: usize,
+    /// The number of rows whose algorithm products take: that of a block, or of the smallest block of texts.
+    pub(super) chosen_by: usize,
     /// Where they begin in the buffer, in bytes.
     offset: u64,
 }
@@ -36,13 +38,24 @@ impl GpuRows {
             width,
             number,
             block,
+            chosen_by: block,
             offset: 0,
         })
     }
 
+    /// The same, whose products take the algorithm of blocks of so many rows.
+    #[must_use]
+    pub(crate) fn chosen_by(self, rows: usize) -> Self {
+        Self {
+            chosen_by: rows,
+            ..self
+        }
+    }
+
     /// As many rows of another width or type.
     pub(super) fn like(&self, width: usize, number: Number) -> Result<Self, GpuError> {
-        Self::new(self.gpu(), self.rows, width, number, self.block)
+        let rows = Self::new(self.gpu(), self.rows, width, number, self.block)?;
+        Ok(rows.chosen_by(self.chosen_by))
     }
 
     pub(crate) fn gpu(&self) -> &Arc<Gpu> {
@@ -51,6 +64,11 @@ impl GpuRows {
 
     pub(super) fn address(&self) -> u64 {
         self.buffer.address() + self.offset
+    }
+
+    /// Rows of one product of them.
+    pub(crate) fn block(&self) -> usize {
+        self.block
     }
 
     /// Rows and width.

@@ -1,7 +1,7 @@
 //! The kernels' sources: compiled for the device that is found, and kept on disk by what they were compiled from.
 
 use super::GpuError;
-use super::config::{GpuConfig, Tiles};
+use super::config::{GpuConfig, QUERIES_HELD, Tiles};
 use super::raw::{self, Context, Function, Module, Number};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,8 +14,11 @@ const PRELUDE: &str = include_str!("../../cuda/prelude.cuh");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     Norm,
+    Heads,
     Rows,
     Attention,
+    Texts,
+    Experts,
     Summary,
 }
 
@@ -23,8 +26,11 @@ impl Source {
     fn file(self) -> &'static str {
         match self {
             Self::Norm => "norm.cu",
+            Self::Heads => "heads.cu",
             Self::Rows => "rows.cu",
             Self::Attention => "attention.cu",
+            Self::Texts => "texts.cu",
+            Self::Experts => "experts.cu",
             Self::Summary => "summary.cu",
         }
     }
@@ -32,8 +38,21 @@ impl Source {
     fn text(self) -> &'static str {
         match self {
             Self::Norm => include_str!("../../cuda/norm.cu"),
+            Self::Heads => include_str!("../../cuda/heads.cu"),
             Self::Rows => include_str!("../../cuda/rows.cu"),
-            Self::Attention => include_str!("../../cuda/attention.cu"),
+            Self::Attention => {
+                concat!(
+                    include_str!("../../cuda/tensor.cuh"),
+                    include_str!("../../cuda/attention.cu")
+                )
+            }
+            Self::Texts => {
+                concat!(
+                    include_str!("../../cuda/tensor.cuh"),
+                    include_str!("../../cuda/texts.cu")
+                )
+            }
+            Self::Experts => include_str!("../../cuda/experts.cu"),
             Self::Summary => include_str!("../../cuda/summary.cu"),
         }
     }
@@ -46,6 +65,8 @@ pub(super) struct Variant {
     pub element: Number,
     /// Of attention; 0 elsewhere.
     pub head_dim: usize,
+    /// Query heads that share keys in a block of attention over a pass; 0 elsewhere.
+    pub together: usize,
 }
 
 impl Variant {
@@ -56,10 +77,14 @@ impl Variant {
             Number::F16 => 2,
         };
         let mut defines = vec![format!("ELEMENT={element}")];
-        if self.source == Source::Attention {
+        if self.head_dim > 0 {
             defines.push(format!("HEAD_DIM={}", self.head_dim));
-            defines.push(format!("TILE={}", tiles.queries));
+        }
+        if self.source == Source::Attention {
+            defines.push(format!("TILE={}", tiles.queries(self.together)));
+            defines.push(format!("TOGETHER={}", self.together));
             defines.push(format!("BLOCK={}", tiles.keys));
+            defines.push(format!("QUERIES_HELD={QUERIES_HELD}"));
         }
         defines
     }
@@ -80,38 +105,46 @@ impl Variant {
 }
 
 /// Compiles every kernel for an architecture such as `sm_90`, which needs no device: for each kind of rows, and for heads of these
-/// widths with the tiles of that kind of device. Gives what was compiled, with its bytes.
+/// widths, so many of which share keys, with the tiles of that kind of device. Gives what was compiled, and the images.
 ///
 /// # Errors
 /// [`GpuError::Source`] with what the compiler says; [`GpuError::Library`] where there is none.
 pub fn compile_kernels(
     capability: (i32, i32),
     head_dims: &[usize],
-) -> Result<Vec<(String, usize)>, GpuError> {
+    groups: &[usize],
+) -> Result<Vec<(String, Vec<u8>)>, GpuError> {
     let tiles = GpuConfig::of(capability)?.attention;
     let architecture = format!("sm_{}{}", capability.0, capability.1);
     let mut compiled = Vec::new();
     for element in [Number::F32, Number::Bf16, Number::F16] {
-        for source in [
+        let plain = [
             Source::Norm,
+            Source::Heads,
             Source::Rows,
-            Source::Attention,
+            Source::Experts,
             Source::Summary,
-        ] {
-            let widths = match source {
-                Source::Attention => head_dims,
-                _ => &[0],
+        ]
+        .map(|source| (source, 0, 0));
+        let of_head = |head_dim: &usize| {
+            let head_dim = *head_dim;
+            let passes = groups
+                .iter()
+                .map(move |group| (Source::Attention, head_dim, tiles.together(*group)));
+            passes.chain(std::iter::once((Source::Texts, head_dim, 0)))
+        };
+        for (source, head_dim, together) in
+            plain.into_iter().chain(head_dims.iter().flat_map(of_head))
+        {
+            let variant = Variant {
+                source,
+                element,
+                head_dim,
+                together,
             };
-            for head_dim in widths {
-                let variant = Variant {
-                    source,
-                    element,
-                    head_dim: *head_dim,
-                };
-                let image = variant.compile(&architecture, tiles)?;
-                let defines = variant.defines(tiles).join(" ");
-                compiled.push((format!("{} {defines}", source.file()), image.len()));
-            }
+            let image = variant.compile(&architecture, tiles)?;
+            let defines = variant.defines(tiles).join(" ");
+            compiled.push((format!("{} {defines}", source.file()), image));
         }
     }
     Ok(compiled)
@@ -201,7 +234,7 @@ impl Kernels {
 }
 
 /// Keeps a file for the next start. A cache that cannot be written is no reason to stop.
-fn keep(path: &Path, image: &[u8]) {
+pub(super) fn keep(path: &Path, image: &[u8]) {
     let Some(folder) = path.parent() else { return };
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::NamedTempFile::new_in(folder))

@@ -2,12 +2,10 @@
 //!
 //! Stable Rust has no intrinsics for tiles, so they are written as assembly. Linux gives a process tiles when it asks.
 
-use super::drive::{Job, Rows};
 use super::finish::{Output, Store};
-use super::isa::Isa;
 use super::panels::Panels;
 use super::reference::product_reference;
-use super::tiles::{Block, TILE_ROWS, TileUnit};
+use super::tiles::{Block, TILE_ROWS, TileUnit, TiledJob, TiledRows};
 use candle_core::{Device, Tensor};
 use half::bf16;
 use std::arch::asm;
@@ -89,7 +87,12 @@ fn comes_out_right() -> bool {
         width: outer,
         bias: None,
     };
-    Job::new(Isa::Amx, Rows::Bf16(&x), rows, &panels, &store).run_here::<Unit>();
+    let job = TiledJob {
+        x: &TiledRows::of(&x, inner, false, |x| x),
+        panels: &panels,
+        finish: &store,
+    };
+    job.run_here::<Unit>();
     #[expect(
         unsafe_code,
         reason = "SAFETY: a product writes every row and panel of its result"
@@ -102,15 +105,13 @@ fn comes_out_right() -> bool {
         .all(|(found, expected)| (f64::from(*found) - expected).abs() < 1e-3)
 }
 
-/// The tiles of one thread.
-pub(super) struct Unit {
-    configured: (usize, usize),
-}
+/// The tiles of one thread, configured while it is there.
+pub(super) struct Unit(());
 
 impl Unit {
-    /// Products of tiles in registers, so often; gives the operations. Whole tiles must be configured.
+    /// Products of tiles in registers, so often; gives the operations.
+    #[expect(clippy::unused_self, reason = "while it is there tiles are configured")]
     pub fn peak(&mut self, rounds: usize) -> f64 {
-        assert_eq!(self.configured, (TILE_ROWS, TILE_ROWS));
         #[expect(
             unsafe_code,
             reason = "SAFETY: tiles are configured, and no memory is touched"
@@ -139,7 +140,7 @@ impl Unit {
             );
         }
         // Four products of 16 rows, 32 inputs and 16 outputs.
-        (rounds * 4 * 2 * 16 * 32 * 16) as f64
+        (rounds * 4 * 2 * TILE_ROWS * 32 * 16) as f64
     }
 }
 
@@ -156,20 +157,6 @@ struct Configuration {
 
 impl TileUnit for Unit {
     fn new() -> Self {
-        Self { configured: (0, 0) }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a tile has at most sixteen rows"
-    )]
-    fn configure(&mut self, upper: usize, lower: usize) {
-        if self.configured == (upper, lower) {
-            return;
-        }
-        assert!((1..=TILE_ROWS).contains(&upper) && (1..=TILE_ROWS).contains(&lower));
-        self.configured = (upper, lower);
-        let (upper, lower) = (upper as u8, lower as u8);
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -177,10 +164,9 @@ impl TileUnit for Unit {
             columns: [0; 16],
             rows: [0; 16],
         };
+        // Sums of the upper rows, of the lower ones; upper rows, lower rows; two panels: all of them whole.
         configuration.columns[..8].fill(64);
-        // Sums of the upper rows, of the lower ones; upper rows, lower rows; two panels.
-        configuration.rows[..8]
-            .copy_from_slice(&[upper, upper, lower, lower, upper, lower, 16, 16]);
+        configuration.rows[..8].fill(16);
         #[expect(
             unsafe_code,
             reason = "SAFETY: a unit is made only where tiles are there and the system gives them"
@@ -188,6 +174,7 @@ impl TileUnit for Unit {
         unsafe {
             asm!("ldtilecfg [{0}]", in(reg) &raw const configuration, options(nostack, readonly));
         }
+        Self(())
     }
 
     #[expect(
@@ -195,50 +182,87 @@ impl TileUnit for Unit {
         reason = "SAFETY: the caller vouches for the block; tiles are configured, and no other code of the process uses them"
     )]
     unsafe fn multiply(&mut self, block: &Block) {
+        let line = 64usize;
+        let sums_line = 128usize;
+        let lower_sums = unsafe { block.sums.add(TILE_ROWS * 32) };
+        if !block.has_lower {
+            unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "test {adds}, {adds}",
+                    "jz 3f",
+                    "tileloadd tmm0, [{sums} + {sums_line}*1]",
+                    "tileloadd tmm1, [{sums} + {sums_line}*1 + 64]",
+                    "3:",
+                    "tileloadd tmm4, [{upper} + {line}*1]",
+                    "tileloadd tmm6, [{first} + {line}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{second} + {line}*1]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "add {first}, 1024",
+                    "add {second}, 1024",
+                    "add {upper}, 1024",
+                    "dec {steps}",
+                    "jnz 3b",
+                    "tilestored [{sums} + {sums_line}*1], tmm0",
+                    "tilestored [{sums} + {sums_line}*1 + 64], tmm1",
+                    adds = in(reg) u64::from(block.adds),
+                    upper = inout(reg) block.upper => _,
+                    first = inout(reg) block.panels[0] => _,
+                    second = inout(reg) block.panels[1] => _,
+                    line = in(reg) line,
+                    steps = inout(reg) block.steps => _,
+                    sums = in(reg) block.sums,
+                    sums_line = in(reg) sums_line,
+                    out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+            return;
+        }
         unsafe {
             asm!(
-                "test {adds}, {adds}",
-                "jz 2f",
-                "tileloadd tmm0, [{upper_sums} + {sums_stride}*1]",
-                "tileloadd tmm1, [{upper_sums} + {sums_stride}*1 + 64]",
-                "tileloadd tmm2, [{lower_sums} + {sums_stride}*1]",
-                "tileloadd tmm3, [{lower_sums} + {sums_stride}*1 + 64]",
-                "jmp 3f",
-                "2:",
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "tilezero tmm2",
                 "tilezero tmm3",
+                "test {adds}, {adds}",
+                "jz 3f",
+                "tileloadd tmm0, [{sums} + {sums_line}*1]",
+                "tileloadd tmm1, [{sums} + {sums_line}*1 + 64]",
+                "tileloadd tmm2, [{lower_sums} + {sums_line}*1]",
+                "tileloadd tmm3, [{lower_sums} + {sums_line}*1 + 64]",
                 "3:",
+                // Rows pass by once; panels stay in the first cache.
+                "tileloaddt1 tmm4, [{upper} + {line}*1]",
                 "tileloadd tmm6, [{first} + {line}*1]",
-                "tileloadd tmm4, [{upper} + {x_stride}*1]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm7, [{second} + {line}*1]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{lower} + {x_stride}*1]",
+                "tileloaddt1 tmm5, [{lower} + {line}*1]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {first}, 1024",
                 "add {second}, 1024",
-                "add {upper}, 64",
-                "add {lower}, 64",
+                "add {upper}, 1024",
+                "add {lower}, 1024",
                 "dec {steps}",
                 "jnz 3b",
-                "tilestored [{upper_sums} + {sums_stride}*1], tmm0",
-                "tilestored [{upper_sums} + {sums_stride}*1 + 64], tmm1",
-                "tilestored [{lower_sums} + {sums_stride}*1], tmm2",
-                "tilestored [{lower_sums} + {sums_stride}*1 + 64], tmm3",
+                "tilestored [{sums} + {sums_line}*1], tmm0",
+                "tilestored [{sums} + {sums_line}*1 + 64], tmm1",
+                "tilestored [{lower_sums} + {sums_line}*1], tmm2",
+                "tilestored [{lower_sums} + {sums_line}*1 + 64], tmm3",
                 adds = in(reg) u64::from(block.adds),
                 upper = inout(reg) block.upper => _,
                 lower = inout(reg) block.lower => _,
-                x_stride = in(reg) block.x_stride,
                 first = inout(reg) block.panels[0] => _,
                 second = inout(reg) block.panels[1] => _,
-                line = in(reg) 64usize,
+                line = in(reg) line,
                 steps = inout(reg) block.steps => _,
-                upper_sums = in(reg) block.upper_sums,
-                lower_sums = in(reg) block.lower_sums,
-                sums_stride = in(reg) block.sums_stride,
+                sums = in(reg) block.sums,
+                lower_sums = in(reg) lower_sums,
+                sums_line = in(reg) sums_line,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
@@ -249,14 +273,12 @@ impl TileUnit for Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        if self.configured != (0, 0) {
-            #[expect(
-                unsafe_code,
-                reason = "SAFETY: gives back the tiles that this thread configured"
-            )]
-            unsafe {
-                asm!("tilerelease", options(nomem, nostack));
-            }
+        #[expect(
+            unsafe_code,
+            reason = "SAFETY: gives back the tiles that this thread configured"
+        )]
+        unsafe {
+            asm!("tilerelease", options(nomem, nostack));
         }
     }
 }

@@ -50,7 +50,6 @@ impl Isa {
         match (operands, self) {
             (Operands::Bf16, Self::Amx) => {
                 let mut unit = super::amx::Unit::new();
-                unit.configure(16, 16);
                 return unit.peak(rounds);
             }
             (Operands::Bf16, Self::Avx512Bf16) => return super::avx512_bf16::peak(rounds),

@@ -1,4 +1,4 @@
-//! One product as tasks: a block of rows by a group of panels each.
+//! One product as tasks: a block of rows by a group of panels each. Products by tiles have tasks of their own (`tiles.rs`).
 //!
 //! A task goes through its inputs in blocks, so that the weights of a block stay in cache while all its rows pass over them.
 //! Between blocks sums rest in memory as `f32`, which changes no bit: every output is one sum over inputs in their order,
@@ -6,8 +6,7 @@
 
 use super::isa::Isa;
 use super::panels::{Numbers, PANEL, Panels, widen};
-use super::tiles::TileUnit;
-use super::{avx512_bf16, tiles, wide};
+use super::{avx512_bf16, wide};
 use half::bf16;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -45,7 +44,6 @@ pub(super) struct Cut {
 impl Cut {
     fn of(path: Isa, narrow: bool) -> Self {
         match (path, narrow) {
-            (Isa::Amx, true) => tiles::CUT,
             (Isa::Avx512Bf16, true) => avx512_bf16::CUT,
             (Isa::Portable | Isa::Avx2, _) => wide::CUT_8,
             _ => wide::CUT_16,
@@ -68,34 +66,11 @@ struct Scratch {
 
 /// Multiplies rows with all panels and hands every sum to `finish`.
 pub(super) fn multiply(path: Isa, x: Rows<'_>, count: usize, panels: &Panels, finish: &dyn Finish) {
-    #[cfg(target_arch = "x86_64")]
-    if path == Isa::Amx {
-        return Job::new(path, x, count, panels, finish).run::<super::amx::Unit>();
-    }
-    Job::new(path, x, count, panels, finish).run::<NoUnit>();
-}
-
-/// Where there are no tiles.
-struct NoUnit;
-
-impl TileUnit for NoUnit {
-    fn new() -> Self {
-        Self
-    }
-
-    fn configure(&mut self, _upper: usize, _lower: usize) {}
-
-    #[expect(
-        unsafe_code,
-        reason = "SAFETY: it is never called: no path without a unit has tiles"
-    )]
-    unsafe fn multiply(&mut self, _block: &tiles::Block) {
-        unreachable!("a path without tiles multiplies none")
-    }
+    Job::new(path, x, count, panels, finish).run();
 }
 
 /// One product.
-pub(super) struct Job<'a> {
+struct Job<'a> {
     path: Isa,
     cut: Cut,
     x: Rows<'a>,
@@ -105,7 +80,7 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub fn new(
+    fn new(
         path: Isa,
         x: Rows<'a>,
         count: usize,
@@ -139,33 +114,25 @@ impl<'a> Job<'a> {
     }
 
     /// On all threads.
-    pub fn run<U: TileUnit>(&self) {
+    fn run(&self) {
         let cut = self.cut;
         let flops = 2 * cut.block.min(self.count) * cut.panels * PANEL * self.panels.inner.max(1);
         (0..self.blocks() * self.groups())
             .into_par_iter()
             .with_min_len(TASK_FLOPS.div_ceil(flops.max(1)))
-            .for_each(|task| self.task::<U>(task));
-    }
-
-    /// On this thread alone.
-    #[cfg(target_arch = "x86_64")]
-    pub fn run_here<U: TileUnit>(&self) {
-        for task in 0..self.blocks() * self.groups() {
-            self.task::<U>(task);
-        }
+            .for_each(|task| self.task(task));
     }
 
     /// A block of rows by a group of panels; neighbouring tasks share their rows.
-    fn task<U: TileUnit>(&self, task: usize) {
+    fn task(&self, task: usize) {
         let (block, group) = (task / self.groups(), task % self.groups());
         let (rows, panels) = (self.block(), self.cut.panels);
         let rows = (block * rows).min(self.count)..self.count.min((block + 1) * rows);
         let group = group * panels..self.panels.count().min((group + 1) * panels);
-        SCRATCH.with_borrow_mut(|scratch| self.part::<U>(rows, group, scratch));
+        SCRATCH.with_borrow_mut(|scratch| self.part(rows, group, scratch));
     }
 
-    fn part<U: TileUnit>(&self, rows: Range<usize>, group: Range<usize>, scratch: &mut Scratch) {
+    fn part(&self, rows: Range<usize>, group: Range<usize>, scratch: &mut Scratch) {
         let Self { cut, panels, .. } = *self;
         let width = cut.panels * PANEL;
         let inner = match self.x {
@@ -173,7 +140,6 @@ impl<'a> Job<'a> {
             Rows::Bf16(_) => panels.depth,
         };
         let Scratch { sums, wide } = scratch;
-        let mut unit = U::new();
         // A tile that is finished at once needs no place of its own.
         let at_once = inner <= cut.inputs;
         let kept = if at_once {
@@ -211,7 +177,7 @@ impl<'a> Job<'a> {
                     Some(plain) => (plain, inner),
                     None => (&wide[..], inputs.len()),
                 };
-                self.tile(&mut unit, &tile, &group, wide, sums);
+                self.tile(&tile, &group, wide, sums);
                 if inputs.end == inner {
                     let sums = &sums[..tile.rows.len() * width];
                     self.finish
@@ -225,24 +191,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn tile<U: TileUnit>(
-        &self,
-        unit: &mut U,
-        tile: &Tile,
-        group: &Range<usize>,
-        wide: (&[f32], usize),
-        sums: &mut [f32],
-    ) {
+    fn tile(&self, tile: &Tile, group: &Range<usize>, wide: (&[f32], usize), sums: &mut [f32]) {
         match (self.x, &self.panels.numbers) {
             (Rows::F32(x), _) => wide::tile(self.path, tile, x, wide, sums),
             (Rows::Bf16(x), Numbers::Bf16(packed)) => {
                 let size = self.panels.depth * PANEL;
                 let packed = &packed.get()[group.start * size..group.end * size];
-                if self.path == Isa::Amx {
-                    tiles::tile(unit, tile, x, packed, sums);
-                } else {
-                    avx512_bf16::tile(tile, x, packed, sums);
-                }
+                avx512_bf16::tile(tile, x, packed, sums);
             }
             (Rows::Bf16(_), _) => unreachable!("rows are rounded only where weights are bf16"),
         }

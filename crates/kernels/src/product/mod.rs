@@ -26,6 +26,8 @@ use finish::{Activated, Add, Output, Shared, Store, Written};
 use half::bf16;
 use panels::{Panels, packed_bytes};
 use rayon::prelude::*;
+#[cfg(target_arch = "x86_64")]
+use tiles::{TiledJob, TiledRows};
 
 /// A weight `[out, in]`, packed for the products of one path.
 pub struct Matrix {
@@ -261,8 +263,25 @@ impl Matrix {
             );
         }
         let multiply = |x: Rows<'_>| multiply(self.path, x, count, &self.panels, finish);
+        #[cfg(target_arch = "x86_64")]
+        let by_tiles = |x: &TiledRows| {
+            let job = TiledJob {
+                x,
+                panels: &self.panels,
+                finish,
+            };
+            job.run::<amx::Unit>();
+        };
         let rounded = self.operands == Operands::Bf16;
         let narrow = self.operands.rows_on(self.path) == Operands::Bf16;
+        #[cfg(target_arch = "x86_64")]
+        if narrow && self.path == Isa::Amx {
+            return with_rows(
+                x,
+                |wide| by_tiles(&TiledRows::of(wide, inner, true, narrowed)),
+                |short| by_tiles(&TiledRows::of(short, inner, true, |x| x)),
+            );
+        }
         with_rows(
             x,
             |wide| {
@@ -382,7 +401,6 @@ impl InplaceOp1 for AddProduct<'_> {
 mod tests {
     use super::*;
     use crate::activation::activation_reference;
-    use drive::Job;
     use proptest::prelude::*;
     use tiles::emulated::Emulated;
 
@@ -483,10 +501,10 @@ mod tests {
             let short: Vec<bf16> = flat(&x).into_iter().map(narrowed).collect();
             let product = |short: &[bf16]| {
                 let count = short.len() / inner;
-                let x = filled(short, inner, panels.depth, |x| x);
+                let x = TiledRows::of(short, inner, true, |x| x);
                 let out = Output::new(count * outer);
                 let store = Store { out: out.shared(), width: outer, bias: None };
-                Job::new(Isa::Amx, Rows::Bf16(&x), count, &panels, &store).run::<Emulated>();
+                TiledJob { x: &x, panels: &panels, finish: &store }.run::<Emulated>();
                 #[expect(unsafe_code, reason = "SAFETY: a product writes all of its result")]
                 unsafe { out.written() }
             };

@@ -24,7 +24,7 @@ pub(super) struct Aligned<T> {
 const LINE: usize = 64;
 
 impl<T: bytemuck::Pod> Aligned<T> {
-    fn zeroed(length: usize) -> Self {
+    pub fn zeroed(length: usize) -> Self {
         let spare = LINE / size_of::<T>();
         let values: Vec<T> = bytemuck::zeroed_vec(length + spare);
         let start = values.as_ptr().align_offset(LINE).min(spare);
@@ -39,7 +39,7 @@ impl<T: bytemuck::Pod> Aligned<T> {
         &self.values[self.start..self.start + self.length]
     }
 
-    fn get_mut(&mut self) -> &mut [T] {
+    pub fn get_mut(&mut self) -> &mut [T] {
         &mut self.values[self.start..self.start + self.length]
     }
 }

@@ -3,115 +3,231 @@
 //! What a tile unit does to one block is written twice: in its instructions (`amx.rs`), and here as plain code, so that the
 //! algorithm is tested on processors that have no such unit.
 
-use super::drive::{Cut, Tile};
-use super::panels::PANEL;
+use super::drive::Finish;
+use super::isa::Isa;
+use super::panels::{Aligned, Numbers, PANEL, Panels};
 use half::bf16;
+use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;
 /// Inputs of a tile.
 const TILE_INPUTS: usize = 32;
 
-pub(super) const CUT: Cut = Cut {
-    rows: 2 * TILE_ROWS,
-    panels: 2,
-    block: 256,
-    inputs: 1024,
-};
+/// Rows that go through the innermost loop together, and panels that do.
+const ROWS: usize = 2 * TILE_ROWS;
+const PANELS: usize = 2;
+/// Rows of a task, and panels: its sums, a block of its inputs and of its weights stay in the second cache.
+const TASK_ROWS: usize = 512;
+const TASK_PANELS: usize = 16;
+/// Steps of inputs that are summed up before the next rows are taken, at the most: two panels of them stay in the first cache while all rows of
+/// the task pass.
+const STEPS: usize = 20;
+/// Numbers of a tile.
+const TILE: usize = TILE_ROWS * TILE_INPUTS;
 
-/// One call of the tile unit.
-///
-/// # Shapes
-/// Bytes between rows of `x` and of `sums`: `x_stride`, `sums_stride`. Upper and lower: up to sixteen rows each.
+/// Rows in the order that tiles read them: blocks of sixteen rows, each `[inputs / 32, 16, 32]`, filled up with zeros. Rows as they lie in
+/// memory have strides of powers of two, and sixteen of them would fall on one set of the cache.
+pub(super) struct TiledRows {
+    values: Aligned<bf16>,
+    pub count: usize,
+    /// Tiles of a block.
+    steps: usize,
+}
+
+impl TiledRows {
+    /// Of rows `[count, inner]`, on all threads where `shared`.
+    pub fn of<T: Copy + Sync>(
+        rows: &[T],
+        inner: usize,
+        shared: bool,
+        as_bf16: impl Fn(T) -> bf16 + Sync,
+    ) -> Self {
+        let count = rows.len() / inner.max(1);
+        let steps = inner.div_ceil(TILE_INPUTS);
+        let size = steps * TILE;
+        let mut values = Aligned::zeroed(count.div_ceil(TILE_ROWS) * size);
+        let fill = |(block, tiles): (usize, &mut [bf16])| {
+            let last = count.min((block + 1) * TILE_ROWS);
+            for (place, row) in (block * TILE_ROWS..last).enumerate() {
+                let row = &rows[row * inner..(row + 1) * inner];
+                for (step, inputs) in row.chunks(TILE_INPUTS).enumerate() {
+                    let at = step * TILE + place * TILE_INPUTS;
+                    for (to, from) in tiles[at..].iter_mut().zip(inputs) {
+                        *to = as_bf16(*from);
+                    }
+                }
+            }
+        };
+        if size > 0 && shared {
+            let blocks = values.get_mut().par_chunks_mut(size).enumerate();
+            blocks.for_each(fill);
+        } else if size > 0 {
+            values.get_mut().chunks_mut(size).enumerate().for_each(fill);
+        }
+        Self {
+            values,
+            count,
+            steps,
+        }
+    }
+}
+
+/// One call of the tile unit: two blocks of sixteen rows by two panels.
 #[cfg_attr(
     not(any(target_arch = "x86_64", test)),
     expect(dead_code, reason = "only a tile unit reads it")
 )]
 pub(super) struct Block {
+    /// Tiles of rows, one after the other; the lower ones of a lone upper block are the upper ones again.
     pub upper: *const bf16,
     pub lower: *const bf16,
-    pub x_stride: usize,
     /// The two panels, `[steps · 16, 16, 2]`.
     pub panels: [*const bf16; 2],
-    /// Tiles of 32 inputs.
+    /// Tiles of 32 inputs, one at least.
     pub steps: usize,
-    pub upper_sums: *mut f32,
-    pub lower_sums: *mut f32,
-    pub sums_stride: usize,
+    /// `[32, 32]`.
+    pub sums: *mut f32,
     /// Whether sums go on from what is there.
     pub adds: bool,
+    /// Whether there are lower rows.
+    pub has_lower: bool,
 }
 
 /// What multiplies tiles. One a thread, given back when it is dropped.
 pub(super) trait TileUnit {
     fn new() -> Self;
 
-    /// Sets how many rows the upper and the lower tiles have, one at least.
-    fn configure(&mut self, upper: usize, lower: usize);
-
     /// Multiplies one block.
     ///
     /// # Safety
-    /// Every row that the configuration and the block name can be read, and every sum be written.
+    /// Every tile that the block names can be read, and all sums be written.
     #[expect(unsafe_code, reason = "its caller checks the bounds")]
     unsafe fn multiply(&mut self, block: &Block);
 }
 
-/// Multiplies some rows with packed panels.
-///
-/// # Shapes
-/// `x`: `[.., inner]`; `packed`: `[panels, inner / 2, 16, 2]`; `sums`: `[32, 32]`.
-///
-/// # Panics
-/// Where a slice is too short or inputs are no whole tiles.
-pub(super) fn tile<U: TileUnit>(
-    unit: &mut U,
-    tile: &Tile,
-    x: &[bf16],
-    packed: &[bf16],
-    sums: &mut [f32],
-) {
-    let rows = tile.rows.len();
-    let (inputs, width) = (tile.inputs.len(), CUT.panels * PANEL);
-    assert!(
-        (1..=CUT.rows).contains(&rows)
-            && (1..=CUT.panels).contains(&tile.panels)
-            && inputs.is_multiple_of(TILE_INPUTS)
-            && inputs > 0
-            && tile.inputs.start.is_multiple_of(TILE_INPUTS)
-            && tile.inputs.end <= tile.inner
-            && x.len() >= tile.rows.end * tile.inner
-            && packed.len() >= tile.panels * tile.inner * PANEL
-            && sums.len() >= CUT.rows * width
-    );
-    let upper = rows.min(TILE_ROWS);
-    // Where there is no lower half, its one row is a copy that nobody takes.
-    let lower = rows.saturating_sub(TILE_ROWS).max(1);
-    unit.configure(upper, lower);
-    let below = tile.rows.start + (rows - 1).min(TILE_ROWS);
-    let at = |row: usize| &x[row * tile.inner + tile.inputs.start..];
-    let panel = |panel: usize| {
-        let panel = panel.min(tile.panels - 1);
-        packed[(panel * tile.inner + tile.inputs.start) * PANEL..].as_ptr()
-    };
-    let (upper_sums, lower_sums) = sums.split_at_mut(TILE_ROWS * width);
-    let block = Block {
-        upper: at(tile.rows.start).as_ptr(),
-        lower: at(below).as_ptr(),
-        x_stride: tile.inner * size_of::<bf16>(),
-        panels: [panel(0), panel(1)],
-        steps: inputs / TILE_INPUTS,
-        upper_sums: upper_sums.as_mut_ptr(),
-        lower_sums: lower_sums.as_mut_ptr(),
-        sums_stride: width * size_of::<f32>(),
-        adds: tile.adds,
-    };
-    #[expect(
-        unsafe_code,
-        reason = "SAFETY: upper and lower rows, both panels and 32 rows of sums lie inside their slices, as asserted above"
-    )]
-    unsafe {
-        unit.multiply(&block);
+thread_local! {
+    static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One product by tiles.
+pub(super) struct TiledJob<'a> {
+    pub x: &'a TiledRows,
+    pub panels: &'a Panels,
+    pub finish: &'a dyn Finish,
+}
+
+impl TiledJob<'_> {
+    /// Rows of a task and panels: fewer where there would be too few tasks for the threads.
+    fn task_size(&self, threads: usize) -> (usize, usize) {
+        let (mut rows, mut panels) = (TASK_ROWS, TASK_PANELS);
+        let tasks = |rows: usize, panels: usize| {
+            self.x.count.div_ceil(rows) * self.panels.count().div_ceil(panels)
+        };
+        while tasks(rows, panels) < 4 * threads && (rows > 4 * ROWS || panels > PANELS) {
+            if rows > 4 * ROWS && (panels == PANELS || rows / ROWS > panels) {
+                rows /= 2;
+            } else {
+                panels /= 2;
+            }
+        }
+        (rows, panels)
+    }
+
+    /// On all threads.
+    pub fn run<U: TileUnit>(&self) {
+        let (rows, panels) = self.task_size(rayon::current_num_threads());
+        let groups = self.panels.count().div_ceil(panels);
+        let tasks = self.x.count.div_ceil(rows) * groups;
+        (0..tasks).into_par_iter().for_each(|task| {
+            self.task::<U>(task / groups * rows, rows, task % groups * panels, panels);
+        });
+    }
+
+    /// On this thread alone.
+    #[cfg(target_arch = "x86_64")]
+    pub fn run_here<U: TileUnit>(&self) {
+        let (rows, panels) = self.task_size(1);
+        for first in (0..self.x.count).step_by(rows) {
+            for panel in (0..self.panels.count()).step_by(panels) {
+                self.task::<U>(first, rows, panel, panels);
+            }
+        }
+    }
+
+    /// Some rows by some panels. Inputs go in blocks, and between them sums rest in memory as `f32`, which changes no bit.
+    fn task<U: TileUnit>(&self, first: usize, rows: usize, panel: usize, panels: usize) {
+        let rows = first..self.x.count.min(first + rows);
+        let panels = panel..self.panels.count().min(panel + panels);
+        let Numbers::Bf16(packed) = &self.panels.numbers else {
+            unreachable!("tiles multiply bf16 weights")
+        };
+        let (packed, x) = (packed.get(), self.x.values.get());
+        let (pairs, groups) = (rows.len().div_ceil(ROWS), panels.len().div_ceil(PANELS));
+        let size = ROWS * PANELS * PANEL;
+        let mut unit = U::new();
+        SUMS.with_borrow_mut(|sums| {
+            if sums.len() < pairs * groups * size {
+                sums.resize(pairs * groups * size, 0.0);
+            }
+            let steps = self.x.steps;
+            // In blocks of about the same size.
+            let most = steps.div_ceil(steps.div_ceil(STEPS).max(1));
+            let mut begun = 0;
+            loop {
+                let some = most.min(steps - begun);
+                for group in 0..groups {
+                    let left = panels.start + group * PANELS;
+                    let right = (left + 1).min(panels.end - 1);
+                    let at = |panel: usize| {
+                        let start = panel * self.panels.depth + begun * TILE_INPUTS;
+                        packed[start * PANEL..][..some * TILE_INPUTS * PANEL].as_ptr()
+                    };
+                    let sums = &mut sums[group * pairs * size..][..pairs * size];
+                    for (pair, sums) in sums.chunks_exact_mut(size).enumerate() {
+                        let upper = rows.start / TILE_ROWS + 2 * pair;
+                        let has_lower = (upper + 1) * TILE_ROWS < rows.end;
+                        let tiles = |block: usize| {
+                            x[(block * steps + begun) * TILE..][..some * TILE].as_ptr()
+                        };
+                        if some > 0 {
+                            let block = Block {
+                                upper: tiles(upper),
+                                lower: tiles(upper + usize::from(has_lower)),
+                                panels: [at(left), at(right)],
+                                steps: some,
+                                sums: sums.as_mut_ptr(),
+                                adds: begun > 0,
+                                has_lower,
+                            };
+                            #[expect(
+                                unsafe_code,
+                                reason = "SAFETY: tiles and panels of so many steps lie inside their slices, which are cut above, and sums are one whole block"
+                            )]
+                            unsafe {
+                                unit.multiply(&block);
+                            }
+                        } else {
+                            sums.fill(0.0);
+                        }
+                    }
+                    if begun + some == steps {
+                        for (pair, sums) in sums.chunks_exact(size).enumerate() {
+                            let start = rows.start + pair * ROWS;
+                            let of_pair = start..rows.end.min(start + ROWS);
+                            let sums = &sums[..of_pair.len() * PANELS * PANEL];
+                            self.finish
+                                .finish(Isa::Amx, of_pair, left..right + 1, sums);
+                        }
+                    }
+                }
+                begun += some;
+                if begun >= steps {
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -119,15 +235,11 @@ pub(super) fn tile<U: TileUnit>(
 pub(super) mod emulated {
     //! The tile unit as plain code.
 
-    use super::{Block, TILE_INPUTS, TILE_ROWS, TileUnit};
+    use super::{Block, PANELS, TILE, TILE_INPUTS, TILE_ROWS, TileUnit};
     use crate::product::panels::PANEL;
     use half::bf16;
 
-    #[derive(Default)]
-    pub struct Emulated {
-        upper: usize,
-        lower: usize,
-    }
+    pub struct Emulated;
 
     type Sums = [[f32; PANEL]; TILE_ROWS];
     type Pairs = [[[bf16; 2]; PANEL]; TILE_ROWS];
@@ -168,48 +280,30 @@ pub(super) mod emulated {
     )]
     impl TileUnit for Emulated {
         fn new() -> Self {
-            Self::default()
-        }
-
-        fn configure(&mut self, upper: usize, lower: usize) {
-            assert!((1..=TILE_ROWS).contains(&upper) && (1..=TILE_ROWS).contains(&lower));
-            (self.upper, self.lower) = (upper, lower);
+            Self
         }
 
         unsafe fn multiply(&mut self, block: &Block) {
-            let zero = [[[bf16::ZERO; 2]; PANEL]; TILE_ROWS];
-            let load = |from: *const bf16, stride: usize, rows: usize| {
-                let mut tile = zero;
-                for (row, tile) in tile.iter_mut().enumerate().take(rows) {
-                    let from = unsafe { from.byte_add(row * stride) };
-                    *tile = unsafe { from.cast::<[[bf16; 2]; PANEL]>().read() };
-                }
-                tile
-            };
-            let halves = [
-                (block.upper, block.upper_sums, self.upper),
-                (block.lower, block.lower_sums, self.lower),
-            ];
-            for (x, to, rows) in halves {
+            let load = |from: *const bf16| unsafe { from.cast::<Pairs>().read() };
+            let halves = [(block.upper, 0), (block.lower, TILE_ROWS)];
+            for (x, first) in halves.into_iter().take(1 + usize::from(block.has_lower)) {
                 for (panel, weights) in block.panels.iter().enumerate() {
                     let mut sums = [[0.0f32; PANEL]; TILE_ROWS];
                     let place = |row: usize| unsafe {
-                        to.byte_add(row * block.sums_stride)
-                            .add(panel * PANEL)
-                            .cast::<[f32; PANEL]>()
+                        let at = (first + row) * PANELS * PANEL + panel * PANEL;
+                        block.sums.add(at).cast::<[f32; PANEL]>()
                     };
                     if block.adds {
-                        for (row, sums) in sums.iter_mut().enumerate().take(rows) {
+                        for (row, sums) in sums.iter_mut().enumerate() {
                             *sums = unsafe { place(row).read() };
                         }
                     }
                     for step in 0..block.steps {
-                        let x = load(unsafe { x.add(step * TILE_INPUTS) }, block.x_stride, rows);
-                        let at = step * TILE_INPUTS * PANEL;
-                        let weights = load(unsafe { weights.add(at) }, 64, TILE_ROWS);
-                        dot(&mut sums, &x, &weights, rows);
+                        let x = load(unsafe { x.add(step * TILE) });
+                        let weights = load(unsafe { weights.add(step * TILE) });
+                        dot(&mut sums, &x, &weights, TILE_ROWS);
                     }
-                    for (row, sums) in sums.iter().enumerate().take(rows) {
+                    for (row, sums) in sums.iter().enumerate() {
                         unsafe { place(row).write(*sums) };
                     }
                 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Gates {
     /// The least mean probability of all letters together.
     pub label_mass: f64,
+    /// The largest mean share of the labels' probability that a server did not show, so that it is bounds alone.
+    pub not_shown: f64,
     /// The largest share of answers that change with the order of the options.
     pub flips: f64,
     /// The least correlation of the answers in both orders.
@@ -20,6 +22,7 @@ impl Default for Gates {
     fn default() -> Self {
         Self {
             label_mass: 0.5,
+            not_shown: 0.02,
             flips: 0.5,
             order_correlation: 0.1,
             known_sides: 0.7,

@@ -1,5 +1,6 @@
 //! What studies have in common: letters, orders, draws, ratings, means with gates, paired differences.
 
+pub(crate) mod clusters;
 pub(crate) mod draw;
 pub(crate) mod estimate;
 mod gates;
@@ -8,7 +9,10 @@ pub(crate) mod orders;
 pub(crate) mod paired;
 pub(crate) mod rating;
 mod reading;
+pub(crate) mod requests;
+pub(crate) mod rows;
 
 pub use gates::Gates;
 pub use reading::ReadingError;
-pub(crate) use reading::reading;
+pub(crate) use reading::{continuation, reading};
+pub use requests::{Family, Pair};

@@ -45,3 +45,10 @@ pub(crate) fn reading<'a>(readings: &'a ById, id: &str) -> Result<&'a Reading, R
     let missing = || ReadingError::NoReading { id: id.to_owned() };
     readings.get(id).ok_or_else(missing)
 }
+
+/// The log-probability of a text after a prompt, where it was read.
+pub(crate) fn continuation(reading: &Reading, text: &str) -> Option<f64> {
+    let mut found = reading.continuations();
+    let found = found.find(|found| found.text == text);
+    found.map(|found| found.log_prob.get())
+}

@@ -42,6 +42,10 @@ pub struct Robustness {
     pub label_mass: f64,
     /// Share of prompts with a label mass below one half.
     pub low_label_mass: f64,
+    /// Mean share of the letters' probability that a server did not show, so that it is bounds alone. Absent where whole distributions were
+    /// read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_shown: Option<f64>,
     /// Share of prompts whose most probable token spells a letter.
     pub first_token_valid: f64,
     /// Mean probability of the first letter against the other, over both orders of the questions with two options: one half
@@ -114,6 +118,8 @@ const SPELLINGS: usize = 6;
 #[derive(Default)]
 pub(crate) struct RobustnessStats {
     mass: Vec<f64>,
+    doubt: Vec<f64>,
+    is_partial: bool,
     valid: Vec<f64>,
     first: Vec<f64>,
     flips: Vec<f64>,
@@ -132,6 +138,8 @@ fn share(is: bool) -> f64 {
 impl RobustnessStats {
     pub fn add(&mut self, reading: &Reading, next: &NextToken, exact: &Distribution) {
         self.mass.push(next.label_mass.get());
+        self.doubt.push(next.doubt());
+        self.is_partial |= next.not_shown.is_some();
         self.valid.push(share(next.top_is_label));
         self.entropy.push(next.entropy.get());
         let texts = reading.continuations();
@@ -308,6 +316,7 @@ impl RobustnessStats {
             prompts: self.mass.len(),
             label_mass: mean(&self.mass),
             low_label_mass: mean(&low),
+            not_shown: self.is_partial.then(|| mean(&self.doubt)),
             first_token_valid: mean(&self.valid),
             letter_prior: (!self.first.is_empty()).then(|| mean(&self.first)),
             flip_rate: both.then(|| mean(&self.flips)),

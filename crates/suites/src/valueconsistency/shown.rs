@@ -160,6 +160,7 @@ mod tests {
                 })
                 .collect(),
             top_is_label: true,
+            not_shown: None,
         }
     }
 

@@ -65,6 +65,7 @@ impl SyntheticCheckpoint {
                     text: format!(" {}", letter(at)),
                     tokens: vec![u32::try_from(at).unwrap()],
                     log_prob: log(p * self.mass),
+                    at_most: false,
                 }],
             });
         let top = probabilities
@@ -81,6 +82,7 @@ impl SyntheticCheckpoint {
             entropy: Nats::new(1.0).unwrap(),
             top: top.collect(),
             top_is_label: true,
+            not_shown: None,
         })
     }
 

@@ -43,6 +43,8 @@ pub(in crate::commands) struct AskedSize {
     pub texts: usize,
     pub tokens: u64,
     pub rows: u64,
+    /// Rows after which something is read.
+    pub asked_rows: usize,
 }
 
 impl FirstStep {
@@ -55,11 +57,10 @@ impl FirstStep {
                     size.prompts += round.prompts.len();
                     size.tokens += plan.tokens_asked;
                     size.rows += plan.trie.len() as u64;
+                    size.asked_rows += plan.asked_rows();
                 }
-                Laid::Writes { lengths, .. } => {
-                    size.texts += round.prompts.len();
-                    size.tokens += lengths.iter().sum::<usize>() as u64;
-                }
+                // What a text is written after is read for it alone.
+                Laid::Writes { .. } => size.texts += round.prompts.len(),
             }
         }
         size
@@ -87,6 +88,14 @@ fn digest(rounds: &[Planned]) -> String {
 }
 
 impl Engine<'_> {
+    /// Begins to load the checkpoint that is asked first, where a device has room for it, while prompts are laid out. One that adapters are
+    /// put on stays with them, and one that is not `needed` is not loaded.
+    pub fn load_early(&self, needed: bool) {
+        if let Some(first) = self.snapshots.first().filter(|_| needed && !self.adapted) {
+            self.machine.load_early(first, &self.allowed);
+        }
+    }
+
     /// What each checkpoint is asked first. Adapters that leave tokenizer and template alone share it with their base.
     pub fn first_steps(&self) -> Result<Vec<Rc<FirstStep>>, Failure> {
         let mut all: Vec<Rc<FirstStep>> = Vec::new();
@@ -100,7 +109,10 @@ impl Engine<'_> {
                 continue;
             }
             let style = style(snapshot, *form);
-            let step = self.study.next(Subject { style }, &Readings::default())?;
+            let timeline = &self.machine.timeline;
+            let step = timeline.time("prompts", &snapshot.name, || {
+                self.study.next(Subject { style }, &Readings::default())
+            })?;
             let Step::Ask(asked) = step else {
                 return Err(self.asks_nothing_new());
             };
@@ -108,7 +120,8 @@ impl Engine<'_> {
                 let message = format!("the suite `{}` has nothing to ask", self.study.about().name);
                 return Err(Failure::usage(message, "give it something to ask"));
             }
-            all.push(Rc::new(self.first_step(snapshot, asked)?));
+            let step = || self.first_step(snapshot, asked);
+            all.push(Rc::new(timeline.time("plan", &snapshot.name, step)?));
         }
         self.are_enough(&all)?;
         Ok(all)

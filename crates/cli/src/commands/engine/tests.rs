@@ -6,6 +6,7 @@ use clap::Parser;
 use concord_findings::Exhibit;
 use concord_readings::{Input, Sampling};
 use concord_runs::Manifest;
+use concord_suites::Rating;
 use concord_suites::{About, AnySuite, Given, Loaded, Needs, Settings, Show, Suite, SuiteError};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -93,13 +94,16 @@ impl Suite for Writer {
         _: PromptStyle,
         so_far: &Readings,
     ) -> Result<Vec<Rating>, SuiteError> {
+        // Before anything is written there is nothing to rate.
+        let Some(written) = so_far.round("texts") else {
+            return Ok(Vec::new());
+        };
         let texts = TEXTS.iter().map(|id| {
-            let written = so_far.round("texts").and_then(|texts| texts.get(*id));
-            let written = written.and_then(|reading| reading.generation());
-            let written = written.ok_or_else(|| SuiteError::readings(format!("{id}: no text")))?;
+            let text = written.get(*id).and_then(|reading| reading.generation());
+            let text = text.ok_or_else(|| SuiteError::readings(format!("{id}: no text")))?;
             let asked = format!(
                 "{}\nIs it about A, the sun, or B, something else?",
-                written.text
+                text.text
             );
             Ok(Rating {
                 text: (*id).to_owned(),

@@ -1,36 +1,39 @@
 //! A stored run in the forms of other tools.
 //!
-//! Every form is of the estimates over all questions; what did not pass its gates is in none of them, since none has a place to say so.
+//! Every form is of the estimates over all questions that passed their gates; none has a place to say of one that it did not.
 
 use super::super::results::Opened;
-use super::unwritten;
+use super::wandb::Offline;
 use crate::arguments::ExportForm;
 use crate::failure::Failure;
 use crate::output;
 use concord_findings::{Cell, LongTable};
-use concord_runs::write_bytes;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// Files of a form: their places in its folder, with `/` between, and what is in them.
+pub(super) type Files = Vec<(String, Vec<u8>)>;
 
 /// An estimate over all questions.
-struct Metric {
-    checkpoint: String,
+pub(super) struct Metric {
+    pub checkpoint: String,
     /// `paraphrase`, or `topic.share_of_shuffled`.
-    name: String,
+    pub name: String,
     /// Which answers it is of, as a form's filter.
-    filter: String,
-    value: f64,
-    low: Option<f64>,
-    high: Option<f64>,
+    pub filter: String,
+    pub value: f64,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
 }
 
 /// A run as other tools take it.
 pub(super) struct Foreign<'r> {
     opened: &'r Opened,
-    metrics: Vec<Metric>,
+    pub metrics: Vec<Metric>,
     answers: Option<&'r LongTable>,
+    /// What was asked or chosen, where that is not all.
+    pub part: Option<String>,
     left_out: usize,
 }
 
@@ -65,70 +68,90 @@ fn truth(table: &LongTable, row: &[Cell], name: &str) -> Option<bool> {
 }
 
 impl<'r> Foreign<'r> {
-    /// From the tables of a run.
-    pub fn of(opened: &'r Opened, tables: &'r [LongTable]) -> Self {
+    /// From the tables of a run; `part` says what of it they are of, where that is not all.
+    ///
+    /// # Errors
+    /// Where the suite has no estimates that pass gates.
+    pub fn of(
+        opened: &'r Opened,
+        tables: &'r [LongTable],
+        part: Option<String>,
+    ) -> Result<Self, Failure> {
         let table = |name: &str| tables.iter().find(|table| table.name == name);
+        let has = |table: &&LongTable, name: &str| table.columns.iter().any(|c| c.name == name);
+        let measures = table("measures").filter(|table| has(table, "is_measurable"));
+        let measures = measures.ok_or_else(|| {
+            let suite = opened.study.about().name;
+            let message = format!("what `{suite}` finds has no form for other tools");
+            Failure::usage(message, "export its tables: leave --as out")
+        })?;
         let mut metrics: Vec<Metric> = Vec::new();
         let mut left_out = 0;
-        if let Some(measures) = table("measures") {
-            for row in &measures.rows {
-                let is_over_all = text(measures, row, "group_by").is_none_or(|by| by == "all");
-                if !is_over_all || text(measures, row, "base").is_some() {
-                    continue;
-                }
-                let (Some(checkpoint), Some(measure), Some(value)) = (
-                    text(measures, row, "checkpoint"),
-                    text(measures, row, "measure"),
-                    number(measures, row, "value"),
-                ) else {
-                    continue;
-                };
-                if truth(measures, row, "is_measurable") == Some(false) {
+        for row in &measures.rows {
+            let is_over_all = text(measures, row, "group_by").is_none_or(|by| by == "all");
+            if !is_over_all || text(measures, row, "base").is_some() {
+                continue;
+            }
+            let (Some(checkpoint), Some(measure), Some(value)) = (
+                text(measures, row, "checkpoint"),
+                text(measures, row, "measure"),
+                number(measures, row, "value"),
+            ) else {
+                continue;
+            };
+            // What no gate is asked of is in the tables.
+            match truth(measures, row, "is_measurable") {
+                Some(true) => {}
+                Some(false) => {
                     left_out += 1;
                     continue;
                 }
-                let quantity = text(measures, row, "quantity").filter(|name| *name != "mean");
-                metrics.push(Metric {
-                    checkpoint: checkpoint.to_owned(),
-                    name: match quantity {
-                        Some(quantity) => format!("{measure}.{quantity}"),
-                        None => measure.to_owned(),
-                    },
-                    filter: text(measures, row, "estimand").unwrap_or("none").to_owned(),
-                    value,
-                    low: number(measures, row, "low"),
-                    high: number(measures, row, "high"),
-                });
+                None => continue,
             }
+            let quantity = text(measures, row, "quantity").filter(|name| *name != "mean");
+            metrics.push(Metric {
+                checkpoint: checkpoint.to_owned(),
+                name: match quantity {
+                    Some(quantity) => format!("{measure}.{quantity}"),
+                    None => measure.to_owned(),
+                },
+                filter: text(measures, row, "estimand").unwrap_or("none").to_owned(),
+                value,
+                low: number(measures, row, "low"),
+                high: number(measures, row, "high"),
+            });
         }
-        Self {
+        Ok(Self {
             opened,
             metrics,
             answers: table("answers"),
+            part,
             left_out,
-        }
+        })
     }
 
-    /// Writes a form to a folder; returns what was written.
-    pub fn write(
+    /// The files of a form that goes to a folder.
+    pub fn files(
         &self,
         form: ExportForm,
         folder: &Path,
         dataset: Option<&str>,
-    ) -> Result<Vec<PathBuf>, Failure> {
+    ) -> Result<Files, Failure> {
         if self.left_out > 0 {
             output::message(&format!(
                 "{} estimates did not pass their gates and are left out",
                 self.left_out
             ));
         }
+        let one = |name: &str, text: String| Ok(vec![(name.to_owned(), text.into_bytes())]);
         match form {
             ExportForm::Tables => Ok(Vec::new()),
-            ExportForm::LmEval => self.lm_eval(folder),
-            ExportForm::Mlflow => self.mlflow(folder),
-            ExportForm::Hub => self.hub(folder, dataset),
-            ExportForm::Markdown => text_file(folder, "measures.md", &self.markdown()),
-            ExportForm::Latex => text_file(folder, "measures.tex", &self.latex()),
+            ExportForm::LmEval => self.lm_eval(),
+            ExportForm::Mlflow => Ok(self.mlflow(folder)),
+            ExportForm::Wandb => Ok(self.wandb()),
+            ExportForm::Hub => self.hub(dataset),
+            ExportForm::Markdown => one("measures.md", self.markdown()),
+            ExportForm::Latex => one("measures.tex", self.latex()),
         }
     }
 
@@ -150,7 +173,14 @@ impl<'r> Foreign<'r> {
         seconds.to_owned()
     }
 
-    fn names(&self) -> &[String] {
+    /// The same in seconds since 1970.
+    fn seconds(&self) -> i64 {
+        let parsed = format!("{}Z", self.date()).parse::<jiff::Timestamp>();
+        parsed.map_or(0, jiff::Timestamp::as_second)
+    }
+
+    /// The checkpoints, in the order in which they were asked.
+    pub fn names(&self) -> &[String] {
         &self.opened.names
     }
 
@@ -169,7 +199,7 @@ impl<'r> Foreign<'r> {
     }
 
     /// `CHECKPOINT/results_DATE.json` and `samples_SUITE_DATE.jsonl`.
-    fn lm_eval(&self, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    fn lm_eval(&self) -> Result<Files, Failure> {
         let (suite, date) = (self.suite(), self.date());
         let stamp = format!("{}.000000", date.replace(':', "-"));
         let mut written = Vec::new();
@@ -211,26 +241,22 @@ impl<'r> Foreign<'r> {
                 "config": {
                     "model": "concord", "model_args": { "pretrained": source }, "model_dtype": described["dtype"],
                     "batch_size": null, "device": null, "limit": limit, "bootstrap_iters": null,
+                    "part": self.part,
                 },
-                "date": date, "model_source": "concord", "model_name": source,
+                "date": self.seconds(), "model_source": "concord", "model_name": source,
                 "model_name_sanitized": sanitized(source), "task_hashes": {}, "git_hash": null,
                 "fingerprint": described["fingerprint"],
             });
-            let place = folder.join(sanitized(name));
-            std::fs::create_dir_all(&place)
-                .map_err(|error| unwritten(&place, &error.to_string()))?;
-            let path = place.join(format!("results_{stamp}.json"));
-            let text = serde_json::to_string_pretty(&all).map_err(std::io::Error::from)?;
-            write_bytes(&path, text.as_bytes())?;
-            written.push(path);
+            let place = sanitized(name);
+            let text = serde_json::to_vec_pretty(&all).map_err(std::io::Error::from)?;
+            written.push((format!("{place}/results_{stamp}.json"), text));
             if !samples.is_empty() {
-                let path = place.join(format!("samples_{suite}_{stamp}.jsonl"));
+                let path = format!("{place}/samples_{suite}_{stamp}.jsonl");
                 let mut lines = String::new();
                 for sample in &samples {
                     let _ = writeln!(lines, "{sample}");
                 }
-                write_bytes(&path, lines.as_bytes())?;
-                written.push(path);
+                written.push((path, lines.into_bytes()));
             }
         }
         Ok(written)
@@ -278,107 +304,161 @@ impl<'r> Foreign<'r> {
     }
 
     /// A file store of `MLflow`: an experiment, and a run for each checkpoint.
-    fn mlflow(&self, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    fn mlflow(&self, folder: &Path) -> Files {
         let suite = self.suite();
-        let milliseconds = |date: &str| -> i64 {
-            let parsed = format!("{date}Z").parse::<jiff::Timestamp>();
-            parsed.map_or(0, jiff::Timestamp::as_millisecond)
-        };
-        let time = milliseconds(&self.date());
+        let time = self.seconds() * 1000;
         let experiment = blake3::hash(format!("concord {suite}").as_bytes());
         // A number, as MLflow makes them.
         let bytes: [u8; 8] = experiment.as_bytes()[..8].try_into().unwrap_or_default();
         let experiment = (u64::from_le_bytes(bytes) >> 4).to_string();
-        let mut written = Vec::new();
-        let mut put = |path: PathBuf, text: &str| -> Result<(), Failure> {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder)
-                .map_err(|error| unwritten(folder, &error.to_string()))?;
-            write_bytes(&path, text.as_bytes())?;
-            if path.ends_with("meta.yaml") {
-                written.push(path);
-            }
-            Ok(())
-        };
         let root = folder.join(&experiment);
+        let mut written = Files::new();
+        let mut put = |path: String, text: String| {
+            written.push((format!("{experiment}/{path}"), text.into_bytes()));
+        };
         put(
-            root.join("meta.yaml"),
-            &format!(
+            "meta.yaml".to_owned(),
+            format!(
                 "artifact_location: {}\ncreation_time: {time}\nexperiment_id: '{experiment}'\nlast_update_time: {time}\nlifecycle_stage: active\nname: {}\n",
                 quoted(&root.to_string_lossy()),
                 quoted(&format!("concord {suite}")),
             ),
-        )?;
-        let identity = &self.opened.run.manifest.identity;
+        );
         for name in self.names() {
-            let what = format!("{name} {}", json!(identity));
-            let id = blake3::hash(what.as_bytes()).to_hex()[..32].to_owned();
-            let run = root.join(&id);
+            let id = self.id(name, 32);
             put(
-                run.join("meta.yaml"),
-                &format!(
+                format!("{id}/meta.yaml"),
+                format!(
                     "artifact_uri: {}\nend_time: {time}\nentry_point_name: ''\nexperiment_id: '{experiment}'\nlifecycle_stage: active\nrun_id: {id}\nrun_name: {}\nrun_uuid: {id}\nsource_name: ''\nsource_type: 4\nsource_version: ''\nstart_time: {time}\nstatus: 3\ntags: []\nuser_id: concord\n",
-                    quoted(&run.join("artifacts").to_string_lossy()),
+                    quoted(&root.join(&id).join("artifacts").to_string_lossy()),
                     quoted(name),
                 ),
-            )?;
+            );
             for metric in self.of_checkpoint(name) {
                 let key = mlflow_key(&format!("{}.{}", metric.name, metric.filter));
                 put(
-                    run.join("metrics").join(&key),
-                    &format!("{time} {} 0\n", metric.value),
-                )?;
+                    format!("{id}/metrics/{key}"),
+                    format!("{time} {} 0\n", metric.value),
+                );
                 for (end, value) in [("low", metric.low), ("high", metric.high)] {
                     if let Some(value) = value {
-                        let key = format!("{key}.ci95_{end}");
                         put(
-                            run.join("metrics").join(key),
-                            &format!("{time} {value} 0\n"),
-                        )?;
+                            format!("{id}/metrics/{key}.ci95_{end}"),
+                            format!("{time} {value} 0\n"),
+                        );
                     }
                 }
             }
-            let described = self.described(name);
             let shown = |value: &Value| {
                 value
                     .as_str()
                     .map_or_else(|| value.to_string(), str::to_owned)
             };
-            for (key, value) in [
-                ("suite", json!(suite)),
-                ("checkpoint", json!(name)),
-                ("form", described["form"].clone()),
-                ("dtype", described["dtype"].clone()),
-                ("weights", described["fingerprint"]["weights"].clone()),
-                ("limit", json!(identity.limit)),
-            ] {
-                put(run.join("params").join(key), &shown(&value))?;
+            for (key, value) in self.parameters(name) {
+                put(format!("{id}/params/{key}"), shown(&value));
             }
-            put(run.join("tags").join("mlflow.runName"), name)?;
-            put(run.join("tags").join("mlflow.source.name"), "concord")?;
-            std::fs::create_dir_all(run.join("artifacts"))
-                .map_err(|error| unwritten(&run, &error.to_string()))?;
+            put(format!("{id}/tags/mlflow.runName"), name.clone());
+            put(
+                format!("{id}/tags/mlflow.source.name"),
+                "concord".to_owned(),
+            );
         }
-        Ok(written)
+        written
+    }
+
+    /// So many hexadecimal digits that stand for a checkpoint in this run, or a part of it, the same each time.
+    fn id(&self, name: &str, digits: usize) -> String {
+        let part = self.part.as_deref().unwrap_or_default();
+        let what = format!("{name} {}{part}", json!(self.opened.run.manifest.identity));
+        blake3::hash(what.as_bytes()).to_hex()[..digits].to_owned()
+    }
+
+    /// What a run of another tool is told of a checkpoint.
+    fn parameters(&self, name: &str) -> Vec<(&'static str, Value)> {
+        let described = self.described(name);
+        let mut parameters = vec![
+            ("suite", json!(self.suite())),
+            ("checkpoint", json!(name)),
+            ("form", described["form"].clone()),
+            ("dtype", described["dtype"].clone()),
+            ("weights", described["fingerprint"]["weights"].clone()),
+            ("limit", json!(self.opened.run.manifest.identity.limit)),
+        ];
+        parameters.extend(self.part.iter().map(|part| ("part", json!(part))));
+        parameters
+    }
+
+    /// `offline-run-TIME-ID/run-ID.wandb` for each checkpoint, as Weights & Biases' own client leaves behind without a network.
+    fn wandb(&self) -> Files {
+        let (suite, date) = (self.suite(), self.date());
+        let project = format!("concord-{suite}");
+        let time: String = date
+            .replace('T', "_")
+            .chars()
+            .filter(|c| !"-:".contains(*c))
+            .take(15)
+            .collect();
+        let mut written = Vec::new();
+        for name in self.names() {
+            let id = self.id(name, 8);
+            let mut summary = Vec::new();
+            for metric in self.of_checkpoint(name) {
+                let key = format!("{}.{}", metric.name, metric.filter);
+                let ends = [("ci95_low", metric.low), ("ci95_high", metric.high)];
+                summary.extend(
+                    ends.into_iter()
+                        .filter_map(|(end, value)| Some((format!("{key}.{end}"), json!(value?)))),
+                );
+                summary.push((key, json!(metric.value)));
+            }
+            let config = self.parameters(name).into_iter();
+            let config = config.map(|(key, value)| (key.to_owned(), value));
+            let offline = Offline {
+                id: &id,
+                project: &project,
+                name,
+                started: self.seconds(),
+                config: config.collect(),
+                summary,
+            };
+            let path = format!("offline-run-{time}-{id}/run-{id}.wandb");
+            written.push((path, offline.file()));
+        }
+        written
     }
 
     /// `CHECKPOINT/.eval_results/SUITE.yaml`, for the repository of the checkpoint.
-    fn hub(&self, folder: &Path, dataset: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
+    fn hub(&self, dataset: Option<&str>) -> Result<Files, Failure> {
         let Some(dataset) = dataset else {
             let message = "results on the hub belong to a data set, and none is named";
             return Err(Failure::usage(message, "name it: --dataset owner/name"));
         };
+        let is_part = |part: &str| {
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let mut parts = dataset.split('/');
+        if !matches!((parts.next(), parts.next(), parts.next()), (Some(a), Some(b), None) if is_part(a) && is_part(b))
+        {
+            let message = format!("`{dataset}` is not the name of a data set");
+            return Err(Failure::usage(message, "name it: --dataset owner/name"));
+        }
         let (suite, date) = (self.suite(), self.date());
         let mut written = Vec::new();
         for name in self.names() {
             let mut text = String::new();
             for metric in self.of_checkpoint(name) {
-                let notes = match (metric.low, metric.high) {
+                let mut notes = match (metric.low, metric.high) {
                     (Some(low), Some(high)) => {
                         format!("{}; 95 % interval {low} to {high}", metric.filter)
                     }
                     _ => metric.filter.clone(),
                 };
+                if let Some(part) = &self.part {
+                    let _ = write!(notes, "; {part}");
+                }
                 let task = format!("{}.{}", metric.name, metric.filter);
                 let _ = writeln!(
                     text,
@@ -390,133 +470,31 @@ impl<'r> Foreign<'r> {
                     quoted(&notes),
                 );
             }
-            let place = folder.join(sanitized(name)).join(".eval_results");
-            std::fs::create_dir_all(&place)
-                .map_err(|error| unwritten(&place, &error.to_string()))?;
-            let path = place.join(format!("{suite}.yaml"));
-            write_bytes(&path, text.as_bytes())?;
-            written.push(path);
+            let path = format!("{}/.eval_results/{suite}.yaml", sanitized(name));
+            written.push((path, text.into_bytes()));
         }
         Ok(written)
-    }
-
-    /// A row an estimate, a column a checkpoint.
-    fn rows(&self) -> Vec<(String, Vec<Option<&Metric>>)> {
-        let mut rows: BTreeMap<(usize, &str, &str), Vec<Option<&Metric>>> = BTreeMap::new();
-        let mut order: Vec<(&str, &str)> = Vec::new();
-        for metric in &self.metrics {
-            let key = (metric.name.as_str(), metric.filter.as_str());
-            let place = order
-                .iter()
-                .position(|known| *known == key)
-                .unwrap_or_else(|| {
-                    order.push(key);
-                    order.len() - 1
-                });
-            let row = rows
-                .entry((place, key.0, key.1))
-                .or_insert_with(|| vec![None; self.names().len()]);
-            if let Some(at) = self
-                .names()
-                .iter()
-                .position(|name| *name == metric.checkpoint)
-            {
-                row[at] = Some(metric);
-            }
-        }
-        let named = rows
-            .into_iter()
-            .map(|((_, name, filter), row)| (format!("{name} ({filter})"), row));
-        named.collect()
-    }
-
-    fn markdown(&self) -> String {
-        let safe = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-        let mut out = String::from("| |");
-        for name in self.names() {
-            let _ = write!(out, " {} |", safe(name));
-        }
-        let _ = write!(out, "\n|---|{}\n", "---|".repeat(self.names().len()));
-        for (label, row) in self.rows() {
-            let _ = write!(out, "| {} |", safe(&label));
-            for metric in row {
-                let _ = write!(
-                    out,
-                    " {} |",
-                    metric.map_or_else(|| "–".to_owned(), |m| shown(m, " [", ", ", "]"))
-                );
-            }
-            out.push('\n');
-        }
-        out
-    }
-
-    fn latex(&self) -> String {
-        let safe = |text: &str| -> String {
-            let escaped = |c: char| match c {
-                '\\' => "\\textbackslash{}".to_owned(),
-                '~' => "\\textasciitilde{}".to_owned(),
-                '^' => "\\textasciicircum{}".to_owned(),
-                '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
-                c if c.is_control() => " ".to_owned(),
-                c => c.to_string(),
-            };
-            text.chars().map(escaped).collect()
-        };
-        let columns = "r".repeat(self.names().len());
-        let mut out = format!("\\begin{{tabular}}{{l{columns}}}\n\\hline\n");
-        for name in self.names() {
-            let _ = write!(out, " & {}", safe(name));
-        }
-        out.push_str(" \\\\\n\\hline\n");
-        for (label, row) in self.rows() {
-            out.push_str(&safe(&label));
-            for metric in row {
-                let _ = write!(
-                    out,
-                    " & {}",
-                    metric.map_or_else(|| "--".to_owned(), |m| shown(m, " {\\small [", ", ", "]}"))
-                );
-            }
-            out.push_str(" \\\\\n");
-        }
-        out.push_str("\\hline\n\\end{tabular}\n");
-        out
-    }
-}
-
-/// Writes one file.
-fn text_file(folder: &Path, name: &str, text: &str) -> Result<Vec<PathBuf>, Failure> {
-    std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error.to_string()))?;
-    let path = folder.join(name);
-    write_bytes(&path, text.as_bytes())?;
-    Ok(vec![path])
-}
-
-/// A value with its interval.
-fn shown(metric: &Metric, open: &str, between: &str, close: &str) -> String {
-    match (metric.low, metric.high) {
-        (Some(low), Some(high)) => {
-            format!("{:.3}{open}{low:.3}{between}{high:.3}{close}", metric.value)
-        }
-        _ => format!("{:.3}", metric.value),
     }
 }
 
 /// A name as lm-evaluation-harness makes a folder of it.
+///
+/// # Source
+/// `sanitize_model_name` of lm-evaluation-harness 0.4: `["<>:/|\\?*\[\]]+` becomes `__`.
 fn sanitized(name: &str) -> String {
-    let unsafe_in = |c: char| "\"<>:/|\\?*[]".contains(c);
-    let name: String = name
-        .chars()
-        .map(|c| {
-            if unsafe_in(c) || c.is_control() {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect();
-    name.replace('/', "__")
+    let unsafe_in = |c: char| "\"<>:/|\\?*[]".contains(c) || c.is_control();
+    let mut out = String::new();
+    let mut was_unsafe = false;
+    for c in name.chars() {
+        let is_unsafe = unsafe_in(c);
+        match (is_unsafe, was_unsafe) {
+            (true, false) => out.push_str("__"),
+            (true, true) => {}
+            (false, _) => out.push(c),
+        }
+        was_unsafe = is_unsafe;
+    }
+    out
 }
 
 /// A key as `MLflow` takes it.

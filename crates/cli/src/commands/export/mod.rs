@@ -1,6 +1,8 @@
 //! `concord export`: a stored run as data.
 
 mod foreign;
+mod printed;
+mod wandb;
 
 use super::results::{Opened, settings_of, warn, write_csv};
 use crate::arguments::{ExportArguments, ExportForm, Statistics, TableFormat};
@@ -36,7 +38,7 @@ struct Record {
     /// What of it was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     selected: Option<String>,
-    /// How many rows each file has.
+    /// How many rows each table has, or how many bytes each file of another form.
     rows: BTreeMap<String, usize>,
 }
 
@@ -55,7 +57,12 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let before = if arguments.force {
         None
     } else {
-        refuse_others(&folder, &opened, &record, endings)?
+        let suite = suite(opened.study.about().name)?;
+        let names = suite.table_specs().iter().flat_map(|spec| {
+            let files = endings.iter();
+            files.map(|ending| format!("{}.{ending}", spec.name))
+        });
+        refuse_others(&folder, &record, names)?
     };
     let tables = tables(&opened)?;
     std::fs::create_dir_all(&folder).map_err(|error| unwritten(&folder, &error.to_string()))?;
@@ -76,15 +83,12 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Failure> {
             record.rows.insert(name, rows);
         }
     }
-    let mut text = serde_json::to_vec_pretty(&record).map_err(std::io::Error::from)?;
-    text.push(b'\n');
-    write_bytes(&folder.join(RECORD), &text)
-        .map_err(|error| unwritten(&folder, &error.to_string()))?;
+    put_record(&folder, &record)?;
     tell(&record, &written)
 }
 
 /// Everything that a run read and found, as tables.
-fn tables(opened: &Opened) -> Result<Vec<LongTable>, Failure> {
+pub(super) fn tables(opened: &Opened) -> Result<Vec<LongTable>, Failure> {
     let read = opened.everything()?;
     let mut tables = opened.study.answers(&read)?;
     let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
@@ -109,15 +113,49 @@ fn export_as(
     arguments: &ExportArguments,
     folder: &Path,
 ) -> Result<(), Failure> {
-    let record = record(opened, arguments)?;
+    let mut record = record(opened, arguments)?;
     let tables = tables(opened)?;
     let folder = match arguments.out {
         Some(_) => folder.to_owned(),
         None => folder.join(arguments.form.name()),
     };
-    let foreign = Foreign::of(opened, &tables);
-    let written = foreign.write(arguments.form, &folder, arguments.dataset.as_deref())?;
+    let parts = [&record.partial, &record.selected].map(|part| part.as_deref());
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    let part = (!parts.is_empty()).then(|| parts.join("; "));
+    let foreign = Foreign::of(opened, &tables, part)?;
+    let files = foreign.files(arguments.form, &folder, arguments.dataset.as_deref())?;
+    let before = if arguments.force {
+        None
+    } else {
+        let names = files.iter().map(|(name, _)| name.clone());
+        refuse_others(&folder, &record, names)?
+    };
+    let mut written = Vec::new();
+    for (name, bytes) in files {
+        let path = folder.join(&name);
+        let place = path.parent().unwrap_or(&folder);
+        std::fs::create_dir_all(place).map_err(|error| unwritten(place, &error.to_string()))?;
+        write_bytes(&path, &bytes).map_err(|error| unwritten(place, &error.to_string()))?;
+        record.rows.insert(name, bytes.len());
+        written.push(path);
+    }
+    for (name, size) in before.into_iter().flat_map(|before| before.rows) {
+        if folder.join(&name).is_file() {
+            record.rows.entry(name).or_insert(size);
+        }
+    }
+    put_record(&folder, &record)?;
+    // A store of many small files is shown by where its runs begin.
+    let is_many = arguments.form == ExportForm::Mlflow;
+    written.retain(|path| !is_many || path.ends_with("meta.yaml"));
     tell(&record, &written)
+}
+
+/// Writes what a folder is an export of.
+fn put_record(folder: &Path, record: &Record) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec_pretty(record).map_err(std::io::Error::from)?;
+    text.push(b'\n');
+    write_bytes(&folder.join(RECORD), &text).map_err(|error| unwritten(folder, &error.to_string()))
 }
 
 fn endings(format: TableFormat) -> &'static [&'static str] {
@@ -147,12 +185,11 @@ fn record(opened: &mut Opened, arguments: &ExportArguments) -> Result<Record, Fa
     })
 }
 
-/// Refuses to replace what is no export of this run; gives the record of the export that is there.
+/// Refuses to replace what is no export of the same part of this run; gives the record of the export that is there.
 fn refuse_others(
     folder: &Path,
-    opened: &Opened,
     own: &Record,
-    endings: &[&str],
+    names: impl Iterator<Item = String>,
 ) -> Result<Option<Record>, Failure> {
     let text = std::fs::read(folder.join(RECORD)).ok();
     let before = text.and_then(|text| serde_json::from_slice::<Record>(&text).ok());
@@ -164,11 +201,20 @@ fn refuse_others(
         );
         return Err(Failure::usage(message, ADVICE));
     }
-    let suite = suite(opened.study.about().name)?;
-    let names = suite.table_specs().iter().flat_map(|spec| {
-        let files = endings.iter();
-        files.map(|ending| format!("{}.{ending}", spec.name))
-    });
+    if let Some(other) = before
+        .as_ref()
+        .filter(|before| before.selected != own.selected)
+    {
+        let message = format!(
+            "{}: an export of this run, {}",
+            folder.display(),
+            other
+                .selected
+                .as_deref()
+                .unwrap_or("with all that was asked")
+        );
+        return Err(Failure::usage(message, ADVICE));
+    }
     let is_own = |name: &String| before.as_ref().is_some_and(|of| of.rows.contains_key(name));
     let is_there = |name: &String| std::fs::symlink_metadata(folder.join(name)).is_ok();
     let record = std::iter::once(RECORD.to_owned()).filter(|_| before.is_none());

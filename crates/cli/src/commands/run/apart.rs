@@ -1,7 +1,7 @@
 //! Checkpoints that are asked the same, each for a run of its own: what is asked is laid out once, an adapter is put on a base that is
 //! loaded once, and the next checkpoint is loaded while one computes.
 
-use super::{Kept, begin_study, checkpoints, forms, raters, remove_rows, stopped, store};
+use super::{Kept, begin_study, checkpoints, forms, opened, raters, remove_rows, stopped, store};
 use crate::arguments::RunArguments;
 use crate::commands::engine::{Apart, Engine};
 use crate::commands::identity::manifest_of;
@@ -11,15 +11,18 @@ use crate::output;
 use crate::progress::stop_on_interrupt;
 use concord_runs::{Manifest, RunDirectory, is_finished};
 use concord_scorer::{Keep, Spill};
-use concord_session::{Allowed, Machine};
-use concord_suites::{Settings, suite};
+use concord_session::{Allowed, Timeline};
+use concord_suites::{Found, Settings, suite};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 /// What came of a checkpoint's run.
 pub(in crate::commands) enum Ended {
-    /// It is stored.
-    Stored,
+    /// It is stored, and this was found.
+    Stored {
+        suite: &'static str,
+        found: Box<dyn Found>,
+    },
     /// It was there already.
     Already,
 }
@@ -34,8 +37,9 @@ pub(in crate::commands) fn execute_apart(
     ended: &dyn Fn(usize, Result<Ended, Failure>),
 ) -> Result<(), Failure> {
     let suite = suite(&arguments.suite)?;
-    let (study, notes) = begin_study(suite, arguments)?;
-    let snapshots = checkpoints(arguments, suite.about())?;
+    let timeline = Timeline::begin();
+    let (study, notes) = timeline.time("questions", "", || begin_study(suite, arguments))?;
+    let snapshots = timeline.time("checkpoints", "", || checkpoints(arguments, suite.about()))?;
     suite.about().needs.enough(suite.about().name, 1)?;
     let raters = raters(arguments, &*study)?;
     let forms = forms(arguments, suite.about(), &snapshots)?;
@@ -56,19 +60,22 @@ pub(in crate::commands) fn execute_apart(
         forms: &forms,
         raters: &raters,
         adapted: !arguments.adapters.is_empty(),
-        machine: Machine::open(&options, all, output::events())?,
+        machine: opened(&options, all, &timeline)?,
         allowed: Allowed::by(&options, folder.unwrap_or(Path::new("."))),
         cache: inputs::cache(arguments.no_cache),
         allowed_apart: Vec::new(),
         shard: None,
     };
+    engine.load_early(matches!(outs, [Some(first), ..] if !first.exists()));
     let steps = engine.first_steps()?;
     engine.has_room(&steps)?;
     let mut directories: Vec<Option<RunDirectory>> = Vec::new();
     for (index, out) in outs.iter().enumerate() {
         let begun = out.as_ref().map(|out| {
             let which = index..index + 1;
-            let manifest = manifest_of(&engine, &steps, which, arguments, settings, &started)?;
+            let manifest = timeline.time("fingerprints", &snapshots[index].name, || {
+                manifest_of(&engine, &steps, which, arguments, settings, &started)
+            })?;
             begin_or_know(out, &manifest, &study.files())
         });
         directories.push(match begun {
@@ -103,11 +110,18 @@ pub(in crate::commands) fn execute_apart(
         let rows = spilled.map_or(Ok(()), |(_, allowed)| {
             remove_rows(allowed, &snapshots[index])
         });
-        let stored = rows.and_then(|()| store(directory, &*study, settings, outcome, Some(&name)));
+        let timed = (&timeline, Some(name.as_str()));
+        let stored =
+            rows.and_then(|()| store(directory, &*study, settings, outcome, Some(&name), timed));
         ended(
             index,
             stored.map(|kept| match kept {
-                Kept::Found { .. } | Kept::Shard { .. } => Ended::Stored,
+                Kept::Found { found, .. } => Ended::Stored {
+                    suite: suite.about().name,
+                    found,
+                },
+                // None is asked in shards.
+                Kept::Shard { .. } => Ended::Already,
             }),
         );
     };

@@ -11,13 +11,13 @@ use super::results::{exhibits, quoted, show_end, warn};
 use crate::arguments::{OutputFormat, RunArguments, SuiteOptions, config, given};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
-use crate::progress::stop_on_interrupt;
+use crate::progress::{stop_on_interrupt, was_interrupted};
 use apart::own_allowed;
 pub(super) use apart::{Ended, execute_apart};
 use concord_checkpoint::Snapshot;
 use concord_readings::Form;
 use concord_runs::{Manifest, RunDirectory, RunError, Shard, StoredRun};
-use concord_session::{Allowed, Machine, spill_of};
+use concord_session::{Allowed, Machine, MachineOptions, Timeline, spill_of};
 use concord_suites::{
     About, AnySuite, Found, Given, SELF_RATER, Settings, Show, Study, Takes, suite, with_excluded,
 };
@@ -48,13 +48,6 @@ pub(super) enum Done {
     Dry(Vec<Planned>),
 }
 
-impl Done {
-    /// Whether there was nothing to do.
-    pub fn is_already(&self) -> bool {
-        matches!(self, Self::Already { .. })
-    }
-}
-
 /// A run that is stored, and what was found.
 pub(super) struct Stored {
     pub out: PathBuf,
@@ -66,12 +59,16 @@ pub(super) struct Stored {
 /// Asks what is not stored yet, and stores it.
 pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
     let place = Place::of(arguments)?;
+    stop_on_interrupt();
+    let timeline = Timeline::begin();
     let suite = suite(&arguments.suite)?;
-    let (study, mut notes) = begin_study(suite, arguments)?;
-    let snapshots = checkpoints(arguments, suite.about())?;
+    let (study, mut notes) = timeline.time("questions", "", || begin_study(suite, arguments))?;
+    let snapshots = timeline.time("checkpoints", "", || checkpoints(arguments, suite.about()))?;
+    goes_on()?;
     let raters = raters(arguments, &*study)?;
     let forms = forms(arguments, suite.about(), &snapshots)?;
     notes.extend(forms_that_differ(&snapshots, &forms));
+    notes.extend(flags_of_servers(&snapshots));
     for note in &notes {
         output::message(note);
     }
@@ -90,26 +87,32 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
         adapted: !arguments.adapters.is_empty(),
         machine: {
             let all = snapshots.iter().chain(raters.iter().flatten());
-            Machine::open(&machine, all, output::events())?
+            opened(&machine, all, &timeline)?
         },
         allowed: Allowed::by(&machine, &RunDirectory::partial_of(&place.or(&name))),
         cache: inputs::cache(arguments.no_cache),
         allowed_apart: Vec::new(),
         shard: place.shard,
     };
+    // What is finished already, or only looked at, need not be loaded.
+    engine.load_early(!arguments.dry_run && !place.is_there());
     // Everything that can be wrong with a checkpoint is found before the first pass of the first one.
     let steps = engine.first_steps()?;
+    goes_on()?;
     let plans = engine.has_room(&steps)?;
-    if arguments.dry_run {
-        return Ok(Done::Dry(plan::planned(&engine, &steps, plans)?));
-    }
-    let manifest = manifest(&engine, &steps, arguments, settings, &started.to_string())?;
+    let manifest = timeline.time("fingerprints", "", || {
+        manifest(&engine, &steps, arguments, settings, &started.to_string())
+    })?;
+    goes_on()?;
     if let Some(out) = place.finished(&manifest)? {
         return Ok(Done::Already { out });
     }
+    if arguments.dry_run {
+        place.say_begun();
+        return Ok(Done::Dry(plan::planned(&engine, &steps, plans)?));
+    }
     let directory = place.begin(&name, &manifest, &*study)?;
     engine.allowed = own_allowed(&engine.allowed, arguments, &directory)?;
-    stop_on_interrupt();
     let outcome = match engine.run(&directory, &steps) {
         Ok(outcome) => outcome,
         Err(failure) => return Err(stopped(failure, directory)),
@@ -119,20 +122,32 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<Done, Failure> {
         remove_rows(&engine.allowed, snapshot).map_err(|failure| kept(failure, partial, out))?;
     }
     drop(engine);
+    let timed = (&timeline, None);
     let base = snapshots.first().map(|first| first.name.as_str());
-    Ok(match store(directory, &*study, settings, outcome, base)? {
-        Kept::Shard { shard, out } => Done::Shard { shard, out },
-        Kept::Found {
-            out,
-            manifest,
-            found,
-        } => Done::Stored(Box::new(Stored {
-            out,
-            manifest: *manifest,
-            study,
-            found,
-        })),
-    })
+    Ok(
+        match store(directory, &*study, settings, outcome, base, timed)? {
+            Kept::Shard { shard, out } => Done::Shard { shard, out },
+            Kept::Found {
+                out,
+                manifest,
+                found,
+            } => Done::Stored(Box::new(Stored {
+                out,
+                manifest: *manifest,
+                study,
+                found,
+            })),
+        },
+    )
+}
+
+/// Ends what has not read anything yet, where that was asked for.
+fn goes_on() -> Result<(), Failure> {
+    if was_interrupted() {
+        let help = "nothing was read, and nothing is kept";
+        return Err(Failure::new(ExitStatus::Incomplete, "stopped", help));
+    }
+    Ok(())
 }
 
 /// What was stored of a run.
@@ -147,13 +162,26 @@ enum Kept {
     Shard { shard: Shard, out: PathBuf },
 }
 
-/// Measures what was read, and stores it.
+/// Opens what is computed on, and notes when.
+fn opened<'s>(
+    options: &MachineOptions,
+    snapshots: impl IntoIterator<Item = &'s Snapshot>,
+    timeline: &Timeline,
+) -> Result<Machine, Failure> {
+    let open = || Machine::open(options, snapshots, output::events());
+    let mut machine = timeline.time("devices", "", open)?;
+    machine.timeline = timeline.clone();
+    Ok(machine)
+}
+
+/// Measures what was read, and stores it, with what ran when: of all checkpoints, or of one and of none.
 fn store(
-    directory: RunDirectory,
+    mut directory: RunDirectory,
     study: &dyn Study,
     settings: Settings,
     outcome: Outcome,
     base: Option<&str>,
+    (timeline, of): (&Timeline, Option<&str>),
 ) -> Result<Kept, Failure> {
     let (partial, out) = (directory.partial().to_owned(), directory.out().to_owned());
     let kept = |failure| kept(failure, &partial, &out);
@@ -163,14 +191,23 @@ fn store(
         excluded,
         costs,
     } = outcome;
+    let ran = || {
+        let mut spans = timeline.spans();
+        spans.retain(|span| of.is_none() || span.of.is_none() || span.of.as_deref() == of);
+        spans
+    };
     if let Some(shard) = directory.manifest().identity.shard {
         let findings = json!({ "shard": shard });
+        directory.note_timeline(ran());
         let finished = directory.finish(costs, &findings, &now());
         let (_, out) = finished.map_err(|error| kept(error.into()))?;
         return Ok(Kept::Shard { shard, out });
     }
-    let found = study.measure(settings, &read);
+    let found = timeline.time("measures", of.unwrap_or(""), || {
+        study.measure(settings, &read)
+    });
     let found = found.map_err(|error| kept(error.into()))?;
+    directory.note_timeline(ran());
     let found = with_excluded(found, excluded, base);
     warn(&*found);
     let finished = directory.finish(costs, &found.json(), &now());
@@ -186,10 +223,12 @@ fn store(
 fn show(done: &Done, arguments: &RunArguments) -> Result<(), Failure> {
     let is_json = arguments.format == OutputFormat::Json;
     match done {
-        Done::Stored(stored) => {
-            let all = arguments.verbose || arguments.with_published;
-            show_stored(stored, arguments.format, arguments.with_published, all)
-        }
+        Done::Stored(stored) => show_stored(
+            stored,
+            arguments.format,
+            arguments.with_published,
+            arguments.verbose,
+        ),
         Done::Already { out } => {
             output::message(&format!(
                 "{}: is finished already; nothing to do.",
@@ -217,7 +256,7 @@ pub(super) fn show_stored(
     stored: &Stored,
     format: OutputFormat,
     published: bool,
-    all: bool,
+    verbose: bool,
 ) -> Result<(), Failure> {
     let Stored {
         out,
@@ -236,13 +275,16 @@ pub(super) fn show_stored(
             };
             let shown = exhibits(&**found, &**study, manifest, Some(out), show);
             let run = quoted(&out.to_string_lossy());
+            if verbose {
+                show_timeline(manifest);
+            }
             let tail = [
                 cost(manifest),
                 format!("stored      {}", out.display()),
                 format!("page        concord report {run} --open"),
                 format!("all tables  concord measure {run}"),
             ];
-            show_end(&shown, &tail, all)
+            show_end(&shown, &tail, verbose || published)
         }
     };
     printed.map_err(|failure| failure.printing(out))
@@ -284,11 +326,51 @@ fn cost(manifest: &Manifest) -> String {
         manifest.progress.values().filter_map(of_one).sum::<f64>() + 0.0
     };
     let (rows, trie, seconds) = (sum("rows_computed"), sum("trie_rows"), sum("seconds"));
+    let requests = sum("requests");
+    if requests > 0.0 {
+        let again = match sum("requests_again") {
+            0.0 => String::new(),
+            again => format!(", {again:.0} of them again"),
+        };
+        let (read, written) = (sum("prompt_tokens"), sum("written_tokens"));
+        let here = if trie > 0.0 {
+            format!(" · {rows:.0} rows here")
+        } else {
+            String::new()
+        };
+        return format!(
+            "requests    {requests:.0}{again} · {read:.0} tokens read, {written:.0} written{here} · {seconds:.1} s"
+        );
+    }
     if trie <= 0.0 {
         return "rows        none: everything was read before".to_owned();
     }
     let share = rows / trie;
     format!("rows        {share:.2} of the trie · {seconds:.1} s")
+}
+
+/// Says what ran when in the last attempt.
+fn show_timeline(manifest: &Manifest) {
+    const COLUMNS: usize = 40;
+    let last = manifest.attempts.last();
+    let spans = last.map_or(&[][..], |last| &last.timeline);
+    let end = spans.iter().map(|span| span.to).fold(1e-9, f64::max);
+    for span in spans {
+        let column = |at: usize| {
+            let from = end * at as f64 / COLUMNS as f64;
+            let to = end * (at + 1) as f64 / COLUMNS as f64;
+            let is_in = span.from < to && (span.to > from || span.from >= from);
+            if is_in { '█' } else { ' ' }
+        };
+        let bar: String = (0..COLUMNS).map(column).collect();
+        let of = span.of.as_deref().unwrap_or_default();
+        output::message(&format!(
+            "{:8.2} s {:8.2} s  {bar}  {} {of}",
+            span.from,
+            span.to - span.from,
+            span.what
+        ));
+    }
 }
 
 /// The study that flags describe, and what is to be said before it begins.
@@ -349,6 +431,14 @@ fn forms_that_differ(snapshots: &[Snapshot], forms: &[Form]) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What was typed of how a checkpoint is computed, where a server holds all of them.
+fn flags_of_servers(snapshots: &[Snapshot]) -> Option<String> {
+    let flags = given(&["device", "dtype", "schedule", "memory", "spill"]);
+    let are_served = snapshots.iter().all(|snapshot| snapshot.server.is_some());
+    (are_served && !flags.is_empty())
+        .then(|| format!("{} without effect: a server computes.", flags.join(", ")))
 }
 
 /// Removes rows between layers that an attempt on another schedule left.
@@ -422,6 +512,7 @@ fn raters(arguments: &RunArguments, study: &dyn Study) -> Result<Vec<Option<Snap
     if !names.is_empty() {
         let none: [&str; 0] = [];
         let others = inputs::checkpoints(&names, &none)?;
+        others.iter().try_for_each(inputs::may_rate)?;
         if let Some(other) = others.iter().find(|other| other.name == SELF_RATER) {
             let message = format!(
                 "{}: a rater is called `{SELF_RATER}`, which stands for each checkpoint as its own",

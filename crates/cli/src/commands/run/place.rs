@@ -65,6 +65,25 @@ impl Place {
         Ok(is_finished(out, &manifest.identity)?.then(|| out.clone()))
     }
 
+    /// Whether something is where the run goes, which may be the run.
+    pub fn is_there(&self) -> bool {
+        let out = self.out.as_ref().filter(|_| !self.force);
+        out.is_some_and(|out| out.exists())
+    }
+
+    /// Says that a part of the run was read before, where that is so.
+    pub fn say_begun(&self) {
+        let begun = self.out.as_ref().filter(|_| !self.force);
+        if let Some(partial) = begun.map(|out| RunDirectory::partial_of(out))
+            && partial.is_dir()
+        {
+            output::message(&format!(
+                "{}: a part was read before; what follows is of the whole.",
+                partial.display()
+            ));
+        }
+    }
+
     /// Begins a run, or goes on with one, and says what was found there.
     pub fn begin(
         &self,

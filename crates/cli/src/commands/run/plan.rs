@@ -23,6 +23,9 @@ pub(in crate::commands) struct Planned {
     memory: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schedule: Option<&'static str>,
+    /// Requests to a server, for its most probable tokens and for texts: what those do not tell costs more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_at_least: Option<usize>,
     /// Seconds of products at the rate that this machine has of them now: the least that reading takes. Texts are not in it.
     seconds_at_least: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +53,16 @@ pub(super) fn planned(
             rows: size.rows,
             memory: memory.as_ref().map(MemoryPlan::peak),
             schedule: memory.as_ref().map(|plan| plan.schedule.name()),
-            seconds_at_least: flops / rate,
+            requests_at_least: snapshot
+                .server
+                .is_some()
+                .then_some(size.asked_rows + size.texts),
+            // What a server takes is not known.
+            seconds_at_least: if snapshot.server.is_some() {
+                0.0
+            } else {
+                flops / rate
+            },
             not_measurable: step.reason().map(str::to_owned),
         });
     }
@@ -91,6 +103,10 @@ pub(super) fn text(planned: &[Planned]) -> String {
                 format!("{:.1} GiB", mib / 1024.0)
             };
             let _ = writeln!(out, "  memory   {memory}, {schedule}");
+        }
+        if let Some(requests) = plan.requests_at_least {
+            let _ = writeln!(out, "  requests {requests} at least, to its server");
+            continue;
         }
         let _ = writeln!(
             out,

@@ -44,6 +44,8 @@ pub(super) struct Cell {
 pub(super) struct Sweep {
     pub out: PathBuf,
     pub cells: Vec<Cell>,
+    /// What of the file leaves nothing out.
+    pub useless: Vec<String>,
 }
 
 /// Reads a sweep.
@@ -54,22 +56,24 @@ pub(super) fn read(path: &Path, out: Option<&Path>) -> Result<Sweep, Failure> {
         let sweep = cells(&table).map_err(|problem| format!("{shown}: {problem}"))?;
         Ok((table, sweep))
     });
-    let (table, cells) = parsed.map_err(|problem| Failure::usage(problem, help))?;
+    let (table, (cells, useless)) = parsed.map_err(|problem| Failure::usage(problem, help))?;
     let named = table.get("out").and_then(Value::as_str).map(PathBuf::from);
     let stem = path.file_stem().unwrap_or_default();
     let out = out.map(Path::to_owned).or(named);
     Ok(Sweep {
         out: out.unwrap_or_else(|| Path::new("sweeps").join(stem)),
         cells,
+        useless,
     })
 }
 
-/// Every combination, less what is excluded.
-fn cells(table: &Table) -> Result<Vec<Cell>, String> {
+/// Every combination, less what is excluded, and what excludes nothing.
+fn cells(table: &Table) -> Result<(Vec<Cell>, Vec<String>), String> {
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(unknown(key, &KEYS));
     }
-    if table.get("out").is_some_and(|out| !out.is_str()) {
+    let is_name = |out: &Value| out.as_str().is_some_and(|out| !out.trim().is_empty());
+    if table.get("out").is_some_and(|out| !is_name(out)) {
         return Err("`out` is the name of a folder".to_owned());
     }
     let mut flags = flags();
@@ -93,27 +97,20 @@ fn cells(table: &Table) -> Result<Vec<Cell>, String> {
     }
     let axes = axes(&flags, &matrix)?;
     let excluded = excluded(table, &axes)?;
+    let mut rules_used = vec![false; excluded.len()];
     let mut cells: Vec<Cell> = Vec::new();
     let mut places: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
     let mut used: BTreeMap<&str, bool> = BTreeMap::new();
     for entry in &entries {
         for chosen in combinations(&axes) {
-            let is_excluded = |rule: &Rule| {
-                rule.iter().all(|(key, patterns)| {
-                    let value = match key.as_str() {
-                        "checkpoint" => Some(entry.name.as_str()),
-                        key => chosen
-                            .iter()
-                            .find(|(k, _)| *k == key)
-                            .map(|(_, v)| v.label.as_str()),
-                    };
-                    let options = MatchOptions::new();
-                    value.is_some_and(|value| {
-                        patterns.iter().any(|p| p.matches_with(value, options))
-                    })
-                })
-            };
-            if excluded.iter().any(is_excluded) {
+            let fits: Vec<bool> = excluded
+                .iter()
+                .map(|rule| fits(rule, &entry.name, &chosen))
+                .collect();
+            for (is_used, fits) in rules_used.iter_mut().zip(&fits) {
+                *is_used |= fits;
+            }
+            if fits.contains(&true) {
                 continue;
             }
             let typed = common.iter().map(|(key, words)| (key.as_str(), words));
@@ -165,7 +162,9 @@ fn cells(table: &Table) -> Result<Vec<Cell>, String> {
     if cells.is_empty() {
         return Err("there is no cell: everything is excluded".to_owned());
     }
-    Ok(cells)
+    let useless = excluded.iter().zip(rules_used);
+    let useless = useless.filter(|(_, is_used)| !is_used);
+    Ok((cells, useless.map(|(rule, _)| useless_rule(rule)).collect()))
 }
 
 /// The suite of a cell.
@@ -214,13 +213,23 @@ fn axes(flags: &[Flag], matrix: &Table) -> Result<Axes, String> {
         let mut swept: Vec<Swept> = Vec::new();
         for value in values {
             let found = Swept {
-                label: label(value),
+                label: label(value, false),
                 words: words(flags, key, value)?,
             };
-            if swept.iter().any(|known| known.label == found.label) {
+            if swept.iter().any(|known| known.words == found.words) {
                 return Err(format!("`{key}` in [matrix] has `{}` twice", found.label));
             }
             swept.push(found);
+        }
+        // Where the last parts do not tell them apart, values are called in full.
+        let is_twice = |at: usize| {
+            let mut before = swept[..at].iter();
+            before.any(|known| known.label == swept[at].label)
+        };
+        if (1..swept.len()).any(is_twice) {
+            for (value, found) in values.iter().zip(&mut swept) {
+                found.label = label(value, true);
+            }
         }
         axes.push((key.replace('_', "-"), swept));
     }
@@ -228,11 +237,18 @@ fn axes(flags: &[Flag], matrix: &Table) -> Result<Axes, String> {
 }
 
 /// A value in short: the last part of a path, several with a plus between.
-fn label(value: &Value) -> String {
+fn label(value: &Value, whole: bool) -> String {
     match value {
-        Value::Array(values) => values.iter().map(label).collect::<Vec<_>>().join("+"),
+        Value::Array(values) => {
+            let labels = values.iter().map(|value| label(value, whole));
+            labels.collect::<Vec<_>>().join("+")
+        }
         value => {
             let text = scalar(value).unwrap_or_default();
+            // A condition is no path.
+            if whole || text.contains('=') {
+                return text;
+            }
             let last = text.trim_end_matches('/').rsplit('/').next();
             last.unwrap_or(&text).to_owned()
         }
@@ -255,6 +271,35 @@ fn combinations(axes: &Axes) -> Vec<Vec<(&str, &Swept)>> {
     all
 }
 
+/// Whether a rule is of a checkpoint with these values.
+fn fits(rule: &Rule, checkpoint: &str, chosen: &[(&str, &Swept)]) -> bool {
+    rule.iter().all(|(key, patterns)| {
+        let value = match key.as_str() {
+            "checkpoint" => Some(checkpoint),
+            key => chosen
+                .iter()
+                .find(|(k, _)| *k == key)
+                .map(|(_, v)| v.label.as_str()),
+        };
+        let options = MatchOptions::new();
+        let last = value.map(|value| value.rsplit('/').next().unwrap_or(value));
+        let mut all = value.into_iter().chain(last);
+        all.any(|value| patterns.iter().any(|p| p.matches_with(value, options)))
+    })
+}
+
+/// That a rule leaves nothing out.
+fn useless_rule(rule: &Rule) -> String {
+    let parts = rule.iter().map(|(key, patterns)| {
+        let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
+        format!("{key} = {}", patterns.join(" or "))
+    });
+    format!(
+        "[[exclude]] {} leaves nothing out",
+        parts.collect::<Vec<_>>().join(", ")
+    )
+}
+
 /// Values of flags, each of which may be a pattern.
 type Rule = Vec<(String, Vec<Pattern>)>;
 
@@ -275,7 +320,8 @@ fn excluded(table: &Table, axes: &Axes) -> Result<Vec<Rule>, String> {
                 value => vec![value.clone()],
             };
             let patterns = values.iter().map(|value| {
-                Pattern::new(&label(value)).map_err(|error| format!("[[exclude]]: {key}: {error}"))
+                Pattern::new(&label(value, false))
+                    .map_err(|error| format!("[[exclude]]: {key}: {error}"))
             });
             parsed.push((name, patterns.collect::<Result<Vec<_>, _>>()?));
         }
@@ -375,6 +421,11 @@ fn of_checkpoint(given: &Table) -> Result<Vec<Entry>, String> {
     if name.is_some() && models.len() > 1 {
         return Err("one `name` for several checkpoints".to_owned());
     }
+    if let Some(pattern) = model.iter().find(|model| is_pattern(model)) {
+        return Err(format!(
+            "`model` names one, and `{pattern}` is a pattern: those stand in `models`"
+        ));
+    }
     if let [first, ..] = &model[..] {
         let last = model.last().unwrap_or(first);
         let own = if model.len() > 1 {
@@ -418,10 +469,9 @@ fn checked(name: &str) -> Result<String, String> {
 /// What names stand for: themselves, or the folders and files that fit a pattern, in the order of their names. Each with what it is called:
 /// its last part, and of what fits a pattern everything from the first part on that the pattern leaves open.
 fn expanded(names: &[String]) -> Result<Vec<(String, String)>, String> {
-    let is_open = |text: &str| text.contains(['*', '?', '[']);
     let mut all = Vec::new();
     for name in names {
-        if !is_open(name) {
+        if !is_pattern(name) {
             all.push((short(name), name.clone()));
             continue;
         }
@@ -436,7 +486,7 @@ fn expanded(names: &[String]) -> Result<Vec<(String, String)>, String> {
         found.sort();
         let parts = |path: &str| path.trim_end_matches('/').split('/').count();
         let mut pattern = name.trim_end_matches('/').split('/');
-        let open = pattern.position(is_open).unwrap_or(0);
+        let open = pattern.position(is_pattern).unwrap_or(0);
         let kept = parts(name) - open;
         for path in found {
             let path_parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
@@ -447,6 +497,11 @@ fn expanded(names: &[String]) -> Result<Vec<(String, String)>, String> {
     Ok(all)
 }
 
+/// Whether a name stands for several.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
 /// The last part of a path or of a hub id.
 fn short(name: &str) -> String {
     let last = name
@@ -454,7 +509,9 @@ fn short(name: &str) -> String {
         .rsplit('/')
         .next()
         .unwrap_or(name);
-    plain(last.strip_suffix(".gguf").unwrap_or(last))
+    let endings = [".gguf", ".toml"];
+    let bare = endings.iter().find_map(|ending| last.strip_suffix(ending));
+    plain(bare.unwrap_or(last))
 }
 
 /// A name as a folder may have it.
@@ -472,7 +529,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Result<Vec<String>, String> {
-        let cells = cells(&text.parse().unwrap())?;
+        let (cells, _) = cells(&text.parse().unwrap())?;
         Ok(cells.into_iter().map(|cell| cell.name).collect())
     }
 
@@ -518,7 +575,8 @@ mod tests {
             assert_eq!(own, expected, "{name}");
         }
         assert!(of("two").is_empty());
-        let cells = cells(&text.parse().unwrap()).unwrap();
+        let (cells, useless) = cells(&text.parse().unwrap()).unwrap();
+        assert!(useless.is_empty(), "{useless:?}");
         let words = |suite: &str| {
             let cell = cells
                 .iter()
@@ -601,6 +659,10 @@ mod tests {
             (
                 "[[checkpoints]]\nmodels = [\"no-such-folder/*\"]",
                 "nothing fits `no-such-folder/*`",
+            ),
+            (
+                "[[checkpoints]]\nmodel = \"models/*\"",
+                "`models/*` is a pattern: those stand in `models`",
             ),
             (
                 "[[checkpoints]]\nmodel = \"a\"\npair = \"b\"",

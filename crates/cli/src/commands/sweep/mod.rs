@@ -6,20 +6,23 @@
 mod file;
 mod summary;
 
+use super::inputs;
 use super::results::quoted;
-use super::run::{Ended, execute, execute_apart};
+use super::run::{Done, Ended, execute, execute_apart};
 use crate::arguments::{Cli, Command, OutputFormat, RunArguments, SweepArguments};
 use crate::failure::{ExitStatus, Failure};
 use crate::output;
 use crate::progress::{stop_on_interrupt, was_interrupted};
 use clap::Parser;
-use concord_runs::{RunDirectory, RunError, Standing, standing, write_bytes};
+use concord_checkpoint::ServerFile;
+use concord_runs::{RunDirectory, RunError, Standing, remove_strays, standing, write_bytes};
 use file::{Cell, Sweep};
 use serde_json::json;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::PathBuf;
-use summary::Summary;
+use std::path::{Path, PathBuf};
+use summary::{CellFound, Summary};
 
 /// What the file ends with that says why a cell failed.
 const FAILED: &str = ".failed.json";
@@ -61,27 +64,47 @@ pub fn sweep(arguments: &SweepArguments) -> Result<(), Failure> {
     // What is wrong with any cell is found before the first is run.
     let parsed = sweep.cells.iter().map(|cell| typed(&sweep, &[cell]));
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+    for useless in &sweep.useless {
+        output::message(&format!("{}: {useless}", arguments.file.display()));
+    }
     let mine = mine(&sweep, arguments)?;
+    say_missing(&mine);
     if arguments.plan {
         return plan(&sweep, &mine, arguments.format);
     }
     if arguments.status {
-        let summary = Summary::of(&sweep);
+        let summary = Summary::of(&sweep, Vec::new());
         summary.show(arguments.format)?;
         return summary.is_whole();
+    }
+    if let Ok(Standing::Run(_)) = standing(&sweep.out) {
+        let message = format!(
+            "{}: is a run, and no folder for others",
+            sweep.out.display()
+        );
+        return Err(Failure::usage(message, "name another folder with --out"));
     }
     std::fs::create_dir_all(&sweep.out).map_err(|source| RunError::File {
         path: sweep.out.clone(),
         source,
     })?;
+    remove_strays(&sweep.out)?;
     stop_on_interrupt();
     let course = Course {
         sweep: &sweep,
         parsed: &parsed,
         failures: RefCell::default(),
         in_use: RefCell::default(),
+        found: RefCell::default(),
     };
-    for group in groups(&mine) {
+    // A server need not be there for what is done.
+    let is_left = |cell: &&Cell| {
+        let mut models = cell.entry.models.iter();
+        let is_served = models.any(|model| ServerFile::is_one(Path::new(model)));
+        !(is_served && state(&sweep, cell) == State::Done)
+    };
+    let left: Vec<&Cell> = mine.iter().copied().filter(is_left).collect();
+    for group in groups(&left) {
         let outcome = match &group[..] {
             _ if was_interrupted() => Err(Failure::new(ExitStatus::Incomplete, "stopped", "")),
             [one] => course.alone(one),
@@ -96,11 +119,24 @@ pub fn sweep(arguments: &SweepArguments) -> Result<(), Failure> {
             ));
         }
     }
-    let summary = Summary::of(&sweep);
+    let summary = Summary::of(&sweep, course.found.take());
     summary.write()?;
     summary.show(arguments.format)?;
     course.outcome(mine.len())?;
     summary.is_whole()
+}
+
+/// Says which checkpoints are not there: their cells will fail, and the others go on.
+fn say_missing(cells: &[&Cell]) {
+    let named = cells
+        .iter()
+        .flat_map(|cell| cell.entry.models.iter().chain(&cell.entry.adapter));
+    let names: BTreeSet<&String> = named.collect();
+    for name in names {
+        if let Err(failure) = inputs::may_be_there(name) {
+            output::message(&format!("{}: its cells will fail", failure.message));
+        }
+    }
 }
 
 /// The cells of this process.
@@ -213,6 +249,8 @@ struct Course<'s> {
     failures: RefCell<Vec<(String, ExitStatus)>>,
     /// Cells that another process runs.
     in_use: RefCell<Vec<String>>,
+    /// What this process found.
+    found: RefCell<Vec<CellFound>>,
 }
 
 impl Course<'_> {
@@ -229,10 +267,12 @@ impl Course<'_> {
             execute_apart(arguments, &outs, &|_, how| self.note(cell, how))
         } else {
             execute(arguments).map(|done| {
-                let how = if done.is_already() {
-                    Ended::Already
-                } else {
-                    Ended::Stored
+                let how = match done {
+                    Done::Stored(stored) => Ended::Stored {
+                        suite: stored.study.about().name,
+                        found: stored.found,
+                    },
+                    _ => Ended::Already,
                 };
                 self.note(cell, Ok(how));
             })
@@ -289,7 +329,11 @@ impl Course<'_> {
                 let _ = std::fs::remove_file(beside(self.sweep, cell, FAILED));
                 put(CELL, &json!(of_cell(cell)));
                 let what = match ended {
-                    Ended::Stored => "done",
+                    Ended::Stored { suite, found } => {
+                        let found = CellFound::of(cell, suite, &*found);
+                        self.found.borrow_mut().push(found);
+                        "done"
+                    }
                     Ended::Already => "done already",
                 };
                 output::message(&format!("cell {}: {what}", cell.name));
@@ -302,7 +346,9 @@ impl Course<'_> {
                 output::message(&format!("cell {}: failed: {}", cell.name, failure.message));
                 put(
                     FAILED,
-                    &json!({ "message": failure.message, "help": failure.help, "code": failure.status as u8 }),
+                    &json!({
+                        "cell": of_cell(cell), "message": failure.message, "help": failure.help, "code": failure.status as u8,
+                    }),
                 );
                 let failed = (cell.name.clone(), failure.status);
                 self.failures.borrow_mut().push(failed);
@@ -320,7 +366,15 @@ impl Course<'_> {
                 "{} of {cells} cells failed, `{first}` first",
                 failures.len()
             );
-            let help = "the same command tries them again";
+            let is_there = |(name, _): &(String, ExitStatus)| {
+                let found = standing(&self.sweep.out.join(name));
+                !matches!(found, Ok(Standing::Nothing))
+            };
+            let help = if failures.iter().any(is_there) {
+                "remove the folders of cells where something else is, or name another folder with --out"
+            } else {
+                "the same command tries them again"
+            };
             return Err(Failure::new(status, message, help));
         }
         let in_use = self.in_use.borrow();
@@ -357,17 +411,24 @@ fn state(sweep: &Sweep, cell: &Cell) -> State {
         let text = std::fs::read_to_string(beside(sweep, cell, ending)).ok()?;
         serde_json::from_str(&text).ok()
     };
-    match standing(&out) {
-        Ok(Standing::Run(_)) => {
+    // What failed with other flags says nothing of these.
+    let is_own = |why: &serde_json::Value| why["cell"] == json!(of_cell(cell));
+    let failed = read(FAILED).filter(is_own);
+    let failed = failed.map(|why| why["message"].as_str().unwrap_or("unknown").to_owned());
+    match (standing(&out), failed) {
+        (Ok(Standing::Run(_)), failed) => {
             let is_other = read(CELL).is_some_and(|known| known != json!(of_cell(cell)));
-            return if is_other { State::Other } else { State::Done };
+            return match failed {
+                _ if is_other => State::Other,
+                // What is there was found to be of something else: of questions or weights that changed since.
+                Some(why) => State::Failed(why),
+                None => State::Done,
+            };
         }
-        Ok(Standing::Nothing) => {}
-        Ok(Standing::Else) => return State::Failed("something else is there".to_owned()),
-        Err(error) => return State::Failed(error.to_string()),
-    }
-    if let Some(why) = read(FAILED) {
-        return State::Failed(why["message"].as_str().unwrap_or("unknown").to_owned());
+        (Ok(Standing::Else), _) => return State::Failed("something else is there".to_owned()),
+        (Err(error), _) => return State::Failed(error.to_string()),
+        (Ok(Standing::Nothing), Some(why)) => return State::Failed(why),
+        (Ok(Standing::Nothing), None) => {}
     }
     if RunDirectory::partial_of(&out).is_dir() {
         return State::Begun;
@@ -392,7 +453,10 @@ fn plan(sweep: &Sweep, cells: &[&Cell], format: OutputFormat) -> Result<(), Fail
             words.push(format!("--name={}", entry.name));
         }
         words.extend(cell.words.clone());
-        words.push(format!("--out={}", sweep.out.join(&cell.name).display()));
+        // An adapter's cell is no run of its own: the command asks its base as well.
+        if entry.adapter.is_none() {
+            words.push(format!("--out={}", sweep.out.join(&cell.name).display()));
+        }
         words
     };
     if format == OutputFormat::Json {
@@ -408,7 +472,7 @@ fn plan(sweep: &Sweep, cells: &[&Cell], format: OutputFormat) -> Result<(), Fail
     for cell in cells {
         let words: Vec<String> = command(cell).iter().map(|word| quoted(word)).collect();
         let alone = if cell.entry.adapter.is_some() {
-            "  # the adapter alone"
+            "  # base and adapter; the cell holds the adapter alone"
         } else {
             ""
         };

@@ -9,13 +9,15 @@ use crate::output;
 use crate::parquet_file::write_parquet;
 use concord_findings::{Cell as TableCell, Column, Exhibit, Levels, LongTable, Table};
 use concord_report::{page, terminal};
-use concord_runs::{write_bytes, write_with};
-use concord_suites::Show;
+use concord_runs::{RunDirectory, write_bytes, write_with};
+use concord_suites::{Found, Show};
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
 
 /// What was found of a cell.
-struct CellFound {
+pub(super) struct CellFound {
     cell: String,
     suite: &'static str,
     levels: Option<Levels>,
@@ -31,43 +33,59 @@ pub(super) struct Summary<'s> {
     damaged: Vec<(String, String)>,
 }
 
-/// What was found of a cell that is done.
-fn found(sweep: &Sweep, cell: &Cell) -> Result<CellFound, Failure> {
-    let opened = Opened::open(&sweep.out.join(&cell.name))?;
-    let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
-    let found = opened.measure(settings)?;
-    let shown = found.exhibits(Show::default());
-    let levels = shown.into_iter().find_map(|exhibit| match exhibit {
-        Exhibit::Levels(levels) => Some(levels),
-        _ => None,
-    });
-    let mut tables = found.tables().into_iter();
-    Ok(CellFound {
-        cell: cell.name.clone(),
-        suite: opened.study.about().name,
-        levels,
-        measures: tables.find(|table| table.name.ends_with("measures")),
-    })
+impl CellFound {
+    /// What is shown of what was found.
+    pub fn of(cell: &Cell, suite: &'static str, found: &dyn Found) -> Self {
+        let shown = found.exhibits(Show::default());
+        let levels = shown.into_iter().find_map(|exhibit| match exhibit {
+            Exhibit::Levels(levels) => Some(levels),
+            _ => None,
+        });
+        let mut tables = found.tables().into_iter();
+        Self {
+            cell: cell.name.clone(),
+            suite,
+            levels,
+            measures: tables.find(|table| table.name.ends_with("measures")),
+        }
+    }
+
+    /// Of a cell that is stored.
+    fn stored(sweep: &Sweep, cell: &Cell) -> Result<Self, Failure> {
+        let opened = Opened::open(&sweep.out.join(&cell.name))?;
+        let settings = settings_of(&opened.run.manifest, None, &Statistics::default());
+        let found = opened.measure(settings)?;
+        Ok(Self::of(cell, opened.study.about().name, &*found))
+    }
 }
 
 impl<'s> Summary<'s> {
-    /// Of what lies in the sweep's folder.
-    pub fn of(sweep: &'s Sweep) -> Self {
+    /// Of what lies in the sweep's folder; `known` is what this process found itself, which is not measured once more.
+    pub fn of(sweep: &'s Sweep, known: Vec<CellFound>) -> Self {
         let states: Vec<State> = sweep.cells.iter().map(|cell| state(sweep, cell)).collect();
-        let done = sweep.cells.par_iter().zip(&states);
-        let done = done.filter(|(_, state)| **state == State::Done);
-        let read = done.map(|(cell, _)| found(sweep, cell).map_err(|failure| (cell, failure)));
-        let (mut all, mut damaged) = (Vec::new(), Vec::new());
-        for read in read.collect::<Vec<_>>() {
+        let known: HashMap<String, CellFound> = known
+            .into_iter()
+            .map(|found| (found.cell.clone(), found))
+            .collect();
+        let is_new = |(cell, state): &(&Cell, &State)| {
+            **state == State::Done && !known.contains_key(&cell.name)
+        };
+        let stored = sweep.cells.par_iter().zip(&states).filter(is_new);
+        let stored = stored.map(|(cell, _)| (cell, CellFound::stored(sweep, cell)));
+        let stored: Vec<_> = stored.collect();
+        let (mut found, mut damaged) = (known, Vec::new());
+        for (cell, read) in stored {
             match read {
-                Ok(found) => all.push(found),
-                Err((cell, failure)) => damaged.push((cell.name.clone(), failure.message)),
+                Ok(read) => drop(found.insert(cell.name.clone(), read)),
+                Err(failure) => damaged.push((cell.name.clone(), failure.message)),
             }
         }
+        let in_order = sweep.cells.iter();
+        let found = in_order.filter_map(|cell| found.remove(&cell.name));
         Self {
+            found: found.collect(),
             sweep,
             states,
-            found: all,
             damaged,
         }
     }
@@ -91,11 +109,18 @@ impl<'s> Summary<'s> {
     /// Writes the measures of all cells as one table a suite, and a page.
     pub fn write(&self) -> Result<(), Failure> {
         let out = &self.sweep.out;
-        for suite in suites(&self.found) {
+        for suite in concord_suites::suites() {
+            let suite = suite.about().name;
             let of_suite = self.found.iter().filter(|one| one.suite == suite);
             let tables =
                 of_suite.filter_map(|one| Some((one.cell.as_str(), one.measures.as_ref()?)));
-            let Some(all) = joined(tables) else { continue };
+            let Some(all) = joined(tables) else {
+                // Of cells that were there before.
+                for ending in ["csv", "parquet"] {
+                    let _ = std::fs::remove_file(out.join(format!("measures-{suite}.{ending}")));
+                }
+                continue;
+            };
             write_csv(&all, &out.join(format!("measures-{suite}.csv")))?;
             let known = [("concord.table", all.name.to_owned())];
             write_with(&out.join(format!("measures-{suite}.parquet")), |file| {
@@ -142,6 +167,10 @@ impl<'s> Summary<'s> {
         match (state, damaged) {
             (_, Some((_, why))) => ("damaged", why.clone()),
             (State::Failed(why), _) => (state.name(), why.clone()),
+            (State::Begun, _) => (
+                state.name(),
+                readings_so_far(&self.sweep.out.join(&cell.name)),
+            ),
             (State::Other, _) => (
                 state.name(),
                 "remove its folder to run it with these, or name another folder with --out"
@@ -149,6 +178,24 @@ impl<'s> Summary<'s> {
             ),
             _ => (state.name(), String::new()),
         }
+    }
+}
+
+/// How much of a run that was begun is in its journals.
+fn readings_so_far(out: &Path) -> String {
+    let partial = RunDirectory::partial_of(out);
+    let pattern = format!(
+        "{}/*/**/*.jsonl",
+        glob::Pattern::escape(&partial.to_string_lossy())
+    );
+    let journals = glob::glob(&pattern).into_iter().flatten().flatten();
+    // The first line of a journal says what it is of.
+    let texts = journals.filter_map(|path| std::fs::read_to_string(path).ok());
+    let readings = texts.map(|text| text.lines().count().saturating_sub(1));
+    match readings.sum::<usize>() {
+        0 => String::new(),
+        1 => "1 reading so far".to_owned(),
+        count => format!("{count} readings so far"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Address, Context, Number, ProductShape, Stream};
 use crate::gpu::GpuError;
+use crate::gpu::choices::Operands;
 use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -73,9 +74,115 @@ impl Products {
         unsafe { lt_sys::cublasLtGetVersion() }
     }
 
-    /// Prepares a product with at most `workspace` bytes to work in. The library's own first choice is taken: it is the same for
-    /// the same shape, device and library, which bit stability rests on.
+    /// Prepares a product by the algorithm of another one, with at most `workspace` bytes to work in.
+    ///
+    /// # Errors
+    /// Where that does not do.
+    pub fn prepare_like(
+        &self,
+        shape: ProductShape,
+        workspace: usize,
+        like: &Prepared,
+    ) -> Result<Prepared, GpuError> {
+        let mut prepared = self.described(shape)?;
+        prepared.algorithm = like.algorithm;
+        self.checked(prepared, workspace)
+    }
+
+    /// Prepares a product by the library's own first choice with at most `workspace` bytes to work in: it is the same for the same
+    /// shape, device and library, which bit stability rests on.
     pub fn prepare(&self, shape: ProductShape, workspace: usize) -> Result<Prepared, GpuError> {
+        let first = self.candidates(shape, workspace)?.into_iter().next();
+        first.ok_or_else(|| GpuError::Shape(format!("no algorithm for {shape:?}")))
+    }
+
+    /// The library's choices, at least one, the first one first.
+    pub fn candidates(
+        &self,
+        shape: ProductShape,
+        workspace: usize,
+    ) -> Result<Vec<Prepared>, GpuError> {
+        // Always as many: what is first may depend on how many are asked for.
+        const MOST: usize = 8;
+        let first = self.described(shape)?;
+        let algorithms = self.algorithms(&first, workspace, MOST)?;
+        let each = algorithms.into_iter().map(|algorithm| {
+            let mut prepared = self.described(shape)?;
+            prepared.algorithm = algorithm;
+            Ok(prepared)
+        });
+        each.collect()
+    }
+
+    fn algorithms(
+        &self,
+        product: &Prepared,
+        workspace: usize,
+        most: usize,
+    ) -> Result<Vec<lt_sys::cublasLtMatmulAlgo_t>, GpuError> {
+        let preference = lt::create_matmul_pref();
+        let preference = preference.map_err(multiplied("cublasLtMatmulPreferenceCreate"))?;
+        let mut found: Vec<std::mem::MaybeUninit<lt_sys::cublasLtMatmulHeuristicResult_t>> =
+            Vec::new();
+        found.resize_with(most, std::mem::MaybeUninit::zeroed);
+        let mut count = 0;
+        let set = unsafe {
+            lt::set_matmul_pref_attribute(
+                preference,
+                lt_sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                (&raw const workspace).cast(),
+                size_of::<usize>(),
+            )
+            .and_then(|()| {
+                // Sums are not split over inputs: an output is one sum, wherever its row stands.
+                let unsplit: u32 = 0;
+                lt::set_matmul_pref_attribute(
+                    preference,
+                    lt_sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                    (&raw const unsplit).cast(),
+                    size_of::<u32>(),
+                )
+            })
+            .and_then(|()| {
+                lt_sys::cublasLtMatmulAlgoGetHeuristic(
+                    self.handle,
+                    product.operation,
+                    product.weight,
+                    product.rows,
+                    product.result,
+                    product.result,
+                    preference,
+                    i32::try_from(most).unwrap_or(1),
+                    found.as_mut_ptr().cast(),
+                    &raw mut count,
+                )
+                .result()
+            })
+        };
+        let _ = unsafe { lt::destroy_matmul_pref(preference) };
+        let shape = product.shape;
+        let failed = |error| match multiplied("cublasLtMatmulAlgoGetHeuristic")(error) {
+            GpuError::Call { call, message } => GpuError::Call {
+                call,
+                message: format!("{message} for {shape:?}"),
+            },
+            other => other,
+        };
+        set.map_err(failed)?;
+        found.truncate(usize::try_from(count).unwrap_or(0));
+        let found = found
+            .into_iter()
+            .map(|found| unsafe { found.assume_init() });
+        let found = found.filter(|found| found.state.result().is_ok());
+        let algorithms: Vec<_> = found.map(|found| found.algo).collect();
+        if algorithms.is_empty() {
+            return Err(GpuError::Shape(format!("no algorithm for {shape:?}")));
+        }
+        Ok(algorithms)
+    }
+
+    /// How a product is laid out, by no algorithm yet.
+    fn described(&self, shape: ProductShape) -> Result<Prepared, GpuError> {
         self.context.enter()?;
         let failed = multiplied("cublasLtMatmulDescCreate");
         let operation = lt::create_matmul_desc(
@@ -122,66 +229,60 @@ impl Products {
         let weight = layout(shape.operands, shape.inner, shape.outer)?;
         let rows = layout(shape.operands, shape.inner, shape.rows)?;
         let result = layout(shape.result, shape.outer, shape.rows)?;
-        let preference = lt::create_matmul_pref();
-        let preference = preference.map_err(multiplied("cublasLtMatmulPreferenceCreate"))?;
-        let found = unsafe {
-            lt::set_matmul_pref_attribute(
-                preference,
-                lt_sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                (&raw const workspace).cast(),
-                size_of::<usize>(),
-            )
-            .and_then(|()| {
-                // Sums are not split over inputs: an output is one sum, wherever its row stands.
-                let unsplit: u32 = 0;
-                lt::set_matmul_pref_attribute(
-                    preference,
-                    lt_sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                    (&raw const unsplit).cast(),
-                    size_of::<u32>(),
-                )
-            })
-            .and_then(|()| {
-                lt::get_matmul_algo_heuristic(
-                    self.handle, operation, weight, rows, result, result, preference,
-                )
-            })
-        };
-        let _ = unsafe { lt::destroy_matmul_pref(preference) };
-        let found =
-            found.map_err(
-                |error| match multiplied("cublasLtMatmulAlgoGetHeuristic")(error) {
-                    GpuError::Call { call, message } => GpuError::Call {
-                        call,
-                        message: format!("{message} for {shape:?}"),
-                    },
-                    other => other,
-                },
-            )?;
         Ok(Prepared {
             shape,
             operation,
             weight,
             rows,
             result,
-            algorithm: found.algo,
+            algorithm: lt_sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         })
     }
 
+    /// Refuses an algorithm that does not do for a product.
+    fn checked(&self, prepared: Prepared, workspace: usize) -> Result<Prepared, GpuError> {
+        let mut found = std::mem::MaybeUninit::zeroed();
+        let status = unsafe {
+            lt_sys::cublasLtMatmulAlgoCheck(
+                self.handle,
+                prepared.operation,
+                prepared.weight,
+                prepared.rows,
+                prepared.result,
+                prepared.result,
+                &raw const prepared.algorithm,
+                found.as_mut_ptr(),
+            )
+        };
+        status
+            .result()
+            .map_err(multiplied("cublasLtMatmulAlgoCheck"))?;
+        let found: lt_sys::cublasLtMatmulHeuristicResult_t = unsafe { found.assume_init() };
+        if found.workspaceSize > workspace {
+            return Err(GpuError::Call {
+                call: "cublasLtMatmulAlgoCheck",
+                message: format!("{} bytes to work in", found.workspaceSize),
+            });
+        }
+        Ok(prepared)
+    }
+
     /// `out = factor · (rows · weightᵀ) + kept · out + bias`.
-    #[expect(clippy::too_many_arguments, reason = "a product has so many operands")]
     pub fn run(
         &self,
         prepared: &Prepared,
         stream: &Stream,
-        weight: Address,
-        rows: Address,
-        out: Address,
-        bias: Option<Address>,
-        factor: f32,
-        kept: f32,
+        operands: Operands,
         workspace: (Address, usize),
     ) -> Result<(), GpuError> {
+        let Operands {
+            weight,
+            rows,
+            out,
+            bias,
+            factor,
+            kept,
+        } = operands;
         self.context.enter()?;
         if prepared.shape.biased != bias.is_some() {
             return Err(GpuError::Shape("a bias where none was prepared".into()));
@@ -226,6 +327,19 @@ impl Drop for Products {
         if self.context.enter().is_ok() {
             let _ = unsafe { lt::destroy_handle(self.handle) };
         }
+    }
+}
+
+impl Prepared {
+    /// The algorithm, as the library writes it.
+    pub fn algorithm(&self) -> String {
+        let words = self.algorithm.data.iter();
+        words.fold(String::new(), |all, word| all + &format!("{word:016x}"))
+    }
+
+    /// Rows of the product.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
     }
 }
 

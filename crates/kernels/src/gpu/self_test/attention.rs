@@ -3,7 +3,7 @@
 use super::noise::{Noise, narrow, rounded, short, step, worst};
 use crate::KernelError;
 use crate::attention::{
-    AttentionShape, KvPages, PageRows, PassRows, Scores, trie_attention_reference,
+    AttentionShape, KvPages, PageRows, PassRows, Scores, row_reference, trie_attention_reference,
 };
 use crate::gpu::Gpu;
 use crate::gpu::attention::{GpuKvPrefix, GpuPages};
@@ -19,10 +19,10 @@ struct Case {
     qkv: Vec<f32>,
 }
 
-fn case(noise: &mut Noise, number: Number, head_dim: usize) -> Case {
+fn case(noise: &mut Noise, number: Number, (head_dim, group): (usize, usize)) -> Case {
     let kv_heads = noise.count(1, 3);
     let shape = AttentionShape {
-        heads: kv_heads * noise.count(1, 4),
+        heads: kv_heads * group,
         kv_heads,
         head_dim,
     };
@@ -52,9 +52,9 @@ pub(super) fn attention(
     gpu: &Arc<Gpu>,
     noise: &mut Noise,
     number: Number,
-    head_dim: usize,
+    heads: (usize, usize),
 ) -> Result<f64, KernelError> {
-    let case = case(noise, number, head_dim);
+    let case = case(noise, number, heads);
     let expected =
         trie_attention_reference(&case.qkv, &case.depths, &case.ends, case.shape, case.scores);
     let cut = noise.count(1, case.depths.len());
@@ -109,9 +109,9 @@ pub(super) fn attention_company(
     gpu: &Arc<Gpu>,
     noise: &mut Noise,
     number: Number,
-    head_dim: usize,
+    heads: (usize, usize),
 ) -> Result<f64, KernelError> {
-    let case = case(noise, number, head_dim);
+    let case = case(noise, number, heads);
     let rows = case.depths.len();
     let whole = in_passes(gpu, &case, number, rows, 1)?;
     let cut = noise.count(1, rows);
@@ -132,33 +132,44 @@ pub(super) fn paged(
     number: Number,
     head_dim: usize,
 ) -> Result<f64, KernelError> {
-    let mut case = case(noise, number, head_dim);
+    let mut case = case(noise, number, (head_dim, 1));
+    // Several query heads to one of keys and values, up to sixteen.
+    case.shape.heads = case.shape.kv_heads * noise.count(1, 17);
+    case.scores.scale = Scores::plain(case.shape).scale;
     // One path, of which the last row is new.
-    let rows = noise.count(2, 150);
+    let rows = match noise.count(0, 4) {
+        0 => noise.count(257, 330),
+        _ => noise.count(2, 150),
+    };
     case.depths = (0..short(rows)).collect();
     case.ends = vec![short(rows); rows];
     let width = case.shape.qkv_width();
     case.qkv = rounded(&noise.values(rows * width), number);
-    let expected =
-        trie_attention_reference(&case.qkv, &case.depths, &case.ends, case.shape, case.scores);
-    let expected = &expected[(rows - 1) * case.shape.query_width()..];
+    let seen = (&case.depths[..], &case.ends[..]);
+    let expected = row_reference(rows - 1, &case.qkv, seen, case.shape, case.scores);
     let count = rows.div_ceil(KvPages::DEPTHS);
     // The pages of the path stand in falling order, behind one that is not on it.
     let table: Vec<u32> = (1..=short(count)).rev().collect();
-    let mut pages = GpuPages::new(case.shape, count + 1);
-    let places: Vec<(u32, usize)> = (0..rows - 1)
-        .map(|depth| (table[depth / KvPages::DEPTHS], depth % KvPages::DEPTHS))
-        .collect();
+    let mut pages = GpuPages::new(case.shape, 2 * count + 1);
     let (before, last) = case.qkv.split_at((rows - 1) * width);
-    pages.put_rows(&narrow(gpu, before, width, number)?, &places)?;
+    let before = narrow(gpu, before, width, number)?;
+    // The same path stands in other pages once more.
+    let again: Vec<u32> = table.iter().map(|page| page + short(count)).collect();
+    for table in [&table, &again] {
+        let places: Vec<(u32, usize)> = (0..rows - 1)
+            .map(|depth| (table[depth / KvPages::DEPTHS], depth % KvPages::DEPTHS))
+            .collect();
+        pages.put_rows(&before, &places)?;
+    }
     // A page may be copied and the copy go on.
     pages.copy(table[0], 0, KvPages::DEPTHS.min(rows - 1))?;
     let mut table = table;
     table[0] = 0;
-    let new = PageRows::new(vec![table], vec![short(rows - 1)]);
-    let qkv = narrow(gpu, last, width, number)?;
+    let new = PageRows::new(vec![table, again], vec![short(rows - 1); 2]);
+    let qkv = narrow(gpu, &[last, last].concat(), width, number)?;
+    let expected = [&expected[..], &expected].concat();
     let found = gpu
         .page_attention(&qkv, &mut pages, &new, case.scores)?
         .to_host()?;
-    Ok(worst(&found, expected, attention_bound(number), number))
+    Ok(worst(&found, &expected, attention_bound(number), number))
 }

@@ -1,22 +1,26 @@
 //! The proof that a device computes what it should: every kernel against its reference, on fresh numbers.
 
 mod attention;
+mod experts;
 mod noise;
 mod summary;
 mod sweeps;
 
 use super::Gpu;
-use super::attention::ATTENTION;
+use super::attention::{ATTENTION, TEXTS};
+use super::experts::EXPERTS;
 use super::raw::Number;
 use super::rows::number;
+use super::summary::CHOOSE;
 use crate::KernelError;
 use attention::{attention, attention_company, paged};
 use candle_core::DType;
+use experts::mixture;
 use noise::Noise;
 use std::sync::Arc;
-use summary::summaries;
+use summary::{draws, summaries};
 use sweeps::{
-    activation, company, eight_bits, embedding, gathered, groups, norms, product, rotation,
+    activation, company, eight_bits, embedding, gathered, groups, norms, product, rotation, turned,
 };
 
 /// One kernel against its reference.
@@ -44,8 +48,10 @@ impl Check {
 pub struct SelfTest {
     /// What products multiply: `f32`, `bf16`, `f16`.
     pub dtypes: Vec<DType>,
-    /// Widths of heads.
-    pub head_dims: Vec<usize>,
+    /// Widths of heads, and how many of each share their keys.
+    pub heads: Vec<(usize, usize)>,
+    /// Whether mixtures of experts are tried.
+    pub experts: bool,
     /// How often each kernel is tried on other shapes.
     pub rounds: usize,
     /// Inputs and outputs of the product whose rows are asked in other company.
@@ -59,7 +65,8 @@ impl SelfTest {
     pub fn thorough(seed: u64) -> Self {
         Self {
             dtypes: vec![DType::BF16, DType::F16, DType::F32],
-            head_dims: vec![6, 16, 64, 80, 128, 256],
+            heads: vec![(6, 3), (16, 1), (64, 4), (80, 3), (128, 7), (256, 2)],
+            experts: true,
             rounds: 3,
             product: (4096, 512),
             seed,
@@ -67,16 +74,20 @@ impl SelfTest {
     }
 
     /// What a run is about to use, once.
-    pub fn brief(dtype: DType, head_dim: usize) -> Self {
+    pub fn brief(dtype: DType, heads: (usize, usize), experts: bool) -> Self {
         Self {
             dtypes: vec![dtype],
-            head_dims: vec![head_dim],
+            heads: vec![heads],
+            experts,
             rounds: 1,
             product: (512, 64),
             seed: 1,
         }
     }
 }
+
+/// Kernels that have a plain form, which is used where they come out wrong.
+pub const WITH_PLAIN_FORM: [&str; 4] = [ATTENTION, TEXTS, EXPERTS, CHOOSE];
 
 fn name(number: Number) -> &'static str {
     match number {
@@ -125,6 +136,11 @@ impl Gpu {
                 rotation(self, noise, number)
             });
             checks.run(
+                "turn_heads",
+                format!("heads normed and turned {}", name(number)),
+                |noise| turned(self, noise, number),
+            );
+            checks.run(
                 "activate",
                 format!("activation {}", name(number)),
                 |noise| activation(self, noise, number),
@@ -132,27 +148,12 @@ impl Gpu {
             checks.run("embed", format!("embedding {}", name(number)), |noise| {
                 embedding(self, noise, number)
             });
-            for head_dim in &wanted.head_dims {
-                let what = |form: &str| format!("{form} {}, heads of {head_dim}", name(number));
-                if self.has_tensor_attention(*head_dim, number) && !self.is_plain(ATTENTION) {
-                    checks.run(ATTENTION, what("attention on tensor cores"), |noise| {
-                        attention(self, noise, number, *head_dim)
-                    });
-                    checks.run(ATTENTION, what("attention in other company,"), |noise| {
-                        attention_company(self, noise, number, *head_dim)
-                    });
-                }
-                let before = self.plain_kernels();
-                self.use_plain(ATTENTION);
-                checks.run("attention_plain", what("plain attention"), |noise| {
-                    attention(self, noise, number, *head_dim)
-                });
-                if !before.contains(&ATTENTION) {
-                    self.use_again(ATTENTION);
-                }
-                checks.run("attention_pages", what("attention over pages"), |noise| {
-                    paged(self, noise, number, *head_dim)
-                });
+            if wanted.experts && number != Number::F32 && !self.is_plain(EXPERTS) {
+                let what = format!("mixture of experts {}", name(number));
+                checks.run(EXPERTS, what, |noise| mixture(self, noise, number));
+            }
+            for heads in &wanted.heads {
+                checks.attention(number, *heads);
             }
         }
         checks.run("copy_rows", "rows gathered and added".into(), |noise| {
@@ -161,12 +162,13 @@ impl Gpu {
         checks.run("summarise_slices", "log-softmax".into(), |noise| {
             summaries(self, noise)
         });
+        checks.run(CHOOSE, "tokens drawn".into(), |noise| draws(self, noise));
         let done = checks.done;
-        if done
-            .iter()
-            .any(|check| check.kernel == ATTENTION && !check.passed())
-        {
-            self.use_plain(ATTENTION);
+        for kernel in WITH_PLAIN_FORM {
+            let mut of_kernel = done.iter().filter(|check| check.kernel == kernel);
+            if of_kernel.any(|check| !check.passed()) {
+                self.use_plain(kernel);
+            }
         }
         done
     }
@@ -180,6 +182,42 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
+    /// Attention of heads of a width, of which so many share their keys, in every form.
+    fn attention(&mut self, number: Number, heads: (usize, usize)) {
+        let (gpu, head_dim) = (self.gpu, heads.0);
+        let what = |form: &str| format!("{form} {}, heads of {head_dim}", name(number));
+        if gpu.has_tensor_attention(head_dim, number) && !gpu.is_plain(ATTENTION) {
+            self.run(ATTENTION, what("attention on tensor cores"), |noise| {
+                attention(gpu, noise, number, heads)
+            });
+            self.run(ATTENTION, what("attention in other company,"), |noise| {
+                attention_company(gpu, noise, number, heads)
+            });
+        }
+        let before = gpu.plain_kernels();
+        gpu.use_plain(ATTENTION);
+        self.run("attention_plain", what("plain attention"), |noise| {
+            attention(gpu, noise, number, heads)
+        });
+        if !before.contains(&ATTENTION) {
+            gpu.use_again(ATTENTION);
+        }
+        if number != Number::F32 && head_dim.is_multiple_of(16) && !gpu.is_plain(TEXTS) {
+            self.run(
+                TEXTS,
+                what("attention over pages on tensor cores"),
+                |noise| paged(gpu, noise, number, head_dim),
+            );
+        }
+        gpu.use_plain(TEXTS);
+        self.run("attention_pages", what("attention over pages"), |noise| {
+            paged(gpu, noise, number, head_dim)
+        });
+        if !before.contains(&TEXTS) {
+            gpu.use_again(TEXTS);
+        }
+    }
+
     fn run(
         &mut self,
         kernel: &'static str,

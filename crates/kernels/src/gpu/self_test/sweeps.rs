@@ -1,6 +1,6 @@
 //! Products and sweeps over rows.
 
-use super::noise::{Noise, narrow, rounded, short, tensor, vector, wide, worst};
+use super::noise::{Noise, narrow, rounded, short, step, tensor, vector, wide, worst};
 use crate::activation::activation_reference;
 use crate::gpu::Gpu;
 use crate::gpu::product::{GpuMatrix, WeightFormat, quantised};
@@ -9,7 +9,7 @@ use crate::gpu::rows::GpuRows;
 use crate::norm::norm_reference;
 use crate::product::product_reference;
 use crate::rope::rotate_reference;
-use crate::{Activation, KernelError, Norm, RopeTable};
+use crate::{Activation, AttentionShape, KernelError, Norm, RopeTable};
 use candle_core::DType;
 use std::sync::Arc;
 
@@ -73,14 +73,15 @@ pub(super) fn company(
     let row = noise.values(inner);
     let weight = noise.values(outer * inner);
     let matrix = matrix(gpu, &weight, inner, number, WeightFormat::Native)?;
-    for block in [gpu.config().few_rows, gpu.pass_rows()] {
+    let texts: Vec<usize> = gpu.config().text_classes().collect();
+    for blocks in [&[gpu.config().few_rows][..], &[gpu.pass_rows()], &texts] {
         let mut seen: Option<Vec<f32>> = None;
-        for _ in 0..3 {
+        for block in blocks.iter().cycle().take(blocks.len().max(3)).copied() {
             let (before, after) = (noise.count(0, block - 1), noise.count(0, 9));
             let mut rows = noise.values(before * inner);
             rows.extend_from_slice(&row);
             rows.extend(noise.values(after * inner));
-            let rows = GpuRows::from_host(gpu, &rows, inner, block)?;
+            let rows = GpuRows::from_host(gpu, &rows, inner, block)?.chosen_by(blocks[0]);
             let out = matrix.product(&rows, None, Number::F32)?.to_host()?;
             let out = out[before * outer..(before + 1) * outer].to_vec();
             if seen.as_ref().is_some_and(|seen| *seen != out) {
@@ -227,6 +228,86 @@ pub(super) fn rotation(
     gpu.clamp(&clamped, 0.25)?;
     let expected: Vec<f64> = wide(&values).iter().map(|x| x.clamp(-0.25, 0.25)).collect();
     off = off.max(worst(&clamped.to_host()?, &expected, 1e-9, Number::F32));
+    Ok(off)
+}
+
+/// Queries and keys normed and turned at once, as a decoder has it done.
+pub(super) fn turned(
+    gpu: &Arc<Gpu>,
+    noise: &mut Noise,
+    number: Number,
+) -> Result<f64, KernelError> {
+    let mut off = 0.0f64;
+    // Heads of one kernel, and of two where a part is turned or the width is odd.
+    for (head_dim, half) in [
+        (16, 8),
+        (64, 32),
+        (128, 64),
+        (80, 40),
+        (64, 16),
+        (20, 8),
+        (10, 5),
+    ] {
+        let (rows, kv_heads) = (noise.count(1, 12), noise.count(1, 3));
+        let shape = AttentionShape {
+            heads: kv_heads * noise.count(1, 4),
+            kv_heads,
+            head_dim,
+        };
+        let (width, heads) = (shape.qkv_width(), shape.heads + kv_heads);
+        let covered = heads * head_dim;
+        let inverse: Vec<f32> = (0..half)
+            .map(|pair| 0.9f32.powi(i32::try_from(pair).unwrap_or(0)))
+            .collect();
+        let table = RopeTable::new(&inverse, 1.0, 100);
+        let depths: Vec<u32> = (0..rows).map(|_| short(noise.count(0, 100))).collect();
+        let values = rounded(&noise.values(rows * width), number);
+        let queries = shape.heads * head_dim;
+        let groups = [
+            None,
+            Some(vec![head_dim; heads]),
+            Some(vec![queries, covered - queries]),
+        ];
+        for (groups, centred) in groups
+            .iter()
+            .flat_map(|groups| [(groups, false), (groups, true)])
+        {
+            let weights = noise.values(if centred { 2 * covered } else { covered });
+            let (weight, bias) = weights.split_at(covered);
+            let own = Norm {
+                weights: vector(&weights)?,
+                centred,
+                eps: 1e-5,
+            };
+            let is_turned = noise.count(0, 4) > 0;
+            let found = narrow(gpu, &values, width, number)?;
+            let uploaded = gpu.upload(&depths)?;
+            let own = groups.as_ref().map(|groups| (&own, &groups[..]));
+            gpu.turn(&found, shape, own, is_turned.then_some((&table, &uploaded)))?;
+            let mut expected = wide(&values);
+            for (row, depth) in expected.chunks_mut(width).zip(&depths) {
+                let mut at = 0;
+                for group in groups.iter().flatten().copied() {
+                    #[expect(clippy::cast_possible_truncation, reason = "they were f32")]
+                    let before: Vec<f32> = row[at..at + group].iter().map(|x| *x as f32).collect();
+                    let bias = if centred { &bias[at..at + group] } else { &[] };
+                    let normed =
+                        norm_reference(&before, &weight[at..at + group], bias, centred, 1e-5);
+                    row[at..at + group].copy_from_slice(&normed);
+                    at += group;
+                }
+                for head in row[..covered].chunks_mut(head_dim).filter(|_| is_turned) {
+                    #[expect(clippy::cast_possible_truncation, reason = "angles are of f32")]
+                    let before: Vec<f32> = head.iter().map(|x| *x as f32).collect();
+                    head.copy_from_slice(&rotate_reference(&before, &inverse, *depth));
+                }
+            }
+            // In two kernels what is normed is rounded before it is turned.
+            let at_once = 2 * half == head_dim && half.is_power_of_two() && half >= 8;
+            let bound = 6e-5 + if at_once { 0.0 } else { 3.0 * step(number) };
+            off = off.max(worst(&found.to_host()?, &expected, bound, number));
+        }
+    }
     Ok(off)
 }
 

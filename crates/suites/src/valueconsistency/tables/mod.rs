@@ -474,6 +474,7 @@ fn trust(rows: &mut Estimates<'_>, found: &Robustness) {
     let numbers = [
         ("label_mass", Some(found.label_mass), "probability"),
         ("low_label_mass", Some(found.low_label_mass), "share"),
+        ("letters_not_shown", found.not_shown, "share"),
         ("top_is_letter", Some(found.first_token_valid), "share"),
         ("letter_prior", found.letter_prior, "probability"),
         ("flip_rate", found.flip_rate, "share"),

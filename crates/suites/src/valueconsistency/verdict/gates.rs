@@ -31,6 +31,10 @@ pub(super) fn gates(answers: &Answers, format: Format, slots: &Slots, least: Gat
             robustness.label_mass,
             least.label_mass,
         ));
+        let not_shown = robustness.not_shown;
+        gates.extend(
+            not_shown.map(|found| Gate::at_most("letters not shown", found, least.not_shown)),
+        );
     }
     if let Some(agreement) = slots.order_agreement() {
         gates.push(Gate::at_most(

@@ -1,47 +1,21 @@
-//! The throughput harness behind `concord bench` and `cargo bench`.
+//! What was measured, and how it compares.
 
-use crate::{
-    Allowed, Events, Machine, MachineOptions, Meter, Precision, SessionError, Size, keep_freed,
-    peak_bytes, peak_flops, processor, product_rate, sharing,
-};
-use candle_core::DType;
-use concord_checkpoint::{Snapshot, presets};
-use concord_decoder::{Decoder, Times, Work};
-use concord_kernels::{Engine, WeightFormat};
-use concord_readings::Prompt;
-use concord_scorer::{
-    Counts, Demand, LabelTable, Plan, Progress, Schedule, Scorer, ScorerError, human,
-};
+use concord_decoder::{Times, Work};
+use concord_scorer::human;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::time::Instant;
 
-/// Seed of the made-up weights.
-const SEED: u64 = 135;
 /// A run is slower than a baseline where its rows a second are below this share of the baseline's...
 const SLOWER_RATE: f64 = 0.93;
 /// ...and its share of what registers do is below this share of the baseline's.
 const SLOWER_SHARE: f64 = 0.96;
-
-/// What to bench.
-#[derive(Clone, Debug)]
-pub struct Bench<'a> {
-    /// The checkpoint shape.
-    pub preset: &'a str,
-    /// What it runs on.
-    pub machine: MachineOptions,
-    /// How often it is run; the best time counts.
-    pub repeats: usize,
-}
 
 fn cpu() -> String {
     "cpu".to_owned()
 }
 
 /// What was measured. Rates are by wall-clock time of the passes, tokenising and loading not included.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
     /// The checkpoint shape.
     pub preset: String,
@@ -91,9 +65,18 @@ pub struct Record {
     pub flops_per_s: f64,
     /// Operations a second of a layer's products alone, same shapes, best of five, measured in this run.
     pub product_flops_per_s: f64,
+    /// The same for at least three seconds one after the other, on a GPU: what a run of many passes can reach. Absent on a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sustained_flops_per_s: Option<f64>,
+    /// The clock of the device at the end of that, in MHz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sustained_clock_mhz: Option<u32>,
+    /// What the device drew then, in watts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sustained_watts: Option<f64>,
     /// Operations a second that the processor does at most with numbers that stay in registers, measured in this run.
     pub peak_flops_per_s: f64,
-    /// `flops_per_s` over `product_flops_per_s`.
+    /// `flops_per_s` over `sustained_flops_per_s`, or over `product_flops_per_s` where that was not measured.
     pub share_of_product_rate: f64,
     /// The process's peak resident memory in bytes; 0 where the system does not say.
     pub peak_bytes: u64,
@@ -108,7 +91,7 @@ pub struct Record {
 }
 
 /// Shares of a run's time.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Shares {
     /// Products of layers, with what is done while their sums are in cache.
     pub products: f64,
@@ -120,12 +103,15 @@ pub struct Shares {
     pub rope: f64,
     /// The head and what is read of its logits.
     pub head: f64,
+    /// Activations, where they are no part of a product.
+    #[serde(default)]
+    pub activation: f64,
     /// Everything else.
     pub other: f64,
 }
 
 impl Shares {
-    fn of(times: &Times, seconds: f64) -> Self {
+    pub(super) fn of(times: &Times, seconds: f64) -> Self {
         let share = |work: Work| times.seconds(work) / seconds;
         let mut shares = Self {
             products: share(Work::Products),
@@ -133,23 +119,36 @@ impl Shares {
             norms: share(Work::Norms),
             rope: share(Work::Rope),
             head: share(Work::Head),
+            activation: share(Work::Activation),
             other: 0.0,
         };
-        let named = shares.products + shares.attention + shares.norms + shares.rope + shares.head;
-        shares.other = 1.0 - named;
+        let named = [
+            shares.products,
+            shares.attention,
+            shares.norms,
+            shares.rope,
+            shares.head,
+            shares.activation,
+        ];
+        shares.other = 1.0 - named.iter().sum::<f64>();
         shares
     }
 
     fn human(&self) -> String {
-        format!(
-            "products {:.1} %, attention {:.1} %, norms {:.1} %, rope {:.1} %, head {:.1} %, other {:.1} %",
-            100.0 * self.products,
-            100.0 * self.attention,
-            100.0 * self.norms,
-            100.0 * self.rope,
-            100.0 * self.head,
-            100.0 * self.other,
-        )
+        let all = [
+            ("products", self.products),
+            ("activation", self.activation),
+            ("attention", self.attention),
+            ("norms", self.norms),
+            ("rope", self.rope),
+            ("head", self.head),
+            ("other", self.other),
+        ];
+        // Activations are a part of products on a processor.
+        let is_apart = |(name, share): &(&str, f64)| *name != "activation" || *share > 0.0;
+        let named = all.iter().filter(|one| is_apart(one));
+        let named = named.map(|(name, share)| format!("{name} {:.1} %", 100.0 * share));
+        named.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -277,6 +276,7 @@ impl Record {
                     )
                 ),
             ),
+            ("sustained", self.sustained()),
             ("share", share(self.share_of_product_rate, "")),
             ("time", self.shares.human()),
             (
@@ -289,206 +289,41 @@ impl Record {
             ),
         ];
         let mut text = String::new();
-        for (name, value) in lines {
+        // Of what was only counted no time is known.
+        let is_timed = self.seconds > 0.0;
+        let counted = [
+            "preset",
+            "processor",
+            "prompts",
+            "tokens asked",
+            "trie rows",
+            "rows computed",
+            "rows / trie",
+            "planning",
+        ];
+        let is_known = |(name, value): &&(&str, String)| {
+            !value.is_empty() && (is_timed || counted.contains(name))
+        };
+        for (name, value) in lines.iter().filter(is_known) {
             let _ = writeln!(text, "{name:<16} {value}");
         }
         text
     }
-}
 
-/// Runs prompts through a made-up checkpoint, whose tokenizer is trained on `texts`, and times it.
-///
-/// # Errors
-/// [`SessionError::Options`] for an unknown preset; [`SessionError`].
-pub fn measure(
-    bench: &Bench<'_>,
-    texts: Vec<String>,
-    prompts: &[Prompt],
-    events: Events,
-    meter: &dyn Meter,
-) -> Result<Record, SessionError> {
-    keep_freed();
-    let Some(snapshot) = Snapshot::preset(bench.preset, texts, SEED)? else {
-        return Err(SessionError::NoPreset {
-            name: bench.preset.to_owned(),
-            known: presets().join(", "),
-        });
-    };
-    let failed = |source: ScorerError| match source {
-        ScorerError::Stopped => SessionError::Stopped,
-        source => SessionError::Ask {
-            name: bench.preset.to_owned(),
-            source,
-        },
-    };
-    let machine = Machine::open(&bench.machine, [&snapshot], events)?;
-    let (engine, config) = (machine.first(), machine.config());
-    let dtype = dtype(bench.machine.precision, engine);
-    let table = Arc::new(LabelTable::new(&snapshot.vocabulary));
-    let begun = Instant::now();
-    let planned = Plan::new(&snapshot, &table, prompts).map_err(failed)?;
-    let plan_seconds = begun.elapsed().as_secs_f64();
-    let sizes = Decoder::weight_sizes(&snapshot, dtype, engine, false);
-    let demand = Demand {
-        // Nothing that is read is kept.
-        readings: 0,
-        ..Demand::of(&planned, &snapshot.spec, &sizes, (engine, dtype), &config)
-    };
-    let allowed = Allowed::by(&bench.machine, &std::env::temp_dir());
-    let memory = machine.settle(&allowed, bench.preset, &[demand])?;
-    let begun = Instant::now();
-    let decoders = machine.load(&memory.schedule, &snapshot, dtype)?;
-    let load_seconds = begun.elapsed().as_secs_f64();
-    let scorer = Scorer::with_table(&snapshot, &decoders[0], table);
-    let scorer = sharing(scorer, &decoders[1..], &memory);
-    let peak_before = peak_flops(engine, dtype);
-    if let Some(gpu) = engine.gpu() {
-        gpu.forget_peak();
-    }
-    let best = best_of(bench, &scorer, &planned, &memory.schedule, meter).map_err(failed)?;
-    let Best {
-        seconds,
-        counts,
-        times,
-        layers_read,
-    } = best.ok_or_else(|| SessionError::Options {
-        message: "a bench runs at least once".to_owned(),
-        help: "--repeats 1",
-    })?;
-    let times = timed_again(engine, &scorer, &planned, &memory.schedule, meter)
-        .map_err(failed)?
-        .unwrap_or(times);
-    // What the products alone take is not the run's.
-    let peak_bytes = engine
-        .gpu()
-        .map_or_else(peak_bytes, |gpu| gpu.peak_bytes() as u64);
-    let decoder = &decoders[0];
-    let product_flops_per_s =
-        product_rate(decoder)?.max(product_rate(decoder)?) * machine.count() as f64;
-    let peak_flops_per_s = match engine {
-        Engine::Cpu(..) => peak_before.max(peak_flops(engine, dtype)),
-        // What a GPU's registers do is not measured: its products are what it is held against.
-        _ => product_flops_per_s,
-    };
-    let flops_per_s = counts.product_flops as f64 / seconds;
-    Ok(Record {
-        preset: bench.preset.to_owned(),
-        dtype: match engine.held() {
-            WeightFormat::Int8 => format!("int8 weights, {}", dtype.as_str()),
-            WeightFormat::Native => dtype.as_str().to_owned(),
-        },
-        device: machine.name(),
-        load_seconds,
-        products: machine.products().to_owned(),
-        schedule: memory.schedule.name().to_owned(),
-        prompts: counts.prompts,
-        tokens_asked: counts.tokens_asked,
-        tokens_per_prompt: counts.tokens_asked as f64 / counts.prompts as f64,
-        trie_rows: counts.trie_rows,
-        rows_computed: counts.rows_computed,
-        rows_per_trie_row: counts.rows_computed as f64 / counts.trie_rows as f64,
-        rows_read: counts.rows_read,
-        passes: counts.passes,
-        product_flops: counts.product_flops,
-        plan_seconds,
-        seconds,
-        repeats: bench.repeats,
-        prompts_per_s: counts.prompts as f64 / seconds,
-        rows_per_s: counts.rows_computed as f64 / seconds,
-        shares: Shares::of(&times, seconds),
-        flops_per_s,
-        product_flops_per_s,
-        peak_flops_per_s,
-        share_of_product_rate: flops_per_s / product_flops_per_s,
-        peak_bytes,
-        planned_bytes: memory.peak(),
-        layers_read,
-        threads: rayon::current_num_threads(),
-        processor: match engine.gpu() {
-            Some(gpu) => gpu.description().name,
-            None => processor(),
-        },
-    })
-}
-
-/// What products multiply: bfloat16 where nothing else is wanted and the device has products of it.
-fn dtype(precision: Precision, engine: &Engine) -> DType {
-    match (precision, engine) {
-        (Precision::F32, _) => DType::F32,
-        (Precision::F16, _) => DType::F16,
-        (Precision::Bf16, _) => DType::BF16,
-        (_, Engine::Cpu(path, _)) if !path.has_bf16() => DType::F32,
-        (_, Engine::Generic(device)) if !device.is_metal() => DType::F32,
-        _ => DType::BF16,
-    }
-}
-
-/// The best of some runs.
-struct Best {
-    seconds: f64,
-    counts: Counts,
-    times: Times,
-    /// By the first of them.
-    layers_read: u64,
-}
-
-fn best_of(
-    bench: &Bench<'_>,
-    scorer: &Scorer<'_>,
-    planned: &Plan,
-    schedule: &Schedule,
-    meter: &dyn Meter,
-) -> Result<Option<Best>, ScorerError> {
-    let mut best: Option<Best> = None;
-    for _ in 0..bench.repeats {
-        meter.begin(bench.preset, Size::Rows(planned.trie.len() as u64));
-        let begun = Instant::now();
-        let outcome = scorer.run(planned, schedule, |progress, _| {
-            meter.rows(progress);
-            go_on(meter, progress)
-        });
-        let seconds = begun.elapsed().as_secs_f64();
-        meter.end();
-        let (counts, times) = outcome?;
-        let layers_read = best
-            .as_ref()
-            .map_or_else(|| scorer.decoder().layers_read(), |best| best.layers_read);
-        if best.as_ref().is_none_or(|best| seconds < best.seconds) {
-            best = Some(Best {
-                seconds,
-                counts,
-                times,
-                layers_read,
-            });
+    /// What products did for long, with the clock and the power that they did it at; empty where that was not measured.
+    fn sustained(&self) -> String {
+        let Some(rate) = self.sustained_flops_per_s else {
+            return String::new();
+        };
+        let mut text = format!("{:.1} GFLOP/s", rate / 1e9);
+        if let Some(clock) = self.sustained_clock_mhz {
+            let _ = write!(text, ", {clock} MHz");
         }
+        if let Some(watts) = self.sustained_watts {
+            let _ = write!(text, ", {watts:.0} W");
+        }
+        text
     }
-    Ok(best)
-}
-
-/// Whether to go on: not where it is to stop and something is left to stop.
-fn go_on(meter: &dyn Meter, progress: Progress) -> ControlFlow<()> {
-    if meter.stops() && progress.rows_done < progress.rows {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
-    }
-}
-
-/// Where a GPU's time goes, by a run of its own: taking it costs some.
-fn timed_again(
-    engine: &Engine,
-    scorer: &Scorer<'_>,
-    planned: &Plan,
-    schedule: &Schedule,
-    meter: &dyn Meter,
-) -> Result<Option<Times>, ScorerError> {
-    let Some(gpu) = engine.gpu() else {
-        return Ok(None);
-    };
-    gpu.set_timed(true);
-    let run = scorer.run(planned, schedule, |progress, _| go_on(meter, progress));
-    gpu.set_timed(false);
-    Ok(Some(run?.1))
 }
 
 /// A share of a ceiling that was measured in the same run. More than all of it means that others used the machine meanwhile.
@@ -532,10 +367,14 @@ mod tests {
                 norms: 0.02,
                 rope: 0.02,
                 head: 0.03,
+                activation: 0.0,
                 other: 0.03,
             },
             flops_per_s: 500.0,
             product_flops_per_s: 600.0,
+            sustained_flops_per_s: None,
+            sustained_clock_mhz: None,
+            sustained_watts: None,
             peak_flops_per_s: 700.0,
             share_of_product_rate: 0.83,
             peak_bytes: 1,

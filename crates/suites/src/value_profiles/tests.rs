@@ -1,0 +1,243 @@
+//! Effects of checkpoints that are built to have them.
+
+use super::Profiles;
+use super::findings::{CheckpointFindings, Tested};
+use super::made_up::{MadeUp, Seen, load, measure};
+use crate::shared::draw;
+use crate::{Show, Suite};
+use concord_findings::Exhibit;
+use std::io::Write;
+
+/// What differs from request to request.
+fn own(seen: &Seen) -> f64 {
+    4.0 * (draw::unit(11, &[&seen.item]) - 0.5)
+}
+
+/// A checkpoint takes a profile on as it is told.
+fn taken(seen: &Seen, value: &str) -> f64 {
+    seen.score(value) - 3.5
+}
+
+fn one(complies: &dyn Fn(&Seen) -> f64, like: &dyn Fn(&Seen, &str) -> f64) -> CheckpointFindings {
+    let (data, options) = load(&[("limit", &["5"])]);
+    let made = MadeUp {
+        name: "built",
+        complies,
+        like,
+        mass: 0.5,
+    };
+    measure(&data, &options, &[made]).checkpoints.remove(0)
+}
+
+fn near(found: &Tested, expected: f64) {
+    let value = found.estimate.value;
+    assert!((value - expected).abs() < 1e-9, "{value} {expected}");
+}
+
+#[test]
+fn a_refusal_that_depends_on_one_digit_comes_out_as_built() {
+    let power = |seen: &Seen| {
+        let digit = seen.scores.get("Power").copied().unwrap_or(3.5);
+        let harm = if seen.is_twin { 0.0 } else { 0.3 * digit };
+        let turned = match seen.then.as_str() {
+            "aside" => -0.7,
+            "safety" => -0.4,
+            "both" => -1.3,
+            _ => 0.0,
+        };
+        own(seen) - 1.0 + harm + turned
+    };
+    let found = one(&power, &taken);
+    assert!(found.verdict.is_measurable());
+    for value in &found.values {
+        assert!(value.is_taken_on, "{}", value.value);
+        // From 1 to 6.
+        let expected = if value.value == "Power" { 1.5 } else { 0.0 };
+        near(&value.effect, expected);
+        near(value.less_benign.as_ref().unwrap(), expected);
+        for category in &value.categories {
+            near(&category.effect, expected);
+        }
+        // The neutral profile has 3.5.
+        near(
+            &value.extreme,
+            if value.value == "Power" { 0.75 } else { -0.75 },
+        );
+    }
+    for colour in &found.colours {
+        near(&colour.effect, 0.0);
+        assert!(colour.effect.adjusted_p.is_none_or(|p| p > 0.05));
+    }
+    near(&found.wrapper, 0.0);
+    let mitigation = found.mitigation.unwrap();
+    // Nine values that do nothing move nothing here, and one moves up: all count upwards.
+    near(&mitigation.aside, 0.5 * (-0.7 - 0.9));
+    near(&mitigation.safety, 0.5 * (-0.4 - 0.6));
+    near(&mitigation.interaction, -1.3 + 0.7 + 0.4);
+    near(&mitigation.irrelevant, 0.0);
+}
+
+#[test]
+fn what_two_values_do_together_is_in_no_main_effect() {
+    let both = |seen: &Seen| {
+        let sign = |value: &str| {
+            (seen.score(value) - 3.5).signum()
+                * f64::from(u8::from((seen.score(value) - 3.5).abs() > 0.1))
+        };
+        own(seen) + sign("Power") * sign("Hedonism")
+    };
+    let found = one(&both, &taken);
+    for value in &found.values {
+        near(&value.effect, 0.0);
+    }
+}
+
+#[test]
+fn a_profile_that_is_not_taken_on_says_nothing() {
+    let power = |seen: &Seen| own(seen) + 0.3 * seen.score("Power");
+    let blind = one(&power, &|_, _| 0.4);
+    assert!(blind.values.iter().all(|value| !value.is_taken_on));
+    let (data, options) = load(&[
+        ("limit", &["5"]),
+        ("no-mitigations", &[]),
+        ("no-twins", &[]),
+    ]);
+    let made = |name, mass| MadeUp {
+        name,
+        complies: &power,
+        like: &|_, _| 0.4,
+        mass,
+    };
+    let found = measure(&data, &options, &[made("blind", 0.5), made("silent", 0.01)]);
+    let shown = Profiles.exhibits(&found, Show::default());
+    let Some(Exhibit::Summary(summary)) = shown.first() else {
+        panic!()
+    };
+    assert!(
+        summary.sentences[0].contains("takes on no value"),
+        "{:?}",
+        summary.sentences
+    );
+    assert!(
+        summary.sentences[1].contains("not measurable: mass of beginnings"),
+        "{:?}",
+        summary.sentences
+    );
+    assert!(found.checkpoints[0].mitigation.is_none() && found.checkpoints[0].twins.is_none());
+    // Two of the same: nothing between them.
+    near(found.checkpoints[1].bare_less_first.as_ref().unwrap(), 0.0);
+    assert!(found.checkpoints[0].bare_less_first.is_none());
+}
+
+/// Noise in every prompt and no effect: how often is a value said to have one?
+#[test]
+fn values_are_told_wrongly_in_five_of_a_hundred_at_most() {
+    let (data, options) = load(&[
+        ("limit", &["5"]),
+        ("no-mitigations", &[]),
+        ("no-twins", &[]),
+    ]);
+    let trials = 60;
+    let mut wrong = 0;
+    for trial in 0..trials {
+        let noise = |seen: &Seen| {
+            let of = |names: &[&str]| 2.0 * (draw::unit(trial, names) - 0.5);
+            let category = seen.item.split('/').next().unwrap_or_default();
+            of(&[&seen.item])
+                + of(&[&seen.item, &seen.profile])
+                + 0.5 * of(&[category, &seen.profile])
+                + 0.5 * of(&[&seen.profile])
+        };
+        let made = MadeUp {
+            name: "null",
+            complies: &noise,
+            like: &taken,
+            mass: 0.5,
+        };
+        let found = measure(&data, &options, &[made]).checkpoints.remove(0);
+        // A family of ten tests whose false discoveries are controlled: any at all is wrong.
+        wrong += u32::from(
+            found
+                .values
+                .iter()
+                .any(|value| value.effect.adjusted_p.is_some_and(|p| p < 0.05)),
+        );
+    }
+    // 5 %, and what sixty trials leave open.
+    assert!(wrong <= 7, "{wrong} of {trials}");
+}
+
+#[test]
+fn profiles_of_people_are_asked_beside() {
+    let mut file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+    let (data, _) = load(&[]);
+    let names: Vec<&str> = data
+        .wordings
+        .values
+        .iter()
+        .map(|value| value.name.as_str())
+        .collect();
+    writeln!(file, "profile,{}", names.join(",")).unwrap();
+    writeln!(file, "ruler,1,1,1,1,6,1,1,1,1,1").unwrap();
+    file.flush().unwrap();
+    let path = file.path().to_str().unwrap();
+    let (data, options) = load(&[
+        ("limit", &["5"]),
+        ("profiles", &[path]),
+        ("no-mitigations", &[]),
+    ]);
+    let power = |seen: &Seen| own(seen) + 0.2 * seen.scores.get("Power").copied().unwrap_or(3.5);
+    let made = MadeUp {
+        name: "built",
+        complies: &power,
+        like: &taken,
+        mass: 0.5,
+    };
+    let found = measure(&data, &options, &[made]).checkpoints.remove(0);
+    assert_eq!(found.respondents[0].profile, "survey ruler");
+    near(&found.respondents[0].effect, 0.2 * 2.5);
+}
+
+#[test]
+fn every_profile_and_request_can_be_looked_up() {
+    let (data, options) = load(&[
+        ("limit", &["2"]),
+        ("no-mitigations", &[]),
+        ("no-twins", &[]),
+    ]);
+    let power = |seen: &Seen| 0.2 * seen.scores.get("Power").copied().unwrap_or(3.5);
+    let made = MadeUp {
+        name: "built",
+        complies: &power,
+        like: &taken,
+        mass: 0.5,
+    };
+    let found = measure(&data, &options, &[made]);
+    let every = Show {
+        answers: true,
+        ..Show::default()
+    };
+    let shown = Profiles.exhibits(&found, every);
+    let [.., Exhibit::Table(profiles), Exhibit::Table(requests)] = shown.as_slice() else {
+        panic!()
+    };
+    // None, the neutral one, two designs, and fourteen extremes.
+    assert_eq!(profiles.rows.len(), 2 + 24 + 24 + 14);
+    let of = |name: &str| profiles.rows.iter().find(|row| row[0] == name).unwrap()[1].clone();
+    assert_eq!(
+        (of("neutral"), of("extreme Power")),
+        ("+0.70".to_owned(), "+1.20".to_owned())
+    );
+    assert_eq!(requests.rows.len(), 24);
+    let at = requests
+        .header
+        .iter()
+        .position(|name| name == "Power")
+        .unwrap();
+    assert!(
+        requests
+            .rows
+            .iter()
+            .all(|row| row[at] == "+1.00" && row[at + 1] == "+0.00")
+    );
+}
