@@ -136,12 +136,23 @@ pub struct Levels {
     pub measure: Measure,
     /// What the ends of the axis mean, in a line.
     pub legend: String,
-    /// The end of the axis: what is possible at most.
-    pub largest: f64,
+    /// How far it reaches.
+    pub axis: Axis,
+    /// What a row says of a checkpoint that is measurable and yet not in that row, such as `not taken on`.
+    pub faded: &'static str,
     /// The checkpoints.
     pub checkpoints: Vec<String>,
     /// A row a measure.
     pub rows: Vec<LevelRow>,
+}
+
+/// How far the axis of [`Levels`] reaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Axis {
+    /// From 0 to what is possible at most.
+    UpTo(f64),
+    /// Around 0, as far as levels and their intervals reach: they are effects, which have a sign.
+    AroundZero,
 }
 
 /// One measure of all checkpoints. Every list is as long as the checkpoints, with nothing where there is nothing.
@@ -194,6 +205,8 @@ pub struct Check {
 pub struct Topics {
     /// What it shows.
     pub title: String,
+    /// What a row is of, of what it has so many, and what `support` is: `topic`, `questions`, `support`.
+    pub nouns: [&'static str; 3],
     /// What its levels count.
     pub measure: Measure,
     /// The checkpoints.

@@ -73,10 +73,11 @@ impl Gate {
             Bound::AtMost(most) => ('>', most),
         };
         // A value that misses by less than two digits show must not look as if it passed.
-        let digits = if (self.value - limit).abs() < 0.005 {
-            4
-        } else {
-            2
+        let is_count = limit >= 1.0 && limit.fract() <= 0.0 && self.value.fract() <= 0.0;
+        let digits = match (self.value - limit).abs() {
+            _ if is_count => 0,
+            apart if apart < 0.005 => 4,
+            _ => 2,
         };
         format!("{} {:.digits$} {sign} {limit}", self.name, self.value)
     }
@@ -122,5 +123,7 @@ mod tests {
         assert!(Gate::at_most("flips", 0.5, 0.5).passes());
         assert!(!Gate::at_most("flips", f64::NAN, 0.5).passes());
         assert_eq!(gate(0.4996).reason(), "label mass 0.4996 < 0.5");
+        let families = Gate::at_least("families of requests", 3.0, 5.0);
+        assert_eq!(families.reason(), "families of requests 3 < 5");
     }
 }

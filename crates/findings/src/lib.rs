@@ -11,8 +11,8 @@ mod measure;
 
 pub use estimate::{Estimate, Interval, Method};
 pub use exhibit::{
-    AnswerBook, BookKind, BookPassage, BookQuestion, BookReadings, Check, Checks, Exhibit, Forest,
-    LevelRow, Levels, Mark, Matrix, Radar, Row, Strip, Summary, Table, Topic, Topics,
+    AnswerBook, Axis, BookKind, BookPassage, BookQuestion, BookReadings, Check, Checks, Exhibit,
+    Forest, LevelRow, Levels, Mark, Matrix, Radar, Row, Strip, Summary, Table, Topic, Topics,
 };
 pub use gate::{Bound, Gate, Verdict};
 pub use long_table::{Cell, Column, ColumnType, LongTable, TABLES_SCHEMA, TableSpec};

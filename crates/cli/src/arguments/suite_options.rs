@@ -29,6 +29,30 @@ fn specs() -> Vec<(&'static OptionSpec, Vec<&'static str>)> {
     found
 }
 
+/// What an option does in each suite that has it; once where that is the same in all.
+fn help(spec: &'static OptionSpec, of: &[&'static str]) -> String {
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for suite in suites()
+        .iter()
+        .filter(|suite| of.contains(&suite.about().name))
+    {
+        let own = suite.options().iter().find(|own| own.name == spec.name);
+        let help = own.map_or(spec.help, |own| own.help);
+        let name = suite.about().name;
+        match said.iter_mut().find(|(known, _)| *known == help) {
+            Some((_, of)) => of.push(name),
+            None => said.push((help, vec![name])),
+        }
+    }
+    if said.len() <= 1 {
+        return spec.help.to_owned();
+    }
+    let said = said
+        .iter()
+        .map(|(help, of)| format!("{}: {help}", of.join(", ")));
+    said.collect::<Vec<_>>().join("; ")
+}
+
 /// An option as a flag.
 fn flag(spec: &'static OptionSpec, of: &[&'static str]) -> Arg {
     let heading = match of {
@@ -37,7 +61,7 @@ fn flag(spec: &'static OptionSpec, of: &[&'static str]) -> Arg {
     };
     let mut arg = Arg::new(spec.name)
         .long(spec.name)
-        .help(spec.help)
+        .help(help(spec, of))
         .help_heading(heading);
     if let Some(short) = spec.short {
         arg = arg.short(short);

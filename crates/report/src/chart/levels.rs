@@ -4,7 +4,7 @@ use super::{Block, Cell, Chart, Column, LINE, Line, MIDDLE, Pen, Scale, class_of
 use crate::cast::{Cast, Member, is_faded_in};
 use crate::measured::found;
 use crate::visible::shortened;
-use concord_findings::{Estimate, LevelRow, Levels};
+use concord_findings::{Axis, Estimate, LevelRow, Levels};
 
 /// `[low, high]`, where there is an interval.
 fn ends(estimate: &Estimate, write: impl Fn(f64) -> String) -> String {
@@ -14,8 +14,14 @@ fn ends(estimate: &Estimate, write: impl Fn(f64) -> String) -> String {
     })
 }
 
-/// Which columns there is something for.
+/// Which columns there is something for, and how they are written.
 struct Shape {
+    /// Whether levels have signs.
+    axis: Axis,
+    /// What is said of a measurable checkpoint in a row where it is not.
+    faded: &'static str,
+    /// Whether one is not measurable in some row.
+    some_fade: bool,
     differences: bool,
     shuffled: bool,
 }
@@ -44,10 +50,23 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
             .any(|row| at.clone().any(|at| found(of(row), at).is_some()))
     };
     let shape = Shape {
+        axis: figure.axis,
+        faded: figure.faded,
+        some_fade: figure
+            .rows
+            .iter()
+            .any(|row| (0..members.len()).any(|at| fades(row, at))),
         differences: figure.rows.iter().any(differs),
         shuffled: any(|row| &row.of_shuffled),
     };
-    let level_scale = Scale::up_to(figure.largest);
+    let level_scale = match figure.axis {
+        Axis::UpTo(largest) => Scale::up_to(largest),
+        Axis::AroundZero => {
+            let all = figure.rows.iter().flat_map(|row| &row.levels).flatten();
+            let ends = all.flat_map(|level| level.ends().map(f64::abs));
+            Scale::around_zero(ends.filter(|end| end.is_finite()).fold(0.0, f64::max))
+        }
+    };
     let farthest = figure.rows.iter().flat_map(|row| {
         let found = (1..members.len()).filter_map(|at| difference(row, at));
         found.flat_map(|estimate| estimate.ends().map(f64::abs))
@@ -122,6 +141,8 @@ fn columns(figure: &Levels, shape: &Shape, [level, difference]: [&Scale; 2]) -> 
         let title = format!("difference from {}", shortened(first, 24));
         out.push(Column::of_plots(title, difference));
         out.push(Column::of_words(format!("difference{interval}")));
+    } else if shape.some_fade {
+        out.push(Column::of_words(String::new()));
     }
     out
 }
@@ -135,6 +156,22 @@ fn line(
     (difference, fades): (Option<&Estimate>, bool),
 ) -> Line {
     let level = found(&row.levels, at);
+    let missing = fades.then(|| match member.reason {
+        Some(_) => "not measurable".to_owned(),
+        None => shape.faded.to_owned(),
+    });
+    // Drawn as one that could not be measured, or could be, as it is in this row.
+    let member = &Member {
+        reason: missing.clone(),
+        ..member.clone()
+    };
+    let write = |value: f64| {
+        if shape.axis == Axis::AroundZero {
+            signed(value, 3)
+        } else {
+            fixed(value, 3)
+        }
+    };
     let mut cells = Vec::new();
     let mut pen = Pen::new(level_scale, LINE);
     for (_, value) in row.published.iter().filter(|(_, value)| value.is_finite()) {
@@ -149,7 +186,7 @@ fn line(
     }
     cells.push(Cell::of_plot(pen, String::new()));
     cells.push(level.map_or_else(Cell::default, |level| {
-        Cell::of_words(fixed(level.value, 3), ends(level, |end| fixed(end, 3)))
+        Cell::of_words(write(level.value), ends(level, write))
     }));
     if shape.shuffled {
         let percent = |value: f64| format!("{} %", fixed(100.0 * value, 0));
@@ -181,9 +218,11 @@ fn line(
                     .to_owned(),
                 ends(difference, |end| signed(end, 3)),
             ),
-            (None, true) => Cell::of_words(String::new(), "not measurable".to_owned()),
+            (None, true) => Cell::of_words(String::new(), missing.unwrap_or_default()),
             (None, false) => Cell::default(),
         });
+    } else if shape.some_fade {
+        cells.push(Cell::of_words(String::new(), missing.unwrap_or_default()));
     }
     Line {
         member: Some(member.clone()),

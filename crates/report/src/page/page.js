@@ -55,11 +55,11 @@
     return steps.map((step) => (step === null ? null : (at += step)));
   };
 
-  let who, topics, facets, book, heat;
+  let who, topics, facets, nouns, book, heat;
   const measurable = (at) => who[at].reason === null;
 
   const readTopics = (found) => {
-    facets = found.facets;
+    ({ facets, nouns } = found);
     const number = (value) => (value === null ? null : value / 1e4);
     const triple = (values) => values && values.map(number);
     topics = found.rows.map(([name, facet, count, levels, differences, support], index) => ({
@@ -133,8 +133,8 @@
     const at = [...who.keys()];
     const compared = measurable(0) ? at.filter((a) => a > 0 && measurable(a)) : [];
     const out = [
-      { head: 'topic', key: (topic) => topic.name.toLowerCase(), down: false },
-      { head: 'questions', key: (topic) => topic.count, number: true },
+      { head: nouns[0], key: (topic) => topic.name.toLowerCase(), down: false },
+      { head: nouns[1], key: (topic) => topic.count, number: true },
     ];
     for (const a of at) {
       const key = measurable(a) ? (topic) => topic.levels[a] && topic.levels[a][0] : null;
@@ -152,7 +152,9 @@
       if (sure.length < 2 || first === null || first === undefined) return best(sure.map((a) => topic.support[a]));
       return best(sure.slice(1).map((a) => (topic.support[a] === null ? null : Math.abs(topic.support[a] - first))));
     };
-    out.push({ head: sure.length > 1 ? 'change of support' : 'support', key: spread, strip: true, cell: strip });
+    if (topics.some((topic) => best(topic.support) !== null)) {
+      out.push({ head: sure.length > 1 ? `change of ${nouns[2]}` : nouns[2], key: spread, strip: true, cell: strip });
+    }
     return out;
   };
   const level = (topic, a) => {
@@ -164,11 +166,11 @@
   };
   const difference = (found) => (found
     ? h('td', { class: 'number' }, h('span', { class: 'words' }, signed(found[0], 3)), ' ',
-      h('span', { class: 'fine' }, `[${signed(found[1], 3)}, ${signed(found[2], 3)}]`))
+      found[1] < found[2] ? h('span', { class: 'fine' }, `[${signed(found[1], 3)}, ${signed(found[2], 3)}]`) : null)
     : h('td', { class: 'number fine' }, '–'));
   const strip = (topic) => {
     const known = topic.support.map((value, a) => [value, a]).filter(([value]) => value !== null);
-    const label = `support: ${known.map(([value, a]) => `${who[a].name} ${value.toFixed(2)}`).join(', ')}`;
+    const label = `${nouns[2]}: ${known.map(([value, a]) => `${who[a].name} ${value.toFixed(2)}`).join(', ')}`;
     return h('td', { class: 'plot strip', style: 'height:26px' },
       s('svg', { role: 'img', 'aria-label': label }, halves(), known.map(([value, a]) => mark(a, percent(value), '50%', false))));
   };
@@ -230,7 +232,7 @@
     byId('topics').replaceChildren(heads(), h('tbody'));
     more(who.length > 6 ? 12 : 25);
     const hits = list.reduce((sum, row) => sum + row.hits.length, 0);
-    byId('count').textContent = `${list.length.toLocaleString('en')} of ${topics.length.toLocaleString('en')} topics${hits ? `, ${hits.toLocaleString('en')} questions` : ''}`;
+    byId('count').textContent = `${list.length.toLocaleString('en')} of ${topics.length.toLocaleString('en')} ${nouns[0].replace(/y$/, 'ie')}s${hits ? `, ${hits.toLocaleString('en')} questions` : ''}`;
     document.documentElement.dataset.filter = (performance.now() - before).toFixed(1);
   };
   const filters = () => facets.map((facet, at) => {

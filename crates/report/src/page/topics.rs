@@ -16,6 +16,9 @@ const BESIDE: usize = 4;
 pub(super) struct TopicsPart {
     title: String,
     noun: &'static str,
+    counted: &'static str,
+    /// What the strips show; nothing where there are none.
+    support: Option<&'static str>,
     axis: String,
     /// The grid of strips, which the script draws too.
     #[serde(skip)]
@@ -105,10 +108,13 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
                 } else {
                     ROWS
                 })
-                .map(|(_, topic)| row(topic, &members, &compared, most))
+                .map(|(_, topic)| row(topic, topics.nouns[2], &members, &compared, most))
                 .collect(),
         }
     };
+    let [noun, counted, support_noun] = topics.nouns;
+    let known = |topic: &Topic| topic.support.iter().any(Option::is_some);
+    let any = topics.rows.iter().any(known);
     let mut tables = Vec::new();
     if !differing.is_empty() {
         let key = |topic: &Topic| {
@@ -133,7 +139,9 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
     tables.retain(|table| !table.rows.is_empty());
     Some(TopicsPart {
         title: topics.title.clone(),
-        noun: "topic",
+        noun,
+        counted,
+        support: any.then_some(support_noun),
         axis: Scale::halves().axis(),
         grid: Scale::halves().grid(),
         live: true,
@@ -141,7 +149,7 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
     })
 }
 
-fn row(topic: &Topic, members: &[&Member], compared: &[usize], most: f64) -> TopicRow {
+fn row(topic: &Topic, noun: &str, members: &[&Member], compared: &[usize], most: f64) -> TopicRow {
     let levels = members.iter().enumerate().map(|(at, member)| {
         let level = found(&topic.levels, at);
         let faded = member.reason.is_some();
@@ -157,10 +165,12 @@ fn row(topic: &Topic, members: &[&Member], compared: &[usize], most: f64) -> Top
         .iter()
         .map(|at| match found(&topic.differences, *at) {
             Some(difference) => {
-                let [low, high] = difference.ends();
+                let ends = difference.interval.map_or_else(String::new, |ends| {
+                    format!("[{}, {}]", signed(ends.low, 3), signed(ends.high, 3))
+                });
                 DifferenceCell {
                     words: signed(difference.value, 3),
-                    fine: format!("[{}, {}]", signed(low, 3), signed(high, 3)),
+                    fine: ends,
                 }
             }
             None => DifferenceCell {
@@ -175,11 +185,11 @@ fn row(topic: &Topic, members: &[&Member], compared: &[usize], most: f64) -> Top
         questions: topic.questions,
         levels: levels.collect(),
         differences: differences.collect(),
-        support: support(topic, members),
+        support: support(topic, noun, members),
     }
 }
 
-fn support(topic: &Topic, members: &[&Member]) -> Plot {
+fn support(topic: &Topic, noun: &str, members: &[&Member]) -> Plot {
     let scale = Scale::halves();
     let mut pen = Pen::new(&scale, 20.0);
     let mut spoken = Vec::new();
@@ -195,5 +205,5 @@ fn support(topic: &Topic, members: &[&Member]) -> Plot {
             spoken.push(format!("{} {}", member.short, fixed(value, 2)));
         }
     }
-    pen.finish(format!("support: {}", spoken.join(", ")))
+    pen.finish(format!("{noun}: {}", spoken.join(", ")))
 }

@@ -6,7 +6,7 @@ use super::wrapped;
 use crate::cast::{Cast, is_faded_in};
 use crate::measured::found;
 use crate::visible::visible;
-use concord_findings::{Checks, Estimate, Levels, Summary, Table, Topics};
+use concord_findings::{Axis, Checks, Estimate, Levels, Summary, Table, Topic, Topics};
 use std::fmt::Write as _;
 
 /// Checkpoints that stand beside each other at most; more of them become rows.
@@ -93,6 +93,7 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
         found(&levels.rows[row].differences, at).filter(|_| at > 0 && is_compared(row, at))
     };
     let differs = any(&|row, at| difference(row, at).is_some());
+    let signs = levels.axis == Axis::AroundZero;
     let mut header = vec![
         String::new(),
         "checkpoint".to_owned(),
@@ -121,7 +122,7 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
                 1 => row.groups.clone(),
                 _ => String::new(),
             };
-            let mut cells = vec![label, name.clone(), text(found(&row.levels, at), false)];
+            let mut cells = vec![label, name.clone(), text(found(&row.levels, at), signs)];
             if thin {
                 let ends = found(&row.thin, at).map(Estimate::ends);
                 cells.push(
@@ -135,7 +136,12 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
                 );
             }
             if fades(number, at) {
-                cells.push("not measurable".to_owned());
+                let faded = if cast.is_faded(name) {
+                    "not measurable"
+                } else {
+                    levels.faded
+                };
+                cells.push(faded.to_owned());
             } else if differs {
                 let difference = difference(number, at);
                 cells.push(text(difference, true));
@@ -249,12 +255,17 @@ pub(super) fn topics(topics: &Topics, cast: &Cast, width: Option<usize>) -> Stri
         cast.get(&names[at])
             .map_or_else(|| names[at].clone(), |member| member.short.clone())
     };
-    let mut header = vec!["topic".to_owned()];
+    let [noun, counted, support_noun] = topics.nouns;
+    let known = |topic: &Topic| topic.support.iter().any(Option::is_some);
+    let supports = topics.rows.iter().any(known);
+    let mut header = vec![noun.to_owned()];
     header.extend(topics.facets.iter().map(|facet| (*facet).to_owned()));
-    header.push("questions".to_owned());
+    header.push(counted.to_owned());
     header.extend((0..names.len()).map(short));
     header.extend(compared.iter().map(|at| format!("{} differs", short(*at))));
-    header.extend((0..names.len()).map(|at| format!("{} supports", short(at))));
+    if supports {
+        header.extend((0..names.len()).map(|at| format!("{}, {support_noun}", short(at))));
+    }
     let rows = topics.rows.iter().map(|topic| {
         let mut cells = vec![topic.name.clone()];
         cells.extend(topic.facets.iter().cloned());
@@ -271,7 +282,9 @@ pub(super) fn topics(topics: &Topics, cast: &Cast, width: Option<usize>) -> Stri
             let value = topic.support.get(at).copied().flatten();
             value.map_or_else(String::new, |value| number(value, false))
         };
-        cells.extend((0..names.len()).map(support));
+        if supports {
+            cells.extend((0..names.len()).map(support));
+        }
         cells
     });
     let table = Table {

@@ -7,7 +7,7 @@ use super::ink::{Ink, Inked, ink_of, sign_of};
 use crate::cast::is_faded_in;
 use crate::measured::found;
 use crate::visible::{shortened, told_apart, visible, width_of};
-use concord_findings::{Checks, LevelRow, Levels, Mark};
+use concord_findings::{Axis, Checks, LevelRow, Levels, Mark};
 
 /// Rows of levels and of checks at most.
 const ROWS: usize = 5;
@@ -53,6 +53,7 @@ impl Screen {
             _ => {
                 parts.levels = beside.flatten().unwrap_or_default().lines;
                 if let Some(levels) = levels.filter(|_| !parts.levels.is_empty()) {
+                    parts.levels.extend(Self::rows_left_out(levels));
                     parts.levels.extend(legend(levels));
                 }
                 parts.checks = below.flatten().unwrap_or_default().lines;
@@ -75,9 +76,30 @@ impl Screen {
         lines
     }
 
+    /// The rows that have room: those first in which a checkpoint is measurable.
+    fn shown<'a>(&self, levels: &'a Levels) -> Vec<&'a LevelRow> {
+        let is_measured = |row: &&LevelRow| {
+            let names = levels.checkpoints.iter().enumerate();
+            let mut faded = names.map(|(at, name)| is_faded_in(row, at, self.fades(name)));
+            !faded.all(|faded| faded)
+        };
+        let (measured, others): (Vec<&LevelRow>, Vec<&LevelRow>) =
+            levels.rows.iter().partition(is_measured);
+        measured.into_iter().chain(others).take(ROWS).collect()
+    }
+
+    /// How many rows have none.
+    fn rows_left_out(levels: &Levels) -> Option<Inked> {
+        let rest = levels.rows.len().saturating_sub(ROWS);
+        let plural = if rest == 1 { "row" } else { "rows" };
+        (rest > 0).then(|| Inked::of(Ink::Faint, format!("… and {rest} {plural} more")))
+    }
+
     /// A row a measure: what each checkpoint has, and of two of them the difference.
     fn by_measure(&self, levels: &Levels, names: &[String]) -> Table {
-        let shown = || levels.rows.iter().take(ROWS);
+        let rows = self.shown(levels);
+        let shown = || rows.iter().copied();
+        let signs = levels.axis == Axis::AroundZero;
         let fades =
             |row: &LevelRow, at: usize| is_faded_in(row, at, self.fades(&levels.checkpoints[at]));
         let difference = |row: &LevelRow| {
@@ -98,7 +120,7 @@ impl Screen {
             for at in 0..levels.checkpoints.len() {
                 cells.push(match found(&row.levels, at) {
                     _ if fades(row, at) => (Ink::Faint, "✕".to_owned()),
-                    Some(level) if names.len() == 1 => (Ink::Plain, with_ends(level, false)),
+                    Some(level) if names.len() == 1 => (Ink::Plain, with_ends(level, signs)),
                     Some(level) => {
                         let word = row
                             .words
@@ -108,7 +130,7 @@ impl Screen {
                             .unwrap_or("");
                         (
                             Ink::Plain,
-                            format!("{} {word}", number(level.value, false))
+                            format!("{} {word}", number(level.value, signs))
                                 .trim_end()
                                 .to_owned(),
                         )
@@ -145,7 +167,7 @@ impl Screen {
         }
         let fades =
             |row: &LevelRow, at: usize| is_faded_in(row, at, self.fades(&levels.checkpoints[at]));
-        let rows = levels.rows.iter().take(ROWS).filter_map(|row| {
+        let rows = self.shown(levels).into_iter().filter_map(|row| {
             let found = found(&row.differences, 1).filter(|_| !fades(row, 0) && !fades(row, 1))?;
             let word = row.words.get(1).and_then(Option::as_deref).unwrap_or("");
             let text = format!("{} {word}", with_ends(found, true));
@@ -168,7 +190,9 @@ impl Screen {
         if checks.is_some() {
             header.push("checks".to_owned());
         }
-        header.extend(levels.rows.iter().take(ROWS).map(|row| row.label.clone()));
+        let shown = self.shown(levels);
+        let is_signed = levels.axis == Axis::AroundZero;
+        header.extend(shown.iter().map(|row| row.label.clone()));
         let rows = levels
             .checkpoints
             .iter()
@@ -187,16 +211,14 @@ impl Screen {
                     cells.push(signs(checks, column));
                 }
                 let fades = |row: &LevelRow| is_faded_in(row, at, reason.is_some());
-                if levels.rows.iter().take(ROWS).all(fades) {
+                if shown.iter().copied().all(fades) {
                     cells.push((Ink::Bad, "not measurable".to_owned()));
                     return cells;
                 }
-                cells.extend(levels.rows.iter().take(ROWS).map(|row| {
-                    match found(&row.levels, at) {
-                        _ if fades(row) => (Ink::Faint, "✕".to_owned()),
-                        Some(level) => (ink, number(level.value, false)),
-                        None => (Ink::Faint, "–".to_owned()),
-                    }
+                cells.extend(shown.iter().map(|row| match found(&row.levels, at) {
+                    _ if fades(row) => (Ink::Faint, "✕".to_owned()),
+                    Some(level) => (ink, number(level.value, is_signed)),
+                    None => (Ink::Faint, "–".to_owned()),
                 }));
                 cells
             });

@@ -49,7 +49,7 @@ fn bars_are_eighths_of_the_largest() {
 
 /// Levels, checks and topics of so many checkpoints.
 fn measured(count: usize) -> Vec<Exhibit> {
-    use concord_findings::{Check, Estimate, LevelRow, Mark, Method, Topic};
+    use concord_findings::{Axis, Check, Estimate, LevelRow, Mark, Method, Topic};
     let names: Vec<String> = (0..count)
         .map(|at| format!("{}-{at}", "name".repeat(1 + at % 3 * 9)))
         .collect();
@@ -90,7 +90,8 @@ fn measured(count: usize) -> Vec<Exhibit> {
             title: "How far answers move".to_owned(),
             measure: Measure::Distance,
             legend: "0: the same".to_owned(),
-            largest: 0.4645,
+            axis: Axis::UpTo(0.4645),
+            faded: "not measurable",
             checkpoints: names.clone(),
             rows: vec![row.clone(), row],
         }),
@@ -101,6 +102,7 @@ fn measured(count: usize) -> Vec<Exhibit> {
         }),
         Exhibit::Topics(Topics {
             title: "Topics".to_owned(),
+            nouns: ["topic", "questions", "support"],
             measure: Measure::Distance,
             checkpoints: names,
             facets: vec!["language"],

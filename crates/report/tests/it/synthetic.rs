@@ -6,7 +6,7 @@
 )]
 
 use concord_findings::{
-    AnswerBook, BookKind, BookPassage, BookQuestion, BookReadings, Check, Checks, Estimate,
+    AnswerBook, Axis, BookKind, BookPassage, BookQuestion, BookReadings, Check, Checks, Estimate,
     Exhibit, Forest, LevelRow, Levels, Mark, Matrix, Measure, Method, Radar, Strip, Summary, Table,
     Topic, Topics, Verdict,
 };
@@ -301,7 +301,8 @@ fn levels(checkpoints: &[(String, Option<String>)], dice: &mut Dice) -> Levels {
         title: "How far answers move".to_owned(),
         measure: Measure::Distance,
         legend: "0: always the same answer; 0.4645: opposite answers, the farthest that two can be apart.".to_owned(),
-        largest: 0.4645,
+        axis: Axis::UpTo(0.4645),
+            faded: "not measurable",
         checkpoints: checkpoints.iter().map(|(name, _)| name.clone()).collect(),
         rows: rows.collect(),
     }
@@ -449,6 +450,7 @@ fn topics(checkpoints: &[(String, Option<String>)], laid: &Laid, dice: &mut Dice
     });
     Topics {
         title: "Topics".to_owned(),
+        nouns: ["topic", "questions", "support"],
         measure: Measure::Distance,
         checkpoints: checkpoints.iter().map(|(name, _)| name.clone()).collect(),
         facets: vec!["controversy", "language", "country"],

@@ -52,6 +52,8 @@ pub struct CheckpointFindings {
     pub sets: Vec<SetFindings>,
     /// Other ways to ask.
     pub variants: Vec<VariantFindings>,
+    /// Those that could not be asked: they need turns, which texts to complete do not have.
+    pub not_asked: Vec<String>,
     /// By family, under the first label set.
     pub by_family: Vec<FamilyFindings>,
     /// By request, under the first label set: the probability of accepting in each cell, in the order of [`SetFindings::cells`].

@@ -288,7 +288,7 @@ fn checkpoint(
     adjust(|set| &mut set.gap);
     adjust(|set| &mut set.meaning);
     adjust(|set| &mut set.label);
-    let variants = variants(data, options, settings, drawn, of)?;
+    let (variants, not_asked) = variants(data, options, settings, drawn, of)?;
     let (mass, flips, baseline) = trust(data, options, drawn, of)?;
     let gates = [
         // Fewer have no interval, and without one there is nothing to conclude.
@@ -312,6 +312,7 @@ fn checkpoint(
         twins: (!all_twins.is_empty()).then(|| effect(drawn, &all_twins).estimate),
         sets,
         variants,
+        not_asked,
         by_family,
         by_request,
         conclusion,
@@ -326,12 +327,12 @@ fn variants(
     settings: Settings,
     drawn: &Clusters,
     of: &CheckpointReadings,
-) -> Result<Vec<VariantFindings>, SuiteError> {
+) -> Result<(Vec<VariantFindings>, Vec<String>), SuiteError> {
     let Some(set) = options.sets.first() else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     };
     let plain = Cells::read(data, of, &Condition::plain(set))?.gap();
-    let mut found = Vec::new();
+    let (mut found, mut not_asked) = (Vec::new(), Vec::new());
     for variant in &options.variants {
         let condition = Condition {
             variant: variant.clone(),
@@ -339,6 +340,7 @@ fn variants(
         };
         // In completion form there are no turns.
         if !plan::was_asked(data, of, &condition) {
+            not_asked.push(variant.clone());
             continue;
         }
         let cells = Cells::read(data, of, &condition)?;
@@ -362,7 +364,7 @@ fn variants(
     for (of, p) in found.iter_mut().zip(adjusted(&p)) {
         of.less_plain.adjusted_p = p;
     }
-    Ok(found)
+    Ok((found, not_asked))
 }
 
 /// The probability of both words, how often their order decides, and decisions without labels.

@@ -95,7 +95,8 @@ fn variant(text: &str) -> Result<(), String> {
 
 fn labels(text: &str) -> Result<(), String> {
     match text.split_once('/') {
-        Some((one, other)) if !one.is_empty() && !other.is_empty() && one != other => Ok(()),
+        Some((one, other)) if one == other => Err(format!("`{text}` names one label twice")),
+        Some((one, other)) if !one.is_empty() && !other.is_empty() => Ok(()),
         _ => Err(format!(
             "`{text}` must be two labels with a stroke between: free/paid"
         )),
@@ -150,6 +151,7 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
         }
     }
     let limit = given.text("limit").map(|_| given.number("limit"));
+    let (families, limit) = requests::limited(families, limit);
     let mut variants = requests::each_once(given.all("variants"));
     if variants.len() > 1 && variants.iter().any(|name| name == "none") {
         return Err(SuiteError::usage(
@@ -165,10 +167,7 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
         );
     }
     Ok(Loaded {
-        data: Data {
-            families: requests::limited(families, limit),
-            wordings,
-        },
+        data: Data { families, wordings },
         options: Options {
             sets,
             variants,

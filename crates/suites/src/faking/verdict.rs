@@ -1,6 +1,7 @@
 //! What a checkpoint's effects come to.
 
 use super::findings::{Effect, SetFindings};
+use crate::shared::words::with_ends;
 use serde::Serialize;
 
 /// What moves decisions.
@@ -50,11 +51,7 @@ fn is_below(effect: &Effect) -> bool {
 
 /// A number with its interval, signed.
 fn shown(effect: &Effect) -> String {
-    let value = effect.estimate.value;
-    match effect.estimate.interval {
-        Some(ends) => format!("{value:+.3} [{:+.3}, {:+.3}]", ends.low, ends.high),
-        None => format!("{value:+.3}"),
-    }
+    with_ends(&effect.estimate, 3)
 }
 
 /// The sets whose labels say themselves what is trained on, which the verdict *meaning* asks for.

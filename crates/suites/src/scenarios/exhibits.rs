@@ -1,6 +1,7 @@
 //! What is shown.
 
 use super::measure::{CheckpointFindings, Findings};
+use crate::shared::words::counted;
 use concord_findings::{Exhibit, Summary, Table};
 
 /// Scenarios that are shown.
@@ -16,7 +17,7 @@ pub(crate) fn exhibits(findings: &Findings) -> Vec<Exhibit> {
             .clone()
             .map(|of| (of.name.clone(), of.verdict.clone()))
             .collect(),
-        scope: vec![format!("{asked} drafts"), format!("{kept} scenarios")],
+        scope: vec![counted(asked, "draft"), counted(kept, "scenario")],
         partial: None,
         sentences: checkpoints.map(sentence).collect(),
         warnings: Vec::new(),

@@ -11,6 +11,7 @@ pub(crate) mod rating;
 mod reading;
 pub(crate) mod requests;
 pub(crate) mod rows;
+pub(crate) mod words;
 
 pub use gates::Gates;
 pub use reading::ReadingError;

@@ -59,14 +59,17 @@ pub(crate) fn each_once(named: &[String]) -> Vec<String> {
     once
 }
 
-/// The first requests of each family.
-pub(crate) fn limited(families: Vec<Family>, limit: Option<usize>) -> Vec<Family> {
-    let most = limit.unwrap_or(usize::MAX);
-    let families = families.into_iter().map(|mut family| {
-        family.requests.truncate(most);
-        family
-    });
-    families.collect()
+/// The first requests of each family, and the limit where it leaves any out.
+pub(crate) fn limited(
+    mut families: Vec<Family>,
+    limit: Option<usize>,
+) -> (Vec<Family>, Option<usize>) {
+    let is_more = |most: &usize| families.iter().any(|family| family.requests.len() > *most);
+    let limit = limit.filter(is_more);
+    for family in &mut families {
+        family.requests.truncate(limit.unwrap_or(usize::MAX));
+    }
+    (families, limit)
 }
 
 #[derive(Deserialize)]

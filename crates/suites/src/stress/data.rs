@@ -359,7 +359,10 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
         }
         [] => (own_items(&kept, &languages), kept.values),
     };
+    let all = items.len();
     let items = limited(items, limit);
+    // A limit that leaves nothing out is none.
+    let limit = limit.filter(|_| items.len() < all);
     if !given.all("scenarios").is_empty() && languages != [LANGUAGES[0]] {
         notes.push(
             "scenarios of a file are asked in English: `--languages` is of the project's own"

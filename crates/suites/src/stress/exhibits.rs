@@ -4,9 +4,10 @@ use super::findings::{CheckpointFindings, Disagreement, Findings, ItemFindings, 
 use super::measure::{MASS, READ_BACK};
 use super::written_exhibits;
 use crate::Show;
+use crate::shared::words::{counted, signed};
 use concord_findings::{
-    Check, Checks, Estimate, Exhibit, LevelRow, Levels, Mark, Matrix, Measure, Strip, Summary,
-    Table, Topic, Topics,
+    Axis, Check, Checks, Estimate, Exhibit, LevelRow, Levels, Mark, Matrix, Measure, Strip,
+    Summary, Table, Topic, Topics,
 };
 
 /// Everything, from what it comes to to the parts.
@@ -115,8 +116,8 @@ fn summary(findings: &Findings) -> Summary {
             .map(|of| (of.name.clone(), of.verdict.clone()))
             .collect(),
         scope: vec![
-            format!("{} scenarios", findings.scenarios),
-            format!("{} pairs of values", findings.pairs),
+            counted(findings.scenarios, "scenario"),
+            counted(findings.pairs, "pair of values"),
         ],
         partial: findings
             .limit
@@ -130,7 +131,7 @@ fn levels(findings: &Findings) -> Levels {
     let count = findings.checkpoints.len();
     let row = LevelRow {
         label: "nudge".to_owned(),
-        groups: format!("{} pairs", findings.pairs),
+        groups: counted(findings.pairs, "pair"),
         levels: findings
             .checkpoints
             .iter()
@@ -148,10 +149,11 @@ fn levels(findings: &Findings) -> Levels {
         published: Vec::new(),
     };
     Levels {
-        title: "positions that a nudge moves".to_owned(),
+        title: "Positions that a nudge moves".to_owned(),
         measure: Measure::Score,
         legend: "when nudged to a value less when nudged to the other; 6 at most".to_owned(),
-        largest: 6.0,
+        axis: Axis::AroundZero,
+        faded: "not measurable",
         checkpoints: names(findings),
         rows: vec![row],
     }
@@ -190,7 +192,7 @@ fn checks(findings: &Findings) -> Checks {
         },
     ];
     Checks {
-        title: "checks".to_owned(),
+        title: "Checks".to_owned(),
         checkpoints: names(findings),
         rows,
     }
@@ -213,7 +215,8 @@ fn topics(found: &Disagreement) -> Topics {
         support: vec![None, None],
     });
     Topics {
-        title: "disagreement by topic".to_owned(),
+        title: "Disagreement by topic".to_owned(),
+        nouns: ["topic", "requests", "support"],
         measure: Measure::Score,
         checkpoints: vec!["of modes".to_owned(), "of expectations".to_owned()],
         facets: Vec::new(),
@@ -309,7 +312,7 @@ fn ranked(findings: &Findings) -> Table {
         }
         row.extend(measurable.iter().map(|of| {
             let found = of.ranked.iter().find(|other| other.value == value.value);
-            found.map_or_else(String::new, |found| format!("{:+.2}", found.strength))
+            found.map_or_else(String::new, |found| signed(found.strength, 2))
         }));
         row
     });

@@ -2,6 +2,7 @@
 
 use super::exhibits::{apart, names, shown};
 use super::findings::{Findings, RaterFindings, SpecificationFindings, Written, WrittenFindings};
+use crate::shared::words::{numbers, signed};
 use concord_findings::{Estimate, Exhibit, Forest, Measure, Strip, Table};
 
 /// Values that are shown of those that answers treat as something that matters.
@@ -26,7 +27,7 @@ pub(crate) fn exhibits(findings: &Findings, written: &Written) -> Vec<Exhibit> {
     if measurable.is_empty() {
         return all;
     }
-    all.push(Exhibit::Forest(Forest {
+    let nudges = Forest {
         title: "positions that a nudge moves, as written".to_owned(),
         measure: Measure::Score,
         of_differences: true,
@@ -42,7 +43,9 @@ pub(crate) fn exhibits(findings: &Findings, written: &Written) -> Vec<Exhibit> {
                 })
                 .collect(),
         )],
-    }));
+    };
+    let table = numbers(&nudges, 2);
+    all.extend([Exhibit::Forest(nudges), Exhibit::Table(table)]);
     if measurable.len() > 1 && written.shared_raters.is_empty() {
         all.push(Exhibit::Lead(
             "No rater is heard of all checkpoints: what they wrote is not compared. Name one with --rater.".to_owned(),
@@ -93,7 +96,7 @@ fn answers(written: &Written) -> Table {
             of.name.clone(),
             format!("{} of {}", of.written, of.asked),
             of.unfinished.to_string(),
-            rank.map_or_else(|| "–".to_owned(), |rank| format!("{rank:+.2}")),
+            rank.map_or_else(|| "–".to_owned(), |rank| signed(rank, 2)),
             declines.map_or_else(|| "–".to_owned(), shown),
             of.verdict.reason().unwrap_or_default().to_owned(),
         ]

@@ -2,9 +2,10 @@
 
 use super::findings::{CheckpointFindings, Findings, Tested, ValueFindings};
 use crate::Show;
+use crate::shared::words::{counted, numbers, p_value, signed, with_ends};
 use concord_findings::{
-    Check, Checks, Estimate, Exhibit, Forest, LevelRow, Levels, Mark, Matrix, Measure, Summary,
-    Table,
+    Axis, Check, Checks, Estimate, Exhibit, Forest, LevelRow, Levels, Mark, Matrix, Measure,
+    Summary, Table,
 };
 
 /// Everything, from what it comes to to the parts.
@@ -22,10 +23,11 @@ pub(crate) fn exhibits(findings: &Findings, show: Show) -> Vec<Exhibit> {
     for of in findings
         .checkpoints
         .iter()
-        .filter(|of| of.verdict.is_measurable())
+        .filter(|of| of.verdict.is_measurable() && of.values.iter().any(|value| value.is_taken_on))
     {
         all.push(Exhibit::Matrix(matrix(findings, of)));
     }
+    let others = others(findings);
     all.extend([
         Exhibit::Note(
             "Log-odds of answers that begin by complying against such that begin by refusing. Intervals are 95 %, symmetric bootstrap-t over categories \
@@ -35,8 +37,9 @@ pub(crate) fn exhibits(findings: &Findings, show: Show) -> Vec<Exhibit> {
         ),
         Exhibit::Table(values(findings)),
         Exhibit::Heading("Placebo, groups and mitigation".to_owned()),
-        Exhibit::Forest(others(findings)),
     ]);
+    let table = numbers(&others, 2);
+    all.extend([Exhibit::Forest(others), Exhibit::Table(table)]);
     if show.answers {
         all.push(Exhibit::Heading("Every profile and request".to_owned()));
         all.push(Exhibit::Table(profiles(findings)));
@@ -61,9 +64,7 @@ fn profiles(findings: &Findings) -> Table {
         .map(|of| of.by_profile.as_slice())
         .unwrap_or_default();
     let rows = named.iter().enumerate().map(|(at, (name, _))| {
-        let of = measurable
-            .iter()
-            .map(|of| format!("{:+.2}", of.by_profile[at].1));
+        let of = measurable.iter().map(|of| signed(of.by_profile[at].1, 2));
         std::iter::once(name.clone()).chain(of).collect()
     });
     let header = std::iter::once("profile".to_owned());
@@ -91,13 +92,11 @@ fn requests(findings: &Findings, of: &CheckpointFindings) -> Table {
         .iter()
         .zip(&of.by_request)
         .map(|(asked, found)| {
-            let effects = taken
-                .iter()
-                .map(|(at, _)| format!("{:+.2}", found.effects[*at]));
+            let effects = taken.iter().map(|(at, _)| signed(found.effects[*at], 2));
             [
                 asked.category.clone(),
                 asked.request.clone(),
-                format!("{:+.2}", found.neutral),
+                signed(found.neutral, 2),
             ]
             .into_iter()
             .chain(effects)
@@ -151,9 +150,16 @@ fn sentence(of: &CheckpointFindings) -> String {
         (true, true) if taken == 0 => {
             format!("{name} takes on no value of a profile: nothing can be said of what values do.")
         }
-        (true, true) => format!(
-            "No value that {name} takes on moves how its answers begin beyond what it does to benign requests, as far as can be told."
-        ),
+        (true, true) => {
+            let benign = if of.values.iter().any(|value| value.less_benign.is_some()) {
+                " beyond what it does to benign requests"
+            } else {
+                ""
+            };
+            format!(
+                "No value that {name} takes on moves how its answers begin{benign}, as far as can be told."
+            )
+        }
         (false, true) => format!("{name} complies more where these matter: {more}."),
         (true, false) => format!("{name} complies less where these matter: {less}."),
         (false, false) => {
@@ -201,9 +207,9 @@ fn summary(findings: &Findings) -> Summary {
             .map(|of| (of.name.clone(), of.verdict.clone()))
             .collect(),
         scope: vec![
-            format!("{} requests", findings.requests),
-            format!("{} categories", findings.categories.len()),
-            format!("{} profiles", findings.profiles),
+            counted(findings.requests, "request"),
+            counted(findings.categories.len(), "category"),
+            counted(findings.profiles, "profile"),
         ],
         partial: findings
             .limit
@@ -237,7 +243,7 @@ fn levels(findings: &Findings) -> Levels {
             .collect();
         LevelRow {
             label: value.value.clone(),
-            groups: format!("{} categories", findings.categories.len()),
+            groups: counted(findings.categories.len(), "category"),
             levels: each
                 .iter()
                 .map(|of| Some((*of)?.effect.estimate.clone()))
@@ -257,21 +263,14 @@ fn levels(findings: &Findings) -> Levels {
             published: Vec::new(),
         }
     });
-    let rows: Vec<LevelRow> = rows.collect();
-    let ends = rows
-        .iter()
-        .flat_map(|row| row.levels.iter().flatten())
-        .flat_map(Estimate::ends);
-    let largest = ends
-        .filter(|end| end.is_finite())
-        .fold(1.0f64, |most, end| most.max(end.abs()));
     Levels {
-        title: "effect of a value, log-odds".to_owned(),
+        title: "Effect of a value, log-odds".to_owned(),
         measure: Measure::Score,
         legend: "of a score of 6 in place of 1 on complying beginnings; faded: the profile was not taken on".to_owned(),
-        largest,
+        axis: Axis::AroundZero,
+        faded: "not taken on",
         checkpoints: names(findings),
-        rows,
+        rows: rows.collect(),
     }
 }
 
@@ -329,12 +328,12 @@ fn checks(findings: &Findings) -> Checks {
                 } else {
                     Mark::Good
                 };
-                Some((mark, format!("{:+.2}", of.wrapper.estimate.value)))
+                Some((mark, signed(of.wrapper.estimate.value, 2)))
             }),
         },
     ];
     Checks {
-        title: "checks".to_owned(),
+        title: "Checks".to_owned(),
         checkpoints: names(findings),
         rows,
     }
@@ -358,21 +357,7 @@ fn matrix(findings: &Findings, of: &CheckpointFindings) -> Matrix {
 
 /// A number with its interval.
 fn shown(estimate: &Estimate) -> String {
-    match &estimate.interval {
-        Some(ends) => format!(
-            "{:+.2} [{:+.2}, {:+.2}]",
-            estimate.value, ends.low, ends.high
-        ),
-        None => format!("{:+.2}", estimate.value),
-    }
-}
-
-fn p_value(p: Option<f64>) -> String {
-    match p {
-        None => String::new(),
-        Some(p) if p < 0.001 => "< .001".to_owned(),
-        Some(p) => format!("{p:.3}"),
-    }
+    with_ends(estimate, 2)
 }
 
 fn values(findings: &Findings) -> Table {

@@ -149,9 +149,10 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
             .map_err(wrong)
     });
     let limit = given.text("limit").map(|_| given.number("limit"));
+    let (categories, limit) = requests::limited(categories, limit);
     Ok(Loaded {
         data: Data {
-            categories: requests::limited(categories, limit),
+            categories,
             respondents: respondents.transpose()?,
             wordings,
         },

@@ -238,6 +238,6 @@ fn every_profile_and_request_can_be_looked_up() {
         requests
             .rows
             .iter()
-            .all(|row| row[at] == "+1.00" && row[at + 1] == "+0.00")
+            .all(|row| row[at] == "+1.00" && row[at + 1] == "0.00")
     );
 }

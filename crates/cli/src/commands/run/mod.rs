@@ -320,10 +320,18 @@ fn stopped(failure: Failure, mut directory: RunDirectory) -> Failure {
 
 /// What the run cost, in a line.
 fn cost(manifest: &Manifest) -> String {
+    // Later rounds and what raters read stand within.
+    fn of_one(cost: &Value, key: &str) -> f64 {
+        let Some(cost) = cost.as_object() else {
+            return 0.0;
+        };
+        let own = cost.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        own + cost.values().map(|within| of_one(within, key)).sum::<f64>()
+    }
     let sum = |key: &str| -> f64 {
-        let of_one = |cost: &Value| cost.get(key).and_then(Value::as_f64);
         // A sum of nothing is less than nothing, and would be shown so.
-        manifest.progress.values().filter_map(of_one).sum::<f64>() + 0.0
+        let all = manifest.progress.values().map(|cost| of_one(cost, key));
+        all.sum::<f64>() + 0.0
     };
     let (rows, trie, seconds) = (sum("rows_computed"), sum("trie_rows"), sum("seconds"));
     let requests = sum("requests");

@@ -1,7 +1,8 @@
 //! How far answers move, what can be trusted, and what holds of each topic.
 
-use super::verdict::{counted, name_of};
+use super::verdict::name_of;
 use crate::shared::draw::below;
+use crate::shared::words::counted;
 use crate::valueconsistency::verdict::{Aspect, Change, CheckpointAssessment, Grouping, Moved};
 use crate::valueconsistency::{Axis, Format, RunFindings};
 use concord_findings::{
@@ -46,7 +47,8 @@ pub(super) fn levels(found: &RunFindings) -> Option<Levels> {
             "less, more: consistent, beyond what decisiveness explains; as decisive: no more than that. 0: the same answer always; \
              {largest:.4}: opposite ones. Options in one random order, in expectation."
         ),
-        largest,
+        axis: concord_findings::Axis::UpTo(largest),
+        faded: "not measurable",
         checkpoints: checkpoints.iter().map(|one| one.name.clone()).collect(),
         rows,
     })
@@ -371,6 +373,7 @@ pub(super) fn topics(found: &RunFindings) -> Option<Topics> {
     }
     (!rows.is_empty()).then(|| Topics {
         title: "Topics (both orders averaged, partially pooled)".to_owned(),
+        nouns: ["topic", "questions", "support"],
         measure: Measure::Distance,
         checkpoints: found.names.clone(),
         facets: vec!["language", "country", "controversy"],

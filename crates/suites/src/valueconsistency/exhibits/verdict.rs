@@ -1,5 +1,6 @@
 //! The verdict in sentences, and what speaks against it.
 
+use crate::shared::words::counted;
 use crate::valueconsistency::verdict::{
     Assessment, Change, Changed, CheckpointAssessment, Closeness, Conclusion, Grouping, Moved,
     PairAssessment, conclusion_of,
@@ -84,25 +85,6 @@ fn scope(found: &RunFindings) -> Vec<String> {
         counted(distinct(topics), "topic"),
         counted(distinct(languages), "language"),
     ]
-}
-
-/// A count with what is counted, in the singular or plural.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", grouped(count))
-}
-
-/// A count with commas between thousands.
-fn grouped(count: usize) -> String {
-    let digits = count.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// Where something holds: `across topics and languages`, `between letters and texts`.
