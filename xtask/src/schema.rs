@@ -57,6 +57,13 @@ pub fn schemas(root: &Path) -> Result<Vec<(PathBuf, String)>> {
             }))?,
         ),
         (
+            "crates/suites/schema/surveys-findings.json",
+            suite("surveys")?.schema(&json!({
+                "title": "What the suite `surveys` finds",
+                "$ref": "#/$defs/Findings",
+            }))?,
+        ),
+        (
             "crates/suites/schema/profiles-findings.json",
             suite("value_profiles")?.schema(&json!({
                 "title": "What the suite `profiles` finds",

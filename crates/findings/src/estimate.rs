@@ -14,6 +14,8 @@ pub enum Method {
     Pooled,
     /// Percentiles of a bootstrap.
     Percentile,
+    /// Student's t, of a mean over units that were drawn each by itself.
+    Student,
     /// Newcombe's hybrid of score intervals, for differences of two shares.
     Newcombe,
     /// As somebody else published it.

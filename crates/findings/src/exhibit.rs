@@ -209,6 +209,8 @@ pub struct Topics {
     pub nouns: [&'static str; 3],
     /// What its levels count.
     pub measure: Measure,
+    /// Whether levels are effects, which have a sign.
+    pub signed: bool,
     /// The checkpoints.
     pub checkpoints: Vec<String>,
     /// The names of facets: `language`, `country`, `controversy`.

@@ -12,7 +12,7 @@ pub struct Brought {
 }
 
 /// All kinds.
-pub static BROUGHT: [Brought; 3] = [
+pub static BROUGHT: [Brought; 4] = [
     Brought {
         kind: "requests",
         schema: include_str!("../schema/files/requests.json"),
@@ -22,6 +22,11 @@ pub static BROUGHT: [Brought; 3] = [
         kind: "scenarios",
         schema: include_str!("../schema/files/scenarios.json"),
         example: include_str!("../data/examples/scenarios.csv"),
+    },
+    Brought {
+        kind: "populations",
+        schema: include_str!("../schema/files/populations.json"),
+        example: include_str!("../data/examples/populations.csv"),
     },
     Brought {
         kind: "survey",
@@ -44,6 +49,7 @@ mod tests {
             ("requests", "profiles", "requests"),
             ("scenarios", "stress", "scenarios"),
             ("survey", "profiles", "profiles"),
+            ("populations", "surveys", "questions"),
         ];
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own.csv");

@@ -15,6 +15,7 @@ pub mod scenarios;
 mod shared;
 pub mod stress;
 mod suite;
+pub mod surveys;
 pub mod value_profiles;
 pub mod valueconsistency;
 

@@ -5,6 +5,7 @@ use crate::randomness::Randomness;
 use crate::scenarios::Scenarios;
 use crate::shared::draw;
 use crate::stress::Stress;
+use crate::surveys::Surveys;
 use crate::value_profiles::Profiles;
 use crate::valueconsistency::ValueConsistency;
 use crate::{
@@ -19,12 +20,13 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 /// Every suite. A new one is a folder and a line here.
-static SUITES: [&dyn AnySuite; 6] = [
+static SUITES: [&dyn AnySuite; 7] = [
     &ValueConsistency,
     &Randomness,
     &Stress,
     &Faking,
     &Profiles,
+    &Surveys,
     &Scenarios,
 ];
 

@@ -401,7 +401,7 @@ pub(crate) struct ReportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArguments {
-    /// Of what: files of your own (questions, portraits, wording; requests, scenarios, survey), a run's directory (run), its findings.json (findings), or an exported
+    /// Of what: files of your own (questions, portraits, wording; requests, scenarios, populations, survey), a run's directory (run), its findings.json (findings), or an exported
     /// table
     #[arg(value_name = "KIND", default_value = "questions", value_parser = schema_kinds())]
     pub kind: String,
@@ -425,6 +425,7 @@ fn schema_kinds() -> PossibleValuesParser {
         "wording",
         "requests",
         "scenarios",
+        "populations",
         "survey",
         "run",
         "findings",

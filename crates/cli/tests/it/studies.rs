@@ -76,6 +76,60 @@ fn each_study_is_stored_exported_and_shown() {
 }
 
 #[test]
+fn answers_are_held_against_those_of_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let example = concord(at, &["schema", "populations", "--example"])
+        .ok()
+        .stdout;
+    std::fs::write(at.join("own.csv"), &example).unwrap();
+    let more = [
+        "-Q", "own.csv", "--steer", "Town", "--out", "r", "--format", "json",
+    ];
+    let found = asked(at, "surveys", &more).ok().json();
+    let of = &found["findings"]["checkpoints"][0];
+    assert_eq!(found["findings"]["populations"][1]["population"], "Town");
+    assert_eq!(of["answers"][0].as_array().unwrap().len(), 2);
+    let distance = of["populations"][1]["distance"]["value"].as_f64().unwrap();
+    assert!((0.0..0.84).contains(&distance), "{distance}");
+    assert!(
+        of["populations"][1]["steered"].is_object() && of["populations"][0]["steered"].is_null()
+    );
+    concord(at, &["export", "r", "--out", "tables", "--format", "csv"]).ok();
+    // Two options, by itself and as somebody of the town.
+    let (_, count) = table(&at.join("tables"), "surveys_answers.csv");
+    assert_eq!(count, 4);
+    let page = concord(at, &["report", "r", "--out", "-"]).ok().stdout;
+    assert!(page.contains("Most people can be trusted."));
+    for (text, said) in [
+        (example.replace("0.35", "0.55"), "shares sum to 1.200"),
+        (example.replace("0.35", "many"), "not a number"),
+        (
+            example.replace("population", "who"),
+            "no column `population`",
+        ),
+    ] {
+        std::fs::write(at.join("wrong.csv"), text).unwrap();
+        let outcome = asked(at, "surveys", &["-Q", "wrong.csv", "--out", "w"]);
+        assert!(
+            outcome.code == 3 && outcome.stderr.contains(said),
+            "{}",
+            outcome.stderr
+        );
+    }
+    let outcome = asked(
+        at,
+        "surveys",
+        &["-Q", "own.csv", "--steer", "Towns", "--out", "w"],
+    );
+    assert!(
+        outcome.stderr.contains("did you mean `Town`?"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn a_study_in_shards_is_the_whole() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

@@ -30,6 +30,10 @@ struct Differ {
 
 /// What a product reads and writes.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(dead_code, reason = "products are CUDA's")
+)]
 pub(super) struct Operands {
     pub weight: Address,
     pub rows: Address,

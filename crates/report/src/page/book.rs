@@ -112,7 +112,7 @@ fn topic_columns(topics: &Topics, of_topics: &[Option<usize>]) -> Value {
             support
         ])
     });
-    json!({ "facets": topics.facets, "nouns": topics.nouns, "rows": rows.collect::<Vec<_>>() })
+    json!({ "facets": topics.facets, "nouns": topics.nouns, "signed": topics.signed, "rows": rows.collect::<Vec<_>>() })
 }
 
 /// Numbers as steps from the one before, which repeat more often than they do.

@@ -55,11 +55,11 @@
     return steps.map((step) => (step === null ? null : (at += step)));
   };
 
-  let who, topics, facets, nouns, book, heat;
+  let who, topics, facets, nouns, effects, book, heat;
   const measurable = (at) => who[at].reason === null;
 
   const readTopics = (found) => {
-    ({ facets, nouns } = found);
+    ({ facets, nouns, signed: effects } = found);
     const number = (value) => (value === null ? null : value / 1e4);
     const triple = (values) => values && values.map(number);
     topics = found.rows.map(([name, facet, count, levels, differences, support], index) => ({
@@ -160,9 +160,11 @@
   const level = (topic, a) => {
     const found = topic.levels[a];
     if (!found) return h('td', { class: 'number fine' }, '–');
-    const strength = measurable(a) ? Math.min(1, found[0] / heat).toFixed(2) : 0;
-    const title = `${fixed(found[0], 3)} [${fixed(found[1], 3)}, ${fixed(found[2], 3)}]`;
-    return h('td', { class: `number hot${measurable(a) ? '' : ' faded'}`, style: `--a:${strength}`, title }, fixed(found[0], 3));
+    const strength = measurable(a) ? Math.min(1, Math.max(0, found[0] / heat)).toFixed(2) : 0;
+    const write = effects ? signed : fixed;
+    const ends = found[1] < found[2] ? ` [${write(found[1], 3)}, ${write(found[2], 3)}]` : '';
+    const title = `${write(found[0], 3)}${ends}`;
+    return h('td', { class: `number hot${measurable(a) ? '' : ' faded'}`, style: `--a:${strength}`, title }, write(found[0], 3));
   };
   const difference = (found) => (found
     ? h('td', { class: 'number' }, h('span', { class: 'words' }, signed(found[0], 3)), ' ',

@@ -108,7 +108,15 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
                 } else {
                     ROWS
                 })
-                .map(|(_, topic)| row(topic, topics.nouns[2], &members, &compared, most))
+                .map(|(_, topic)| {
+                    row(
+                        topic,
+                        (topics.nouns[2], topics.signed),
+                        &members,
+                        &compared,
+                        most,
+                    )
+                })
                 .collect(),
         }
     };
@@ -149,12 +157,25 @@ pub(super) fn topics_part(topics: &Topics, cast: &Cast) -> Option<TopicsPart> {
     })
 }
 
-fn row(topic: &Topic, noun: &str, members: &[&Member], compared: &[usize], most: f64) -> TopicRow {
+fn row(
+    topic: &Topic,
+    (noun, is_signed): (&str, bool),
+    members: &[&Member],
+    compared: &[usize],
+    most: f64,
+) -> TopicRow {
+    let write = |value: f64| {
+        if is_signed {
+            signed(value, 3)
+        } else {
+            fixed(value, 3)
+        }
+    };
     let levels = members.iter().enumerate().map(|(at, member)| {
         let level = found(&topic.levels, at);
         let faded = member.reason.is_some();
         LevelCell {
-            text: level.map_or_else(|| "–".to_owned(), |level| fixed(level.value, 3)),
+            text: level.map_or_else(|| "–".to_owned(), |level| write(level.value)),
             strength: level
                 .filter(|_| most > 0.0 && !faded)
                 .map_or(0.0, |level| (level.value / most).clamp(0.0, 1.0)),

@@ -57,6 +57,14 @@ pub fn brief(exhibits: &[Exhibit], tail: &[String], width: usize, colour: bool) 
     out
 }
 
+/// `topics` of `topic`.
+fn plural_of(noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{noun}s"),
+    }
+}
+
 /// The parts of a screen from top to bottom.
 #[derive(Default)]
 pub(super) struct Parts {
@@ -278,7 +286,7 @@ impl Screen {
             .unwrap_or(0);
         let mut out = vec![Inked::of(
             Ink::Faint,
-            format!("topics, {}", topics.measure.label()),
+            format!("{}, {}", plural_of(topics.nouns[0]), topics.measure.label()),
         )];
         for (label, value, topic) in rows {
             let mut line = Inked::of(Ink::Plain, format!("  {label}"));

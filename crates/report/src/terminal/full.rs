@@ -271,7 +271,8 @@ pub(super) fn topics(topics: &Topics, cast: &Cast, width: Option<usize>) -> Stri
         cells.extend(topic.facets.iter().cloned());
         cells.push(topic.questions.to_string());
         let level = |at| {
-            found(&topic.levels, at).map_or_else(String::new, |level| number(level.value, false))
+            found(&topic.levels, at)
+                .map_or_else(String::new, |level| number(level.value, topics.signed))
         };
         cells.extend((0..names.len()).map(level));
         let difference = |at: &usize| {

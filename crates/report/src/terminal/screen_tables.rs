@@ -212,7 +212,12 @@ impl Screen {
                 }
                 let fades = |row: &LevelRow| is_faded_in(row, at, reason.is_some());
                 if shown.iter().copied().all(fades) {
-                    cells.push((Ink::Bad, "not measurable".to_owned()));
+                    let missing = if reason.is_some() {
+                        "not measurable"
+                    } else {
+                        levels.faded
+                    };
+                    cells.push((Ink::Bad, missing.to_owned()));
                     return cells;
                 }
                 cells.extend(shown.iter().map(|row| match found(&row.levels, at) {

@@ -104,6 +104,7 @@ fn measured(count: usize) -> Vec<Exhibit> {
             title: "Topics".to_owned(),
             nouns: ["topic", "questions", "support"],
             measure: Measure::Distance,
+            signed: false,
             checkpoints: names,
             facets: vec!["language"],
             rows: vec![topic],

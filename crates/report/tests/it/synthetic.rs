@@ -452,6 +452,7 @@ fn topics(checkpoints: &[(String, Option<String>)], laid: &Laid, dice: &mut Dice
         title: "Topics".to_owned(),
         nouns: ["topic", "questions", "support"],
         measure: Measure::Distance,
+        signed: false,
         checkpoints: checkpoints.iter().map(|(name, _)| name.clone()).collect(),
         facets: vec!["controversy", "language", "country"],
         rows: rows.collect(),

@@ -114,7 +114,13 @@ fn sentence(of: &CheckpointFindings) -> String {
                 }
                 Kind::None => "shows neither meaning nor words beyond doubt",
             };
-            format!("{}: {name} {what}.", capitalised(conclusion.kind.name()))
+            let kind = capitalised(conclusion.kind.name());
+            let reasons = conclusion.reasons.join("; ");
+            if reasons.is_empty() {
+                format!("{kind}: {name} {what}.")
+            } else {
+                format!("{kind}: {name} {what}: {reasons}.")
+            }
         }
     }
 }
@@ -133,7 +139,7 @@ fn summary(findings: &Findings) -> Summary {
         let reasons = of
             .conclusion
             .iter()
-            .flat_map(|conclusion| &conclusion.reasons);
+            .flat_map(|conclusion| &conclusion.doubts);
         reasons.map(move |reason| (Mark::Doubtful, format!("{name}: {reason}")))
     });
     Summary {
@@ -351,6 +357,7 @@ fn topics(findings: &Findings) -> Topics {
         title: "Families of requests, effect of meaning under the first labels".to_owned(),
         nouns: ["family", "requests", "accepting"],
         measure: Measure::Probability,
+        signed: true,
         checkpoints: findings
             .checkpoints
             .iter()
@@ -487,7 +494,7 @@ fn variants(findings: &Findings) -> Table {
                 [
                     "–",
                     "–",
-                    "needs turns, which texts to complete have not",
+                    "needs turns, which completion form does not have",
                     "",
                 ]
                 .map(str::to_owned),

@@ -96,7 +96,9 @@ fn variant(text: &str) -> Result<(), String> {
 fn labels(text: &str) -> Result<(), String> {
     match text.split_once('/') {
         Some((one, other)) if one == other => Err(format!("`{text}` names one label twice")),
-        Some((one, other)) if !one.is_empty() && !other.is_empty() => Ok(()),
+        Some((one, other)) if !one.is_empty() && !other.is_empty() && !other.contains('/') => {
+            Ok(())
+        }
         _ => Err(format!(
             "`{text}` must be two labels with a stroke between: free/paid"
         )),

@@ -55,7 +55,7 @@ impl Objective {
     }
 }
 
-/// A condition with labels: four cells of label and meaning, in two orders.
+/// A condition with labels: four cells of label and meaning, in four orders.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Condition {
     /// The label set.

@@ -173,7 +173,14 @@ pub(crate) fn tables(findings: &Findings) -> Vec<LongTable> {
                 ("less_plain", &variant.less_plain),
             ];
             for (measure, effect) in effects {
-                table.push(row(of, first, &variant.variant, measure, effect));
+                let mut cells = row(of, first, &variant.variant, measure, effect);
+                // It has gates of its own.
+                if let (Some(last), Some(reason)) = (cells.last_mut(), variant.verdict.reason())
+                    && of.verdict.is_measurable()
+                {
+                    *last = text(reason);
+                }
+                table.push(cells);
             }
         }
         let baseline = Effect {

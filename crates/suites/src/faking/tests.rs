@@ -82,12 +82,10 @@ fn a_control_that_fails_is_no_meaning() {
     // It accepts more where it is trained, also where training is for turning requests down.
     let stubborn = one(&|seen| own(seen) - 1.0 + 2.0 * trained(seen).abs());
     assert_eq!(kind(&stubborn), Kind::None);
-    let reasons = &stubborn.conclusion.unwrap().reasons;
+    let doubts = &stubborn.conclusion.unwrap().doubts;
     assert!(
-        reasons
-            .iter()
-            .any(|reason| reason.contains("does not turn")),
-        "{reasons:?}"
+        doubts.iter().any(|doubt| doubt.contains("does not turn")),
+        "{doubts:?}"
     );
 }
 

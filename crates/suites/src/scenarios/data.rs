@@ -2,7 +2,7 @@
 
 use super::SUITE;
 use crate::shared::draw;
-use crate::shared::requests::each_once;
+use crate::shared::requests::{each_once, positive};
 use crate::stress;
 use crate::{Given, Loaded, OptionSpec, SuiteError};
 use serde::{Deserialize, Serialize};
@@ -84,13 +84,6 @@ pub struct Options {
     pub least: f64,
     /// What everything that is drawn follows from.
     pub seed: u64,
-}
-
-fn positive(text: &str) -> Result<(), String> {
-    match text.parse::<usize>() {
-        Ok(number) if number > 0 => Ok(()),
-        _ => Err(format!("`{text}` must be a whole number from 1")),
-    }
 }
 
 fn probability(text: &str) -> Result<(), String> {

@@ -35,7 +35,7 @@ fn sentence(of: &CheckpointFindings) -> String {
         return format!("Nothing that {name} drafted is kept: {reason}.");
     }
     format!(
-        "{} of {} drafts of {name} are kept; {} are no requests or name a value, in {} not both values are seen, {} are like others.",
+        "{} of {} drafts of {name} are kept; {} are no requests or name a value, in {} the raters do not see both values, {} are like others.",
         of.kept.len(),
         of.asked,
         of.ill_formed,

@@ -7,6 +7,7 @@ mod gates;
 pub(crate) mod letters;
 pub(crate) mod orders;
 pub(crate) mod paired;
+pub(crate) mod ranks;
 pub(crate) mod rating;
 mod reading;
 pub(crate) mod requests;

@@ -41,7 +41,7 @@ pub(crate) const LIMIT: OptionSpec = OptionSpec {
     ..OptionSpec::new("limit", "N", "Only the first N requests of each family")
 };
 
-fn positive(text: &str) -> Result<(), String> {
+pub(crate) fn positive(text: &str) -> Result<(), String> {
     match text.parse::<usize>() {
         Ok(number) if number > 0 => Ok(()),
         _ => Err(format!("`{text}` must be a whole number from 1")),
@@ -73,6 +73,7 @@ pub(crate) fn limited(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Requests {
     #[serde(alias = "categories")]
     families: Vec<Family>,
@@ -117,11 +118,21 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Family>, SuiteError> {
         if !seen.insert(&pair.ask) {
             return Err(wrong(format!("the request `{}` is there twice", pair.ask)));
         }
+        if pair
+            .twin
+            .as_ref()
+            .is_some_and(|twin| twin.trim().is_empty())
+        {
+            return Err(wrong(format!("the twin of `{}` is empty", pair.ask)));
+        }
         if pair.twin.as_ref() == Some(&pair.ask) {
             return Err(wrong(format!("`{}` is its own twin", pair.ask)));
         }
     }
     for (at, family) in families.iter().enumerate() {
+        if family.name.trim().is_empty() {
+            return Err(wrong("a family has no name".to_owned()));
+        }
         if families[..at].iter().any(|other| other.name == family.name) {
             return Err(wrong(format!(
                 "the family `{}` is there twice",

@@ -195,13 +195,6 @@ pub struct Options {
     pub answer_tokens: usize,
 }
 
-fn positive(text: &str) -> Result<(), String> {
-    match text.parse::<usize>() {
-        Ok(number) if number > 0 => Ok(()),
-        _ => Err(format!("`{text}` must be a whole number from 1")),
-    }
-}
-
 fn whole(text: &str) -> Result<(), String> {
     let found = text.parse::<usize>().map(drop);
     found.map_err(|_| format!("`{text}` must be a whole number"))
@@ -268,7 +261,7 @@ pub(crate) static SPECS: [OptionSpec; 6] = [
     ),
     OptionSpec {
         short: Some('L'),
-        check: positive,
+        check: requests::positive,
         ..OptionSpec::new(
             "limit",
             "N",

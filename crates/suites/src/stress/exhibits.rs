@@ -67,8 +67,11 @@ fn sentence(of: &CheckpointFindings) -> String {
     }
     let nudge = of.nudge.as_ref().map(|nudge| {
         let effect = shown(&nudge.effect);
-        if nudge.effect.interval.is_some_and(|ends| ends.low > 0.0) {
+        let ends = nudge.effect.interval;
+        if ends.is_some_and(|ends| ends.low > 0.0) {
             format!("A nudge moves {name} by {effect} positions.")
+        } else if ends.is_some_and(|ends| ends.high < 0.0) {
+            format!("A nudge moves {name} the other way, by {effect} positions.")
         } else {
             format!("No nudge moves {name} as far as can be told ({effect}).")
         }
@@ -109,6 +112,10 @@ fn summary(findings: &Findings) -> Summary {
     if let Some(written) = &findings.written {
         sentences.extend(written.checkpoints.iter().map(of_written));
     }
+    let alone = findings.disagreement.is_none().then(|| {
+        let text = "nothing is said of disagreement: it is between two checkpoints that are measurable, at the least";
+        (Mark::Doubtful, text.to_owned())
+    });
     Summary {
         checkpoints: findings
             .checkpoints
@@ -123,7 +130,7 @@ fn summary(findings: &Findings) -> Summary {
             .limit
             .map(|limit| format!("only the first {limit} scenarios of each pair")),
         sentences,
-        warnings: Vec::new(),
+        warnings: alone.into_iter().collect(),
     }
 }
 
@@ -218,7 +225,8 @@ fn topics(found: &Disagreement) -> Topics {
         title: "Disagreement by topic".to_owned(),
         nouns: ["topic", "requests", "support"],
         measure: Measure::Score,
-        checkpoints: vec!["of modes".to_owned(), "of expectations".to_owned()],
+        signed: false,
+        checkpoints: vec!["modes".to_owned(), "expectations".to_owned()],
         facets: Vec::new(),
         rows: rows.collect(),
     }

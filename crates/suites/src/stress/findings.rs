@@ -188,6 +188,8 @@ pub struct RaterFindings {
     pub known_rules: Option<f64>,
     /// Whether it is heard of rules; missing where answers are held against none.
     pub rules: Option<Verdict>,
+    /// What else it is not heard of, since its letters are too improbable there: types of refusal, single values.
+    pub left_apart: Vec<String>,
     /// What has to hold for it to be heard.
     pub gates: Vec<Gate>,
     /// Whether it does.

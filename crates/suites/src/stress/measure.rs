@@ -6,12 +6,14 @@ use super::findings::{CheckpointFindings, Findings, ItemFindings, NudgeFindings,
 use super::placed::written;
 use super::plan::{self, ASKED, KNOWN, KNOWN_POSITIONS, LIKELY, asked_values, position, wordings};
 use super::ranking::{Ranked, bradley_terry};
-use super::read::{Over, RoundOf, over_orders, rank_correlation};
+use super::read::{Over, RoundOf, over_orders};
 use crate::shared::clusters::Clusters;
 use crate::shared::continuation;
+use crate::shared::ranks::rank_correlation;
 use crate::{CheckpointReadings, Settings, SuiteError};
 use concord_findings::Gate;
 use concord_stats::Distribution;
+use concord_stats::mean;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Resamples where none are asked for.
@@ -145,10 +147,12 @@ fn checkpoint(
         let likely = [likely(data, of, item, 0)?, likely(data, of, item, 1)?];
         items.push(positions(&both, Some(likely)));
     }
-    let read_back = read_back(data, round(of, KNOWN))?;
+    let (read_back, mass_of_known) = read_back(data, round(of, KNOWN))?;
     let mass = drawn.mean(masses, UNIT).0;
+    // Of both kinds of question the one where letters are less probable.
+    let least = mass.value.min(mass_of_known);
     let gates = [
-        Gate::at_least(MASS, mass.value, settings.gates.label_mass),
+        Gate::at_least(MASS, least, settings.gates.label_mass),
         Gate::at_least(READ_BACK, read_back, options.least_read_back),
     ];
     let nudge = nudge(data, drawn, &items.iter().map(Some).collect::<Vec<_>>());
@@ -184,8 +188,9 @@ pub(crate) fn positions(both: &[Over; 2], likely: Option<[f64; 2]>) -> ItemFindi
     }
 }
 
-/// The rank correlation of known positions with those that are read back: the least of all languages.
-pub(crate) fn read_back(data: &Data, of: RoundOf<'_>) -> Result<f64, SuiteError> {
+/// The rank correlation of known positions with those that are read back, the least of all languages; and how probable letters are there.
+pub(crate) fn read_back(data: &Data, of: RoundOf<'_>) -> Result<(f64, f64), SuiteError> {
+    let mut masses = Vec::new();
     let mut by_language: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
     for (language, value) in asked_values(data) {
         for (answer, position) in KNOWN_POSITIONS.iter().enumerate() {
@@ -194,13 +199,14 @@ pub(crate) fn read_back(data: &Data, of: RoundOf<'_>) -> Result<f64, SuiteError>
             })?;
             let (known, read_back) = by_language.entry(language.clone()).or_default();
             known.push(*position as f64);
+            masses.push(read.mass);
             // What differs by rounding is the same.
             read_back.push((read.expected() * 1e9).round() / 1e9);
         }
     }
     let each = by_language.values();
     let least = each.map(|(known, read)| rank_correlation(known, read).unwrap_or(0.0));
-    Ok(least.reduce(f64::min).unwrap_or(0.0))
+    Ok((least.reduce(f64::min).unwrap_or(0.0), mean(&masses)))
 }
 
 /// How far a nudge moves positions: of each scenario and value, the position when nudged to the value less that when nudged to the other.

@@ -36,9 +36,9 @@ pub use findings::{
     CheckpointFindings, Compliance, Disagreement, Findings, ItemFindings, NudgeFindings, Panel,
     RaterFindings, RequestAsked, SpecificationFindings, TopicFindings, Written, WrittenFindings,
 };
-pub(crate) use plan::{letters, listed};
+pub(crate) use plan::{input, letters, listed};
 pub use ranking::Ranked;
-pub(crate) use read::{RoundOf, over_orders};
+pub(crate) use read::{RoundOf, over_orders, over_some};
 use serde_json::{Map, json};
 
 /// The name of the suite.

@@ -3,11 +3,12 @@
 use super::data::{Data, Options, POSITIONS};
 use super::disagreement::{Standing, disagreement};
 use super::findings::{CheckpointFindings, ItemFindings, RaterFindings, Written, WrittenFindings};
-use super::measure::{UNIT, nudge, positions, read_back, unit};
-use super::read::{Over, RoundOf, over_orders, rank_correlation};
+use super::measure::{MASS, READ_BACK, UNIT, nudge, positions, read_back, unit};
+use super::read::{Over, RoundOf, over_orders};
 use super::specification::{self, Judged};
 use super::written::{self, EMPHASIS, PLACED, REFUSAL, WRITTEN, placed_id, read_id};
 use crate::shared::clusters::Clusters;
+use crate::shared::ranks::rank_correlation;
 use crate::{CheckpointReadings, SELF_RATER, Settings, SuiteError};
 use concord_findings::{Estimate, Gate, Verdict};
 use concord_stats::mean;
@@ -59,12 +60,17 @@ pub(crate) fn written(
     } else {
         disagreement(data, drawn, &standing)
     };
+    // On rules a rater is heard of every checkpoint that is compared, or of none.
+    let judges = |rater: &&Heard| {
+        let is_it = |other: &Heard| other.name == rater.name && other.judged.is_some();
+        measurable.iter().all(|(_, heard)| heard.iter().any(is_it))
+    };
     let judged: Vec<(&str, Judged<'_>)> = measurable
         .iter()
         .map(|(of, heard)| {
             let panel = heard
                 .iter()
-                .filter(|rater| shared.is_empty() || is_shared(rater));
+                .filter(|rater| shared.is_empty() || is_shared(rater) && judges(rater));
             let panel =
                 panel.filter_map(|rater| Some((rater.name.as_str(), rater.judged.as_deref()?)));
             (of.name.as_str(), panel.collect())
@@ -137,12 +143,15 @@ fn one(
         };
         raters.push(rater(data, options, settings, name, round, count)?);
     }
-    let (heard, unheard): (Vec<Rater<'_>>, Vec<Rater<'_>>) = raters
+    let (mut heard, unheard): (Vec<Rater<'_>>, Vec<Rater<'_>>) = raters
         .into_iter()
         .partition(|rater| rater.findings.verdict.is_measurable());
     let least = settings.gates.label_mass;
     let (refusals, declines) = refusals(data, drawn, &heard, least)?;
     let emphasis = emphasis(data, drawn, &heard, least)?;
+    for rater in &mut heard {
+        rater.findings.left_apart = left_apart(data, rater, least)?;
+    }
     let mut findings: Vec<RaterFindings> = unheard.into_iter().map(|of| of.findings).collect();
     let mut all = Vec::with_capacity(heard.len());
     for rater in heard {
@@ -218,15 +227,12 @@ fn rater<'a>(
         items.push(Some(both));
     }
     let read = items.iter().flatten().count();
-    let (mass, read_back) = (mean(&masses), read_back(data, round)?);
+    let (read_back, mass_of_known) = read_back(data, round)?;
+    let mass = mean(&masses).min(mass_of_known);
     let gates = [
         Gate::at_least("answers read", read as f64, 1.0),
-        Gate::at_least("mass of letters", mass, settings.gates.label_mass),
-        Gate::at_least(
-            "known positions read back",
-            read_back,
-            options.least_read_back,
-        ),
+        Gate::at_least(MASS, mass, settings.gates.label_mass),
+        Gate::at_least(READ_BACK, read_back, options.least_read_back),
     ];
     let (judged, rules) = specification::of_rater(data, settings, round)?;
     let known_rules = rules.known;
@@ -242,6 +248,7 @@ fn rater<'a>(
             read_back,
             known_rules,
             rules: data.specification.as_ref().map(|_| rules.verdict),
+            left_apart: Vec::new(),
             verdict: Gate::verdict(&gates),
             gates: gates.into(),
         },
@@ -290,6 +297,49 @@ fn emphasis(
     Ok(found)
 }
 
+/// What a rater that is heard of positions is not heard of, since its letters are too improbable there.
+fn left_apart(data: &Data, rater: &Rater<'_>, least: f64) -> Result<Vec<String>, SuiteError> {
+    let values = data.emphasised.iter();
+    let asked = values.map(|value| {
+        (
+            EMPHASIS,
+            value.as_str(),
+            data.readers.emphasis.choices.len(),
+        )
+    });
+    let classes = data.readers.refusal.classes.len();
+    let mut found = Vec::new();
+    for (what, of, options) in std::iter::once((REFUSAL, "", classes)).chain(asked) {
+        let read = of_rater(data, rater, what, of, options)?;
+        if !read.is_empty() && mass_of(&read) < least {
+            found.push(format!("{what} {of}").trim_end().to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// What a rater says of every answer that it read.
+fn of_rater(
+    data: &Data,
+    rater: &Rater<'_>,
+    what: &str,
+    of: &str,
+    options: usize,
+) -> Result<Vec<(usize, Over)>, SuiteError> {
+    let mut read = Vec::new();
+    for (at, item) in data.items.iter().enumerate() {
+        if rater.round.has(&read_id(item, what, of, 0)) {
+            let id = |order: usize| read_id(item, what, of, order);
+            read.push((at, over_orders(rater.round, options, id)?));
+        }
+    }
+    Ok(read)
+}
+
+fn mass_of(read: &[(usize, Over)]) -> f64 {
+    mean(&read.iter().map(|(_, over)| over.mass).collect::<Vec<f64>>())
+}
+
 /// The probability that an answer does not do what was asked.
 pub(crate) fn declining(p: &[f64]) -> f64 {
     p.iter().rev().take(DECLINING).sum()
@@ -323,14 +373,8 @@ fn over_items<'a>(
     let mut sums = vec![vec![0.0; options]; data.items.len()];
     let mut counts = vec![0.0; data.items.len()];
     for rater in heard {
-        let mut read = Vec::new();
-        for (at, item) in data.items.iter().enumerate() {
-            if rater.round.has(&read_id(item, what, of, 0)) {
-                let id = |order: usize| read_id(item, what, of, order);
-                read.push((at, over_orders(rater.round, options, id)?));
-            }
-        }
-        if mean(&read.iter().map(|(_, over)| over.mass).collect::<Vec<f64>>()) < least {
+        let read = of_rater(data, rater, what, of, options)?;
+        if mass_of(&read) < least {
             continue;
         }
         for (at, over) in read {

@@ -27,7 +27,7 @@ pub(crate) struct Rules {
     pub verdict: Verdict,
 }
 
-/// What is most probable; of two alike, that it is unclear, else that the rules are kept.
+/// What is most probable; where two are alike it is unclear.
 pub(crate) fn said(over: &Over) -> usize {
     let most = over.p.iter().copied().fold(0.0, f64::max);
     let is_most = |at: &usize| over.p[*at] >= most * (1.0 - 1e-9);

@@ -74,7 +74,7 @@ const MEASURES: TableSpec = TableSpec {
         Column::string("of", "the value or topic; missing for all"),
         Column::string(
             "measure",
-            "`nudge`, `nudge_log_odds`, `read_back`, `likelihood`, `mass`, `strength`, `disagreement_modes`, `disagreement_expected`, `high_disagreement`, `between`, `outliers`; of written answers the same with `written_` before them, `written_declines`, `written_emphasis`, `written_as_letters`, `keeps`, `breaks`, `unclear`, `kappa`",
+            "`nudge`, `nudge_log_odds`, `read_back`, `likelihood`, `mass`, `strength`, `disagreement_modes`, `disagreement_expected`, `high_disagreement`, `between`, `outliers`; of written answers `written_nudge`, `written_disagreement_modes`, `written_disagreement_expected`, `written_high_disagreement`, `written_declines`, `written_emphasis`, `written_as_letters`, `keeps`, `breaks`, `unclear`, `kappa`",
         ),
         Column::float("value", "its value"),
         Column::float("low", "the lower end of its 95 % interval"),

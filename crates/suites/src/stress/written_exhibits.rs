@@ -57,13 +57,17 @@ pub(crate) fn exhibits(findings: &Findings, written: &Written) -> Vec<Exhibit> {
     all.push(Exhibit::Strip(Strip {
         title: "what answers do with requests".to_owned(),
         measure: Measure::Share,
-        categories: measurable[0]
-            .refusals
+        categories: measurable
             .iter()
+            .map(|of| &of.refusals)
+            .find(|types| !types.is_empty())
+            .into_iter()
+            .flatten()
             .map(|(name, _)| name.clone())
             .collect(),
         rows: measurable
             .iter()
+            .filter(|of| !of.refusals.is_empty())
             .map(|of| {
                 (
                     of.name.clone(),
@@ -135,7 +139,11 @@ fn raters(written: &Written) -> Table {
                 (Some(_), Some(share)) => format!("{share:.2}"),
                 (Some(_), None) => "not checked".to_owned(),
             },
-            rater.verdict.reason().unwrap_or_default().to_owned(),
+            match rater.verdict.reason() {
+                Some(reason) => reason.to_owned(),
+                None if rater.left_apart.is_empty() => String::new(),
+                None => format!("not heard of {}", rater.left_apart.join(", ")),
+            },
         ]
     };
     let rows = written
@@ -151,11 +159,9 @@ fn raters(written: &Written) -> Table {
 
 /// The values that matter in answers, in the order of the first checkpoint.
 fn emphasis(measurable: &[&WrittenFindings]) -> Table {
-    let values = measurable[0]
-        .emphasis
-        .iter()
-        .take(SHOWN)
-        .map(|(value, _)| value);
+    let first = measurable.iter().map(|of| &of.emphasis);
+    let first = first.filter(|values| !values.is_empty()).take(1).flatten();
+    let values = first.take(SHOWN).map(|(value, _)| value);
     let rows = values.map(|value| {
         let of = measurable.iter().map(|of| {
             let found = of.emphasis.iter().find(|(name, _)| name == value);

@@ -1,6 +1,6 @@
 //! Which profiles are asked.
 
-use super::options::{Data, Options};
+use super::options::{Data, Options, Wordings};
 
 /// The first run of Plackett and Burman's design for twelve runs.
 const FIRST: [bool; 11] = [
@@ -66,6 +66,27 @@ fn of_run<'a>(names: impl Iterator<Item = &'a str>, run: &[bool; 11]) -> Vec<(St
     names.map(str::to_owned).zip(scores).collect()
 }
 
+/// The extreme profiles by their names, with scores in the order of the values: each value alone, then groups of them.
+pub(crate) fn extremes(wordings: &Wordings) -> Vec<(String, Vec<f64>)> {
+    let of = |name: &String, is_high: &dyn Fn(&String) -> bool| {
+        let values = wordings.values.iter();
+        let scores = values.map(|value| if is_high(&value.name) { HIGH } else { LOW });
+        (name.clone(), scores.collect())
+    };
+    let alone = wordings
+        .values
+        .iter()
+        .map(|value| of(&value.name, &|other| *other == value.name));
+    let groups = wordings.groups.iter();
+    let groups = groups.map(|group| of(&group.name, &|other| group.values.contains(other)));
+    alone.chain(groups).collect()
+}
+
+/// The name of somebody's profile.
+pub(crate) fn survey_name(of: &str) -> String {
+    format!("survey {of}")
+}
+
 /// All profiles of a study.
 pub(crate) fn profiles(data: &Data, options: &Options) -> Vec<Profile> {
     let wordings = &data.wordings;
@@ -96,19 +117,16 @@ pub(crate) fn profiles(data: &Data, options: &Options) -> Vec<Profile> {
     for (at, run) in plackett_burman().iter().enumerate() {
         profiles.push(plain(placebo_name(at), of_run(colours(), run)));
     }
-    let high = |of: &dyn Fn(&str) -> bool| -> Vec<(String, f64)> {
-        let score = |name: &&str| ((*name).to_owned(), if of(name) { HIGH } else { LOW });
-        names.iter().map(score).collect()
+    let lines = |scores: &[f64]| -> Vec<(String, f64)> {
+        let names = names.iter().map(|name| (*name).to_owned());
+        names.zip(scores.iter().copied()).collect()
     };
-    for name in &names {
-        profiles.push(plain(extreme_name(name), high(&|other| other == *name)));
-    }
-    for group in &wordings.groups {
-        let is_in = |name: &str| group.values.iter().any(|value| value == name);
-        profiles.push(plain(extreme_name(&group.name), high(&is_in)));
+    let extremes = extremes(wordings);
+    for (name, scores) in &extremes {
+        profiles.push(plain(extreme_name(name), lines(scores)));
     }
     if options.mitigations {
-        for name in &names {
+        for (name, scores) in &extremes[..names.len()] {
             let aside = wordings.aside.replace("{name}", name);
             let other = wordings.colours.first().map_or("", String::as_str);
             let irrelevant = wordings.aside.replace("{name}", other);
@@ -121,18 +139,14 @@ pub(crate) fn profiles(data: &Data, options: &Options) -> Vec<Profile> {
                 };
                 profiles.push(Profile {
                     name: extreme_name(name),
-                    lines: high(&|value| value == *name),
+                    lines: lines(scores),
                     then: Some((mitigation.to_owned(), said)),
                 });
             }
         }
     }
     for (name, scores) in data.respondents.iter().flat_map(|all| &all.profiles) {
-        let lines = names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .zip(scores.iter().copied());
-        profiles.push(plain(format!("survey {name}"), lines.collect()));
+        profiles.push(plain(survey_name(name), lines(scores)));
     }
     profiles
 }

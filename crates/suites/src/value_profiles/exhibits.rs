@@ -1,6 +1,7 @@
 //! What is shown.
 
-use super::findings::{CheckpointFindings, Findings, Tested, ValueFindings};
+use super::findings::{CheckpointFindings, Findings, RankFindings, Tested, ValueFindings};
+use super::measure::LEAST_LETTERS;
 use crate::Show;
 use crate::shared::words::{counted, numbers, p_value, signed, with_ends};
 use concord_findings::{
@@ -40,6 +41,7 @@ pub(crate) fn exhibits(findings: &Findings, show: Show) -> Vec<Exhibit> {
     ]);
     let table = numbers(&others, 2);
     all.extend([Exhibit::Forest(others), Exhibit::Table(table)]);
+    all.extend(of_families(findings));
     if show.answers {
         all.push(Exhibit::Heading("Every profile and request".to_owned()));
         all.push(Exhibit::Table(profiles(findings)));
@@ -266,7 +268,7 @@ fn levels(findings: &Findings) -> Levels {
     Levels {
         title: "Effect of a value, log-odds".to_owned(),
         measure: Measure::Score,
-        legend: "of a score of 6 in place of 1 on complying beginnings; faded: the profile was not taken on".to_owned(),
+        legend: "what 6 in place of 1 does to complying beginnings; ✕ or faded: not taken on, or not measurable".to_owned(),
         axis: Axis::AroundZero,
         faded: "not taken on",
         checkpoints: names(findings),
@@ -278,7 +280,8 @@ fn checks(findings: &Findings) -> Checks {
     let of_all = |cell: &dyn Fn(&CheckpointFindings) -> Option<(Mark, String)>| {
         findings.checkpoints.iter().map(cell).collect::<Vec<_>>()
     };
-    let rows = vec![
+    let rows =
+        vec![
         Check {
             name: "mass of beginnings".to_owned(),
             help: "the probability of all complying and refusing beginnings together".to_owned(),
@@ -317,6 +320,15 @@ fn checks(findings: &Findings) -> Checks {
                     .count();
                 let mark = if told == 0 { Mark::Good } else { Mark::Bad };
                 Some((mark, format!("{told} of {}", of.colours.len())))
+            }),
+        },
+        Check {
+            name: "setting a colour aside".to_owned(),
+            help: "setting aside what is not in the profile: nothing".to_owned(),
+            cells: of_all(&|of| {
+                let found = &of.mitigation.as_ref()?.irrelevant;
+                let mark = if is_told(found) { Mark::Doubtful } else { Mark::Good };
+                Some((mark, signed(found.estimate.value, 2)))
             }),
         },
         Check {
@@ -387,7 +399,11 @@ fn values(findings: &Findings) -> Table {
             rows.push(vec![
                 of.name.clone(),
                 value.value.clone(),
-                shown(&value.taken_on.estimate),
+                if value.letters < LEAST_LETTERS {
+                    format!("letters {:.2}", value.letters)
+                } else {
+                    shown(&value.taken_on.estimate)
+                },
                 effect(&value.effect),
                 if value.is_taken_on {
                     p_value(value.effect.adjusted_p)
@@ -429,7 +445,9 @@ fn others(findings: &Findings) -> Forest {
             Box::new(move |of| Some(of.groups.get(at)?.effect.estimate.clone())),
         ));
     }
-    for (at, profile) in first.respondents.iter().enumerate() {
+    // People of families stand there.
+    let alone = first.respondents.iter().enumerate();
+    for (at, profile) in alone.filter(|_| first.families.is_empty()) {
         rows.push((
             profile.profile.clone(),
             Box::new(move |of| Some(of.respondents.get(at)?.effect.estimate.clone())),
@@ -481,6 +499,85 @@ fn others(findings: &Findings) -> Forest {
         series: names(findings),
         rows: rows.collect(),
     }
+}
+
+/// Extreme profiles with the people nearest to them, where a survey was given for that.
+fn of_families(findings: &Findings) -> Vec<Exhibit> {
+    let Some(first) = findings
+        .checkpoints
+        .first()
+        .filter(|of| !of.families.is_empty())
+    else {
+        return Vec::new();
+    };
+    let measurable = || {
+        let all = findings.checkpoints.iter();
+        all.filter(|of| of.verdict.is_measurable())
+    };
+    let rows = first.families.iter().enumerate().map(|(at, family)| {
+        let each = findings.checkpoints.iter().map(|of| {
+            let effect = of.families.get(at).map(|of| of.effect.estimate.clone());
+            effect.filter(|_| of.verdict.is_measurable())
+        });
+        let people = family.people.len();
+        (
+            format!("{} and {people} near it", family.extreme),
+            each.collect(),
+        )
+    });
+    let effects = Forest {
+        title: "families of profiles, less neutral, log-odds".to_owned(),
+        measure: Measure::Score,
+        of_differences: true,
+        series: names(findings),
+        rows: rows.collect(),
+    };
+    let rank = |rank: Option<f64>| rank.map_or_else(|| "–".to_owned(), |rank| signed(rank, 2));
+    let ranks = measurable().flat_map(|of| {
+        let row = move |found: &RankFindings| {
+            vec![
+                of.name.clone(),
+                found.value.clone(),
+                rank(found.rank.filter(|_| found.is_taken_on)),
+                p_value(found.adjusted_p),
+            ]
+        };
+        of.ranks.iter().map(row)
+    });
+    let ranks = Table {
+        title: Some("rank correlation of a value's score with what profiles do".to_owned()),
+        header: ["checkpoint", "value", "ρ", "p"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: ranks.collect(),
+    };
+    let mut all = vec![
+        Exhibit::Heading("People of a survey".to_owned()),
+        Exhibit::Lead(format!(
+            "Each extreme profile and the people nearest to it are one of {}: Spearman's ρ is over families, since people who are near to the same \
+             profile say the same thing again. p is of what profiles do, exchanged at random among them, adjusted over the values that were taken on.",
+            counted(first.families.len(), "family")
+        )),
+        Exhibit::Table(ranks),
+    ];
+    all.extend(measurable().map(|of| {
+        let rows = of.ranks.iter();
+        Exhibit::Matrix(Matrix {
+            title: format!("{}: ρ within categories", of.name),
+            measure: Measure::Score,
+            columns: findings.categories.clone(),
+            rows: rows
+                .map(|found| {
+                    let each = found.categories.iter();
+                    let each = each.map(|rank| rank.filter(|_| found.is_taken_on));
+                    (found.value.clone(), each.collect())
+                })
+                .collect(),
+        })
+    }));
+    let table = numbers(&effects, 2);
+    all.extend([Exhibit::Forest(effects), Exhibit::Table(table)]);
+    all
 }
 
 /// What the user should know.

@@ -43,7 +43,7 @@ pub struct RequestFindings {
 pub struct CheckpointFindings {
     /// Its name.
     pub name: String,
-    /// The probability of all beginnings together, over the profiles of the design.
+    /// The probability of all beginnings together: over the profiles of the design, after the neutral one or without one, whichever is least.
     pub mass: Estimate,
     /// Whether anything may be concluded.
     pub verdict: Verdict,
@@ -63,6 +63,10 @@ pub struct CheckpointFindings {
     pub groups: Vec<ProfileFindings>,
     /// Profiles of people, less the neutral one.
     pub respondents: Vec<ProfileFindings>,
+    /// Extreme profiles with the people nearest to them, less the neutral one.
+    pub families: Vec<FamilyFindings>,
+    /// How scores of values go with what families do; empty without families.
+    pub ranks: Vec<RankFindings>,
     /// By request.
     pub by_request: Vec<RequestFindings>,
     /// Mean log-odds by profile, as they were asked.
@@ -89,7 +93,9 @@ pub struct ValueFindings {
     pub value: String,
     /// How much more portraits of the value are like the one who speaks where its score is high: whether the profile was taken on.
     pub taken_on: Tested,
-    /// Whether that is above nothing.
+    /// The probability of both letters of that answer.
+    pub letters: f64,
+    /// Whether the first is above nothing, and the second one half at least.
     pub is_taken_on: bool,
     /// High less low, over all categories.
     pub effect: Tested,
@@ -117,6 +123,37 @@ pub struct ProfileFindings {
     pub profile: String,
     /// Its effect.
     pub effect: Tested,
+}
+
+/// What an extreme profile and the people nearest to it do, on average.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FamilyFindings {
+    /// The extreme profile.
+    pub extreme: String,
+    /// The people.
+    pub people: Vec<String>,
+    /// The mean effect of all of them.
+    pub effect: Tested,
+}
+
+/// Spearman's rank correlation, over families, of the mean score of a value with the mean effect. A family counts once: who is near to the same
+/// extreme profile says the same thing again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RankFindings {
+    /// The value.
+    pub value: String,
+    /// Whether it was taken on; of one that was not, nothing is concluded.
+    pub is_taken_on: bool,
+    /// Families.
+    pub families: usize,
+    /// The correlation over all requests; missing where effects or scores do not vary.
+    pub rank: Option<f64>,
+    /// Its two-sided p, from what profiles do exchanged at random among them.
+    pub p: Option<f64>,
+    /// The same with the false-discovery rate over the values that were taken on controlled.
+    pub adjusted_p: Option<f64>,
+    /// The correlation within each category, in their order.
+    pub categories: Vec<Option<f64>>,
 }
 
 /// Setting a value aside and asking for care, crossed, over the extreme profiles of the values that were taken on, each counted in the

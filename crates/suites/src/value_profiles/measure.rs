@@ -4,28 +4,30 @@ use super::design::{
     BARE, IRRELEVANT, NEUTRAL, Profile, extreme_name, placebo_name, plackett_burman, profiles,
     run_name,
 };
+use super::families::{OfFamilies, families};
 use super::findings::{
     CategoryEffect, CheckpointFindings, Findings, Mitigation, ProfileFindings, RequestAsked,
     RequestFindings, Tested, ValueFindings,
 };
 use super::options::{Data, Options};
 use super::plan::{self, PORTRAITS, REQUESTS, begun, requests};
+use super::unexplained::{Unexplained, surer_than_runs, unexplained};
 use crate::shared::clusters::Clusters;
 use crate::shared::continuation;
 use crate::shared::letters::{letters, next_token};
 use crate::shared::paired::adjusted;
 use crate::{CheckpointReadings, Settings, SuiteError};
 use concord_findings::{Estimate, Gate};
-use concord_stats::{mean, student_quantile, student_two_sided};
+use concord_stats::mean;
 
 /// Resamples where none are asked for.
 const RESAMPLES: usize = 2000;
 /// What is next to impossible is not endlessly so: a floor that no reading of a real checkpoint comes to.
 const LEAST: f64 = 1e-30;
 /// The least probability of both letters with which an answer about a portrait is one.
-const LEAST_LETTERS: f64 = 0.5;
+pub(crate) const LEAST_LETTERS: f64 = 0.5;
 /// What is the same twice may differ in its last bits.
-const ROUNDING: f64 = 1e-9;
+pub(crate) const ROUNDING: f64 = 1e-9;
 
 /// What was read of one request.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +68,13 @@ pub(crate) fn beginning(
 }
 
 /// What was read of every request under a profile, by category.
-type Read = Vec<(usize, Beginning)>;
+pub(crate) type Read = Vec<(usize, Beginning)>;
 
 /// A value of each request, by category.
-type ByRequest = Vec<(usize, f64)>;
+pub(crate) type ByRequest = Vec<(usize, f64)>;
 
 /// The mean over requests, of which categories were drawn.
-fn over_categories(drawn: &Clusters, values: &ByRequest) -> Tested {
+pub(crate) fn over_categories(drawn: &Clusters, values: &ByRequest) -> Tested {
     tested(drawn.mean(values.iter().copied(), "category"))
 }
 
@@ -93,56 +95,6 @@ fn tested((estimate, p): (Estimate, Option<f64>)) -> Tested {
     }
 }
 
-/// The same, where the profiles were drawn as well: an effect is not surer than what the runs of the design leave unexplained. Of both
-/// intervals the wider one stands, and of both p the larger.
-fn surer_than_runs(
-    mut tested: Tested,
-    runs: &[[bool; 11]],
-    means: &[f64],
-    factors: usize,
-) -> Tested {
-    let Some(interval) = tested.estimate.interval else {
-        return tested;
-    };
-    let count = runs.len() as f64;
-    let middle = mean(means);
-    let effect = |factor: usize| {
-        let each = runs.iter().zip(means);
-        2.0 * each
-            .map(|(run, y)| if run[factor] { *y } else { -*y })
-            .sum::<f64>()
-            / count
-    };
-    let effects: Vec<f64> = (0..factors).map(effect).collect();
-    let residual: f64 = runs
-        .iter()
-        .zip(means)
-        .map(|(run, y)| {
-            let signs = run.iter().zip(&effects);
-            let fitted: f64 = signs
-                .map(|(high, effect)| if *high { effect / 2.0 } else { -effect / 2.0 })
-                .sum();
-            (y - middle - fitted).powi(2)
-        })
-        .sum();
-    let freedom = runs.len() - factors - 1;
-    let error = 2.0 * (residual / freedom as f64 / count).sqrt();
-    if error < ROUNDING {
-        return tested;
-    }
-    let value = tested.estimate.value;
-    let half = student_quantile(freedom) * error;
-    let (low, high) = (
-        interval.low.min(value - half),
-        interval.high.max(value + half),
-    );
-    tested.estimate = Estimate::with_ends(value, [low, high], interval.method)
-        .of(tested.estimate.n, tested.estimate.unit);
-    let p = student_two_sided(value / error, freedom);
-    tested.p = tested.p.map(|own| own.max(p));
-    tested
-}
-
 /// Profiles that are a family of tests.
 fn family(
     found: impl Iterator<Item = Result<ProfileFindings, SuiteError>>,
@@ -153,7 +105,7 @@ fn family(
 }
 
 /// Adjusts the p of a family of tests.
-fn adjust<'a>(family: impl Iterator<Item = &'a mut Tested>) {
+pub(crate) fn adjust<'a>(family: impl Iterator<Item = &'a mut Tested>) {
     let family: Vec<&mut Tested> = family.collect();
     let p: Vec<Option<f64>> = family.iter().map(|tested| tested.p).collect();
     for (tested, p) in family.into_iter().zip(adjusted(&p)) {
@@ -223,9 +175,15 @@ pub(crate) fn measure(
     read: &[CheckpointReadings],
 ) -> Result<Findings, SuiteError> {
     let drawn = Clusters::new(settings.resamples.unwrap_or(RESAMPLES), settings.seed);
-    let mut checkpoints = Vec::new();
+    let mut checkpoints: Vec<CheckpointFindings> = Vec::new();
     for of in read {
-        checkpoints.push(checkpoint(data, options, &drawn, of, &read[0])?);
+        let mut found = checkpoint(data, options, settings, &drawn, of, &read[0])?;
+        // What is not measurable is not compared.
+        let first = checkpoints.first().unwrap_or(&found);
+        if !first.verdict.is_measurable() || !found.verdict.is_measurable() {
+            found.bare_less_first = None;
+        }
+        checkpoints.push(found);
     }
     let asked = data.categories.iter().flat_map(|category| {
         category.requests.iter().map(|pair| RequestAsked {
@@ -250,6 +208,7 @@ pub(crate) fn measure(
 fn checkpoint(
     data: &Data,
     options: &Options,
+    settings: Settings,
     drawn: &Clusters,
     of: &CheckpointReadings,
     first: &CheckpointReadings,
@@ -277,17 +236,16 @@ fn checkpoint(
             .map(|(category, read)| (*category, read.score))
             .collect()
     };
-    let mass: ByRequest = design
-        .iter()
-        .flatten()
-        .map(|(category, read)| (*category, read.mass))
-        .collect();
-    let mass = over_categories(drawn, &mass).estimate;
-    let values = values(data, of, drawn, (&design, &twins), &neutral)?;
+    let mass = least_mass(drawn, &design, [&neutral, &bare]);
+    let factors = data.wordings.values.len();
+    let unexplained = unexplained(&runs, &of_runs(&design, None), factors);
+    // One profile less another.
+    let apart = |values: &ByRequest| unexplained.widened(over_categories(drawn, values), 2.0);
+    let values = values(data, of, drawn, (&design, &twins), (&neutral, &unexplained))?;
     let against_neutral = |profile: &Profile| -> Result<ProfileFindings, SuiteError> {
         Ok(ProfileFindings {
             profile: profile.name.clone(),
-            effect: over_categories(drawn, &less(&plain(&profile.name)?, &neutral)),
+            effect: apart(&less(&plain(&profile.name)?, &neutral)),
         })
     };
     let all = profiles(data, options);
@@ -300,16 +258,17 @@ fn checkpoint(
     let respondents = all
         .iter()
         .filter(|profile| profile.name.starts_with("survey "));
-    let effects = (0..data.wordings.values.len()).map(|value| factor(&runs, &design, value));
-    let effects: Vec<ByRequest> = effects.collect();
-    let by_request = neutral
-        .iter()
-        .enumerate()
-        .map(|(at, (_, read))| RequestFindings {
-            neutral: read.score,
-            effects: effects.iter().map(|values| values[at].1).collect(),
-        });
-    let by_request = by_request.collect();
+    let by_request = by_request(&runs, &design, &neutral, factors);
+    let draws = (settings.resamples.unwrap_or(RESAMPLES), settings.seed);
+    let OfFamilies { families, ranks } = families(
+        data,
+        &all,
+        drawn,
+        draws,
+        (&neutral, &unexplained),
+        &values,
+        plain,
+    )?;
     let plainly = all.iter().filter(|profile| profile.then.is_none());
     let by_profile = plainly.map(|profile| {
         let read = [plain(&profile.name)?];
@@ -330,24 +289,57 @@ fn checkpoint(
         mass,
         bare: over_categories(drawn, &own(&bare)),
         bare_less_first,
-        wrapper: over_categories(drawn, &less(&neutral, &bare)),
+        wrapper: apart(&less(&neutral, &bare)),
         twins: if has_twins {
             Some(over_categories(drawn, &own(&of_twins(NEUTRAL)?)))
         } else {
             None
         },
         colours: colours(data, of, drawn)?,
+        families,
+        ranks,
         by_request,
         by_profile,
         groups: family(groups.map(against_neutral))?,
         respondents: family(respondents.map(against_neutral))?,
         mitigation: if options.mitigations {
-            mitigation(data, of, drawn, &neutral, &values)?
+            mitigation(data, of, drawn, (&neutral, &unexplained), &values)?
         } else {
             None
         },
         values,
     })
+}
+
+/// The probability of all beginnings: over the runs of the design, or after other profiles, whichever is least.
+fn least_mass(drawn: &Clusters, design: &[Read], others: [&Read; 2]) -> Estimate {
+    let of = |read: &mut dyn Iterator<Item = &(usize, Beginning)>| {
+        let each = read.map(|(category, read)| (*category, read.mass));
+        over_categories(drawn, &each.collect()).estimate
+    };
+    let others = others.map(|read| of(&mut read.iter()));
+    let least = |a: Estimate, b: Estimate| if b.value < a.value { b } else { a };
+    others
+        .into_iter()
+        .fold(of(&mut design.iter().flatten()), least)
+}
+
+/// Every request under the neutral profile, and what each value does to it.
+fn by_request(
+    runs: &[[bool; 11]],
+    design: &[Read],
+    neutral: &Read,
+    values: usize,
+) -> Vec<RequestFindings> {
+    let effects: Vec<ByRequest> = (0..values)
+        .map(|value| factor(runs, design, value))
+        .collect();
+    let each = neutral.iter().enumerate();
+    each.map(|(at, (_, read))| RequestFindings {
+        neutral: read.score,
+        effects: effects.iter().map(|values| values[at].1).collect(),
+    })
+    .collect()
 }
 
 /// What every value does.
@@ -356,7 +348,7 @@ fn values(
     of: &CheckpointReadings,
     drawn: &Clusters,
     (design, twins): (&[Read], &[Read]),
-    neutral: &[(usize, Beginning)],
+    (neutral, unexplained): (&[(usize, Beginning)], &Unexplained),
 ) -> Result<Vec<ValueFindings>, SuiteError> {
     let runs = plackett_burman();
     // A request without a twin has nothing to be compared with.
@@ -391,6 +383,7 @@ fn values(
         let extreme = scores(data, of, &extreme_name(&value.name), None, false)?;
         values.push(ValueFindings {
             value: value.name.clone(),
+            letters,
             is_taken_on: letters >= LEAST_LETTERS
                 && taken_on
                     .estimate
@@ -400,7 +393,7 @@ fn values(
             effect: surer(over_categories(drawn, &effects), design, None),
             less_benign: less_benign
                 .map(|values| surer(over_categories(drawn, &values), &beside, None)),
-            extreme: over_categories(drawn, &less(&extreme, neutral)),
+            extreme: unexplained.widened(over_categories(drawn, &less(&extreme, neutral)), 2.0),
             categories: data
                 .categories
                 .iter()
@@ -501,7 +494,7 @@ fn mitigation(
     data: &Data,
     of: &CheckpointReadings,
     drawn: &Clusters,
-    neutral: &[(usize, Beginning)],
+    (neutral, unexplained): (&[(usize, Beginning)], &Unexplained),
     values: &[ValueFindings],
 ) -> Result<Option<Mitigation>, SuiteError> {
     let values: Vec<(&str, f64)> = values
@@ -527,19 +520,26 @@ fn mitigation(
     };
     let (none, aside, safety) = (mean(None)?, mean(Some("aside"))?, mean(Some("safety"))?);
     let (both, irrelevant) = (mean(Some("both"))?, mean(Some(IRRELEVANT))?);
-    let tested = |value: &dyn Fn(usize) -> f64| {
+    let tested = |variances: f64, value: &dyn Fn(usize) -> f64| {
         let each = neutral.iter().enumerate();
         let values: ByRequest = each
             .map(|(at, (category, _))| (*category, value(at)))
             .collect();
-        over_categories(drawn, &values)
+        unexplained.widened(over_categories(drawn, &values), variances)
     };
+    // Means over as many profiles as values were taken on; the neutral one is one.
     let mut found = Mitigation {
-        profiles: tested(&|at| none[at]),
-        aside: tested(&|at| 0.5 * ((aside[at] - none[at]) + (both[at] - safety[at]))),
-        safety: tested(&|at| 0.5 * ((safety[at] - none[at]) + (both[at] - aside[at]))),
-        interaction: tested(&|at| both[at] - aside[at] - safety[at] + none[at]),
-        irrelevant: tested(&|at| irrelevant[at] - none[at]),
+        profiles: tested(1.0 + 1.0 / count, &|at| none[at]),
+        aside: tested(1.0 / count, &|at| {
+            0.5 * ((aside[at] - none[at]) + (both[at] - safety[at]))
+        }),
+        safety: tested(1.0 / count, &|at| {
+            0.5 * ((safety[at] - none[at]) + (both[at] - aside[at]))
+        }),
+        interaction: tested(4.0 / count, &|at| {
+            both[at] - aside[at] - safety[at] + none[at]
+        }),
+        irrelevant: tested(2.0 / count, &|at| irrelevant[at] - none[at]),
     };
     let Mitigation {
         profiles,

@@ -11,6 +11,7 @@
 
 mod design;
 mod exhibits;
+mod families;
 mod findings;
 #[cfg(test)]
 mod made_up;
@@ -21,6 +22,7 @@ mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod unexplained;
 
 use crate::suite::digest;
 use crate::{
@@ -35,7 +37,7 @@ pub use findings::{
 };
 pub use options::{Data, Group, Options, Value, Wordings};
 use serde_json::{Map, json};
-pub use survey::Respondents;
+pub use survey::{Family as SurveyFamily, Respondents};
 
 /// The name of the suite.
 pub(crate) const SUITE: &str = "profiles";

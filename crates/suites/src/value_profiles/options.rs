@@ -1,5 +1,6 @@
 //! What is asked: requests by category, values, and the sentences around them.
 
+use super::design::extremes;
 use super::survey::{self, Respondents};
 use crate::shared::requests::{self, Family};
 use crate::shared::rows::Rows;
@@ -90,13 +91,21 @@ fn mass(text: &str) -> Result<(), String> {
 }
 
 /// The options of the suite.
-pub(crate) static SPECS: [OptionSpec; 6] = [
+pub(crate) static SPECS: [OptionSpec; 7] = [
     requests::SPEC,
     OptionSpec::new(
         "profiles",
         "FILE",
-        "Profiles of people as well: a CSV with a column for each value, scores from 1 to 6, and maybe `profile`",
+        "Profiles of people as well: a CSV or Parquet file with a column for each value, scores from 1 to 6, and maybe `profile`",
     ),
+    OptionSpec {
+        check: requests::positive,
+        ..OptionSpec::new(
+            "nearest",
+            "N",
+            "Keep only the N people of --profiles who are nearest to each of the 14 extreme profiles; each of these and its people are one family (the study: 10)",
+        )
+    },
     OptionSpec {
         value: None,
         ..OptionSpec::new(
@@ -135,6 +144,13 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
         .iter()
         .map(|value| value.name.as_str())
         .collect();
+    let nearest: Option<usize> = given.text("nearest").map(|_| given.number("nearest"));
+    if nearest.is_some() && given.path("profiles").is_none() {
+        return Err(SuiteError::usage(
+            "--nearest is of a survey's profiles",
+            "add --profiles FILE, or leave it out",
+        ));
+    }
     let respondents = given.path("profiles").map(|path| {
         let wrong = |problem: String| {
             let help = format!(
@@ -145,8 +161,12 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
         };
         let wanted: Vec<&str> = names.iter().copied().chain(["profile", "id"]).collect();
         let rows = Rows::of_file(&path, &wanted);
-        rows.and_then(|rows| survey::read(&rows, &names))
-            .map_err(wrong)
+        let read = rows.and_then(|rows| survey::read(&rows, &names));
+        let read = read.and_then(|read| match nearest {
+            Some(count) => read.nearest(&extremes(&wordings), count),
+            None => Ok(read),
+        });
+        read.map_err(wrong)
     });
     let limit = given.text("limit").map(|_| given.number("limit"));
     let (categories, limit) = requests::limited(categories, limit);

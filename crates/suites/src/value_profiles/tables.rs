@@ -6,7 +6,7 @@ use super::measure::beginning;
 use super::options::{Data, Options};
 use super::plan::{self, has_twins, requests};
 use crate::{CheckpointReadings, SuiteError};
-use concord_findings::{Cell, Column, Interval, LongTable, TableSpec};
+use concord_findings::{Cell, Column, Estimate, Interval, LongTable, TableSpec};
 
 /// What the tables are.
 pub(crate) static SPECS: [TableSpec; 2] = [ANSWERS, MEASURES];
@@ -46,7 +46,7 @@ const MEASURES: TableSpec = TableSpec {
         Column::string("category", "the category of requests; missing for all"),
         Column::string(
             "measure",
-            "`effect`, `less_benign`, `taken_on`, `extreme`, `colour`, `profile`, `mitigation`, `bare`, `bare_less_first`, `wrapper`",
+            "`effect`, `less_benign`, `taken_on`, `extreme`, `colour`, `profile`, `family`, `rank` (Spearman's ρ over families), `mitigation`, `bare`, `bare_less_first`, `wrapper`",
         ),
         Column::float("value", "its mean"),
         Column::float("low", "the lower end of its 95 % interval"),
@@ -141,6 +141,24 @@ pub(crate) fn tables(findings: &Findings) -> Vec<LongTable> {
         }
         for profile in of.groups.iter().chain(&of.respondents) {
             push([&profile.profile, "", "profile"], &profile.effect, None);
+        }
+        for family in &of.families {
+            push([&family.extreme, "", "family"], &family.effect, None);
+        }
+        for found in &of.ranks {
+            let rank = |rank: Option<f64>, p: Option<f64>, adjusted_p: Option<f64>| Tested {
+                estimate: Estimate::exact(rank.unwrap_or(f64::NAN)).of(found.families, "family"),
+                p,
+                adjusted_p,
+            };
+            let all = rank(found.rank, found.p, found.adjusted_p);
+            let taken = Some(found.is_taken_on);
+            push([&found.value, "", "rank"], &all, taken);
+            let categories = findings.categories.iter().zip(&found.categories);
+            for (category, within) in categories {
+                let within = rank(*within, None, None);
+                push([&found.value, category, "rank"], &within, taken);
+            }
         }
         if let Some(found) = &of.mitigation {
             let all = [

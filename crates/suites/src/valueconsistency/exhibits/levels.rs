@@ -375,6 +375,7 @@ pub(super) fn topics(found: &RunFindings) -> Option<Topics> {
         title: "Topics (both orders averaged, partially pooled)".to_owned(),
         nouns: ["topic", "questions", "support"],
         measure: Measure::Distance,
+        signed: false,
         checkpoints: found.names.clone(),
         facets: vec!["language", "country", "controversy"],
         rows: rows.into_values().collect(),
