@@ -138,6 +138,8 @@ pub struct Levels {
     pub legend: String,
     /// How far it reaches.
     pub axis: Axis,
+    /// What stands beside levels is called: `published`, `placebo`.
+    pub beside: &'static str,
     /// What a row says of a checkpoint that is measurable and yet not in that row, such as `not taken on`.
     pub faded: &'static str,
     /// The checkpoints.
@@ -174,7 +176,7 @@ pub struct LevelRow {
     pub words: Vec<Option<String>>,
     /// The level as a share of what the same answers give when they are shuffled.
     pub of_shuffled: Vec<Option<Estimate>>,
-    /// What others found of the same: a name and a value.
+    /// What stands beside: what others found of the same, or what there would be without any meaning; a name and a value.
     pub published: Vec<(String, f64)>,
 }
 

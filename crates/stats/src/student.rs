@@ -1,5 +1,8 @@
 //! Student's t, of few degrees of freedom.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 /// ln Γ of a half of a whole number.
 fn log_gamma_of_half(twice: usize) -> f64 {
     // Γ(1/2) = √π, Γ(1) = 1, and Γ(x + 1) = x Γ(x).
@@ -37,8 +40,19 @@ pub fn student_two_sided(t: f64, freedom: usize) -> f64 {
     (2.0 * c * integral).clamp(0.0, 1.0)
 }
 
-/// The end of the two-sided 95 % interval, in standard errors.
+/// The end of the two-sided 95 % interval, in standard errors. What was found once is kept: studies ask the same again and again.
 pub fn student_quantile(freedom: usize) -> f64 {
+    static KNOWN: Mutex<BTreeMap<usize, f64>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known().get(&freedom).copied();
+    found.unwrap_or_else(|| {
+        let found = quantile(freedom);
+        known().insert(freedom, found);
+        found
+    })
+}
+
+fn quantile(freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0, 13.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);

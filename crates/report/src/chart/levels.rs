@@ -91,7 +91,7 @@ pub(crate) fn levels(figure: &Levels, cast: &Cast) -> Option<Chart> {
                 )
             })
             .collect(),
-        note: published(row),
+        note: published(row, figure.beside),
     });
     Some(Chart {
         title: figure.title.clone(),
@@ -231,7 +231,7 @@ fn line(
 }
 
 /// What the grey lines are, from left to right.
-fn published(row: &LevelRow) -> String {
+fn published(row: &LevelRow, noun: &str) -> String {
     let mut values: Vec<&(String, f64)> = row
         .published
         .iter()
@@ -245,5 +245,5 @@ fn published(row: &LevelRow) -> String {
     if values.is_empty() {
         return String::new();
     }
-    format!("published: {}", values.join(" · "))
+    format!("{noun}: {}", values.join(" · "))
 }

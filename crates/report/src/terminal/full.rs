@@ -161,7 +161,7 @@ pub(super) fn levels(levels: &Levels, cast: &Cast, width: Option<usize>) -> Stri
         if !published.is_empty() {
             rows.push(vec![
                 String::new(),
-                "published".to_owned(),
+                levels.beside.to_owned(),
                 published.join(", "),
             ]);
         }

@@ -92,6 +92,7 @@ fn measured(count: usize) -> Vec<Exhibit> {
             legend: "0: the same".to_owned(),
             axis: Axis::UpTo(0.4645),
             faded: "not measurable",
+            beside: "published",
             checkpoints: names.clone(),
             rows: vec![row.clone(), row],
         }),

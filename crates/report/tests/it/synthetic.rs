@@ -303,6 +303,7 @@ fn levels(checkpoints: &[(String, Option<String>)], dice: &mut Dice) -> Levels {
         legend: "0: always the same answer; 0.4645: opposite answers, the farthest that two can be apart.".to_owned(),
         axis: Axis::UpTo(0.4645),
             faded: "not measurable",
+            beside: "published",
         checkpoints: checkpoints.iter().map(|(name, _)| name.clone()).collect(),
         rows: rows.collect(),
     }

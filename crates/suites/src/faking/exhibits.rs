@@ -231,6 +231,7 @@ fn levels(findings: &Findings) -> Levels {
             .to_owned(),
         axis: Axis::AroundZero,
         faded: "not measurable",
+        beside: "published",
         checkpoints: findings
             .checkpoints
             .iter()

@@ -161,6 +161,7 @@ fn levels(findings: &Findings) -> Levels {
         legend: "when nudged to a value less when nudged to the other; 6 at most".to_owned(),
         axis: Axis::AroundZero,
         faded: "not measurable",
+        beside: "published",
         checkpoints: names(findings),
         rows: vec![row],
     }

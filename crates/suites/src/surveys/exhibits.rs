@@ -199,6 +199,7 @@ fn levels(findings: &Findings, order: &[usize]) -> Levels {
                 .to_owned(),
         axis: Axis::UpTo(std::f64::consts::LN_2.sqrt()),
         faded: "not measurable",
+        beside: "placebo",
         checkpoints: names(findings),
         rows: order.iter().take(SHOWN).map(row).collect(),
     }

@@ -13,6 +13,7 @@ use crate::stress::{RoundOf, over_some};
 use crate::{CheckpointReadings, Settings, SuiteError};
 use concord_findings::{Estimate, Gate, Method};
 use concord_stats::{jensen_shannon_distance, mean, student_quantile, student_two_sided};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// Exchanges of populations where no number is asked for.
@@ -250,10 +251,13 @@ fn checkpoint(
         answers,
     };
     let mut distances = vec![vec![None; names.len()]; data.questions.len()];
-    let mut populations = Vec::new();
-    for (at, name) in names.iter().enumerate() {
+    let each = names.par_iter().map(|name| {
         let is_steered = options.steer.contains(*name);
-        let (mut found, apart) = from_people(data, (name, is_steered), topics, &read)?;
+        from_people(data, (name, is_steered), topics, &read)
+    });
+    let each = each.collect::<Result<Vec<_>, SuiteError>>()?;
+    let mut populations = Vec::new();
+    for (at, (mut found, apart)) in each.into_iter().enumerate() {
         for (of, distance) in distances.iter_mut().zip(apart) {
             of[at] = distance;
         }

@@ -3,6 +3,10 @@
 use super::findings::Best;
 use super::measure::{LEAST, ROUNDING};
 use concord_stats::mean;
+use rayon::prelude::*;
+
+/// Exchanges that are drawn together.
+const PORTION: usize = 64;
 
 /// Distances by question and population; nothing where a population did not answer.
 pub(crate) type Distances = Vec<Vec<Option<f64>>>;
@@ -77,20 +81,31 @@ pub(crate) fn best(
     }
     let (at, nearest) = least(&sums)?;
     let nearer = -sums[at] / counts[at] as f64;
-    let mut mixer = Mixer(seed);
-    let mut as_near = 0usize;
-    for _ in 0..exchanges {
-        sums.fill(0.0);
-        for (who, farther) in &mut rows {
-            for last in (1..farther.len()).rev() {
-                farther.swap(last, mixer.below(last + 1));
-            }
-            for (at, farther) in who.iter().zip(farther.iter()) {
-                sums[*at] += farther;
-            }
-        }
-        as_near += usize::from(least(&sums).is_some_and(|(_, other)| other <= nearest + ROUNDING));
-    }
+    // In portions of their own, so that it does not matter how many threads there are.
+    let portions = (0..exchanges.div_ceil(PORTION)).into_par_iter();
+    let as_near: usize = portions
+        .map(|portion| {
+            let mut mixer = Mixer(
+                seed.wrapping_add(portion as u64)
+                    .wrapping_mul(0x2545_f491_4f6c_dd1d),
+            );
+            let (mut rows, mut sums) = (rows.clone(), vec![0.0; names.len()]);
+            let count = PORTION.min(exchanges - portion * PORTION);
+            let as_near = (0..count).filter(|_| {
+                sums.fill(0.0);
+                for (who, farther) in &mut rows {
+                    for last in (1..farther.len()).rev() {
+                        farther.swap(last, mixer.below(last + 1));
+                    }
+                    for (at, farther) in who.iter().zip(farther.iter()) {
+                        sums[*at] += farther;
+                    }
+                }
+                least(&sums).is_some_and(|(_, other)| other <= nearest + ROUNDING)
+            });
+            as_near.count()
+        })
+        .sum();
     Some(Best {
         population: names[at].clone(),
         nearer,

@@ -271,6 +271,7 @@ fn levels(findings: &Findings) -> Levels {
         legend: "what 6 in place of 1 does to complying beginnings; ✕ or faded: not taken on, or not measurable".to_owned(),
         axis: Axis::AroundZero,
         faded: "not taken on",
+        beside: "published",
         checkpoints: names(findings),
         rows: rows.collect(),
     }

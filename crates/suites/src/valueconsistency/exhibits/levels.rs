@@ -49,6 +49,7 @@ pub(super) fn levels(found: &RunFindings) -> Option<Levels> {
         ),
         axis: concord_findings::Axis::UpTo(largest),
         faded: "not measurable",
+        beside: "published",
         checkpoints: checkpoints.iter().map(|one| one.name.clone()).collect(),
         rows,
     })
