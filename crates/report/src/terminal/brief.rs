@@ -264,7 +264,12 @@ impl Screen {
                 .iter()
                 .filter_map(|topic| Some((found(&topic.levels, *last)?.value, topic)));
             if let Some((value, topic)) = levels.max_by(|a, b| a.0.total_cmp(&b.0)) {
-                let what = if topics.measure.direction() == Direction::Lower {
+                // Distances within a topic say how consistent answers are; those from something else do not.
+                let is_within = topics
+                    .rows
+                    .iter()
+                    .any(|topic| topic.support.iter().any(Option::is_some));
+                let what = if topics.measure.direction() == Direction::Lower && is_within {
                     "least consistent"
                 } else {
                     "largest"

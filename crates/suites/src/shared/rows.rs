@@ -108,6 +108,15 @@ impl Rows {
         self.column(name).ok_or_else(|| self.missing(called))
     }
 
+    /// The first column that is none of these.
+    pub fn unknown(&self, known: &[&str]) -> Option<&str> {
+        let is_known = |name: &&String| known.iter().any(|known| name.eq_ignore_ascii_case(known));
+        self.header
+            .iter()
+            .find(|name| !is_known(name))
+            .map(String::as_str)
+    }
+
     /// That a column is missing, and which there are.
     pub fn missing(&self, called: &str) -> String {
         format!(

@@ -1,7 +1,7 @@
 //! Questions with what people answered.
 
 use super::read;
-use crate::shared::requests::positive;
+use crate::shared::requests::{each_once, positive};
 use crate::{Given, Loaded, OptionSpec, SuiteError, Takes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ pub struct Question {
     pub human: BTreeMap<String, People>,
 }
 
-fn english() -> String {
+pub(super) fn english() -> String {
     "english".to_owned()
 }
 
@@ -110,8 +110,8 @@ pub(crate) static SPECS: [OptionSpec; 5] = [
         takes: Takes::Paths,
         ..OptionSpec::new(
             "questions",
-            "PATH|hf:ID",
-            "Questions with what people answered (.jsonl, .csv, .parquet; `concord schema surveys`), here or of a data set of the hub; may be given many times; without it, a few with people that are made up",
+            "PATH|hf:ID:FILE",
+            "Questions with what people answered (.jsonl, .csv, .parquet; `concord schema populations`): a file, a folder of them or hf:ID:FILE of a data set of the hub; may be given many times; without it, a few with people that are made up",
         )
     },
     OptionSpec {
@@ -172,16 +172,20 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
         paths => read::paths(paths, renormalize)?,
     };
     let only = given.all("populations");
+    let known: BTreeSet<String> = questions
+        .iter()
+        .flat_map(|of| of.human.keys().cloned())
+        .collect();
+    let steer = each_once(given.all("steer"));
     if !only.is_empty() {
         for question in &mut questions {
             question.human.retain(|name, _| only.contains(name));
         }
         questions.retain(|question| !question.human.is_empty());
     }
-    let known: BTreeSet<&String> = questions.iter().flat_map(|of| of.human.keys()).collect();
-    for name in given.all("steer").iter().chain(only) {
+    for name in steer.iter().chain(only) {
         if !known.contains(name) {
-            let near = crate::nearest(name, known.iter().map(|name| name.as_str()));
+            let near = crate::nearest(name, known.iter().map(String::as_str));
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "populations are named as in the questions".to_owned(),
@@ -191,6 +195,15 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
                 help,
             ));
         }
+    }
+    if let Some(other) = steer
+        .iter()
+        .find(|name| !only.is_empty() && !only.contains(name))
+    {
+        return Err(SuiteError::usage(
+            format!("--steer names `{other}`, and --populations leaves it out"),
+            "name it in both, or in none",
+        ));
     }
     for question in &questions {
         if !kept.wordings.contains_key(&question.language) {
@@ -203,6 +216,14 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
     }
     let limit: Option<usize> = given.text("limit").map(|_| given.number("limit"));
     let all = questions.len();
+    let declining: BTreeSet<&String> = questions.iter().flat_map(|of| &of.declines).collect();
+    if !declining.is_empty() && given.is_typed("questions") {
+        let names: Vec<String> = declining.iter().map(|name| format!("`{name}`")).collect();
+        notes.push(format!(
+            "{} decline to answer, and are compared apart",
+            names.join(", ")
+        ));
+    }
     if let Some(limit) = limit {
         let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
         questions.retain(|question| {
@@ -213,9 +234,16 @@ pub(crate) fn load(given: &Given) -> Result<Loaded<Data, Options>, SuiteError> {
             *count <= limit
         });
     }
+    for name in &steer {
+        if !questions.iter().any(|of| of.human.contains_key(name)) {
+            notes.push(format!(
+                "no question is left that `{name}` answered (--limit)"
+            ));
+        }
+    }
     Ok(Loaded {
         options: Options {
-            steer: given.all("steer").to_vec(),
+            steer,
             // A limit that leaves nothing out is none.
             limit: limit.filter(|_| questions.len() < all),
         },

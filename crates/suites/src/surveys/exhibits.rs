@@ -20,10 +20,19 @@ pub(crate) fn exhibits(findings: &Findings, show: Show) -> Vec<Exhibit> {
         Exhibit::Levels(levels(findings, &order)),
         Exhibit::Checks(checks(findings)),
         Exhibit::Topics(topics(findings, &order)),
+    ];
+    let measurable = || {
+        findings
+            .checkpoints
+            .iter()
+            .filter(|of| of.verdict.is_measurable())
+    };
+    if measurable().next().is_some() {
+        all.extend([
         Exhibit::Heading("Populations".to_owned()),
         Exhibit::Lead(
-            "How far answers are from those of each population, among those who answer: 0 is the same, 0.83 is nothing in common. Below the uniform answer's \
-             distance a checkpoint knows something of these people."
+            "How far answers are from those of each population, among those who answer: 0 is the same, 0.83 is nothing in common. Less uniform: below 0 they are \
+             nearer than an answer that favours nothing, which they may be to all populations alike."
                 .to_owned(),
         ),
         Exhibit::Table(populations(findings, &order)),
@@ -33,18 +42,15 @@ pub(crate) fn exhibits(findings: &Findings, show: Show) -> Vec<Exhibit> {
              those that they share."
                 .to_owned(),
         ),
-    ];
-    if findings
-        .checkpoints
-        .iter()
-        .any(|of| of.populations.iter().any(|of| of.steered.is_some()))
-    {
+        ]);
+    }
+    if measurable().any(|of| of.populations.iter().any(|of| of.steered.is_some())) {
         let steered = steered(findings);
         let table = numbers(&steered, 3);
         all.extend([
             Exhibit::Heading("Asked as somebody else".to_owned()),
             Exhibit::Lead(
-                "What asking how somebody of a population would answer does to the distance from it: below nothing is nearer."
+                "What asking how somebody of a population would answer does to the distance from it: below 0 is nearer."
                     .to_owned(),
             ),
             Exhibit::Forest(steered),
@@ -83,6 +89,11 @@ fn nearest_first(findings: &Findings) -> Vec<usize> {
     order
 }
 
+/// Whether a mean is above 0 beyond chance.
+fn is_above(tested: &Tested) -> bool {
+    is_told(tested) && tested.estimate.value > 0.0
+}
+
 fn is_told(tested: &Tested) -> bool {
     tested.adjusted_p.is_some_and(|p| p < 0.05)
 }
@@ -100,7 +111,7 @@ fn sentence(findings: &Findings, of: &CheckpointFindings) -> String {
     let all = counted(findings.populations.len(), "population");
     let best = match &of.best {
         Some(best) if best.p < 0.05 => format!(
-            "{name} is nearest to {}, more than chance makes of so many ({}); ",
+            "{name} is nearest to {}, by more than chance makes of so many ({}); ",
             best.population,
             said(best.p)
         ),
@@ -127,11 +138,11 @@ fn summary(findings: &Findings) -> Summary {
     let checkpoints = findings.checkpoints.iter();
     let warnings = checkpoints.clone().filter_map(|of| {
         // Which option is which must matter, where answers are near to somebody's.
-        let moves: Vec<f64> = of.populations.iter().map(|of| of.shuffled_less).collect();
-        let is_blind = of.verdict.is_measurable() && moves.iter().all(|moved| *moved <= 0.0);
+        let told = of.populations.iter().filter(|of| is_above(&of.shuffled_less));
+        let is_blind = of.verdict.is_measurable() && told.count() == 0;
         is_blind.then(|| {
             let text = format!(
-                "{}: the same probabilities on other options are as near to people",
+                "{}: the same probabilities on other options are as near to every population, as far as can be told",
                 of.name
             );
             (Mark::Bad, text)
@@ -236,12 +247,16 @@ fn checks(findings: &Findings) -> Checks {
         },
         Check {
             name: "farther when shuffled".to_owned(),
-            help: "how much farther the same probabilities are on options in a random order, the mean over populations: above nothing where it matters which option is which".to_owned(),
+            help: "populations from which the same probabilities are farther on options in any order, beyond chance: of these it matters which option is which".to_owned(),
             cells: of_all(&|of| {
-                let all: Vec<f64> = of.populations.iter().map(|of| of.shuffled_less).collect();
-                let mean = concord_stats::mean(&all);
-                let mark = if mean > 0.0 { Mark::Good } else { Mark::Bad };
-                of.verdict.is_measurable().then(|| (mark, signed(mean, 3)))
+                let told = of.populations.iter().filter(|of| is_above(&of.shuffled_less)).count();
+                let mark = match told {
+                    0 => Mark::Bad,
+                    told if told < of.populations.len() => Mark::Doubtful,
+                    _ => Mark::Good,
+                };
+                let text = format!("{told} of {}", of.populations.len());
+                of.verdict.is_measurable().then_some((mark, text))
             }),
         },
     ];
@@ -271,31 +286,20 @@ fn topics(findings: &Findings, order: &[usize]) -> Topics {
         .get(first)
         .map_or("", |asked| asked.population.as_str());
     let rows = findings.topics.iter().enumerate().map(|(at, topic)| {
-        let of = |of: &CheckpointFindings| *of.populations.get(first)?.topics.get(at)?;
-        let level = findings.checkpoints.iter().map(of);
-        let level: Vec<Option<f64>> = level.collect();
-        let before = level.first().copied().flatten();
+        let of = |of: &CheckpointFindings| of.populations.get(first)?.topics.get(at)?.clone();
+        let levels: Vec<Option<Estimate>> = findings.checkpoints.iter().map(of).collect();
+        let is_measurable = |at: usize| findings.checkpoints[at].verdict.is_measurable();
+        let differences = levels.iter().enumerate().map(|(at, level)| {
+            let less = level.as_ref()?.value - levels[0].as_ref()?.value;
+            (at > 0 && is_measurable(0) && is_measurable(at)).then(|| Estimate::exact(less))
+        });
         Topic {
-            name: if topic.topic.is_empty() {
-                "no topic".to_owned()
-            } else {
-                topic.topic.clone()
-            },
+            name: topic.name().to_owned(),
             facets: vec![topic.language.clone()],
-            questions: topic.questions,
-            differences: level
-                .iter()
-                .enumerate()
-                .map(|(at, value)| {
-                    let less = (*value)? - before?;
-                    (at > 0).then(|| Estimate::exact(less))
-                })
-                .collect(),
-            support: vec![None; level.len()],
-            levels: level
-                .into_iter()
-                .map(|value| value.map(Estimate::exact))
-                .collect(),
+            questions: levels.iter().flatten().map(|of| of.n).max().unwrap_or(0),
+            differences: differences.collect(),
+            support: vec![None; levels.len()],
+            levels,
         }
     });
     let mut rows: Vec<Topic> = rows.collect();
@@ -327,6 +331,8 @@ fn populations(findings: &Findings, order: &[usize]) -> Table {
         "along scales",
         "less uniform",
         "p",
+        "less the first",
+        "p",
         "they decline",
     ];
     let mut rows = Vec::new();
@@ -343,6 +349,11 @@ fn populations(findings: &Findings, order: &[usize]) -> Table {
                 found.wasserstein.as_ref().map_or_else(String::new, shown),
                 signed(found.less_uniform.estimate.value, 3),
                 p_value(found.less_uniform.adjusted_p),
+                found
+                    .difference
+                    .as_ref()
+                    .map_or_else(String::new, |of| signed(of.estimate.value, 3)),
+                p_value(found.difference.as_ref().and_then(|of| of.adjusted_p)),
                 asked
                     .declines
                     .map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),

@@ -55,6 +55,17 @@ pub struct TopicAsked {
     pub questions: usize,
 }
 
+impl TopicAsked {
+    /// The topic, in words where there is none.
+    pub fn name(&self) -> &str {
+        if self.topic.is_empty() {
+            "no topic"
+        } else {
+            &self.topic
+        }
+    }
+}
+
 /// What is found of one checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckpointFindings {
@@ -83,20 +94,20 @@ pub struct CheckpointFindings {
 pub struct PopulationFindings {
     /// The mean Jensen–Shannon distance over questions, square roots of nats, among those who answer.
     pub distance: Estimate,
-    /// One less that, which is the similarity of Durmus et al.
+    /// 1 minus that, which is the similarity of Durmus et al.
     pub similarity: f64,
     /// The mean Wasserstein distance over questions with a scale, as a share of its length.
     pub wasserstein: Option<Estimate>,
     /// The distance less the uniform answer's, and its p: below nothing where the checkpoint knows something of these people.
     pub less_uniform: Tested,
-    /// The distance of the same answers with options in a random order, less the distance: nothing where which option is which does not matter.
-    pub shuffled_less: f64,
+    /// The mean distance of the same probabilities on options in any order, less the distance: zero where which option is which does not matter.
+    pub shuffled_less: Tested,
     /// Less that of the first checkpoint, question by question.
     pub difference: Option<Tested>,
     /// What asking for this population's answer does to the distance; missing where it was not asked.
     pub steered: Option<Tested>,
-    /// By topic: the mean distance, where there are questions.
-    pub topics: Vec<Option<f64>>,
+    /// By topic: the mean distance, over the questions that the population answered.
+    pub topics: Vec<Option<Estimate>>,
 }
 
 /// A mean over questions with its test against nothing.
@@ -115,8 +126,8 @@ pub struct Tested {
 pub struct Best {
     /// Its name.
     pub population: String,
-    /// How much nearer than the mean of all populations that answered the same questions.
+    /// How much nearer than the mean of all populations that answered the same questions, beyond what flat answers are near to anything.
     pub nearer: f64,
-    /// The share of random exchanges of populations within questions in which one is as near.
+    /// How often one is as near where the checkpoint's probabilities stand on options in random orders.
     pub p: f64,
 }

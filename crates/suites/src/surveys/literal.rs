@@ -24,7 +24,7 @@ impl Literal {
         let text = text.trim();
         let inner = text
             .strip_prefix("defaultdict(")
-            .and_then(|rest| Some(&rest[rest.find('{')?..rest.rfind(')')?]));
+            .and_then(|rest| rest.get(rest.find('{')?..rest.rfind(')')?));
         let mut reader = Reader {
             rest: inner.unwrap_or(text).trim(),
         };
@@ -210,6 +210,7 @@ mod tests {
             "{'a'}",
             "'open",
             "[1]]",
+            "defaultdict(){",
             "['\\x']",
             &"[".repeat(100),
         ] {

@@ -16,12 +16,12 @@ use concord_stats::{jensen_shannon_distance, mean, student_quantile, student_two
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// Exchanges of populations where no number is asked for.
-const EXCHANGES: usize = 1000;
+/// Draws of orders where no number is asked for.
+const DRAWS: usize = 1000;
 /// Below so many questions there is no interval.
 pub(crate) const LEAST: usize = 5;
-/// Random orders of options that stand for answers without a meaning.
-const SHUFFLES: usize = 5;
+/// Orders of options that stand for answers without a meaning, at most: as they stand, and others.
+const SHUFFLES: usize = 12;
 /// What is the same twice may differ in its last bits.
 pub(crate) const ROUNDING: f64 = 1e-12;
 /// The gates.
@@ -135,7 +135,7 @@ pub(crate) fn measure(
     let topics: Vec<(&String, &String)> = topics.into_iter().collect();
     let populations = names.iter().map(|name| population(data, name));
     let mut checkpoints: Vec<CheckpointFindings> = Vec::new();
-    let mut first: Option<Distances> = None;
+    let mut first: Option<Vec<Distances>> = None;
     for of in read {
         let (found, distances) = checkpoint(
             data,
@@ -216,9 +216,9 @@ fn checkpoint(
     options: &Options,
     settings: Settings,
     (names, topics): (&[&String], &[(&String, &String)]),
-    first: Option<&Distances>,
+    first: Option<&Vec<Distances>>,
     of: &CheckpointReadings,
-) -> Result<(CheckpointFindings, Distances), SuiteError> {
+) -> Result<(CheckpointFindings, Vec<Distances>), SuiteError> {
     let round = |name: &str| RoundOf {
         name: &of.name,
         read: of.readings.round(name),
@@ -250,23 +250,20 @@ fn checkpoint(
         steered: round(STEERED),
         answers,
     };
-    let mut distances = vec![vec![None; names.len()]; data.questions.len()];
     let each = names.par_iter().map(|name| {
         let is_steered = options.steer.contains(*name);
         from_people(data, (name, is_steered), topics, &read)
     });
     let each = each.collect::<Result<Vec<_>, SuiteError>>()?;
-    let mut populations = Vec::new();
-    for (at, (mut found, apart)) in each.into_iter().enumerate() {
-        for (of, distance) in distances.iter_mut().zip(apart) {
-            of[at] = distance;
-        }
-        if let Some(first) = first.filter(|_| verdict.is_measurable()) {
-            let pairs = first.iter().zip(&distances);
-            let less = pairs.filter_map(|(before, own)| Some(own[at]? - before[at]?));
+    let (mut populations, distances): (Vec<PopulationFindings>, Vec<Distances>) =
+        each.into_iter().unzip();
+    if let Some(first) = first.filter(|_| verdict.is_measurable()) {
+        for ((found, own), before) in populations.iter_mut().zip(&distances).zip(first) {
+            let pairs = before.iter().zip(own);
+            let less =
+                pairs.filter_map(|(before, own)| Some(own.as_ref()?[0] - before.as_ref()?[0]));
             found.difference = Some(tested(&less.collect::<Vec<f64>>()));
         }
-        populations.push(found);
     }
     adjust(populations.iter_mut().map(|of| &mut of.less_uniform));
     adjust(
@@ -274,9 +271,10 @@ fn checkpoint(
             .iter_mut()
             .filter_map(|of| of.difference.as_mut()),
     );
+    adjust(populations.iter_mut().map(|of| &mut of.shuffled_less));
     adjust(populations.iter_mut().filter_map(|of| of.steered.as_mut()));
-    let exchanges = settings.resamples.unwrap_or(EXCHANGES);
-    let best = best(&distances, names, exchanges, settings.seed);
+    let draws = settings.resamples.unwrap_or(DRAWS);
+    let best = best(&distances, names, draws, settings.seed);
     let found = CheckpointFindings {
         name: of.name.clone(),
         mass,
@@ -294,7 +292,7 @@ fn checkpoint(
 /// What was read of a checkpoint.
 struct Read<'a> {
     answers: Vec<Answer>,
-    /// Its answers with options in random orders.
+    /// Its answers with the options as they stand, and in other orders.
     shuffled: Vec<Vec<Vec<f64>>>,
     steered: RoundOf<'a>,
 }
@@ -305,7 +303,7 @@ fn from_people(
     (name, is_steered): (&str, bool),
     topics: &[(&String, &String)],
     read: &Read<'_>,
-) -> Result<(PopulationFindings, Vec<Option<f64>>), SuiteError> {
+) -> Result<(PopulationFindings, Distances), SuiteError> {
     let mut by_question = vec![None; data.questions.len()];
     let (mut apart, mut scale) = (Vec::new(), Vec::new());
     let (mut less_uniform, mut shuffled_less) = (Vec::new(), Vec::new());
@@ -319,7 +317,12 @@ fn from_people(
         let Some(found) = distance(question, p, shares) else {
             continue;
         };
-        by_question[number] = Some(found);
+        let others = read.shuffled[number].iter();
+        let all: Vec<f64> = others
+            .filter_map(|p| distance(question, p, shares))
+            .collect();
+        shuffled_less.push(mean(&all) - found);
+        by_question[number] = Some(all);
         apart.push(found);
         let is_of = |of: &(&String, &String)| *of == (&question.topic, &question.language);
         if let Some(topic) = topics.iter().position(is_of) {
@@ -330,47 +333,49 @@ fn from_people(
         }
         let uniform = vec![1.0; question.options.len()];
         less_uniform.extend(distance(question, &uniform, shares).map(|other| found - other));
-        let others = read.shuffled[number].iter();
-        let others: Vec<f64> = others
-            .filter_map(|p| distance(question, p, shares))
-            .collect();
-        if !others.is_empty() {
-            shuffled_less.push(mean(&others) - found);
-        }
         if is_steered {
             let steer = answer(read.steered, question, Some(name))?;
             steered.extend(distance(question, &steer.p, shares).map(|other| other - found));
         }
     }
     let distance = tested(&apart).estimate;
-    let mean_of = |values: &[f64]| (!values.is_empty()).then(|| mean(values));
     let found = PopulationFindings {
         similarity: 1.0 - distance.value,
         distance,
         wasserstein: (!scale.is_empty()).then(|| tested(&scale).estimate),
         less_uniform: tested(&less_uniform),
-        shuffled_less: mean_of(&shuffled_less).unwrap_or(f64::NAN),
+        shuffled_less: tested(&shuffled_less),
         difference: None,
         steered: is_steered.then(|| tested(&steered)),
-        topics: by_topic.iter().map(|of| mean_of(of)).collect(),
+        topics: by_topic
+            .iter()
+            .map(|of| (!of.is_empty()).then(|| tested(of).estimate))
+            .collect(),
     };
     Ok((found, by_question))
 }
 
-/// A distribution with the probabilities of options that answer in random orders.
+/// A distribution with the probabilities of options that answer in other orders: as it stands, and then each other order once, or so many that are
+/// drawn.
 fn shuffles(seed: u64, question: &Question, p: &[f64]) -> Vec<Vec<f64>> {
     let kept: Vec<usize> = (0..p.len()).filter(|at| !question.declines(*at)).collect();
-    let each = (0..SHUFFLES).map(|number| {
-        let order = draw::order(
-            seed,
-            &["shuffled", &question.id, &number.to_string()],
-            kept.len(),
-        );
+    let all: usize = (1..=kept.len().min(5)).product();
+    let mut orders: Vec<Vec<usize>> = vec![(0..kept.len()).collect()];
+    let mut number = 0usize;
+    while orders.len() < all.min(SHUFFLES) {
+        let names = ["shuffled", &question.id, &number.to_string()];
+        let order = draw::order(seed, &names, kept.len());
+        if !orders.contains(&order) {
+            orders.push(order);
+        }
+        number += 1;
+    }
+    let turned = |order: Vec<usize>| {
         let mut turned = p.to_vec();
         for (to, from) in kept.iter().zip(order) {
             turned[*to] = p[kept[from]];
         }
         turned
-    });
-    each.collect()
+    };
+    orders.into_iter().map(turned).collect()
 }

@@ -5,13 +5,14 @@ use super::measure::{LEAST, ROUNDING};
 use concord_stats::mean;
 use rayon::prelude::*;
 
-/// Exchanges that are drawn together.
+/// Draws that are made together.
 const PORTION: usize = 64;
 
-/// Distances by question and population; nothing where a population did not answer.
-pub(crate) type Distances = Vec<Vec<Option<f64>>>;
+/// A population's distances, by question: as the checkpoint answers, and then with its probabilities on the options in other orders; nothing
+/// where the population did not answer.
+pub(crate) type Distances = Vec<Option<Vec<f64>>>;
 
-/// A generator of 64 bits (splitmix64): quick, and good enough to exchange names.
+/// A generator of 64 bits (splitmix64): quick, and good enough to draw orders.
 struct Mixer(u64);
 
 impl Mixer {
@@ -26,45 +27,65 @@ impl Mixer {
     }
 }
 
-/// The population that is nearest, each held against the others that answered the same questions, and how often one is as near where
-/// populations are exchanged at random within questions.
+/// A question: who answered it, and for each order of options how much farther than the mean of all orders and of all populations each is.
+struct Row {
+    who: Vec<usize>,
+    by_order: Vec<Vec<f64>>,
+}
+
+/// The rows of questions that two populations at least answered.
+fn rows(distances: &[Distances]) -> Vec<Row> {
+    let questions = distances.first().map_or(0, Vec::len);
+    let row = |question: usize| {
+        let each = distances.iter().enumerate();
+        let known: Vec<(usize, &Vec<f64>)> = each
+            .filter_map(|(at, of)| Some((at, of[question].as_ref()?)))
+            .collect();
+        let orders = known.first()?.1.len();
+        if known.len() < 2 || orders < 2 {
+            return None;
+        }
+        // A population whose answers are flat is near to anything: what counts is how near it is by what the options are.
+        let middles: Vec<f64> = known.iter().map(|(_, of)| mean(of)).collect();
+        let by_order = (0..orders).map(|order| {
+            let each = known.iter().zip(&middles);
+            let farther: Vec<f64> = each.map(|((_, of), middle)| of[order] - middle).collect();
+            let shared = mean(&farther);
+            farther.iter().map(|x| x - shared).collect()
+        });
+        Some(Row {
+            who: known.iter().map(|(at, _)| *at).collect(),
+            by_order: by_order.collect(),
+        })
+    };
+    (0..questions).filter_map(row).collect()
+}
+
+/// The population that is nearest, and how often one is as near where the checkpoint's probabilities stand on options in random orders.
 ///
-/// Populations answer different questions, and different numbers of them: each has the sum of how much farther than the others it is,
-/// over the root of what that varies by under exchange.
+/// Each is held against the others that answered the same questions, in how much nearer it is than with the options in any order. Populations answer
+/// different numbers of questions: the sum of each is divided by its standard deviation over orders. Where answers have nothing to do with
+/// what the options are, the order in which they stand is one of all orders, and p is exact.
 pub(crate) fn best(
-    distances: &[Vec<Option<f64>>],
+    distances: &[Distances],
     names: &[&String],
-    exchanges: usize,
+    draws: usize,
     seed: u64,
 ) -> Option<Best> {
-    // By question: who answered it, how much farther each is than their mean.
-    let mut rows: Vec<(Vec<usize>, Vec<f64>)> = Vec::new();
+    let rows = rows(distances);
     let (mut counts, mut variances) = (vec![0usize; names.len()], vec![0.0; names.len()]);
-    for of in distances {
-        let known = of.iter().enumerate();
-        let known: Vec<(usize, f64)> = known
-            .filter_map(|(at, found)| Some((at, (*found)?)))
-            .collect();
-        if known.len() < 2 {
-            continue;
-        }
-        let middle = mean(&known.iter().map(|(_, found)| *found).collect::<Vec<f64>>());
-        let (who, farther): (Vec<usize>, Vec<f64>) = known
-            .into_iter()
-            .map(|(at, found)| (at, found - middle))
-            .unzip();
-        let variance = mean(&farther.iter().map(|x| x * x).collect::<Vec<f64>>());
-        for at in &who {
+    for row in &rows {
+        for (place, at) in row.who.iter().enumerate() {
+            let each = row.by_order.iter().map(|of| of[place] * of[place]);
             counts[*at] += 1;
-            variances[*at] += variance;
+            variances[*at] += mean(&each.collect::<Vec<f64>>());
         }
-        rows.push((who, farther));
     }
-    let scales: Vec<Option<f64>> = counts
-        .iter()
-        .zip(&variances)
-        .map(|(count, variance)| (*count >= LEAST && *variance > ROUNDING).then(|| variance.sqrt()))
-        .collect();
+    let scales = counts.iter().zip(&variances).map(|(count, variance)| {
+        let varies = *variance > ROUNDING;
+        (*count >= LEAST && varies).then(|| variance.sqrt())
+    });
+    let scales: Vec<Option<f64>> = scales.collect();
     if scales.iter().flatten().count() < 2 {
         return None;
     }
@@ -73,34 +94,29 @@ pub(crate) fn best(
         let each = each.filter_map(|(at, (sum, scale))| Some((at, sum / (*scale)?)));
         each.min_by(|a, b| a.1.total_cmp(&b.1))
     };
-    let mut sums = vec![0.0; names.len()];
-    for (who, farther) in &rows {
-        for (at, farther) in who.iter().zip(farther) {
-            sums[*at] += farther;
+    let summed = |sums: &mut Vec<f64>, order: &mut dyn FnMut(usize) -> usize| {
+        sums.fill(0.0);
+        for row in &rows {
+            let farther = &row.by_order[order(row.by_order.len())];
+            for (at, farther) in row.who.iter().zip(farther) {
+                sums[*at] += farther;
+            }
         }
-    }
+    };
+    let mut sums = vec![0.0; names.len()];
+    summed(&mut sums, &mut |_| 0);
     let (at, nearest) = least(&sums)?;
     let nearer = -sums[at] / counts[at] as f64;
     // In portions of their own, so that it does not matter how many threads there are.
-    let portions = (0..exchanges.div_ceil(PORTION)).into_par_iter();
+    let portions = (0..draws.div_ceil(PORTION)).into_par_iter();
     let as_near: usize = portions
         .map(|portion| {
-            let mut mixer = Mixer(
-                seed.wrapping_add(portion as u64)
-                    .wrapping_mul(0x2545_f491_4f6c_dd1d),
-            );
-            let (mut rows, mut sums) = (rows.clone(), vec![0.0; names.len()]);
-            let count = PORTION.min(exchanges - portion * PORTION);
+            let own = seed.wrapping_add(portion as u64);
+            let mut mixer = Mixer(own.wrapping_mul(0x2545_f491_4f6c_dd1d));
+            let mut sums = vec![0.0; names.len()];
+            let count = PORTION.min(draws - portion * PORTION);
             let as_near = (0..count).filter(|_| {
-                sums.fill(0.0);
-                for (who, farther) in &mut rows {
-                    for last in (1..farther.len()).rev() {
-                        farther.swap(last, mixer.below(last + 1));
-                    }
-                    for (at, farther) in who.iter().zip(farther.iter()) {
-                        sums[*at] += farther;
-                    }
-                }
+                summed(&mut sums, &mut |orders| mixer.below(orders));
                 least(&sums).is_some_and(|(_, other)| other <= nearest + ROUNDING)
             });
             as_near.count()
@@ -109,6 +125,6 @@ pub(crate) fn best(
     Some(Best {
         population: names[at].clone(),
         nearer,
-        p: (as_near as f64 + 1.0) / (exchanges as f64 + 1.0),
+        p: (as_near as f64 + 1.0) / (draws as f64 + 1.0),
     })
 }

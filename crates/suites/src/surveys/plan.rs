@@ -29,6 +29,22 @@ pub(crate) fn of<'a>(data: &'a Data, population: &str) -> impl Iterator<Item = &
     questions.filter(move |question| question.human.contains_key(&name))
 }
 
+/// A template with its places filled; what is filled in is the user's, and nothing in it is a place.
+fn filled(template: &str, places: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let place = places.iter().find(|(name, _)| rest.starts_with(name));
+        let (taken, put) = place.map_or((1, "{"), |(name, text)| (name.len(), *text));
+        out.push_str(put);
+        rest = &rest[taken..];
+    }
+    out.push_str(rest);
+    out
+}
+
 /// What to do next.
 pub(crate) fn next(data: &Data, options: &Options, style: PromptStyle, so_far: &Readings) -> Step {
     if so_far.round(ASKED).is_some() {
@@ -36,13 +52,19 @@ pub(crate) fn next(data: &Data, options: &Options, style: PromptStyle, so_far: &
     }
     let prompt = |question: &Question, population: Option<&str>, order: usize| {
         let wording = &data.wordings[&question.language];
-        let text = match population {
-            Some(population) => wording.steer.replace("{population}", population),
-            None => wording.ask.clone(),
+        let template = match population {
+            Some(_) => &wording.steer,
+            None => &wording.ask,
         };
-        let text = text.replace("{options}", &listed(&question.options, order));
-        // Last, since it is the user's.
-        let text = text.replace("{question}", &question.question);
+        let options = listed(&question.options, order);
+        let text = filled(
+            template,
+            &[
+                ("{question}", &question.question),
+                ("{options}", &options),
+                ("{population}", population.unwrap_or_default()),
+            ],
+        );
         Prompt {
             id: id(question, population, order),
             input: input(style.form, text),
@@ -68,4 +90,16 @@ pub(crate) fn next(data: &Data, options: &Options, style: PromptStyle, so_far: &
         });
     }
     Step::Ask(rounds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filled;
+
+    #[test]
+    fn nothing_in_what_is_filled_in_is_a_place() {
+        let places = [("{question}", "{options}?"), ("{options}", "A. {question}")];
+        let text = filled("{question} {x}\n{options}.", &places);
+        assert_eq!(text, "{options}? {x}\nA. {question}.");
+    }
 }

@@ -40,7 +40,14 @@ const MEASURES: TableSpec = TableSpec {
     columns: &[
         Column::string("checkpoint", "the checkpoint"),
         Column::string("population", "the population; missing for all"),
-        Column::string("topic", "the topic; missing for all"),
+        Column::string(
+            "topic",
+            "the topic, `no topic` where there is none; missing for all",
+        ),
+        Column::string(
+            "language",
+            "the language of the topic's questions; missing for all",
+        ),
         Column::string(
             "measure",
             "`distance`, `similarity`, `wasserstein`, `less_uniform`, `shuffled_less`, `less_first`, `steered`; without a population `mass`, `flips`, `declines`; `nearest`, whose value is how much nearer it is than the mean",
@@ -112,33 +119,38 @@ pub(crate) fn answers(
 pub(crate) fn tables(findings: &Findings) -> Vec<LongTable> {
     let mut table = MEASURES.table();
     for of in &findings.checkpoints {
-        let mut push = |what: [&str; 3], tested: &Tested| table.push(row(of, what, tested));
-        push(["", "", "mass"], &alone(of.mass.clone()));
-        push(["", "", "flips"], &alone(of.flips.clone()));
+        table.push(row(of, ["", "", "mass"], &alone(of.mass.clone())));
+        table.push(row(of, ["", "", "flips"], &alone(of.flips.clone())));
         if let Some(declines) = &of.declines {
-            push(["", "", "declines"], &alone(declines.clone()));
+            table.push(row(of, ["", "", "declines"], &alone(declines.clone())));
         }
         for (asked, found) in findings.populations.iter().zip(&of.populations) {
             let name = asked.population.as_str();
-            push([name, "", "distance"], &alone(found.distance.clone()));
+            table.push(row(
+                of,
+                [name, "", "distance"],
+                &alone(found.distance.clone()),
+            ));
             let number =
                 |value: f64| alone(Estimate::exact(value).of(found.distance.n, "question"));
-            push([name, "", "similarity"], &number(found.similarity));
-            push([name, "", "shuffled_less"], &number(found.shuffled_less));
+            table.push(row(of, [name, "", "similarity"], &number(found.similarity)));
+            table.push(row(of, [name, "", "shuffled_less"], &found.shuffled_less));
             if let Some(scale) = &found.wasserstein {
-                push([name, "", "wasserstein"], &alone(scale.clone()));
+                table.push(row(of, [name, "", "wasserstein"], &alone(scale.clone())));
             }
-            push([name, "", "less_uniform"], &found.less_uniform);
+            table.push(row(of, [name, "", "less_uniform"], &found.less_uniform));
             if let Some(tested) = &found.difference {
-                push([name, "", "less_first"], tested);
+                table.push(row(of, [name, "", "less_first"], tested));
             }
             if let Some(tested) = &found.steered {
-                push([name, "", "steered"], tested);
+                table.push(row(of, [name, "", "steered"], tested));
             }
             for (topic, value) in findings.topics.iter().zip(&found.topics) {
                 if let Some(value) = value {
-                    let value = Estimate::exact(*value).of(topic.questions, "question");
-                    push([name, &topic.topic, "distance"], &alone(value));
+                    let mut cells =
+                        row(of, [name, topic.name(), "distance"], &alone(value.clone()));
+                    cells[3] = text(&topic.language);
+                    table.push(cells);
                 }
             }
         }
@@ -148,7 +160,7 @@ pub(crate) fn tables(findings: &Findings) -> Vec<LongTable> {
                 p: Some(best.p),
                 adjusted_p: None,
             };
-            push([&best.population, "", "nearest"], &nearer);
+            table.push(row(of, [&best.population, "", "nearest"], &nearer));
         }
     }
     vec![table]
@@ -177,6 +189,7 @@ fn row(
         text(&of.name),
         text(population),
         text(topic),
+        Cell::Missing,
         text(measure),
         Cell::Number(estimate.value),
         end(|ends| ends.low),

@@ -1,98 +1,22 @@
 //! Files of questions with what people answered.
 
-use super::data::{People, Question};
-use super::literal::Literal;
+mod lines;
+mod tables;
+
+use super::data::Question;
 use crate::SuiteError;
 use crate::shared::draw::fnv;
 use crate::shared::rows::Rows;
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use std::collections::{BTreeMap, BTreeSet};
+use lines::Shares;
+pub(crate) use lines::of_lines;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use tables::{COLUMNS, of_rows};
 
 /// How far shares may be from 1 together: what is published is rounded.
 const ROUNDED: f64 = 0.02;
 /// Options at most, which have a letter each.
 const MOST_OPTIONS: usize = 26;
-/// Options of published files that decline, in lower case.
-const DECLINING: [&str; 12] = [
-    "don't know",
-    "dont know",
-    "do not know",
-    "dk",
-    "refused",
-    "dk/refused",
-    "don't know/refused",
-    "refuse to answer",
-    "no answer",
-    "no opinion",
-    "not sure",
-    "decline to answer",
-];
-
-/// A question as a line of a file has it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    id: Option<String>,
-    question: String,
-    #[serde(default)]
-    topic: String,
-    #[serde(default = "english")]
-    language: String,
-    options: Vec<String>,
-    #[serde(default)]
-    ordinal: bool,
-    #[serde(default)]
-    declines: Vec<String>,
-    #[serde(deserialize_with = "each_once")]
-    human: BTreeMap<String, Answers>,
-}
-
-/// A map in which no name stands twice.
-fn each_once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Answers>, D::Error> {
-    struct Populations;
-
-    impl<'de> Visitor<'de> for Populations {
-        type Value = BTreeMap<String, Answers>;
-
-        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            out.write_str("shares by population")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-            let mut all = BTreeMap::new();
-            while let Some((name, answers)) = from.next_entry::<String, Answers>()? {
-                if all.insert(name.clone(), answers).is_some() {
-                    return Err(A::Error::custom(format!("`{name}` is there twice")));
-                }
-            }
-            Ok(all)
-        }
-    }
-
-    from.deserialize_map(Populations)
-}
-
-fn english() -> String {
-    "english".to_owned()
-}
-
-/// What a population answered: shares by option, or in the order of options, and maybe of how many people.
-#[derive(Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum Answers {
-    List(Vec<f64>),
-    Counted { n: Option<u64>, shares: Shares },
-    Named(BTreeMap<String, f64>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Shares {
-    List(Vec<f64>),
-    Named(BTreeMap<String, f64>),
-}
 
 /// Shares in the order of options; an option that is not named was chosen by nobody.
 fn in_order(options: &[String], shares: Shares) -> Result<Vec<f64>, String> {
@@ -131,6 +55,17 @@ fn checked(mut question: Question, renormalize: bool) -> Result<Question, String
     let distinct: BTreeSet<&String> = question.options.iter().collect();
     if distinct.len() < count {
         return Err(format!("`{id}`: an option is there twice"));
+    }
+    if question
+        .options
+        .iter()
+        .any(|option| option.trim().is_empty())
+    {
+        return Err(format!("`{id}`: an option is empty"));
+    }
+    let distinct: BTreeSet<&String> = question.declines.iter().collect();
+    if distinct.len() < question.declines.len() {
+        return Err(format!("`{id}`: an option that declines is there twice"));
     }
     if let Some(other) = question
         .declines
@@ -171,201 +106,6 @@ fn checked(mut question: Question, renormalize: bool) -> Result<Question, String
     Ok(question)
 }
 
-/// The questions of a text of JSON lines.
-pub(crate) fn of_lines(text: &str, renormalize: bool) -> Result<Vec<Question>, String> {
-    let mut all = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let wrong = |problem: String| format!("line {number}: {problem}");
-        let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-        let options = line.options;
-        let mut human = BTreeMap::new();
-        for (population, answers) in line.human {
-            let (n, shares) = match answers {
-                Answers::List(shares) => (None, Shares::List(shares)),
-                Answers::Counted { n, shares } => (n, shares),
-                Answers::Named(shares) => (None, Shares::Named(shares)),
-            };
-            let shares = in_order(&options, shares)
-                .map_err(|problem| wrong(format!("{population}: {problem}")))?;
-            human.insert(population, People { shares, n });
-        }
-        let id = line
-            .id
-            .unwrap_or_else(|| name_of(&line.question, &line.topic, &options));
-        let question = Question {
-            id,
-            question: line.question,
-            topic: line.topic,
-            language: line.language,
-            options,
-            ordinal: line.ordinal,
-            declines: line.declines,
-            human,
-        };
-        all.push(checked(question, renormalize).map_err(wrong)?);
-    }
-    Ok(all)
-}
-
-/// The columns that are read: those of `GlobalOpinionQA`, or a row for each option and population.
-const COLUMNS: [&str; 12] = [
-    "question",
-    "selections",
-    "options",
-    "source",
-    "id",
-    "topic",
-    "language",
-    "option",
-    "population",
-    "share",
-    "n",
-    "ordinal",
-];
-
-fn of_rows(rows: &Rows, renormalize: bool) -> Result<Vec<Question>, String> {
-    if rows.column("selections").is_some() {
-        of_selections(rows, renormalize)
-    } else {
-        of_long(rows, renormalize)
-    }
-}
-
-/// A row a question, as Durmus et al. (arXiv 2306.16388) publish them: options and shares by country as Python prints them.
-fn of_selections(rows: &Rows, renormalize: bool) -> Result<Vec<Question>, String> {
-    let question = rows.needed("question", "`question`")?;
-    let options = rows.needed("options", "`options`")?;
-    let selections = rows.needed("selections", "`selections`")?;
-    let source = rows.column("source").or_else(|| rows.column("topic"));
-    let mut all = Vec::new();
-    for row in 0..rows.len() {
-        let wrong = |problem: String| format!("row {}: {problem}", row + 1);
-        let cell = |column: usize| rows.cell(row, Some(column)).unwrap_or_default();
-        let of = |name: &str, problem: String| wrong(format!("`{name}` {problem}"));
-        let listed = Literal::parse(cell(options)).and_then(Literal::texts);
-        let listed = listed.map_err(|problem| of("options", problem))?;
-        let Literal::Map(by_country) =
-            Literal::parse(cell(selections)).map_err(|problem| of("selections", problem))?
-        else {
-            return Err(of("selections", "is no dictionary".to_owned()));
-        };
-        let mut human = BTreeMap::new();
-        for (country, shares) in by_country {
-            let (Literal::Text(country), Literal::List(shares)) = (country, shares) else {
-                return Err(of("selections", "has no list of each country".to_owned()));
-            };
-            let shares = shares.into_iter().map(|share| match share {
-                Literal::Number(share) => Ok(share),
-                _ => Err(of(
-                    "selections",
-                    "has something that is no number".to_owned(),
-                )),
-            });
-            let shares = shares.collect::<Result<Vec<f64>, String>>()?;
-            if human
-                .insert(country.clone(), People { shares, n: None })
-                .is_some()
-            {
-                return Err(wrong(format!("`{country}` is there twice")));
-            }
-        }
-        let declines = listed
-            .iter()
-            .filter(|option| DECLINING.contains(&option.trim().to_lowercase().as_str()));
-        let topic = rows.cell(row, source).unwrap_or_default();
-        let question = Question {
-            id: name_of(cell(question), topic, &listed),
-            question: cell(question).to_owned(),
-            topic: topic.to_owned(),
-            language: english(),
-            declines: declines.cloned().collect(),
-            options: listed,
-            ordinal: false,
-            human,
-        };
-        all.push(checked(question, renormalize).map_err(wrong)?);
-    }
-    Ok(all)
-}
-
-/// Shares by option, and of how many people.
-type Named = (BTreeMap<String, f64>, Option<u64>);
-
-/// A row an option and population; options in the order in which they come first.
-fn of_long(rows: &Rows, renormalize: bool) -> Result<Vec<Question>, String> {
-    let question = rows.needed("question", "`question`, or `selections`")?;
-    let option = rows.needed("option", "`option`, or `selections`")?;
-    let population = rows.needed("population", "`population`")?;
-    let share = rows.needed("share", "`share`")?;
-    let column = |name: &str| rows.column(name);
-    let (id, topic, language) = (column("id"), column("topic"), column("language"));
-    let (n, ordinal) = (column("n"), column("ordinal"));
-    let mut order: Vec<String> = Vec::new();
-    let mut found: BTreeMap<String, Question> = BTreeMap::new();
-    let mut shares: BTreeMap<(String, String), Named> = BTreeMap::new();
-    for row in 0..rows.len() {
-        let wrong = |problem: String| format!("row {}: {problem}", row + 1);
-        let cell = |column: Option<usize>| rows.cell(row, column).map(str::to_owned);
-        let needed = |column: usize, name: &str| {
-            cell(Some(column)).ok_or_else(|| wrong(format!("`{name}` is empty")))
-        };
-        let text = needed(question, "question")?;
-        let topic = cell(topic).unwrap_or_default();
-        let id = cell(id).unwrap_or_else(|| name_of(&text, &topic, &[]));
-        let option = needed(option, "option")?;
-        let of = found.entry(id.clone()).or_insert_with(|| {
-            order.push(id.clone());
-            Question {
-                id: id.clone(),
-                question: text.clone(),
-                topic,
-                language: cell(language).unwrap_or_else(english),
-                ordinal: cell(ordinal).is_some_and(|text| {
-                    ["1", "true", "yes"].contains(&text.to_lowercase().as_str())
-                }),
-                ..Question::default()
-            }
-        });
-        if of.question != text {
-            return Err(wrong(format!("`{id}` is another question before")));
-        }
-        if !of.options.contains(&option) {
-            if DECLINING.contains(&option.trim().to_lowercase().as_str()) {
-                of.declines.push(option.clone());
-            }
-            of.options.push(option.clone());
-        }
-        let text = needed(share, "share")?;
-        let value: f64 = text
-            .parse()
-            .map_err(|_| wrong(format!("`share` is `{text}`, not a number")))?;
-        let people = match cell(n) {
-            None => None,
-            Some(text) => Some(
-                text.parse()
-                    .map_err(|_| wrong(format!("`n` is `{text}`, not a count")))?,
-            ),
-        };
-        let population = needed(population, "population")?;
-        let entry = shares.entry((id, population.clone())).or_default();
-        entry.1 = people.or(entry.1);
-        if entry.0.insert(option.clone(), value).is_some() {
-            return Err(wrong(format!("`{option}` of {population} is there twice")));
-        }
-    }
-    for ((id, population), (named, n)) in shares {
-        if let Some(question) = found.get_mut(&id) {
-            let shares = in_order(&question.options, Shares::Named(named))?;
-            question.human.insert(population, People { shares, n });
-        }
-    }
-    let all = order.iter().filter_map(|id| found.remove(id));
-    all.map(|question| checked(question, renormalize)).collect()
-}
-
 /// The files of a path: itself, or those of a folder, in the order of their names.
 fn files(path: &Path) -> Result<Vec<PathBuf>, SuiteError> {
     let wrong =
@@ -397,12 +137,16 @@ pub(crate) fn paths(paths: &[String], renormalize: bool) -> Result<Vec<Question>
     for path in paths {
         for file in files(Path::new(path))? {
             let wrong = |problem: String| {
-                SuiteError::data(
-                    format!("{}: {problem}", file.display()),
-                    "`concord schema surveys` says what is in a line; --renormalize makes shares sum to 1",
-                )
+                let help = if problem.contains("shares sum to") {
+                    "--renormalize makes shares sum to 1"
+                } else {
+                    "`concord schema populations` has the columns, docs/studies/surveys.md every form"
+                };
+                SuiteError::data(format!("{}: {problem}", file.display()), help)
             };
             let ending = file.extension().and_then(|ending| ending.to_str());
+            let ending = ending.map(str::to_lowercase);
+            let ending = ending.as_deref();
             if ending.is_some_and(|ending| ["pkl", "pickle"].contains(&ending)) {
                 return Err(SuiteError::data(
                     format!(
@@ -414,7 +158,7 @@ pub(crate) fn paths(paths: &[String], renormalize: bool) -> Result<Vec<Question>
             }
             let found = if ending == Some("jsonl") {
                 let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
-                of_lines(&text, renormalize)
+                of_lines(text.trim_start_matches('\u{feff}'), renormalize)
             } else {
                 let rows = Rows::of_file(&file, &COLUMNS);
                 rows.and_then(|rows| of_rows(&rows, renormalize))
@@ -429,7 +173,10 @@ pub(crate) fn paths(paths: &[String], renormalize: bool) -> Result<Vec<Question>
     let mut seen = BTreeSet::new();
     if let Some(twice) = all.iter().find(|question| !seen.insert(&question.id)) {
         return Err(SuiteError::data(
-            format!("the question `{}` is there twice", twice.id),
+            format!(
+                "the question `{}` is there twice: {}",
+                twice.id, twice.question
+            ),
             "name each file once, and give every question an id of its own",
         ));
     }
@@ -487,6 +234,30 @@ mod tests {
                 "no people",
             ),
             (
+                r#"{"question":"Q?","options":["x","y"],"human":{"P":{"x":0.5,"x":0.5,"y":0.5}}}"#,
+                "`x` is there twice",
+            ),
+            (
+                r#"{"question":"Q?","options":["x","y"],"human":{"P":{"n":3,"shares":[1,0],"year":2000}}}"#,
+                "unknown field `year`",
+            ),
+            (
+                r#"{"question":"Q?","options":["x","y"],"human":{"P":{"n":-3,"shares":[1,0]}}}"#,
+                "not a count",
+            ),
+            (
+                r#"{"question":"Q?","options":["x","y"],"human":{"P":["1",0]}}"#,
+                "no number",
+            ),
+            (
+                r#"{"question":"Q?","options":["x","y","z"],"declines":["z","z"],"human":{"P":[1,0,0]}}"#,
+                "twice",
+            ),
+            (
+                r#"{"question":"Q?","options":["x",""],"human":{"P":[1,0]}}"#,
+                "an option is empty",
+            ),
+            (
                 r#"{"question":"Q?","options":["x"],"human":{"P":[1]}}"#,
                 "1 options",
             ),
@@ -517,6 +288,12 @@ mod tests {
         assert_eq!(found[0].options, ["x", "y's", "DK/Refused"]);
         assert_eq!(found[0].declines, ["DK/Refused"]);
         assert_eq!((found[0].topic.as_str(), found[0].human.len()), ("GAS", 2));
+        // The same in another wave is another question; what declines may say so in two ways.
+        let twice = text.replace("DK/Refused", "Don’t know / No answer");
+        let row = twice.lines().nth(1).unwrap().to_owned();
+        let found = csv(&format!("{twice}{row}\n")).unwrap();
+        assert_eq!(found[1].id, format!("{}-2", found[0].id));
+        assert_eq!(found[0].declines.len(), 1);
         let wrong = text.replace("'There'", "'Here'");
         assert!(csv(&wrong).unwrap_err().contains("twice"));
         let wrong = text.replace("[0, 1, 0]", "[0, 1]");
@@ -534,6 +311,23 @@ mod tests {
                 .unwrap_err()
                 .contains("twice")
         );
+        let more = "question,option,population,share,ordinal,declines,n\nQ?,x,P,.5,yes,,1200.0\nQ?,y,P,.3,yes,,1200\nQ?,rather not,P,.2,1,true,1200\n";
+        let found = csv(more).unwrap();
+        assert!(found[0].ordinal && found[0].declines == ["rather not"]);
+        assert_eq!(found[0].human["P"].n, Some(1200));
+        for (from, to, said) in [
+            ("declines", "decline", "unknown column `decline`"),
+            ("Q?,y,P,.3,yes", "Q?,y,P,.3,maybe", "neither true nor false"),
+            (
+                "Q?,y,P,.3,yes",
+                "Q?,y,P,.3,no",
+                "differs from its first row",
+            ),
+            ("1200\n", "many\n", "not a count"),
+        ] {
+            let error = csv(&more.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
         assert!(
             csv("question,option,share\n")
                 .unwrap_err()
@@ -549,7 +343,7 @@ mod tests {
     #[test]
     fn a_pickle_is_never_opened_and_nothing_is_asked_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let pickle = folder.path().join("a.pkl");
+        let pickle = folder.path().join("a.PKL");
         std::fs::write(&pickle, "x").unwrap();
         let of = |path: &Path| paths(&[path.to_str().unwrap().to_owned()], false);
         assert!(of(&pickle).unwrap_err().to_string().contains("not opened"));
