@@ -110,7 +110,7 @@ pub(crate) static SPECS: [OptionSpec; 5] = [
         takes: Takes::Paths,
         ..OptionSpec::new(
             "questions",
-            "PATH|hf:ID:FILE",
+            "PATH|hf:ID",
             "Questions with what people answered (.jsonl, .csv, .parquet; `concord schema populations`): a file, a folder of them or hf:ID:FILE of a data set of the hub; may be given many times; without it, a few with people that are made up",
         )
     },
