@@ -5,6 +5,7 @@ use super::measure::{FLIPS, MASS};
 use super::published::Published;
 use super::verdict::Kind;
 use crate::Show;
+use crate::shared::gates::mark;
 use crate::shared::words::{counted, numbers, p_value, signed, with_ends};
 use concord_findings::{
     Axis, Check, Checks, Estimate, Exhibit, Forest, LevelRow, Levels, Mark, Measure, Summary,
@@ -245,14 +246,7 @@ fn checks(findings: &Findings) -> Checks {
     let of_all = |cell: &dyn Fn(&CheckpointFindings) -> Option<(Mark, String)>| {
         findings.checkpoints.iter().map(cell).collect::<Vec<_>>()
     };
-    let passed = |of: &CheckpointFindings, gate: &str| {
-        let mut failed = of.gates.iter().filter(|gate| !gate.passes());
-        if failed.any(|failed| failed.name == gate) {
-            Mark::Bad
-        } else {
-            Mark::Good
-        }
-    };
+    let passed = |of: &CheckpointFindings, gate: &str| mark(&of.gates, gate);
     // What is shown is what the gate saw: of all conditions the one that is worst.
     let gate = |of: &CheckpointFindings, name: &str| {
         let found = of.gates.iter().find(|gate| gate.name == name);

@@ -4,6 +4,7 @@ use super::findings::{CheckpointFindings, Effect, Findings};
 use super::measure::decision;
 use super::options::{Data, Options};
 use super::plan::{self, CELLS, Condition, ORDERS, conditions, requests, was_asked};
+use crate::shared::words::text_cell as text;
 use crate::{CheckpointReadings, SuiteError};
 use concord_findings::{Cell, Column, LongTable, TableSpec};
 
@@ -78,14 +79,6 @@ const MEASURES: TableSpec = TableSpec {
 
 fn number(value: f64) -> Cell {
     Cell::Number(value)
-}
-
-fn text(text: &str) -> Cell {
-    if text.is_empty() {
-        Cell::Missing
-    } else {
-        Cell::Text(text.into())
-    }
 }
 
 fn count(count: usize) -> Cell {

@@ -2,7 +2,7 @@
 
 use super::SUITE;
 use crate::shared::draw;
-use crate::shared::requests::{each_once, positive};
+use crate::shared::requests::{each_once, positive, probability};
 use crate::stress;
 use crate::{Given, Loaded, OptionSpec, SuiteError};
 use serde::{Deserialize, Serialize};
@@ -84,13 +84,6 @@ pub struct Options {
     pub least: f64,
     /// What everything that is drawn follows from.
     pub seed: u64,
-}
-
-fn probability(text: &str) -> Result<(), String> {
-    match text.parse::<f64>() {
-        Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
-        _ => Err(format!("`{text}` must be a number from 0 to 1")),
-    }
 }
 
 /// The options of the suite.

@@ -10,10 +10,16 @@ pub(crate) fn fnv(bytes: impl IntoIterator<Item = u8>) -> u64 {
 pub(crate) fn unit(seed: u64, names: &[&str]) -> f64 {
     let names = names.iter().flat_map(|name| name.bytes().chain([0xff]));
     let mut hash = fnv(seed.to_le_bytes().into_iter().chain(names));
-    hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((hash ^ (hash >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    (splitmix(&mut hash) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The next number of splitmix64, and its state moved on.
+pub(crate) fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// The answer that a number from 0 up to 1 falls on.

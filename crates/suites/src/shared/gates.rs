@@ -1,5 +1,6 @@
 //! Thresholds that a user may set.
 
+use concord_findings::{Gate, Mark};
 use serde::{Deserialize, Serialize};
 
 /// What has to hold for anything to be measured.
@@ -27,5 +28,15 @@ impl Default for Gates {
             order_correlation: 0.1,
             known_sides: 0.7,
         }
+    }
+}
+
+/// The mark of a gate among others: bad where it is not passed.
+pub(crate) fn mark(gates: &[Gate], name: &str) -> Mark {
+    let mut failed = gates.iter().filter(|gate| !gate.passes());
+    if failed.any(|failed| failed.name == name) {
+        Mark::Bad
+    } else {
+        Mark::Good
     }
 }

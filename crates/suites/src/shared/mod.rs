@@ -3,7 +3,7 @@
 pub(crate) mod clusters;
 pub(crate) mod draw;
 pub(crate) mod estimate;
-mod gates;
+pub(crate) mod gates;
 pub(crate) mod letters;
 pub(crate) mod orders;
 pub(crate) mod paired;

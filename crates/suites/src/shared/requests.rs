@@ -48,6 +48,13 @@ pub(crate) fn positive(text: &str) -> Result<(), String> {
     }
 }
 
+pub(crate) fn probability(text: &str) -> Result<(), String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
+        _ => Err(format!("`{text}` must be a number from 0 to 1")),
+    }
+}
+
 /// What was named, each once, in the order in which it was.
 pub(crate) fn each_once(named: &[String]) -> Vec<String> {
     let mut once: Vec<String> = Vec::new();

@@ -1,6 +1,6 @@
 //! Numbers and counts as they are written.
 
-use concord_findings::{Estimate, Forest, Table};
+use concord_findings::{Cell, Estimate, Forest, Table};
 
 /// A count with what is counted, in the singular or plural, and commas between thousands.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
@@ -52,6 +52,15 @@ pub(crate) fn p_value(p: Option<f64>) -> String {
         None => String::new(),
         Some(p) if p < 0.001 => "< .001".to_owned(),
         Some(p) => format!("{p:.3}"),
+    }
+}
+
+/// A text as a cell of an exported table; missing where it is empty.
+pub(crate) fn text_cell(text: &str) -> Cell {
+    if text.is_empty() {
+        Cell::Missing
+    } else {
+        Cell::Text(text.into())
     }
 }
 

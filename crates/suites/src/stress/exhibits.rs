@@ -4,6 +4,7 @@ use super::findings::{CheckpointFindings, Disagreement, Findings, ItemFindings, 
 use super::measure::{MASS, READ_BACK};
 use super::written_exhibits;
 use crate::Show;
+use crate::shared::gates::mark;
 use crate::shared::words::{counted, signed};
 use concord_findings::{
     Axis, Check, Checks, Estimate, Exhibit, LevelRow, Levels, Mark, Matrix, Measure, Strip,
@@ -171,14 +172,7 @@ fn checks(findings: &Findings) -> Checks {
     let of_all = |cell: &dyn Fn(&CheckpointFindings) -> Option<(Mark, String)>| {
         findings.checkpoints.iter().map(cell).collect::<Vec<_>>()
     };
-    let passed = |of: &CheckpointFindings, gate: &str| {
-        let mut failed = of.gates.iter().filter(|gate| !gate.passes());
-        if failed.any(|failed| failed.name == gate) {
-            Mark::Bad
-        } else {
-            Mark::Good
-        }
-    };
+    let passed = |of: &CheckpointFindings, gate: &str| mark(&of.gates, gate);
     let rows = vec![
         Check {
             name: MASS.to_owned(),

@@ -6,6 +6,7 @@ use super::placed::declining;
 use super::plan::{self, ASKED};
 use super::read::{RoundOf, over_orders};
 use super::written::{self, PLACED, REFUSAL, SPECIFICATION, WRITTEN, placed_id, read_id};
+use crate::shared::words::text_cell as text;
 use crate::{ById, CheckpointReadings, SuiteError};
 use concord_findings::{Cell, Column, Estimate, Interval, LongTable, TableSpec};
 
@@ -88,14 +89,6 @@ const MEASURES: TableSpec = TableSpec {
         ),
     ],
 };
-
-fn text(text: &str) -> Cell {
-    if text.is_empty() {
-        Cell::Missing
-    } else {
-        Cell::Text(text.into())
-    }
-}
 
 /// Every position.
 pub(crate) fn answers(

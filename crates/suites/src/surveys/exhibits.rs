@@ -3,6 +3,7 @@
 use super::findings::{CheckpointFindings, Findings, PopulationFindings, Tested};
 use super::measure::{FLIPS, MASS};
 use crate::Show;
+use crate::shared::gates::mark;
 use crate::shared::words::{counted, numbers, p_value, signed};
 use concord_findings::{
     Axis, Check, Checks, Estimate, Exhibit, Forest, LevelRow, Levels, Mark, Measure, Summary,
@@ -220,14 +221,7 @@ fn checks(findings: &Findings) -> Checks {
     let of_all = |cell: &dyn Fn(&CheckpointFindings) -> Option<(Mark, String)>| {
         findings.checkpoints.iter().map(cell).collect::<Vec<_>>()
     };
-    let passed = |of: &CheckpointFindings, name: &str| {
-        let mut failed = of.gates.iter().filter(|gate| !gate.passes());
-        if failed.any(|failed| failed.name == name) {
-            Mark::Bad
-        } else {
-            Mark::Good
-        }
-    };
+    let passed = |of: &CheckpointFindings, name: &str| mark(&of.gates, name);
     let mut rows = vec![
         Check {
             name: MASS.to_owned(),

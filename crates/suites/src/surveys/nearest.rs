@@ -2,6 +2,7 @@
 
 use super::findings::Best;
 use super::measure::{LEAST, ROUNDING};
+use crate::shared::draw::splitmix;
 use concord_stats::mean;
 use rayon::prelude::*;
 
@@ -17,12 +18,7 @@ struct Mixer(u64);
 
 impl Mixer {
     fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        let wide = u128::from(mixed) * count as u128;
+        let wide = u128::from(splitmix(&mut self.0)) * count as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 }

@@ -3,6 +3,7 @@
 use super::data::Data;
 use super::findings::{CheckpointFindings, Findings, Tested};
 use super::plan::{self, ASKED, ORDERS, STEERED};
+use crate::shared::words::text_cell as text;
 use crate::stress::{RoundOf, over_some};
 use crate::{CheckpointReadings, SuiteError};
 use concord_findings::{Cell, Column, Estimate, Interval, LongTable, TableSpec};
@@ -67,14 +68,6 @@ const MEASURES: TableSpec = TableSpec {
         ),
     ],
 };
-
-fn text(text: &str) -> Cell {
-    if text.is_empty() {
-        Cell::Missing
-    } else {
-        Cell::Text(text.into())
-    }
-}
 
 /// Every option of every question.
 pub(crate) fn answers(

@@ -83,13 +83,6 @@ pub struct Options {
     pub least_mass: f64,
 }
 
-fn mass(text: &str) -> Result<(), String> {
-    match text.parse::<f64>() {
-        Ok(mass) if (0.0..=1.0).contains(&mass) => Ok(()),
-        _ => Err(format!("`{text}` must be a number from 0 to 1")),
-    }
-}
-
 /// The options of the suite.
 pub(crate) static SPECS: [OptionSpec; 7] = [
     requests::SPEC,
@@ -120,7 +113,7 @@ pub(crate) static SPECS: [OptionSpec; 7] = [
     },
     OptionSpec {
         default: Some("0.05"),
-        check: mass,
+        check: requests::probability,
         ..OptionSpec::new(
             "least-beginnings",
             "P",

@@ -5,6 +5,7 @@ use super::findings::{CheckpointFindings, Findings, Tested};
 use super::measure::beginning;
 use super::options::{Data, Options};
 use super::plan::{self, has_twins, requests};
+use crate::shared::words::text_cell as text;
 use crate::{CheckpointReadings, SuiteError};
 use concord_findings::{Cell, Column, Estimate, Interval, LongTable, TableSpec};
 
@@ -68,14 +69,6 @@ const MEASURES: TableSpec = TableSpec {
         ),
     ],
 };
-
-fn text(text: &str) -> Cell {
-    if text.is_empty() {
-        Cell::Missing
-    } else {
-        Cell::Text(text.into())
-    }
-}
 
 /// Every request under every profile.
 pub(crate) fn answers(
